@@ -1,0 +1,60 @@
+"""What every short-range encoder is: a module that turns clips into tokens, and a spec that says which.
+
+Axis order: clips are `batch channel time height width`, tokens `batch time token dim`.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from longvid.preprocessing import Preprocessing
+from longvid.sampling import Sampling
+
+
+class EncoderOutput(NamedTuple):
+    """What an encoder sees in each clip, before pooling.
+
+    `tokens`: patch (spatial) tokens of each time step, raster order, after the final norm.
+    `class_tokens`: one per time step, where the architecture has them.
+    `clip`: one vector for the clip, where the architecture has one (a clip class token, a pooled head).
+    """
+
+    tokens: Float[Tensor, "batch time token dim"]
+    class_tokens: Float[Tensor, "batch time dim"] | None = None
+    clip: Float[Tensor, "batch clipdim"] | None = None
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """Everything about an encoder that decides what its features are, and what must be fed to it."""
+
+    name: str
+    sampling: Sampling
+    """Default sampling: the paper's, or the processor configuration's."""
+    preprocessing: Preprocessing
+    default_pooling: str = "mean"
+    poolings: tuple[str, ...] = ("tokens", "spatial", "temporal", "mean")
+    """Names `longvid.encoders.pooling.pool` can apply to this encoder's output."""
+    config: dict[str, Any] = field(default_factory=dict)
+    """Constructor settings, plain JSON values."""
+    weights: str = "random"
+    """Where the weights come from: a hub id, a file, or `random (seed 0)`; random weights are called that."""
+    weights_sha256: str = ""
+    """Digest of the loaded weights' bytes (`longvid.weights.state_sha256`)."""
+    licence: str = ""
+
+
+class Encoder(nn.Module):
+    """A module with a `spec`; `forward(clips)` gives an `EncoderOutput`.
+
+    clips: float32 or the autocast type, (batch, 3, time, height, width), normalised by `spec.preprocessing`.
+    Evaluation mode gives every clip the same output whatever it is batched with.
+    """
+
+    spec: EncoderSpec
+
+    def forward(self, clips: Float[Tensor, "batch channel time height width"]) -> EncoderOutput:
+        """Tokens of each clip."""
+        raise TypeError(f"{type(self).__name__} must define forward(clips) -> EncoderOutput")

@@ -1,0 +1,60 @@
+"""What can go wrong with what a user gave longvid.
+
+    LongvidError
+    ├── VideoError            a file that cannot be read as the video it was said to be
+    │   ├── VideoNotFound         no such file
+    │   ├── UnreadableVideo       no decoder could open it, or it has no video stream
+    │   └── TruncatedVideo        it ends before its header says it does
+    ├── BackendUnavailable    a decoder or an optional package that does not run on this machine
+    ├── EncoderError          an encoder that does not exist, or cannot do what was asked
+    ├── DecoderError          a long-range decoder that does not exist, or cannot do what was asked
+    ├── WeightsError          a checkpoint that does not fit, or must not be loaded
+    ├── AnnotationError       an annotation or manifest file with a row that cannot be used
+    └── ConfigError           a recipe file or an option with an impossible value
+
+Every message names the thing at fault and the cure, in one line. `stores.StoreError` is the tree of the other room.
+"""
+
+
+class LongvidError(Exception):
+    """Base of every error that a user's input can cause."""
+
+
+class VideoError(LongvidError):
+    """A file that cannot be read as the video it was said to be."""
+
+
+class VideoNotFound(VideoError, FileNotFoundError):
+    """There is no file at the path."""
+
+
+class UnreadableVideo(VideoError, ValueError):
+    """No video stream in the file could be decoded."""
+
+
+class TruncatedVideo(VideoError, ValueError):
+    """The file ends before its header says it does."""
+
+
+class BackendUnavailable(LongvidError, ImportError):
+    """A decoding backend or an optional package does not run on this machine."""
+
+
+class EncoderError(LongvidError, ValueError):
+    """An encoder that does not exist, or an input or option it cannot take."""
+
+
+class DecoderError(LongvidError, ValueError):
+    """A long-range decoder that does not exist, or an input or option it cannot take."""
+
+
+class WeightsError(LongvidError, ValueError):
+    """A checkpoint that does not fit the model, or must not be loaded."""
+
+
+class AnnotationError(LongvidError, ValueError):
+    """An annotation or manifest file with something in it that cannot be used."""
+
+
+class ConfigError(LongvidError, ValueError):
+    """A recipe file or an option with an impossible value."""

@@ -1,0 +1,70 @@
+"""From decoded frames to what an encoder takes: one geometry, one normalisation.
+
+The geometry (which size a frame is resized to, what is cropped) is applied while decoding, so that full-size
+frames never pile up; the normalisation is applied on the encoder's device, so that frames travel as uint8.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Resize = Literal["squash", "short_side"]
+Interpolation = Literal["bilinear", "bicubic", "area", "nearest"]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a frame of any size becomes the encoder's input.
+
+    `resize="squash"` resizes straight to (height, width), the aspect ratio is not kept. `"short_side"` resizes the
+    shorter side to `short_side` pixels, keeps the aspect ratio, and crops the centre (height, width).
+    """
+
+    height: int = 224
+    width: int = 224
+    resize: Resize = "short_side"
+    short_side: int | None = None
+    """Pixels of the shorter side after resizing; None: the smallest that covers (height, width)."""
+    interpolation: Interpolation = "bilinear"
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    """Per RGB channel, of pixel values scaled to 0..1."""
+
+    def __post_init__(self) -> None:
+        if min(self.height, self.width) < 1:
+            raise ValueError(f"frames of {self.height}x{self.width} pixels: both sides must be at least 1")
+        if min(self.std) <= 0:
+            raise ValueError(f"std={self.std}: every channel's standard deviation must be positive")
+        if self.short_side is not None and self.resize != "short_side":
+            raise ValueError(f"short_side={self.short_side} has no meaning with resize={self.resize!r}")
+        if self.short_side is not None and self.short_side < max(self.height, self.width):
+            raise ValueError(f"short_side={self.short_side} does not cover a crop of {self.height}x{self.width} pixels")
+
+    def resized(self, height: int, width: int) -> tuple[int, int]:
+        """Size (height, width) to which an upright frame of the given size is resized before the crop."""
+        if self.resize == "squash":
+            return self.height, self.width
+        if self.short_side is not None:
+            scale = self.short_side / min(height, width)
+        else:
+            scale = max(self.height / height, self.width / width)
+        return max(self.height, round(height * scale)), max(self.width, round(width * scale))
+
+    def crop(self, height: int, width: int) -> tuple[slice, slice]:
+        """Rows and columns of the centre crop in a resized frame of the given size."""
+        top, left = (height - self.height) // 2, (width - self.width) // 2
+        return slice(top, top + self.height), slice(left, left + self.width)
+
+    def normalise(self, frames: "Tensor") -> "Tensor":
+        """Float32 clips (batch, 3, time, height, width) from uint8 frames (batch, time, height, width, 3)."""
+        import torch
+
+        mean = torch.tensor(self.mean, device=frames.device).mul(255)
+        std = torch.tensor(self.std, device=frames.device).mul(255)
+        return ((frames.float() - mean) / std).movedim(-1, 1).contiguous()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, for the recipe."""
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}

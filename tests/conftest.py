@@ -1,0 +1,6 @@
+"""Fixtures shared by every room's tests."""
+
+import os
+
+# one thread a test process: two processes that share two cores otherwise wait for each other at barriers
+os.environ.setdefault("OMP_NUM_THREADS", "1")
