@@ -1,0 +1,17 @@
+"""Weights: what they are called, how they are loaded safely, how they are saved."""
+
+import hashlib
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+
+def state_sha256(state: Mapping[str, Tensor]) -> str:
+    """Sha256 (hex) over the names, dtypes, shapes and bytes of a state dict, in the order of its names."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,63 @@
+"""How a bench measures: interleaved rounds for time, a process of its own for memory."""
+
+import multiprocessing
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
+import psutil
+
+MEGABYTE = 1e6
+
+
+def interleaved_seconds(
+    candidates: dict[str, Callable[[], Any]], *, rounds: int = 5, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, float]:
+    """Fastest round of each candidate, in seconds; rounds alternate A B A B after one warm-up of each."""
+    best = dict.fromkeys(candidates, float("inf"))
+    for round_index in range(-1, rounds):
+        for name, call in candidates.items():
+            begin = clock()
+            call()
+            if round_index >= 0:
+                best[name] = min(best[name], clock() - begin)
+    return best
+
+
+class PeakMemory:
+    """Context manager: the peak of this process's resident memory inside it, in bytes, above what it was at entry."""
+
+    def __init__(self, interval_seconds: float = 0.005) -> None:
+        self._interval_seconds = interval_seconds
+        self._stop = threading.Event()
+        self.start_bytes = 0
+        self.peak_bytes = 0
+
+    def __enter__(self) -> "PeakMemory":
+        self._process = psutil.Process()
+        self.start_bytes = self.peak_bytes = self._process.memory_info().rss
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+        self._watcher.start()
+        return self
+
+    def _watch(self) -> None:
+        while not self._stop.wait(self._interval_seconds):
+            self.peak_bytes = max(self.peak_bytes, self._process.memory_info().rss)
+
+    def __exit__(self, *exc: object) -> None:
+        self.peak_bytes = max(self.peak_bytes, self._process.memory_info().rss)
+        self._stop.set()
+        self._watcher.join()
+
+    @property
+    def grown_bytes(self) -> int:
+        """How much the resident memory grew at its peak."""
+        return self.peak_bytes - self.start_bytes
+
+
+def in_own_process(function: Callable[..., Any], *arguments: Any) -> Any:
+    """`function(*arguments)` in a fresh spawned process, so that one cell's memory and caches do not touch the next."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()

@@ -1,0 +1,41 @@
+"""What a bench found: a titled table and the ratios that are claimed."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+Cell = str | int | float | None
+
+
+@dataclass
+class BenchTable:
+    """Rows of measurements; `claims` holds each ratio with what it must reach."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[Cell]] = field(default_factory=list)
+    claims: list["Claim"] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def claim(self, what: str, value: float, *, at_least: float | None = None, at_most: float | None = None) -> None:
+        """Add a measured ratio and the figure it has to reach."""
+        self.claims.append(Claim(what, value, at_least, at_most))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self) | {"claims": [asdict(claim) | {"reached": claim.reached} for claim in self.claims]}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One measured ratio beside its goal."""
+
+    what: str
+    value: float
+    at_least: float | None = None
+    at_most: float | None = None
+
+    @property
+    def reached(self) -> bool:
+        """Whether the value lies on the right side of its goal."""
+        low = self.at_least is None or self.value >= self.at_least
+        return low and (self.at_most is None or self.value <= self.at_most)
