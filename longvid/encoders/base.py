@@ -19,11 +19,13 @@ class EncoderOutput(NamedTuple):
     `tokens`: patch (spatial) tokens of each time step, raster order, after the final norm.
     `class_tokens`: one per time step, where the architecture has them.
     `clip`: one vector for the clip, where the architecture has one (a clip class token, a pooled head).
+    `global_tokens`: a few learned tokens that each saw the whole clip, where the architecture has them.
     """
 
     tokens: Float[Tensor, "batch time token dim"]
     class_tokens: Float[Tensor, "batch time dim"] | None = None
     clip: Float[Tensor, "batch clipdim"] | None = None
+    global_tokens: Float[Tensor, "batch slot slotdim"] | None = None
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,20 @@ class EncoderSpec:
     weights_sha256: str = ""
     """Digest of the loaded weights' bytes (`longvid.weights.state_sha256`)."""
     licence: str = ""
+
+
+@dataclass(frozen=True)
+class PublishedFigures:
+    """What the authors report of a variant; a table puts our own counts beside it."""
+
+    parameters: float | None
+    """Number of parameters; None: not published."""
+    gflops: float | None
+    """As published, whatever the authors count; None: not published."""
+    source: str
+    """Where the figures stand."""
+    note: str = ""
+    """What they count: multiply-adds or operations, crops, parts left out."""
 
 
 class Encoder(nn.Module):
