@@ -1,4 +1,4 @@
-"""From an encoder's output to the tokens that are stored: seven named ways.
+"""From an encoder's output to the tokens that are stored: eight named ways.
 
 | name           | stored tokens of a clip                                        |
 |----------------|----------------------------------------------------------------|
@@ -9,6 +9,7 @@
 | `temporal`     | mean over time at each place                                   |
 | `mean`         | one token: mean over time and place                            |
 | `clip`         | one token: the architecture's own clip vector                  |
+| `global`       | the few tokens that saw the whole clip (Mobile-Former)         |
 """
 
 from collections.abc import Callable
@@ -40,6 +41,7 @@ POOLINGS: dict[str, Callable[[EncoderOutput], Tensor]] = {
     "temporal": lambda output: output.tokens.mean(dim=1),
     "mean": lambda output: output.tokens.mean(dim=(1, 2)).unsqueeze(1),
     "clip": lambda output: _need(output.clip, "clip", "clip vector").unsqueeze(1),
+    "global": lambda output: _need(output.global_tokens, "global", "global tokens"),
 }
 
 
