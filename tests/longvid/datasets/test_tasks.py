@@ -59,7 +59,7 @@ def test_a_regression_target_is_the_transformed_label_and_goes_back():
     target = views.target(ManifestRow("v", label=1_000_000))
     assert target[0] == pytest.approx(math.log(1e6) - 11.76425435683139)
     assert views.transform.inverse(target)[0] == pytest.approx(1e6, rel=1e-5)
-    with pytest.raises(AnnotationError, match="label 0.0 has no logarithm"):
+    with pytest.raises(AnnotationError, match="has no logarithm"):
         views.target(ManifestRow("v", label=0))
 
 
