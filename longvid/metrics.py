@@ -180,7 +180,9 @@ def score(names: tuple[str, ...], scores: Scores, targets: Targets) -> dict[str,
     return {name: METRICS[name].function(scores, targets) for name in names}
 
 
-def baseline_scores(kind: str, train_targets: Targets, num_items: int, num_outputs: int) -> Scores:
+def baseline_scores(
+    kind: str, train_targets: Num[np.ndarray, "listed *outputs"], num_items: int, num_outputs: int
+) -> Scores:
     """The answer of someone who never looks: the training set's most frequent class, its label rates, or its mean.
 
     The same for each of `num_items` items.
