@@ -1,0 +1,52 @@
+"""The feature store: where the two stages of longvid meet. Arrays, shards, recipes and files; no torch, no video, no dask.
+
+store = FeatureStore.create("features.zarr", recipe)         # or FeatureStore.open("s3://bucket/features.zarr")
+store.plan("cam01/P03", seconds, {"size_bytes": 1234})       # (clips, 2) start and end of each clip
+for shard_index in store.missing("cam01/P03"):               # after a crash: what is left
+    first_clip, stop_clip = store.shard_clips("cam01/P03", shard_index)
+    store.write_shard("cam01/P03", shard_index, features[first_clip:stop_clip])
+store.complete("cam01/P03")
+tokens = store.video("cam01/P03").read(20, 80)               # (60, tokens, dim)
+"""
+
+from stores.errors import (
+    ConversionError,
+    DamagedStore,
+    IncompleteVideo,
+    InvalidKey,
+    InvalidTokens,
+    InvalidWindow,
+    NotAFeatureStore,
+    RecipeMismatch,
+    SourceChanged,
+    StoreAccessError,
+    StoreError,
+    StoreNotFound,
+    StoreReadOnly,
+    VideoNotInStore,
+)
+from stores.keys import path_name
+from stores.recipe import Recipe
+from stores.store import FeatureStore
+from stores.video import StoredVideo
+
+__all__ = [
+    "ConversionError",
+    "DamagedStore",
+    "FeatureStore",
+    "IncompleteVideo",
+    "InvalidKey",
+    "InvalidTokens",
+    "InvalidWindow",
+    "NotAFeatureStore",
+    "Recipe",
+    "RecipeMismatch",
+    "SourceChanged",
+    "StoreAccessError",
+    "StoreError",
+    "StoreNotFound",
+    "StoreReadOnly",
+    "StoredVideo",
+    "VideoNotInStore",
+    "path_name",
+]

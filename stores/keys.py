@@ -1,0 +1,48 @@
+"""From any data set's video id to one path segment that every file system and object store takes.
+
+A key is any non-empty string: `P03/cam01/P03_cereals`, `../../etc/passwd`, `-dQw4w9WgXcQ`, `映画 (1).mp4`. Its name
+
+* is the key itself where that is already safe and lower case: `p03_cam01`, `clip.0001`;
+* otherwise a readable stem, `--`, and 24 digits of the key's sha256: `p03-cam01-p03-cereals--4d0b…`.
+
+Names of the first kind never contain `--`, so the two kinds cannot meet; every name is lower-case ASCII, so a file
+system that folds case or normalises Unicode keeps them apart. A name cannot be turned back by itself: the key stands
+in the video's attributes, and `FeatureStore` refuses a name whose attributes hold another key.
+"""
+
+import hashlib
+import re
+
+from stores.errors import InvalidKey
+
+_SAFE = re.compile(r"[a-z0-9]([a-z0-9_.-]*[a-z0-9_-])?")  # no dot at the end: Windows drops it
+_LONGEST_SAFE = 80
+_STEM_LENGTH = 40
+_HASH_DIGITS = 24
+_DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?")  # names Windows gives to devices
+_RESERVED = {"zarr.json"}
+
+
+def path_name(key: str) -> str:
+    """The path segment under which the video `key` is stored: at most 80 characters of `a-z 0-9 _ . -`.
+
+    Raises InvalidKey if `key` is empty or not a string.
+    """
+    if not isinstance(key, str) or not key:
+        raise InvalidKey(f"video key {key!r}: a key must be a string of at least one character")
+    if _is_safe(key):
+        return key
+    # surrogatepass: a file name that is no UTF-8 reaches Python with lone surrogates
+    hashed = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_DIGITS]
+    stem = re.sub(r"[^a-z0-9]+", "-", key.lower()).strip("-")[:_STEM_LENGTH].strip("-")
+    return f"{stem or 'video'}--{hashed}"
+
+
+def _is_safe(key: str) -> bool:
+    return (
+        len(key) <= _LONGEST_SAFE
+        and _SAFE.fullmatch(key) is not None
+        and "--" not in key
+        and _DEVICES.fullmatch(key) is None
+        and key not in _RESERVED
+    )

@@ -1,0 +1,70 @@
+"""From an encoder's numbers to the store's dtype and back; what a dtype cannot hold is refused, never clipped."""
+
+import numpy as np
+
+from stores.errors import InvalidTokens
+from stores.recipe import TokenType
+
+INT8_LARGEST = 127
+
+
+def to_stored(tokens: np.ndarray, dtype: TokenType) -> dict[str, np.ndarray]:
+    """The arrays to store for `tokens` (clips, tokens, dim) of any float dtype: `tokens`, and `scale` for int8.
+
+    Raises InvalidTokens for another kind of number, NaN, infinity, and values the dtype would turn into infinity.
+    """
+    if tokens.dtype.kind != "f":
+        raise InvalidTokens(f"tokens of dtype {tokens.dtype}: features must be floating point")
+    _refuse_not_finite(tokens)
+    if dtype == "int8":
+        return _quantise(_narrow(tokens, np.dtype(np.float32)))
+    return {"tokens": _narrow(tokens, np.dtype(dtype))}
+
+
+def from_stored(arrays: dict[str, np.ndarray]) -> np.ndarray:
+    """Tokens (clips, tokens, dim) to compute with: int8 becomes float32, other dtypes stay."""
+    if "scale" not in arrays:
+        return arrays["tokens"]
+    return arrays["tokens"].astype(np.float32) * arrays["scale"][..., None]
+
+
+def _narrow(tokens: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    if tokens.dtype == dtype:
+        return tokens
+    with np.errstate(over="ignore", under="ignore"):
+        narrowed = tokens.astype(dtype)
+    overflowed = np.isinf(narrowed)
+    if overflowed.any():
+        where = _first(overflowed)
+        raise InvalidTokens(
+            f"clip {where[0]} of the shard, token {where[1]}: {tokens[where]:g} is beyond the largest {dtype} "
+            f"({np.finfo(dtype).max:g}); make the store with dtype='float32', or scale the features"
+        )
+    return narrowed
+
+
+def _refuse_not_finite(tokens: np.ndarray) -> None:
+    # a sum is finite unless a term is not (or it overflows), and costs a fraction of isfinite over the whole array
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(tokens.sum(dtype=np.float32 if tokens.dtype == np.float16 else tokens.dtype)):
+            return
+    wrong = ~np.isfinite(tokens)
+    if wrong.any():
+        where = _first(wrong)
+        raise InvalidTokens(
+            f"clip {where[0]} of the shard, token {where[1]}: the encoder gave {tokens[where]}; "
+            "a feature must be finite (a broken input, or half precision that overflowed inside the encoder)"
+        )
+
+
+def _first(mask: np.ndarray) -> tuple[int, ...]:
+    return tuple(int(i) for i in np.unravel_index(int(mask.argmax()), mask.shape))
+
+
+def _quantise(tokens: np.ndarray) -> dict[str, np.ndarray]:
+    """Symmetric, one scale a token: scale = largest magnitude / 127, so the error is at most half a scale."""
+    scale = np.abs(tokens).max(axis=-1) / np.float32(INT8_LARGEST)
+    divisor = np.where(scale > 0, scale, np.float32(1))[..., None]  # a token of zeros keeps scale 0
+    # clipped: for subnormal scales the division can round to 128
+    quantised = np.clip(np.rint(tokens / divisor), -INT8_LARGEST, INT8_LARGEST).astype(np.int8)
+    return {"scale": scale.astype(np.float32), "tokens": quantised}

@@ -1,0 +1,265 @@
+"""Bytes at a location: the one seam between a feature store and wherever it lies.
+
+Documents and shards go through here as whole objects, each put atomic: a reader sees the old bytes, the new ones or none.
+A folder is handled with plain file calls (fast, durable, and safe after fork); everything else through a zarr store
+(`MemoryStore`, fsspec URLs such as s3://, obstore's `ObjectStore`).
+"""
+
+import os
+import shutil
+import uuid
+from collections.abc import Coroutine, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from zarr.abc.store import Store
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.sync import sync
+from zarr.storage import FsspecStore, LocalStore, MemoryStore
+
+from stores.errors import StoreAccessError, StoreReadOnly
+
+Location = str | os.PathLike[str] | Store
+Result = TypeVar("Result")
+
+PARTIAL = ".partial"
+"""Ending of a file that is being written; longvid's and zarr's own."""
+
+
+class Place(Protocol):
+    """What a store needs of a location. Paths are relative, with `/`; `""` is the store itself."""
+
+    location: str
+    writable: bool
+    folder: Path | None
+    """The local folder, where there is one."""
+
+    def get(self, path: str) -> bytes | None:
+        """The object's bytes, or None if there is none."""
+
+    def get_many(self, paths: Iterable[str]) -> list[bytes | None]:
+        """`get` of each, several at once where that is faster."""
+
+    def put(self, path: str, data: bytes) -> None:
+        """Write the object in one atomic step."""
+
+    def sizes(self, path: str) -> dict[str, int | None]:
+        """Names directly under `path`; for files the size in bytes where the place tells it for nothing, else None."""
+
+    def delete(self, path: str) -> None:
+        """Remove the object if it is there."""
+
+    def delete_tree(self, path: str) -> None:
+        """Remove everything under `path`."""
+
+    def zarr_store(self) -> Store:
+        """The location as zarr sees it, for reading arrays."""
+
+
+def open_place(location: Location, *, writable: bool, storage_options: dict[str, Any] | None = None) -> Place:
+    """The place at a path, a URL (`file:`, or any that fsspec knows) or in a zarr store object."""
+    if isinstance(location, LocalStore):
+        return FolderPlace(location.root, writable=writable)
+    if isinstance(location, Store):
+        return ZarrPlace(location, writable=writable)
+    text = os.fspath(location)
+    if text.startswith("file://"):
+        text = text.removeprefix("file://")
+    if "://" in text:
+        return UrlPlace(text, writable=writable, storage_options=storage_options)
+    return FolderPlace(Path(text), writable=writable)
+
+
+class FolderPlace:
+    """A folder of the local file system (or one mounted as such)."""
+
+    def __init__(self, folder: Path, *, writable: bool) -> None:
+        self.folder: Path | None = folder
+        self._root = folder.absolute()
+        self.location = str(folder)
+        self.writable = writable
+
+    def get(self, path: str) -> bytes | None:
+        try:
+            return (self._root / path).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise _failed("read", self.location, path, error) from error
+
+    def get_many(self, paths: Iterable[str]) -> list[bytes | None]:
+        return [self.get(path) for path in paths]
+
+    def put(self, path: str, data: bytes) -> None:
+        """A temporary file beside it, flushed to the disk, then renamed; the folder is flushed too.
+
+        So a name never stands for half a file, not after a kill and not after a power cut (18-24 ms for 26 MB, 0.5 ms
+        for a document on an SSD: no more than the write itself).
+        """
+        _refuse_read_only(self, path)
+        target = self._root / path
+        partial = target.with_name(f"{target.name}.{uuid.uuid4().hex}{PARTIAL}")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with partial.open("wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                partial.replace(target)
+            except OSError:
+                partial.unlink(missing_ok=True)
+                raise
+            _flush_folder(target.parent)
+        except OSError as error:
+            raise _failed("write", self.location, path, error) from error
+
+    def sizes(self, path: str) -> dict[str, int | None]:
+        try:
+            with os.scandir(self._root / path) as entries:
+                return {entry.name: _size(entry) for entry in entries}
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        except OSError as error:
+            raise _failed("list", self.location, path, error) from error
+
+    def delete(self, path: str) -> None:
+        _refuse_read_only(self, path)
+        try:
+            (self._root / path).unlink(missing_ok=True)
+        except OSError as error:
+            raise _failed("delete", self.location, path, error) from error
+
+    def delete_tree(self, path: str) -> None:
+        _refuse_read_only(self, path)
+        try:
+            shutil.rmtree(self._root / path)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise _failed("delete", self.location, path, error) from error
+
+    def zarr_store(self) -> Store:
+        return LocalStore(self._root, read_only=True)
+
+
+def _size(entry: os.DirEntry[str]) -> int | None:
+    try:
+        return entry.stat().st_size if entry.is_file() else None
+    except FileNotFoundError:  # another process has just renamed its temporary file
+        return None
+
+
+def _flush_folder(folder: Path) -> None:
+    if os.name != "posix":  # elsewhere a folder cannot be opened
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class ZarrPlace:
+    """Anything that zarr can write to, through zarr's own store object."""
+
+    folder: Path | None = None
+
+    def __init__(self, store: Store, *, writable: bool) -> None:
+        self._store = store
+        self.location = str(store)
+        self.writable = writable
+
+    def zarr_store(self) -> Store:
+        return self._store
+
+    def get(self, path: str) -> bytes | None:
+        buffer = self._wait("read", path, self.zarr_store().get(path, default_buffer_prototype()))
+        return None if buffer is None else buffer.to_bytes()
+
+    def get_many(self, paths: Iterable[str]) -> list[bytes | None]:
+        with ThreadPoolExecutor(16) as pool:
+            return list(pool.map(self.get, paths))
+
+    def put(self, path: str, data: bytes) -> None:
+        _refuse_read_only(self, path)
+        buffer = default_buffer_prototype().buffer.from_bytes(data)
+        self._wait("write", path, self.zarr_store().set(path, buffer))
+
+    def sizes(self, path: str) -> dict[str, int | None]:
+        return dict.fromkeys(self._wait("list", path, self._names(path)))
+
+    async def _names(self, path: str) -> list[str]:
+        return [name async for name in self.zarr_store().list_dir(path)]
+
+    def delete(self, path: str) -> None:
+        _refuse_read_only(self, path)
+        self._wait("delete", path, self.zarr_store().delete(path))
+
+    def delete_tree(self, path: str) -> None:
+        _refuse_read_only(self, path)
+        self._wait("delete", path, self.zarr_store().delete_dir(path))
+
+    def _wait(self, verb: str, path: str, work: Coroutine[Any, Any, Result]) -> Result:
+        try:
+            return sync(work)
+        except Exception as error:  # each backend raises its own kinds, most of them no OSError
+            raise _failed(verb, self.location, path, error) from error
+
+    def __getstate__(self) -> dict[str, Any]:
+        if isinstance(self._store, MemoryStore):
+            raise StoreAccessError(
+                f"{self.location}: a store in memory lives in one process and cannot be sent to another; use a folder"
+            )
+        return self.__dict__
+
+
+class UrlPlace(ZarrPlace):
+    """An fsspec URL. The connection is made in the process that uses it, again after a fork or a pickle."""
+
+    def __init__(self, url: str, *, writable: bool, storage_options: dict[str, Any] | None) -> None:
+        self.location = url
+        self.writable = writable
+        self._storage_options = dict(storage_options or {})
+        self._opened: tuple[int, FsspecStore] | None = None
+
+    def zarr_store(self) -> FsspecStore:
+        if self._opened is None or self._opened[0] != os.getpid():
+            self._opened = os.getpid(), self._connect()
+        return self._opened[1]
+
+    def _connect(self) -> FsspecStore:
+        try:
+            return FsspecStore.from_url(
+                self.location, storage_options=self._storage_options, read_only=not self.writable
+            )
+        except (ImportError, ValueError, OSError) as error:
+            raise StoreAccessError(f"{self.location}: cannot be opened: {error}") from error
+
+    async def _names(self, path: str) -> list[str]:
+        store = self.zarr_store()
+        store.fs.invalidate_cache()  # other processes write too: a cached listing hides their shards
+        return [name async for name in store.list_dir(path)]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_opened": None}
+
+
+def _refuse_read_only(place: Place, path: str) -> None:
+    if not place.writable:
+        raise StoreReadOnly(f"{place.location}: opened for reading, so {path} cannot be changed; open it with mode='a'")
+
+
+_CURES = {
+    "read": "check that it can be reached and read, then run the same command again",
+    "list": "check that it can be reached and read, then run the same command again",
+    "write": "make room or permit writing there, then run the same command again: what is written already stays",
+    "delete": "permit writing there, then run the same command again",
+}
+
+
+def _failed(verb: str, location: str, path: str, error: Exception) -> StoreAccessError:
+    reason = (isinstance(error, OSError) and error.strerror) or f"{type(error).__name__}: {error}"
+    reason = " ".join(str(reason).split())
+    return StoreAccessError(f"{location}: cannot {verb} {path or 'it'}: {reason}; {_CURES[verb]}")

@@ -1,0 +1,84 @@
+"""What exactly a feature is: the recipe that a store holds, and whose digest is its identity."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from stores.canonical import differences, digest, plain
+from stores.errors import NotAFeatureStore
+
+TokenType = Literal["float16", "float32", "int8"]
+
+FORMAT = 1
+"""The format of the store on disk that this version writes and reads."""
+
+
+class Recipe(BaseModel):
+    """Everything that decides the value of a feature. Two stores with equal digests hold interchangeable features.
+
+    Frozen. The dictionaries must be JSON; they are copied, so a later change to the caller's does not reach the recipe.
+    A whole float and the integer it equals (`1.0` and `1`) are the same setting.
+    Raises `pydantic.ValidationError` (a ValueError) for a field that is missing, unknown or impossible.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    encoder: str = Field(min_length=1)
+    """Name of the short-range encoder, or "imported"."""
+    encoder_config: dict[str, Any]
+    """Its configuration, complete enough to build it again."""
+    weights_sha256: str
+    """sha256 of its weights; empty where they are not known (imported features)."""
+    sampling: dict[str, Any]
+    """Which frames make a clip, and where the clips lie."""
+    preprocessing: dict[str, Any]
+    """From decoded pixels to the encoder's input."""
+    pooling: str
+    """From the encoder's output to `num_tokens` tokens a clip."""
+    num_tokens: int = Field(ge=1)
+    dim: int = Field(ge=1)
+    dtype: TokenType = "float16"
+    """How a token is stored; int8 keeps one float32 scale a token beside it."""
+    format: Literal[1] = FORMAT
+
+    @field_validator("encoder_config", "sampling", "preprocessing")
+    @classmethod
+    def _plain(cls, value: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return _whole_floats_as_integers(plain(value))
+        except TypeError as error:
+            raise ValueError(f"must hold JSON values only ({error})") from error
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the recipe's canonical JSON, 64 hexadecimal digits."""
+        return digest(self.to_dict())
+
+    def differences(self, other: "Recipe") -> list[str]:
+        """One line `field: this != other` for each field that differs, nested fields dotted; empty if equal."""
+        return differences(self.to_dict(), other.to_dict())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, a copy."""
+        return self.model_dump(mode="json")
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> "Recipe":
+        """The recipe that `to_dict` described. Raises NotAFeatureStore with the first fault otherwise."""
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as error:
+            fault = error.errors()[0]
+            where = ".".join(str(part) for part in fault["loc"])
+            raise NotAFeatureStore(f"recipe field {where!r}: {fault['msg']}") from error
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+
+def _whole_floats_as_integers(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _whole_floats_as_integers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_whole_floats_as_integers(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -1,0 +1,376 @@
+"""The feature store: written once by many workers, read at random by trainers, for years."""
+
+import json
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from stores import layout as on_disk
+from stores.canonical import differences, document_bytes
+from stores.catalogue import Catalogue
+from stores.errors import (
+    DamagedStore,
+    IncompleteVideo,
+    InvalidTokens,
+    InvalidWindow,
+    NotAFeatureStore,
+    RecipeMismatch,
+    SourceChanged,
+    StoreNotFound,
+    StoreReadOnly,
+    VideoNotInStore,
+)
+from stores.keys import path_name
+from stores.layout import Layout
+from stores.numbers import to_stored
+from stores.place import PARTIAL, Location, Place, open_place
+from stores.recipe import Recipe
+from stores.records import VideoRecord, make_record
+from stores.shard import ShardShape, crc32c, encode_shard
+from stores.video import StoredVideo
+
+DEFAULT_CLIPS_PER_SHARD = 64
+
+
+class FeatureStore:
+    """Features of many videos, all made by one recipe, at one location.
+
+    Made by `create` or `open`. One process plans videos and completes them; any number of others write shards, each
+    shard by one call. Nothing is locked: every write is one atomic put, what is done is what lies in the store, and
+    doing the same thing twice gives the same bytes.
+
+    Can be pickled (a worker opens the location again) unless it lies in memory.
+    """
+
+    def __init__(self, place: Place, recipe: Recipe, layout: Layout) -> None:
+        self.place = place
+        self.recipe = recipe
+        self.layout = layout
+
+    @classmethod
+    def create(
+        cls,
+        location: Location,
+        recipe: Recipe,
+        *,
+        clips_per_shard: int | None = None,
+        clips_per_chunk: int | None = None,
+        compression: Literal["zstd"] | None = None,
+        storage_options: dict[str, Any] | None = None,
+    ) -> "FeatureStore":
+        """A store for features of `recipe` at `location`, open for writing; one of the same recipe is opened as it is.
+
+        `location` is a folder, a URL that fsspec knows (s3://...), or a zarr store object. `clips_per_shard` (64 by
+        default) is the unit of work, of writing and of resuming; `clips_per_chunk` the unit of reading (by default what
+        fits into half a megabyte). A store that exists keeps its own layout. `storage_options` go to fsspec.
+
+        Raises RecipeMismatch naming the fields if a store of another recipe is there, NotAFeatureStore if other files
+        are, ValueError for an impossible layout.
+        """
+        place = open_place(location, writable=True, storage_options=storage_options)
+        existing = _read_root(place)
+        if existing is None:
+            shard = clips_per_shard or DEFAULT_CLIPS_PER_SHARD
+            chunk = clips_per_chunk or on_disk.default_clips_per_chunk(recipe, shard)
+            _write_root(place, recipe, Layout(shard, chunk, compression))
+            existing = _read_root(place)
+            assert existing is not None
+        there, layout = existing
+        if there.digest != recipe.digest:
+            fields = "; ".join(there.differences(recipe))
+            raise RecipeMismatch(
+                f"{place.location}: holds features of another recipe (store != yours: {fields}); choose another location, "
+                "or the settings the store was made with"
+            )
+        return cls(place, there, layout)
+
+    @classmethod
+    def open(
+        cls, location: Location, *, mode: Literal["r", "a"] = "r", storage_options: dict[str, Any] | None = None
+    ) -> "FeatureStore":
+        """The store at `location`, for reading ("r") or for reading and writing ("a").
+
+        Raises StoreNotFound if nothing is there and NotAFeatureStore if something else is.
+        """
+        if mode not in ("r", "a"):
+            raise ValueError(f"mode={mode!r}: choose 'r' (read) or 'a' (read and write)")
+        place = open_place(location, writable=mode == "a", storage_options=storage_options)
+        existing = _read_root(place)
+        if existing is None:
+            raise StoreNotFound(f"{place.location}: there is no feature store; make one with `longvid extract`")
+        return cls(place, *existing)
+
+    @property
+    def location(self) -> str:
+        """The folder or URL, as given."""
+        return self.place.location
+
+    @property
+    def clips_per_shard(self) -> int:
+        """Clips in one shard: the unit of work, writing and resuming."""
+        return self.layout.clips_per_shard
+
+    def __repr__(self) -> str:
+        recipe = self.recipe
+        return f"FeatureStore({self.location!r}, {recipe.encoder}, {recipe.num_tokens}x{recipe.dim} {recipe.dtype})"
+
+    # --- which videos there are
+
+    def status(self, key: str) -> Literal["absent", "planned", "complete"]:
+        """How far the video is, by its own document in the store."""
+        record = self.record(key)
+        return "absent" if record is None else record.status
+
+    def __contains__(self, key: str) -> bool:
+        return self.status(key) == "complete"
+
+    def keys(self, *, complete: bool = True) -> list[str]:
+        """Keys of the complete videos, sorted; with `complete=False` of the planned ones too."""
+        return sorted(record.key for record in Catalogue(self.place).records() if not complete or record.complete)
+
+    def __len__(self) -> int:
+        return len(self.keys())
+
+    def num_clips(self) -> dict[str, int]:
+        """Number of clips of each complete video, by key in sorted order; from the catalogue, so no video is opened."""
+        records = [record for record in Catalogue(self.place).records() if record.complete]
+        return {record.key: record.num_clips for record in sorted(records, key=lambda record: record.key)}
+
+    def video(self, key: str) -> StoredVideo:
+        """The complete video `key`. Raises VideoNotInStore, or IncompleteVideo while shards are missing."""
+        record = self._planned(key)
+        if record.status != "complete":
+            raise IncompleteVideo(
+                f"{self.location}: video {key!r} is not complete ({len(self.missing(key))} shards missing); "
+                "run the same `longvid extract` again to finish it"
+            )
+        return StoredVideo(self.place, self.recipe, self.layout, record)
+
+    def videos(self) -> Iterator[StoredVideo]:
+        """Every complete video, in the order of the keys."""
+        for key in self.keys():
+            yield self.video(key)
+
+    def record(self, key: str) -> VideoRecord | None:
+        """The video's document, or None if it was never planned. Raises DamagedStore if it is not the video's own."""
+        document = self.place.get(f"{self._path(key)}/{on_disk.DOCUMENT}")
+        if document is None:
+            return None
+        try:
+            record = VideoRecord.from_bytes(document)
+        except DamagedStore as error:
+            raise DamagedStore(f"{self.location}: video {key!r}: {error}; run `longvid repair`") from error
+        if record.key != key or record.recipe_digest != self.recipe.digest:
+            raise DamagedStore(
+                f"{self.location}: {self._path(key)} does not belong to video {key!r} of this store (its document names "
+                f"{record.key!r}, recipe {record.recipe_digest[:8]}); run `longvid repair`"
+            )
+        return record
+
+    # --- planning, writing, completing
+
+    def plan(self, key: str, seconds: ArrayLike, source: dict[str, Any]) -> None:
+        """Enter the video with its clips' `seconds` (clips, 2), start and end of each, and what it was read from.
+
+        `source` is any JSON: size, fingerprint, measured timing. Planning the same again changes nothing. Raises
+        SourceChanged, naming what changed, if the video is there with other clips or another source; InvalidWindow for
+        seconds that are not in the order of time.
+        """
+        self._refuse_read_only()
+        times = np.asarray(seconds, np.float64)
+        record = make_record(key, times, source, self.recipe.digest)
+        # listed before the record is read: shards of a video that another process plans meanwhile are not left-overs
+        names = {array: self.place.sizes(f"{self._path(key)}/{array}") for array in ("tokens", "scale", "seconds")}
+        planned = self.record(key)
+        if planned is None:
+            if any(names.values()):  # of a deletion that was interrupted, or of a worker that outlived one
+                self.place.delete_tree(self._path(key))
+            self._write_arrays(record, times)
+            self._put_record(record)
+            return
+        changed = differences(planned.plan(), record.plan())
+        if changed:
+            raise SourceChanged(
+                f"{self.location}: video {key!r} was planned from something else (store != now: {'; '.join(changed)}); "
+                "if the new file is right, delete the video from the store and extract it again"
+            )
+        if not self._has_documents(names):  # `repair` removes what is damaged
+            self._write_arrays(record, times)
+
+    def missing(self, key: str) -> list[int]:
+        """Indices of the shards that are not there yet, by listing what is.
+
+        A file of the wrong size (where sizes can be listed and are known: local, uncompressed) is not there.
+        """
+        record = self._planned(key)
+        sizes = {a: self.place.sizes(f"{self._path(key)}/{a}") for a in on_disk.shard_arrays(self.recipe)}
+        return [i for i in range(self.layout.num_shards(record.num_clips)) if not self._is_there(record, i, sizes)]
+
+    def shard_clips(self, key: str, shard_index: int) -> tuple[int, int]:
+        """The shard's first clip and the one after its last."""
+        return self._shard_clips(self._planned(key), shard_index)
+
+    def write_shard(self, key: str, shard_index: int, tokens: ArrayLike) -> int:
+        """Put the shard's features (clips, tokens, dim), any float dtype; returns the bytes written.
+
+        One atomic put (int8: the scale, then the tokens; a shard is there when both are). A complete video is not
+        written again: 0 is returned. Raises InvalidTokens for a wrong shape, NaN, infinity, and values that the
+        store's dtype would turn into infinity.
+        """
+        array = np.asarray(tokens)
+        record = self._planned(key)
+        first_clip, stop_clip = self._shard_clips(record, shard_index)
+        expected = (stop_clip - first_clip, *on_disk.token_shape(self.recipe))
+        if array.shape != expected:
+            raise InvalidTokens(
+                f"{self.location}: video {key!r}, shard {shard_index} (clips {first_clip} to {stop_clip}): tokens of "
+                f"shape {array.shape}, expected {expected}"
+            )
+        try:
+            arrays = to_stored(array, self.recipe.dtype)
+        except InvalidTokens as error:
+            raise InvalidTokens(f"{self.location}: video {key!r}, shard {shard_index}: {error}") from error
+        return self.put_stored(record, shard_index, arrays)
+
+    def put_stored(self, record: VideoRecord, shard_index: int, arrays: dict[str, np.ndarray]) -> int:
+        """Put a shard whose numbers already have the store's dtype; for converters."""
+        self._refuse_read_only()
+        if record.status == "complete":
+            return 0
+        written = 0
+        for name in on_disk.shard_arrays(self.recipe):
+            fill_value = 0 if arrays[name].dtype == np.int8 else float("nan")
+            data = encode_shard(arrays[name], self.layout, fill_value=fill_value)
+            self.place.put(f"{self._path(record.key)}/{name}/{on_disk.shard_file(name, shard_index)}", data)
+            written += len(data)
+        return written
+
+    def complete(self, key: str) -> None:
+        """Let the video be read. Raises IncompleteVideo, naming them, while shards are missing."""
+        self._refuse_read_only()
+        record = self._planned(key)
+        if record.status == "complete":
+            return
+        missing = self.missing(key)
+        names = {array: self.place.sizes(f"{self._path(key)}/{array}") for array in ("tokens", "scale", "seconds")}
+        if missing or not self._has_documents(names):
+            what = f"shards {_shown(missing)} are" if missing else "its array documents are"
+            raise IncompleteVideo(
+                f"{self.location}: video {key!r} cannot be completed: {what} missing; extract it again"
+            )
+        self._put_record(record.with_status("complete"))
+
+    def reopen(self, key: str) -> None:
+        """Take back `complete`, because some of the video is to be made again."""
+        self._refuse_read_only()
+        record = self._planned(key)
+        Catalogue(self.place).drop()
+        self._put_record(record.with_status("planned"))
+        Catalogue(self.place).drop()  # again, in case another process made one in between
+
+    def delete(self, key: str) -> None:
+        """Remove the video; its document goes first, so that a half-deleted video cannot be read."""
+        self._refuse_read_only()
+        if self.place.get(f"{self._path(key)}/{on_disk.DOCUMENT}") is None:
+            raise VideoNotInStore(f"{self.location}: there is no video {key!r} to delete")
+        Catalogue(self.place).drop()
+        self.place.delete(f"{self._path(key)}/{on_disk.DOCUMENT}")
+        self.place.delete_tree(self._path(key))
+        Catalogue(self.place).drop()
+
+    def update_catalogue(self) -> None:
+        """Write down all complete videos in one document, so that a large store opens fast. Never needed to be right."""
+        self._refuse_read_only()
+        Catalogue(self.place).write()
+
+    # --- inside
+
+    def _path(self, key: str) -> str:
+        return on_disk.video_path(path_name(key))
+
+    def _planned(self, key: str) -> VideoRecord:
+        record = self.record(key)
+        if record is None:
+            raise VideoNotInStore(f"{self.location}: there is no video {key!r}; `longvid info` lists those there are")
+        return record
+
+    def _shard_clips(self, record: VideoRecord, shard_index: int) -> tuple[int, int]:
+        num_shards = self.layout.num_shards(record.num_clips)
+        if not 0 <= shard_index < num_shards:
+            raise InvalidWindow(
+                f"{self.location}: video {record.key!r} has shards 0 to {num_shards - 1}, but shard {shard_index} was asked"
+            )
+        return self.layout.shard_clips(record.num_clips, shard_index)
+
+    def _is_there(self, record: VideoRecord, shard_index: int, sizes: dict[str, dict[str, int | None]]) -> bool:
+        first_clip, stop_clip = self.layout.shard_clips(record.num_clips, shard_index)
+        for array, names in sizes.items():
+            file = on_disk.shard_file(array, shard_index)
+            if file not in names:
+                return False
+            size, expected = names[file], self._file_bytes(array, stop_clip - first_clip)
+            if size is not None and expected is not None and size != expected:
+                return False
+        return True
+
+    def _file_bytes(self, array: str, num_clips: int) -> int | None:
+        """Size of a shard file of the array; None where it depends on the values."""
+        if self.layout.compression is not None:
+            return None
+        return shard_shape(self.recipe, self.layout, array, num_clips).file_bytes
+
+    def _has_documents(self, names: dict[str, dict[str, int | None]]) -> bool:
+        arrays = [*on_disk.shard_arrays(self.recipe), "seconds"]
+        return all(on_disk.DOCUMENT in names[array] for array in arrays) and on_disk.SECONDS_FILE in names["seconds"]
+
+    def _write_arrays(self, record: VideoRecord, seconds: np.ndarray) -> None:
+        path = self._path(record.key)
+        for array, document in on_disk.array_documents(self.recipe, self.layout, record.num_clips).items():
+            self.place.put(f"{path}/{array}/{on_disk.DOCUMENT}", document_bytes(document))
+        data = np.ascontiguousarray(seconds, "<f8").tobytes()
+        self.place.put(f"{path}/seconds/{on_disk.SECONDS_FILE}", data + crc32c(data))
+
+    def _put_record(self, record: VideoRecord) -> None:
+        self.place.put(f"{self._path(record.key)}/{on_disk.DOCUMENT}", record.to_bytes())
+
+    def _refuse_read_only(self) -> None:
+        if not self.place.writable:
+            raise StoreReadOnly(f"{self.location}: opened for reading; open it with mode='a' to write")
+
+
+def shard_shape(recipe: Recipe, layout: Layout, array: str, num_clips: int) -> ShardShape:
+    """What an uncompressed shard file of `num_clips` clips of the array looks like."""
+    if array == "scale":
+        return ShardShape(layout, num_clips, recipe.num_tokens * 4)
+    return ShardShape(layout, num_clips, recipe.num_tokens * recipe.dim * on_disk.item_bytes(recipe.dtype))
+
+
+def _read_root(place: Place) -> tuple[Recipe, Layout] | None:
+    """Recipe and layout of the store at the place, or None if there is none."""
+    document = place.get(on_disk.DOCUMENT)
+    if document is None:
+        return None
+    try:
+        attributes = json.loads(document)["attributes"]
+        return on_disk.parse_store_attributes(attributes)
+    except (ValueError, KeyError, TypeError) as error:
+        reason = error if isinstance(error, NotAFeatureStore) else "its zarr.json is no zarr group's"
+        raise NotAFeatureStore(f"{place.location}: {reason}") from error
+
+
+def _write_root(place: Place, recipe: Recipe, layout: Layout) -> None:
+    others = [name for name in place.sizes("") if not name.endswith(PARTIAL) and name != on_disk.VIDEOS]
+    if others:
+        raise NotAFeatureStore(
+            f"{place.location}: holds other files ({others[0]!r}, ...); choose a new or an empty folder"
+        )
+    place.put(f"{on_disk.VIDEOS}/{on_disk.DOCUMENT}", document_bytes(on_disk.group_document({})))
+    attributes = on_disk.store_attributes(recipe, layout)
+    place.put(on_disk.DOCUMENT, document_bytes(on_disk.group_document(attributes)))
+
+
+def _shown(indices: list[int], limit: int = 8) -> str:
+    text = ", ".join(map(str, indices[:limit]))
+    return text if len(indices) <= limit else f"{text} and {len(indices) - limit} more"

@@ -1,0 +1,126 @@
+"""One complete video of a store, read by clips or by seconds."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import zarr
+
+from stores.errors import DamagedStore, InvalidWindow
+from stores.keys import path_name
+from stores.layout import Layout, shard_arrays, token_shape, video_path
+from stores.numbers import from_stored
+from stores.place import Place
+from stores.recipe import Recipe
+from stores.records import VideoRecord, seconds_sha256
+
+
+class StoredVideo:
+    """The tokens and times of one video. Nothing is opened before it is read; may be pickled, and used after a fork."""
+
+    def __init__(self, place: Place, recipe: Recipe, layout: Layout, record: VideoRecord) -> None:
+        self._place = place
+        self._recipe = recipe
+        self._layout = layout
+        self._record = record
+        self._seconds: np.ndarray | None = None
+
+    @property
+    def key(self) -> str:
+        """The id it was planned with."""
+        return self._record.key
+
+    @property
+    def num_clips(self) -> int:
+        """Rows of `tokens` and `seconds`."""
+        return self._record.num_clips
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of one clip."""
+        return self._recipe.num_tokens
+
+    @property
+    def dim(self) -> int:
+        """Numbers of one token."""
+        return self._recipe.dim
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """What it was extracted from, as given to `FeatureStore.plan`."""
+        return self._record.source
+
+    @property
+    def seconds(self) -> np.ndarray:
+        """(clips, 2) float64: start and end of each clip."""
+        if self._seconds is None:
+            seconds = self._read_array("seconds", 0, self.num_clips)
+            if seconds_sha256(seconds) != self._record.seconds_sha256:
+                raise self._damaged("the array `seconds` is not the one that was planned")
+            seconds.flags.writeable = False
+            self._seconds = seconds
+        return self._seconds
+
+    def read(self, start_clip: int, stop_clip: int) -> np.ndarray:
+        """Tokens (stop_clip - start_clip, tokens, dim) of the clips [start_clip, stop_clip), a copy.
+
+        The store's dtype; float32 from an int8 store. Raises InvalidWindow unless 0 <= start_clip < stop_clip <=
+        num_clips, DamagedStore if a shard is missing or broken.
+        """
+        if not 0 <= start_clip < stop_clip <= self.num_clips:
+            raise InvalidWindow(
+                f"{self._place.location}: video {self.key!r} has clips 0 to {self.num_clips}, but [{start_clip}, "
+                f"{stop_clip}) was asked"
+            )
+        return from_stored(self.read_stored(start_clip, stop_clip))
+
+    def read_seconds(self, start_seconds: float, stop_seconds: float) -> tuple[np.ndarray, np.ndarray]:
+        """Tokens and seconds of the clips that share any time with [start_seconds, stop_seconds).
+
+        A clip of no length counts as its instant. Raises InvalidWindow if the range is empty or holds no clip.
+        """
+        starts, ends = self.seconds[:, 0], self.seconds[:, 1]
+        shares = (starts < stop_seconds) & ((ends > start_seconds) | ((ends == starts) & (starts >= start_seconds)))
+        clips = np.flatnonzero(shares)
+        if not start_seconds < stop_seconds or not len(clips):
+            raise InvalidWindow(
+                f"{self._place.location}: video {self.key!r} has clips from {starts[0]:g} to {ends[-1]:g} s, none in "
+                f"[{start_seconds:g}, {stop_seconds:g}) s"
+            )
+        start_clip, stop_clip = int(clips[0]), int(clips[-1]) + 1
+        return self.read(start_clip, stop_clip), self.seconds[start_clip:stop_clip].copy()
+
+    def iter_shards(self) -> Iterator[np.ndarray]:
+        """The tokens shard by shard, for going through a video of any length in little memory."""
+        for shard_index in range(self._layout.num_shards(self.num_clips)):
+            yield self.read(*self._layout.shard_clips(self.num_clips, shard_index))
+
+    def read_stored(self, start_clip: int, stop_clip: int) -> dict[str, np.ndarray]:
+        """The arrays as they are stored: `tokens`, and `scale` for int8."""
+        arrays = {name: self._read_array(name, start_clip, stop_clip) for name in shard_arrays(self._recipe)}
+        self._refuse_missing(arrays, start_clip)
+        return arrays
+
+    def _read_array(self, name: str, start: int, stop: int) -> np.ndarray:
+        path = f"{video_path(path_name(self.key))}/{name}"
+        try:
+            array = zarr.open_array(self._place.zarr_store(), path=path, mode="r")
+            return np.asarray(array[start:stop])
+        except (ValueError, FileNotFoundError, RuntimeError) as error:
+            raise self._damaged(f"clips {start} to {stop} of `{name}` cannot be read ({error})") from error
+
+    def _refuse_missing(self, arrays: dict[str, np.ndarray], start_clip: int) -> None:
+        """A shard that is not there reads as NaN throughout; no NaN is ever written, so one number a clip tells."""
+        witness = arrays["scale"][:, 0] if "scale" in arrays else arrays["tokens"][:, 0, 0]
+        missing = np.isnan(witness)
+        if missing.any():
+            shard_index = (start_clip + int(missing.argmax())) // self._layout.clips_per_shard
+            raise self._damaged(f"shard {shard_index} is missing")
+
+    def _damaged(self, reason: str) -> DamagedStore:
+        return DamagedStore(
+            f"{self._place.location}: video {self.key!r}: {reason}; run `longvid repair`, then extract it again"
+        )
+
+    def __repr__(self) -> str:
+        return f"StoredVideo({self.key!r}, {self.num_clips} clips of {token_shape(self._recipe)})"
