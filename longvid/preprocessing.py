@@ -27,6 +27,8 @@ class Preprocessing:
     resize: Resize = "short_side"
     short_side: int | None = None
     """Pixels of the shorter side after resizing; None: the smallest that covers (height, width)."""
+    squash_side: int | None = None
+    """With `"squash"`: frames become squares of this side, of which the centre is cropped; None: no crop."""
     interpolation: Interpolation = "bilinear"
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
@@ -39,13 +41,16 @@ class Preprocessing:
             raise ValueError(f"std={self.std}: every channel's standard deviation must be positive")
         if self.short_side is not None and self.resize != "short_side":
             raise ValueError(f"short_side={self.short_side} has no meaning with resize={self.resize!r}")
-        if self.short_side is not None and self.short_side < max(self.height, self.width):
-            raise ValueError(f"short_side={self.short_side} does not cover a crop of {self.height}x{self.width} pixels")
+        if self.squash_side is not None and self.resize != "squash":
+            raise ValueError(f"squash_side={self.squash_side} has no meaning with resize={self.resize!r}")
+        for name, side in (("short_side", self.short_side), ("squash_side", self.squash_side)):
+            if side is not None and side < max(self.height, self.width):
+                raise ValueError(f"{name}={side} does not cover a crop of {self.height}x{self.width} pixels")
 
     def resized(self, height: int, width: int) -> tuple[int, int]:
         """Size (height, width) to which an upright frame of the given size is resized before the crop."""
         if self.resize == "squash":
-            return self.height, self.width
+            return self.squash_side or self.height, self.squash_side or self.width
         if self.short_side is not None:
             scale = self.short_side / min(height, width)
         else:

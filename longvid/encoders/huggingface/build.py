@@ -1,0 +1,280 @@
+"""Building a Hugging Face encoder: find the files, read what they say, load strictly, fill in the spec."""
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from longvid.encoders.base import EncoderSpec
+from longvid.encoders.huggingface.files import model_folder, model_licence, read_json, read_state, weight_files
+from longvid.encoders.huggingface.layouts import (
+    LAYOUTS,
+    Layout,
+    configured_frames,
+    configured_size,
+    infer_layout,
+    is_video,
+    patch_sides,
+    tubelet_frames,
+)
+from longvid.encoders.huggingface.model import HuggingFaceEncoder
+from longvid.encoders.huggingface.processor import preprocessing_of, read_processor, with_size
+from longvid.errors import EncoderError, WeightsError
+from longvid.preprocessing import Interpolation, Preprocessing
+from longvid.sampling import Sampling
+from longvid.weights import state_sha256
+
+# fields of config.json that name things or record history: they change no feature
+NOT_THE_MODEL = {
+    "_name_or_path", "architectures", "dtype", "id2label", "label2id", "torch_dtype", "transformers_version",
+}  # fmt: skip
+
+# parts a checkpoint may lack: only the pooled vector needs them, and it is then not offered
+POOLER_PARTS = ("pooler", "head")
+
+# names that older checkpoints carry for buffers, or for training only
+IGNORED_LEAVES = ("mask_token", "position_ids", "relative_position_index")
+
+
+def build_huggingface(
+    model: str,
+    *,
+    weights: str | None = None,
+    seed: int = 0,
+    frames: int | None = None,
+    size: int | None = None,
+    revision: str | None = None,
+    interpolation: Interpolation | None = None,
+) -> HuggingFaceEncoder:
+    """The encoder of a hub id or local folder.
+
+    `weights`: None for the model's own, `"random"` for a seeded start from its configuration alone.
+    `frames`: frames of a clip (default: a video model's own number; 1 for an image model).
+    `size`: side of square frames in pixels (default: the processor's), where the model can resize its positions.
+    `revision`: branch, tag or commit on the hub. `interpolation`: instead of the processor's filter.
+    Raises `EncoderError` or `WeightsError`.
+    """
+    if weights not in (None, "random"):
+        raise EncoderError(f"{model}: weights={weights!r}; a Hugging Face model takes its own weights or 'random'")
+    folder = model_folder(model, revision=revision, weights=weights is None)
+    config = _configuration(folder, model)
+    preprocessing = _preprocessing(folder, config, size, interpolation, may_guess=weights == "random")
+    frames = _frames(config, frames, model)
+    interpolate = _fit_positions(config, preprocessing, frames, model)
+    if weights == "random":
+        module, has_pooler = _random(config, seed), True
+        digest, source = state_sha256(module.state_dict()), f"random (seed {seed})"
+    else:
+        state = read_state(_checkpoint(folder, model))
+        module, has_pooler = _loaded(config, state, model)
+        digest, source = state_sha256(state), _origin(folder, model)
+    if config.model_type == "vjepa2":  # its predictor is for training
+        module = module.get_submodule("encoder")
+    module.eval()
+    layout = LAYOUTS.get(config.model_type) or _probe(module, config, preprocessing, frames)
+    pooled = layout.clip == "pooler" and has_pooler
+    spec = EncoderSpec(
+        name=f"hf:{_origin(folder, model).partition('@')[0]}",
+        sampling=_sampling(layout, frames),
+        preprocessing=preprocessing,
+        default_pooling=layout.default_pooling if pooled else "mean",
+        poolings=_poolings(layout, pooled),
+        config={"frames": frames, "model": _model_fields(folder)},
+        weights=source,
+        weights_sha256=digest,
+        licence=model_licence(folder),
+    )
+    return HuggingFaceEncoder(module, layout, spec, interpolate=interpolate, pooled=pooled)
+
+
+def _configuration(folder: Path, source: str) -> Any:
+    """The model's configuration; of a model of images and text, its vision tower's."""
+    from transformers import MODEL_MAPPING, AutoConfig
+
+    try:
+        with _quiet():
+            config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise EncoderError(f"{source}: its config.json is not one that transformers can build ({reason})") from error
+    config = getattr(config, "vision_config", config)
+    if type(config) not in MODEL_MAPPING:
+        raise EncoderError(f"{source}: model_type={config.model_type!r} has no bare model in transformers")
+    given = _model_class(config).main_input_name
+    if given not in ("pixel_values", "pixel_values_videos"):
+        raise EncoderError(f"{source}: a {config.model_type} model takes {given}, not images or videos")
+    if config.model_type == "vit_mae":
+        config.mask_ratio = 0.0  # as an encoder it sees every patch
+    return config
+
+
+def _model_class(config: Any) -> Any:
+    from transformers import MODEL_MAPPING
+
+    found = MODEL_MAPPING[type(config)]
+    return found[0] if isinstance(found, (list, tuple)) else found
+
+
+def _preprocessing(
+    folder: Path, config: Any, size: int | None, interpolation: Interpolation | None, *, may_guess: bool
+) -> Preprocessing:
+    settings = read_processor(folder, video=is_video(config))
+    if settings is None and not may_guess:
+        raise EncoderError(
+            f"{folder}: no preprocessor_config.json, so the mean, std and size its weights expect are not known; "
+            "copy it from the model's page into the folder"
+        )
+    if settings is None:
+        settings = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    default = configured_size(config) or (224, 224)
+    preprocessing = preprocessing_of(settings, default=default, source=str(folder), interpolation=interpolation)
+    return preprocessing if size is None else with_size(preprocessing, size)
+
+
+def _frames(config: Any, frames: int | None, source: str) -> int:
+    """Frames of a clip: as asked, or the model's own number."""
+    if frames is not None and frames < 1:
+        raise EncoderError(f"{source}: frames={frames}; a clip has at least 1")
+    own = configured_frames(config) if is_video(config) else None
+    layout = LAYOUTS.get(config.model_type, Layout())
+    if frames is not None and own is not None and frames != own and not layout.any_frames:
+        raise EncoderError(f"{source}: frames={frames}; this model takes exactly {own}")
+    if frames is not None and is_video(config) and frames % tubelet_frames(config):
+        raise EncoderError(f"{source}: frames={frames} is no multiple of the {tubelet_frames(config)} a token covers")
+    return frames or own or 1
+
+
+def _fit_positions(config: Any, preprocessing: Preprocessing, frames: int, source: str) -> bool:
+    """Whether the model must be asked to resize its position table; refuses sizes it has no way to take."""
+    size, own = (preprocessing.height, preprocessing.width), configured_size(config)
+    patch = patch_sides(config)
+    if size[0] % patch[0] or size[1] % patch[1]:
+        low = [side // step * step for side, step in zip(size, patch, strict=True)]
+        raise EncoderError(
+            f"{source}: frames of {size[0]} x {size[1]} do not divide into patches of {patch[0]} x {patch[1]}; "
+            f"the nearest sizes are {low[0]} and {low[0] + patch[0]} (option size=)"
+        )
+    if config.model_type == "vjepa2":  # rotary positions, laid out by these two fields
+        config.crop_size, config.frames_per_clip = size[0], frames
+        return False
+    layout = LAYOUTS.get(config.model_type, Layout(video=is_video(config)))
+    if own is None or size == own or layout.any_size:
+        return False
+    asks = "interpolate_pos_encoding" in inspect.signature(_model_class(config).forward).parameters
+    if layout.video or not asks:
+        raise EncoderError(
+            f"{source}: frames of {size[0]} x {size[1]}, but its positions are for {own[0]} x {own[1]} "
+            f"and it has no way to resize them; pass size={own[0]}"
+        )
+    return True
+
+
+def _random(config: Any, seed: int) -> nn.Module:
+    from transformers import AutoModel
+
+    with torch.random.fork_rng(devices=[]), _quiet():
+        torch.manual_seed(seed)
+        return AutoModel.from_config(config, dtype=torch.float32)
+
+
+def _checkpoint(folder: Path, source: str) -> list[Path]:
+    found = weight_files(folder)
+    if not found:
+        raise WeightsError(f"{source}: no weights beside config.json; pass weights='random' to start without any")
+    return found
+
+
+def _loaded(config: Any, state: dict[str, Tensor], source: str) -> tuple[nn.Module, bool]:
+    """The model with those weights, and whether they have its pooler's.
+
+    Raises `WeightsError` listing what else is missing, what does not fit, and what belongs to the encoder but has no
+    place in it (a checkpoint deeper than its configuration says). Heads and text towers are left out in silence.
+    """
+    with torch.random.fork_rng(devices=[]), _quiet():
+        module, report = _model_class(config).from_pretrained(
+            None,
+            config=config,
+            state_dict=state,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            dtype=torch.float32,
+        )
+    missing = [key for key in sorted(report["missing_keys"]) if key.rpartition(".")[2] not in IGNORED_LEAVES]
+    pooler = [key for key in missing if key.split(".")[0] in POOLER_PARTS]
+    own = {name.split(".")[0] for name in module.state_dict()}
+    prefixes = (f"{module.base_model_prefix}.", "vision_model.")
+    surplus = []
+    for key in sorted(report["unexpected_keys"]):
+        bare = next((key.removeprefix(prefix) for prefix in prefixes if key.startswith(prefix)), key)
+        if bare.split(".")[0] in own and bare.rpartition(".")[2] not in IGNORED_LEAVES:
+            surplus.append(key)
+    faults = {
+        "missing": [key for key in missing if key not in pooler],
+        "of another shape": sorted(str(entry[0]) for entry in report["mismatched_keys"]),
+        "without a place": surplus,
+    }
+    if any(faults.values()):
+        listed = "; ".join(f"{what}: {', '.join(keys)}" for what, keys in faults.items() if keys)
+        raise WeightsError(f"{source}: the checkpoint does not fit its config.json ({listed})")
+    return module, not pooler
+
+
+def _probe(module: nn.Module, config: Any, preprocessing: Preprocessing, frames: int) -> Layout:
+    """Layout of a family that is not in `LAYOUTS`, from its output for one black clip."""
+    height, width = preprocessing.height, preprocessing.width
+    video = is_video(config)
+    shape = (1, frames, 3, height, width) if video else (1, 3, height, width)
+    with torch.no_grad():
+        hidden = module(torch.zeros(shape)).last_hidden_state
+    if hidden.ndim == 4:
+        return Layout(class_token=False, clip="none")
+    patch = patch_sides(config)
+    places = (height // patch[0]) * (width // patch[1]) * (frames // tubelet_frames(config) if video else 1)
+    places //= 4 ** (len(getattr(config, "depths", [1])) - 1)  # a hierarchy halves both sides at each stage
+    return infer_layout(config.model_type, hidden.shape[1], places, video=video)
+
+
+def _poolings(layout: Layout, pooled: bool) -> tuple[str, ...]:
+    names = ["tokens", "spatial", "temporal", "mean"]
+    if layout.class_token and not layout.video:
+        names += ["class", "class+tokens"]
+    if pooled or layout.clip == "class":
+        names.append("clip")
+    return tuple(names)
+
+
+def _sampling(layout: Layout, frames: int) -> Sampling:
+    """Clips that follow each other without a gap, at the rate of the frames in training."""
+    fps = layout.frames_per_second
+    return Sampling(frames=frames, fps=fps, stride_seconds=frames / fps)
+
+
+def _origin(folder: Path, model: str) -> str:
+    """Where weights come from, the same on every machine: hub id and commit, or the local folder's name."""
+    return folder.resolve().name if Path(model).expanduser().is_dir() else f"{model}@{folder.name[:12]}"
+
+
+def _model_fields(folder: Path) -> dict[str, Any]:
+    fields = read_json(folder / "config.json")
+    fields = fields.get("vision_config", fields)
+    return {name: value for name, value in fields.items() if name not in NOT_THE_MODEL}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' progress bars and load reports: what matters of them is raised as an error here."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

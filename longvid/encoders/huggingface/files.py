@@ -1,0 +1,173 @@
+"""The files of a Hugging Face model: found on disk or fetched, read without running anything they contain.
+
+Weights are read from safetensors; a checkpoint that has only a pickle is read with `weights_only=True`, which
+refuses code. The local cache is asked before the network, and a missing network is noticed in seconds.
+"""
+
+import json
+import os
+import pickle
+import re
+import socket
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import torch
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from longvid.errors import EncoderError, WeightsError
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+CONNECT_SECONDS = 3.0
+SMALL_FILES = ("config.json", "preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json")
+SAFE_INDEX, SAFE_FILE = "model.safetensors.index.json", "model.safetensors"
+PICKLE_INDEX, PICKLE_FILE = "pytorch_model.bin.index.json", "pytorch_model.bin"
+
+
+def model_folder(name: str, *, revision: str | None = None, weights: bool = True) -> Path:
+    """Folder that holds the files of a local model or a hub id; what is not in the cache is fetched.
+
+    `weights=False`: configuration files are enough. Raises `EncoderError` where there is no such folder, or where
+    the hub has to be asked and cannot be.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise EncoderError(f"{name}: the folder holds no config.json, so it is no Hugging Face model")
+        return folder
+    if not HUB_ID.fullmatch(name):
+        raise EncoderError(f"{name}: no such folder, and no hub id (owner/name) either")
+    cached = _cached_folder(name, revision)
+    if cached is not None and (cached / "config.json").is_file() and (not weights or weight_files(cached)):
+        return cached
+    return _fetched_folder(name, revision, weights)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Checkpoint files of a model folder: safetensors if there are any, else the pickle; empty if there are none."""
+    for index, single in ((SAFE_INDEX, SAFE_FILE), (PICKLE_INDEX, PICKLE_FILE)):
+        if (folder / index).is_file():
+            shards = json.loads((folder / index).read_text())["weight_map"].values()
+            return [folder / shard for shard in sorted(set(shards))]
+        if (folder / single).is_file():
+            return [folder / single]
+    return []
+
+
+def read_state(paths: list[Path]) -> dict[str, Tensor]:
+    """Tensors by name from checkpoint files. Raises `WeightsError` for one that is damaged or holds code."""
+    state: dict[str, Tensor] = {}
+    for path in paths:
+        if not path.is_file():
+            raise WeightsError(f"{path}: this part of the checkpoint is missing; fetch the model again")
+        part = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+        state.update(part)
+    return state
+
+
+def model_licence(folder: Path) -> str:
+    """Licence named by the model card, or `""` where there is no card or it names none."""
+    card = folder / "README.md"
+    parts = card.read_text(errors="replace").split("---", 2) if card.is_file() else []
+    if len(parts) < 3 or parts[0].strip():
+        return ""
+    try:
+        header = yaml.safe_load(parts[1])
+    except yaml.YAMLError:
+        return ""  # a card is prose: one that cannot be parsed names no licence
+    licence = header.get("license", "") if isinstance(header, dict) else ""
+    return ", ".join(licence) if isinstance(licence, list) else str(licence)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file; `EncoderError` names the file that holds none."""
+    try:
+        values = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise EncoderError(f"{path}: not readable as JSON ({error})") from error
+    if not isinstance(values, dict):
+        raise EncoderError(f"{path}: expected a JSON object, found {type(values).__name__}")
+    return values
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise WeightsError(f"{path}: not a readable safetensors file ({error}); fetch it again") from error
+
+
+def _read_pickle(path: Path) -> dict[str, Tensor]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        reason = str(error).splitlines()[0]
+        raise WeightsError(
+            f"{path}: refused, it is no plain file of tensors ({reason}); use a safetensors version of these weights"
+        ) from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise WeightsError(f"{path}: expected a mapping of names to tensors, found {type(state).__name__}")
+    return state
+
+
+def _cached_folder(name: str, revision: str | None) -> Path | None:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, revision=revision, local_files_only=True))
+    except LocalEntryNotFoundError:
+        return None
+
+
+def _fetched_folder(name: str, revision: str | None, weights: bool) -> Path:
+    from huggingface_hub import HfApi, constants, snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+
+    cure = f"fetch it where there is a network (`hf download {name}`), or give a local folder"
+    if constants.HF_HUB_OFFLINE:
+        raise EncoderError(f"{name} is not in the local cache and HF_HUB_OFFLINE is set; unset it, {cure}")
+    if not _reachable(constants.ENDPOINT):
+        raise EncoderError(f"{name} is not in the local cache and {constants.ENDPOINT} cannot be reached; {cure}")
+    try:
+        files = HfApi().list_repo_files(name, revision=revision)
+        return Path(snapshot_download(name, revision=revision, allow_patterns=_wanted(files, weights)))
+    except GatedRepoError as error:
+        raise EncoderError(
+            f"{name}: its owner asks for consent first; accept it on the hub, then `hf auth login`"
+        ) from (error)
+    except RevisionNotFoundError as error:
+        raise EncoderError(f"{name}: the hub has no revision {revision!r} of it") from error
+    except RepositoryNotFoundError as error:
+        raise EncoderError(f"{name}: the hub has no such model, or it is private (`hf auth login`)") from error
+    except (HfHubHTTPError, OSError) as error:
+        raise EncoderError(f"{name}: could not be fetched ({str(error).splitlines()[0]}); try again, or {cure}") from (
+            error
+        )
+
+
+def _wanted(files: list[str], weights: bool) -> list[str]:
+    """Files worth fetching: configuration, model card, and one form of the weights."""
+    wanted = [name for name in (*SMALL_FILES, "README.md") if name in files]
+    safe = [name for name in files if re.fullmatch(r"model[^/]*\.safetensors(\.index\.json)?", name)]
+    pickled = [name for name in files if re.fullmatch(r"pytorch_model[^/]*\.bin(\.index\.json)?", name)]
+    return wanted + (safe or pickled if weights else [])
+
+
+def _reachable(endpoint: str) -> bool:
+    """Whether the hub's host takes a connection; behind a proxy only the request itself can tell.
+
+    The hub's own client tries again for 20 s or more before it says that there is no network.
+    """
+    parts = urlsplit(endpoint)
+    if any(os.environ.get(variable) for variable in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
+        return True
+    try:
+        socket.create_connection((parts.hostname, parts.port or 443), timeout=CONNECT_SECONDS).close()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,175 @@
+"""Every encoder by name, and `build_encoder`, which turns a name into one that is ready to run.
+
+A name is, in this order:
+
+1. a key of `ENCODERS`;
+2. `hf:ID`, a local folder that holds a Hugging Face `config.json`, or a hub id (it has a `/`);
+3. `timm:NAME` or `torchvision:NAME` (optional extras);
+4. `package.module:callable` for an encoder of your own, importable wherever extraction runs.
+
+One line adds an encoder of your own: `ENCODERS["colour"] = build_colour`, where `build_colour(**options)` returns an
+`Encoder`; `longvid.encoders.wrap` makes one of any function or module.
+"""
+
+import difflib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from longvid.encoders.base import Encoder
+from longvid.encoders.wrapping import Autocast
+from longvid.errors import EncoderError
+
+Builder = Callable[..., Encoder]
+
+
+@dataclass(frozen=True)
+class EncoderEntry:
+    """A known encoder: where its builder is, imported only when it is built, and what a table says of it."""
+
+    builder: str
+    """`package.module:callable`; called with `weights`, `seed` and the options it names."""
+    summary: str
+    """What it is, in a phrase."""
+    licence: str = ""
+    """Licence of the published weights; empty where there are none."""
+
+    def load(self) -> Builder:
+        """The builder itself, imported now."""
+        return _imported(self.builder)
+
+
+ENCODERS: dict[str, EncoderEntry | Builder] = {
+    "patch-statistics": EncoderEntry(
+        "longvid.encoders.tiny:build_patch_statistics",
+        "hand-made colour, edge and motion statistics of each patch; nothing is learned",
+    ),
+    "dualformer-tiny": EncoderEntry(
+        "longvid.encoders.dualformer.build:build_tiny", "DualFormer tiny: local windows and a global pyramid", "Apache-2.0"
+    ),
+    "dualformer-small": EncoderEntry(
+        "longvid.encoders.dualformer.build:build_small", "DualFormer small: local windows and a global pyramid", "Apache-2.0"
+    ),
+    "dualformer-base": EncoderEntry(
+        "longvid.encoders.dualformer.build:build_base", "DualFormer base: local windows and a global pyramid", "Apache-2.0"
+    ),
+}
+
+PREFIXES: dict[str, EncoderEntry] = {
+    "hf": EncoderEntry(
+        "longvid.encoders.huggingface:build_huggingface",
+        "any Hugging Face image or video model: hf:ID, a local folder, or a hub id",
+        "the model card's",
+    ),
+    "timm": EncoderEntry(
+        "longvid.encoders.timm:build_timm", "any timm image model (extra: longvid[timm])", "the model card's"
+    ),
+    "torchvision": EncoderEntry(
+        "longvid.encoders.torchvision:build_torchvision",
+        "Video Swin and other torchvision models (extra: longvid[timm])",
+        "BSD-3-Clause code; weights as their data sets allow",
+    ),
+}
+
+
+def build_encoder(
+    name: str,
+    *,
+    weights: str | None = None,
+    seed: int = 0,
+    dtype: str = "float32",
+    **options: Any,
+) -> Encoder:
+    """The encoder of that name, in evaluation mode and without gradients.
+
+    `weights`: None for the encoder's own, `"random"` for a seeded start, or what its builder takes (a file).
+    `dtype`: `"bfloat16"` or `"float16"` run it under autocast; its output is float32 in any case. The choice changes
+    the features, so it is part of `spec.config`.
+    `options` go to the builder. Raises `EncoderError` for an unknown name (near matches are listed) or option.
+    """
+    builder = find_builder(name)
+    encoder = builder(**_arguments(name, builder, weights=weights, seed=seed, options=options))
+    if not isinstance(encoder, Encoder):
+        raise EncoderError(
+            f"{name}: its builder returned {type(encoder).__name__}, not an Encoder; "
+            "longvid.encoders.wrap(function, spec) makes one"
+        )
+    if dtype != "float32":
+        encoder = Autocast(encoder, dtype)
+    return encoder.eval().requires_grad_(False)
+
+
+def find_builder(name: str) -> Builder:
+    """The callable that builds the encoder of that name, by the rules at the top of this file."""
+    if name in ENCODERS:
+        entry = ENCODERS[name]
+        return entry.load() if isinstance(entry, EncoderEntry) else entry
+    prefix, _, rest = name.partition(":")
+    if prefix in PREFIXES and rest:
+        return partial(PREFIXES[prefix].load(), rest)
+    if Path(name).is_dir() or ("/" in name and ":" not in name):
+        return partial(PREFIXES["hf"].load(), name)
+    if rest and all(part.isidentifier() for part in [*prefix.split("."), rest]):
+        return _imported(name)
+    raise EncoderError(_unknown(name))
+
+
+def encoder_table() -> list[dict[str, str]]:
+    """Name, summary and licence of the weights of every known encoder, then of the families named by a prefix."""
+    rows = []
+    for name, entry in ENCODERS.items():
+        if isinstance(entry, EncoderEntry):
+            rows.append({"name": name, "summary": entry.summary, "licence": entry.licence})
+        else:
+            summary = (inspect.getdoc(entry) or "an encoder of your own").splitlines()[0]
+            rows.append({"name": name, "summary": summary, "licence": ""})
+    for prefix, entry in PREFIXES.items():
+        rows.append({"name": f"{prefix}:...", "summary": entry.summary, "licence": entry.licence})
+    return rows
+
+
+def _arguments(
+    name: str, builder: Builder, *, weights: str | None, seed: int, options: dict[str, Any]
+) -> dict[str, Any]:
+    """Arguments for the builder: `weights` and `seed` where it takes them, and options it knows."""
+    parameters = inspect.signature(builder).parameters.values()
+    takes = {p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    if weights is not None and not (takes_any or "weights" in takes):
+        raise EncoderError(f"{name}: weights={weights!r} was given, but this encoder loads none")
+    unknown = [] if takes_any else sorted(set(options) - takes)
+    if unknown:
+        known = ", ".join(sorted(takes - {"weights", "seed"})) or "none"
+        raise EncoderError(f"{name}: no option {', '.join(unknown)}; its options: {known}")
+    offered = {"weights": weights, "seed": seed}
+    return {key: value for key, value in offered.items() if takes_any or key in takes} | options
+
+
+def _imported(reference: str) -> Builder:
+    """The callable that `package.module:callable` names."""
+    module_name, _, attribute = reference.partition(":")
+    try:
+        found = getattr(import_module(module_name), attribute)
+    except ModuleNotFoundError as error:
+        raise EncoderError(
+            f"{reference}: there is no module {error.name!r} to import here; "
+            "install it, or put its folder on PYTHONPATH (on every worker)"
+        ) from error
+    except AttributeError as error:
+        raise EncoderError(f"{reference}: module {module_name!r} has no {attribute!r}") from error
+    if not callable(found):
+        raise EncoderError(f"{reference} is a {type(found).__name__}, not a callable that builds an encoder")
+    return found
+
+
+def _unknown(name: str) -> str:
+    near = difflib.get_close_matches(name, ENCODERS, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    return (
+        f"no encoder is called {name!r}: {hint}known are {', '.join(sorted(ENCODERS))}; also hf:ID or a local "
+        "Hugging Face folder, timm:NAME, torchvision:NAME, package.module:callable"
+    )
