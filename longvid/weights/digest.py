@@ -1,4 +1,4 @@
-"""Weights: what they are called, how they are loaded safely, how they are saved."""
+"""What a set of weights is called: a digest of its names, types, shapes and bytes."""
 
 import hashlib
 from collections.abc import Mapping

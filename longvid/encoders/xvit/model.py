@@ -1,0 +1,274 @@
+"""X-ViT: an image transformer on every frame, whose keys and values are mixed with the neighbouring frames'.
+
+Each frame is cut into 2D patches and has its own copy of one class token; the spatial and the temporal position
+tables are added to all of them. The blocks are a plain pre-norm ViT with `MixingAttention`. The class tokens of a clip
+are joined by temporal attention (one block over them and a clip token) or averaged; a small MLP, or one linear layer,
+gives the class scores. Bulat et al., NeurIPS 2021, arXiv 2106.05968.
+
+Position tables: the spatial one is made for 224 pixels and resized to other frame sizes by `longvid.nn.resize_table`;
+the temporal one is repeated (frame t of a clip takes row t mod its length), as the published 16-frame models do with
+a table of eight rows.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from longvid.encoders.base import Encoder, EncoderOutput
+from longvid.encoders.xvit.chunks import halo_chunks
+from longvid.encoders.xvit.mixing import MixingAttention
+from longvid.errors import EncoderError
+from longvid.nn import Attention, Block, PatchEmbed2d, attend, drop_path_rates, init_transformer_, resize_table
+
+TABLE_IMAGE_SIZE = 224
+"""Pixels a side for which the spatial position table is made, whatever size the frames have."""
+
+Aggregation = Literal["temporal_attention", "average"]
+
+
+@dataclass(frozen=True)
+class XViTConfig:
+    """Sizes of one X-ViT, B/16 by default."""
+
+    patch_size: int = 16
+    dim: int = 768
+    depth: int = 12
+    num_heads: int = 12
+    mlp_ratio: float = 4.0
+    qkv_bias: bool = True
+    norm_eps: float = 1e-6
+    temporal_rows: int = 8
+    """Length of the temporal position table; longer clips repeat it."""
+    segment_frames: int | None = 8
+    """Frames exchange channels inside groups of this many; None: the whole clip is one segment of any length."""
+    shift_div: int = 8
+    """dim // shift_div channels come from the next frame, as many from the previous one."""
+    mixed_blocks: tuple[int, ...] | None = None
+    """Blocks that mix; None: all."""
+    summary_tokens: bool = False
+    """The paper's summary tokens: a reconstruction, see `mixing.frame_summaries`."""
+    aggregation: Aggregation = "temporal_attention"
+    aggregator_layers: int = 1
+    aggregator_heads: int = 12
+    aggregator_mlp_ratio: float = 4.0
+    head_dim: int = 768
+    """Hidden width of the classifier after temporal attention."""
+    num_classes: int = 400
+    drop_path: float = 0.0
+    head_dropout: float = 0.5
+
+    def __post_init__(self) -> None:
+        if TABLE_IMAGE_SIZE % self.patch_size:
+            raise EncoderError(f"patch_size={self.patch_size} does not divide {TABLE_IMAGE_SIZE} pixels")
+        if self.segment_frames is not None and self.segment_frames < 1:
+            raise EncoderError(f"segment_frames={self.segment_frames}: at least 1, or None for the whole clip")
+        unknown = [block for block in self.mixed_blocks or () if not 0 <= block < self.depth]
+        if unknown:
+            raise EncoderError(f"mixed_blocks={unknown} do not exist in a net of depth {self.depth}")
+
+    @property
+    def table_side(self) -> int:
+        """Rows (and columns) of the spatial position table."""
+        return TABLE_IMAGE_SIZE // self.patch_size
+
+    @property
+    def mixing(self) -> tuple[int, ...]:
+        """Indices of the blocks that mix."""
+        return tuple(range(self.depth)) if self.mixed_blocks is None else self.mixed_blocks
+
+
+class FrameTokens(NamedTuple):
+    """Normalised tokens of some frames: one class token and the patch tokens of each."""
+
+    class_tokens: Float[Tensor, "batch time dim"]
+    tokens: Float[Tensor, "batch time token dim"]
+
+
+class TemporalAttention(nn.Module):
+    """Ordinary transformer blocks over a learned clip token and the frames' class tokens; gives the clip token.
+
+    It has no position table of its own: frames may come in any order and number, their order is known only through
+    the backbone. QKV has no bias and the norms use eps 1e-5, unlike the backbone.
+    """
+
+    def __init__(self, dim: int, num_layers: int, num_heads: int, mlp_ratio: float) -> None:
+        super().__init__()
+        self.class_token = nn.Parameter(torch.zeros(dim))
+        self.blocks = nn.ModuleList(
+            Block(dim, Attention(dim, num_heads, qkv_bias=False), mlp_ratio=mlp_ratio, norm_eps=1e-5)
+            for _ in range(num_layers)
+        )
+
+    def forward(self, class_tokens: Float[Tensor, "batch time dim"]) -> Float[Tensor, "batch dim"]:
+        """One vector a clip. The last layer computes its one used query only, so its cost is linear in time."""
+        tokens = torch.cat([self.class_token.expand(len(class_tokens), 1, -1), class_tokens], dim=1)
+        for block in self.blocks[:-1]:
+            tokens = block(tokens)
+        return _first_token(cast(Block, self.blocks[-1]), tokens)
+
+
+def _first_token(block: Block, tokens: Float[Tensor, "batch length dim"]) -> Float[Tensor, "batch dim"]:
+    """What `block` makes of the first token, without computing the others."""
+    attention = cast(Attention, block.attn)
+    normed = block.norm1(tokens)
+    query_rows, key_value_rows = attention.qkv.weight.tensor_split([tokens.shape[-1]])
+    query = functional.linear(normed[:, :1], query_rows)
+    key, value = functional.linear(normed, key_value_rows).chunk(2, dim=-1)
+    first = tokens[:, :1] + attention.proj(attend(query, key, value, attention.num_heads))
+    return (first + block.mlp(block.norm2(first))).squeeze(1)
+
+
+class XViT(Encoder):
+    """The backbone, the temporal aggregation and the classifier.
+
+    `forward` gives normalised patch tokens, per-frame class tokens and the clip vector (before the classifier);
+    `classify` gives class scores. Frames: any height and width that `patch_size` divides.
+    """
+
+    def __init__(self, config: XViTConfig, *, chunk_frames: int | None = 64) -> None:
+        """`chunk_frames`: a longer segment is computed in chunks of this many frames (see `chunks`); None: never.
+
+        The result does not depend on it, so it is no part of the configuration.
+        """
+        super().__init__()
+        self.config = config
+        self.chunk_frames = chunk_frames
+        self.patch_embed = PatchEmbed2d(config.dim, config.patch_size)
+        self.class_token = nn.Parameter(torch.zeros(config.dim))
+        self.position_table = nn.Parameter(torch.zeros(1 + config.table_side**2, config.dim))
+        self.temporal_table = nn.Parameter(torch.zeros(config.temporal_rows, config.dim))
+        self.blocks = nn.ModuleList(_blocks(config))
+        self.norm = nn.LayerNorm(config.dim, eps=config.norm_eps)
+        self._init_backbone()
+        # built after the initialisation: temporal attention and classifier keep torch's defaults, as the authors do
+        self.aggregator = _aggregator(config)
+        self.head = _head(config)
+
+    def _init_backbone(self) -> None:
+        """Truncated normal 0.02 for linear layers, class token and spatial table; the temporal table starts at zero."""
+        init_transformer_(self, std=0.02)
+        nn.init.trunc_normal_(self.class_token, std=0.02)
+        nn.init.trunc_normal_(self.position_table, std=0.02)
+
+    def forward(self, clips: Float[Tensor, "batch 3 time height width"]) -> EncoderOutput:
+        """Tokens of each clip; raises `EncoderError` for a length or size the model cannot take."""
+        frames = self.frame_tokens(clips)
+        return EncoderOutput(frames.tokens, frames.class_tokens, self.aggregate(frames.class_tokens))
+
+    def classify(self, clips: Float[Tensor, "batch 3 time height width"]) -> Float[Tensor, "batch classes"]:
+        """Raw class scores. Scores of several views of one video are added up, as the authors do."""
+        return self.head(self.aggregate(self.frame_tokens(clips).class_tokens))
+
+    def aggregate(self, class_tokens: Float[Tensor, "batch time dim"]) -> Float[Tensor, "batch dim"]:
+        """The clip vector from the class tokens of any number of frames."""
+        return class_tokens.mean(dim=1) if self.aggregator is None else self.aggregator(class_tokens)
+
+    def frame_tokens(self, clips: Float[Tensor, "batch 3 time height width"]) -> FrameTokens:
+        """Normalised tokens of every frame, long segments in chunks."""
+        time = clips.shape[2]
+        segment = self.config.segment_frames or time
+        if time % segment:
+            raise EncoderError(f"clips of {time} frames: this X-ViT takes multiples of segment_frames={segment}")
+        if self.chunk_frames is None or segment <= self.chunk_frames:
+            return self.segment_tokens(clips, segment_frames=segment)
+        if self.config.summary_tokens:
+            raise EncoderError(
+                f"summary tokens look at a whole segment: {segment} frames > chunk_frames={self.chunk_frames}"
+            )
+        parts: list[FrameTokens] = []
+        for begin in range(0, time, segment):
+            for chunk in halo_chunks(segment, self.chunk_frames, self.halo_frames):
+                part = clips[:, :, begin + chunk.read.start : begin + chunk.read.stop]
+                tokens = self.segment_tokens(part, first_frame=begin + chunk.read.start)
+                parts.append(FrameTokens(*(kind[:, chunk.keep] for kind in tokens)))
+        return FrameTokens(*(torch.cat(kinds, dim=1) for kinds in zip(*parts, strict=True)))
+
+    @property
+    def halo_frames(self) -> int:
+        """How far a frame sees to each side: one frame a mixing block."""
+        return len(self.config.mixing)
+
+    def segment_tokens(
+        self,
+        clips: Float[Tensor, "batch 3 time height width"],
+        *,
+        first_frame: int = 0,
+        segment_frames: int | None = None,
+    ) -> FrameTokens:
+        """Normalised tokens in one pass; frame 0 of `clips` is frame `first_frame` of the temporal table."""
+        batch, time = clips.shape[0], clips.shape[2]
+        tokens = self.embed(clips, first_frame=first_frame)
+        for block in self.blocks:
+            context = (segment_frames or time,) if isinstance(block.attn, MixingAttention) else ()
+            tokens = block(tokens, *context)
+        tokens = self.norm(tokens).unflatten(0, (batch, time))
+        return FrameTokens(tokens[:, :, 0], tokens[:, :, 1:])
+
+    def embed(
+        self, clips: Float[Tensor, "batch 3 time height width"], *, first_frame: int = 0
+    ) -> Float[Tensor, "frames length dim"]:
+        """Patch and class tokens of each frame (clip-major) with both position tables added."""
+        batch, _, time, height, width = clips.shape
+        tokens = self.patch_embed(clips.transpose(1, 2).flatten(0, 1))
+        tokens = torch.cat([self.class_token.expand(len(tokens), 1, -1), tokens], dim=1)
+        rows = torch.arange(first_frame, first_frame + time, device=clips.device) % len(self.temporal_table)
+        moments = self.temporal_table[rows].repeat(batch, 1).unsqueeze(1)
+        return tokens + self.places(height, width) + moments
+
+    def places(self, height: int, width: int) -> Float[Tensor, "length dim"]:
+        """The spatial position table for frames of that size, class entry first."""
+        patch = self.config.patch_size
+        if height % patch or width % patch:
+            nearest = " x ".join(str(max(patch, round(side / patch) * patch)) for side in (height, width))
+            raise EncoderError(f"frames of {height} x {width} pixels: patches of {patch} do not fit, try {nearest}")
+        side = self.config.table_side
+        grid = resize_table(self.position_table[1:], (side, side), (height // patch, width // patch))
+        return torch.cat([self.position_table[:1], grid])
+
+
+def _blocks(config: XViTConfig) -> Sequence[Block]:
+    """The backbone's blocks; those not in `config.mixing` attend inside their frame only."""
+    blocks = []
+    for index, rate in enumerate(drop_path_rates(config.drop_path, config.depth)):
+        attention = (
+            MixingAttention(
+                config.dim,
+                config.num_heads,
+                qkv_bias=config.qkv_bias,
+                shift_div=config.shift_div,
+                summary_tokens=config.summary_tokens,
+            )
+            if index in config.mixing
+            else Attention(config.dim, config.num_heads, qkv_bias=config.qkv_bias)
+        )
+        blocks.append(
+            Block(config.dim, attention, mlp_ratio=config.mlp_ratio, norm_eps=config.norm_eps, drop_path=rate)
+        )
+    return blocks
+
+
+def _aggregator(config: XViTConfig) -> TemporalAttention | None:
+    if config.aggregation == "average":
+        return None
+    return TemporalAttention(config.dim, config.aggregator_layers, config.aggregator_heads, config.aggregator_mlp_ratio)
+
+
+def _head(config: XViTConfig) -> nn.Module:
+    """After temporal attention LayerNorm, Linear, GELU, dropout, Linear; after averaging dropout and one Linear.
+
+    The mean of the frames' scores equals the score of the frames' mean, which is what averaging computes here.
+    """
+    if config.aggregation == "average":
+        return nn.Sequential(nn.Dropout(config.head_dropout), nn.Linear(config.dim, config.num_classes))
+    return nn.Sequential(
+        nn.LayerNorm(config.dim, eps=1e-5),
+        nn.Linear(config.dim, config.head_dim),
+        nn.GELU(),
+        nn.Dropout(config.head_dropout),
+        nn.Linear(config.head_dim, config.num_classes),
+    )

@@ -1,0 +1,107 @@
+"""Reading a checkpoint file: tensors only, never code, and the state found inside whatever container it came in."""
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from longvid.errors import WeightsError
+
+CONTAINERS = ("model_state", "state_dict_ema", "state_dict", "model_ema", "model", "module")
+"""Keys under which training programs keep the weights, the first present one wins: PySlowFast, timm, mmcv, fairseq."""
+
+PREFIXES = ("module.", "_orig_mod.")
+"""What data-parallel training and torch.compile put before every name."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The tensors of one checkpoint and what else stood beside them."""
+
+    state: dict[str, Tensor]
+    beside: dict[str, Any] = field(default_factory=dict)
+    """Entries of the container next to the state (epoch, configuration text); header metadata of a safetensors."""
+    source: str = "the state given"
+
+
+def read_checkpoint(source: str | Path | Mapping[str, Any]) -> Checkpoint:
+    """The state dict in a file (safetensors, or a torch file that holds tensors only) or in a loaded container.
+
+    Raises `WeightsError`: no such file, not a checkpoint, a pickle with code in it, or nothing in it that is a state.
+    """
+    if isinstance(source, Mapping):
+        return _unwrap(source, "the state given")
+    path = Path(source)
+    if path.suffix == ".safetensors":
+        checkpoint = read_safetensors(path)
+        return replace(checkpoint, state=_strip(checkpoint.state))
+    return _unwrap(_torch_load(path), str(path))
+
+
+def read_safetensors(path: Path) -> Checkpoint:
+    """Names, tensors and header of a safetensors file, as they stand in it."""
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file of weights")
+    try:
+        with safe_open(path, framework="pt") as file:
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            return Checkpoint(state, dict(file.metadata() or {}), str(path))
+    except SafetensorError as error:
+        raise WeightsError(f"{path}: not a safetensors file, or cut short ({error})") from error
+
+
+def _torch_load(path: Path) -> Mapping[str, Any]:
+    """What the file holds, if that is tensors and plain values; the unpickler knows no other types."""
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file of weights")
+    try:
+        held = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"{path}: holds Python objects beside tensors, and loading them would run code from the file; save its "
+            f"state dict alone, as .safetensors, where you trust it ({_first_line(error)})"
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise WeightsError(f"{path}: not a checkpoint torch can read ({_first_line(error)})") from error
+    if not isinstance(held, Mapping):
+        raise WeightsError(f"{path}: holds a {type(held).__name__}, not a state dict")
+    return held
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n", 1)[0][:200] or type(error).__name__
+
+
+def _unwrap(container: Mapping[str, Any], source: str) -> Checkpoint:
+    """The state inside its container, with what stood beside it; a bare state dict is its own container."""
+    for name in CONTAINERS:
+        inner = container.get(name)
+        if isinstance(inner, Mapping) and any(isinstance(value, Tensor) for value in inner.values()):
+            beside = {key: value for key, value in container.items() if key != name}
+            return Checkpoint(_strip(_tensors(inner, source)), beside, source)
+    return Checkpoint(_strip(_tensors(container, source)), {}, source)
+
+
+def _tensors(state: Mapping[str, Any], source: str) -> dict[str, Tensor]:
+    others = [str(name) for name, value in state.items() if not isinstance(value, Tensor)]
+    if others or not state:
+        what = f"entries that are no tensors: {', '.join(others[:8])}" if others else "no entries"
+        raise WeightsError(
+            f"{source}: no state dict found under {', '.join(CONTAINERS)}, and as one itself it has {what}"
+        )
+    return dict(state)
+
+
+def _strip(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Names without the prefixes that every one of them carries."""
+    for prefix in PREFIXES:
+        if all(name.startswith(prefix) for name in state):
+            return _strip({name.removeprefix(prefix): tensor for name, tensor in state.items()}) if state else state
+    return state

@@ -1,0 +1,61 @@
+"""Putting a state into a module, strictly: every missing, unknown and wrongly shaped entry is listed."""
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from longvid.errors import WeightsError
+
+LISTED = 12
+"""How many names of a kind an error spells out before it counts the rest."""
+
+
+def fit_state(
+    module: nn.Module,
+    state: Mapping[str, Tensor],
+    *,
+    source: str,
+    optional: Iterable[str] = (),
+    unknown: Iterable[str] = (),
+) -> None:
+    """Copy `state` into `module`'s parameters and buffers, all or nothing.
+
+    Shapes may differ by axes of length one only; numbers take the module's precision. Entries named in `optional` may
+    be missing; `unknown` are entries of the source already known to have no place. Raises one `WeightsError` that
+    lists everything that does not fit.
+    """
+    own = module.state_dict()
+    shared = sorted(own.keys() & state.keys())
+    kinds = {
+        "missing": sorted(own.keys() - state.keys() - set(optional)),
+        "unknown": [*unknown, *sorted(state.keys() - own.keys())],
+        "wrong shape": [_misfit(name, state[name], own[name]) for name in shared if not _fits(state[name], own[name])],
+    }
+    problems = [f"{kind} ({len(names)}): {_list(names)}" for kind, names in kinds.items() if names]
+    if problems:
+        raise WeightsError(f"{source}: does not fit {type(module).__name__}: {'; '.join(problems)}")
+    with torch.no_grad():
+        for name in shared:
+            own[name].copy_(state[name].reshape(own[name].shape))
+
+
+def _fits(given: Tensor, wanted: Tensor) -> bool:
+    return _long_axes(given) == _long_axes(wanted) and given.is_complex() == wanted.is_complex()
+
+
+def _misfit(name: str, given: Tensor, wanted: Tensor) -> str:
+    return f"{name} is {_describe(given)} where {_describe(wanted)} is needed"
+
+
+def _describe(tensor: Tensor) -> str:
+    return f"{'complex ' if tensor.is_complex() else ''}{tuple(tensor.shape)}"
+
+
+def _long_axes(tensor: Tensor) -> tuple[int, ...]:
+    return tuple(length for length in tensor.shape if length != 1)
+
+
+def _list(names: list[str]) -> str:
+    more = f", and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(names[:LISTED]) + more

@@ -1,0 +1,84 @@
+"""Our own weights on disk: safetensors, with the architecture's name and its configuration in the header."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from longvid.errors import WeightsError
+from longvid.weights.files import read_safetensors
+from longvid.weights.fit import fit_state
+from longvid.weights.official import OFFICIAL, official_layout
+
+HEADER = "longvid"
+"""Key of the header entry that marks a file as ours."""
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class OwnWeights:
+    """What a file of ours holds."""
+
+    architecture: str
+    config: dict[str, Any]
+    state: dict[str, Tensor]
+    extra: dict[str, Any]
+    """Whatever else the writer noted: data set, epoch, score."""
+
+
+def save_weights(
+    module: nn.Module, path: str | Path, *, architecture: str, config: Any, extra: Mapping[str, Any] | None = None
+) -> Path:
+    """Write the module's state and how to build it again; the file appears whole or not at all.
+
+    `config`: a dataclass or a dict of plain JSON values.
+    """
+    from safetensors.torch import save_file
+
+    target = Path(path)
+    if target.suffix != ".safetensors":
+        raise WeightsError(f"{target}: our weights are .safetensors files; give it that suffix")
+    settings = asdict(config) if is_dataclass(config) and not isinstance(config, type) else config
+    header = {"format": FORMAT, "architecture": architecture, "config": settings, "extra": dict(extra or {})}
+    # a clone each: safetensors refuses tensors that share memory, and tied weights are loaded by name anyway
+    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in module.state_dict().items()}
+    partial = target.with_name(f".{target.name}.partial")
+    save_file(state, partial, metadata={HEADER: json.dumps(header, sort_keys=True)})
+    return partial.replace(target)
+
+
+def read_weights(path: str | Path) -> OwnWeights:
+    """Architecture, configuration and state of a file that `save_weights` wrote."""
+    checkpoint = read_safetensors(Path(path))
+    text = checkpoint.beside.get(HEADER)
+    if text is None:
+        raise WeightsError(f"{path}: not written by longvid (no configuration in its header); use load_official")
+    header = json.loads(text)
+    if header["format"] != FORMAT:
+        raise WeightsError(f"{path}: weights format {header['format']}, this longvid reads {FORMAT}: update longvid")
+    return OwnWeights(header["architecture"], header["config"], checkpoint.state, header["extra"])
+
+
+def load_weights(path: str | Path) -> nn.Module:
+    """The module that `save_weights` wrote, built from the configuration in the file, in evaluation mode."""
+    weights = read_weights(path)
+    module = _build(weights, path)
+    fit_state(module, weights.state, source=str(path))
+    return module.eval()
+
+
+def _build(weights: OwnWeights, path: str | Path) -> nn.Module:
+    """An encoder by its layout, a long-range decoder by its row in `DECODERS`."""
+    from longvid.decoders import DECODERS
+
+    if weights.architecture in OFFICIAL:
+        return official_layout(weights.architecture).from_config(weights.config)
+    if weights.architecture in DECODERS:
+        entry = DECODERS[weights.architecture]
+        return entry.module(entry.config(**weights.config))
+    known = ", ".join(sorted({*OFFICIAL, *DECODERS}))
+    raise WeightsError(f"{path}: architecture {weights.architecture!r} is not one of {known}")
