@@ -1,0 +1,121 @@
+"""DualFormer's two attentions: inside local windows, and to a pyramid of pooled tokens that covers the whole clip.
+
+Tokens are `batch length dim` in (time, row, column) raster order; `grid` is their (time, height, width).
+"""
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from longvid.encoders.dualformer.config import COARSE_FIRST_KERNEL, PyramidKernels, Size
+from longvid.nn import attend
+
+
+def to_windows(
+    tokens: Float[Tensor, "batch length dim"], grid: Size, window: Size
+) -> Float[Tensor, "windows inside dim"]:
+    """The tokens of each non-overlapping window, as a batch of short sequences. The window must divide the grid."""
+    return rearrange(
+        tokens,
+        "b (nt t nh h nw w) c -> (b nt nh nw) (t h w) c",
+        **_window_axes(grid, window),
+    )
+
+
+def from_windows(
+    windows: Float[Tensor, "windows inside dim"], grid: Size, window: Size
+) -> Float[Tensor, "batch length dim"]:
+    """The inverse of `to_windows`."""
+    return rearrange(
+        windows,
+        "(b nt nh nw) (t h w) c -> b (nt t nh h nw w) c",
+        **_window_axes(grid, window),
+    )
+
+
+def _window_axes(grid: Size, window: Size) -> dict[str, int]:
+    counts = {f"n{axis}": length // part for axis, length, part in zip("thw", grid, window, strict=True)}
+    return counts | dict(zip("thw", window, strict=True))
+
+
+def to_grid(tokens: Float[Tensor, "batch length dim"], grid: Size) -> Float[Tensor, "batch dim time height width"]:
+    """The tokens in their places, channels second; a view (in memory the channels stay last)."""
+    return tokens.transpose(1, 2).unflatten(2, grid)
+
+
+def to_tokens(grid: Float[Tensor, "batch dim time height width"]) -> Float[Tensor, "batch length dim"]:
+    """The inverse of `to_grid`."""
+    return grid.flatten(2).transpose(1, 2)
+
+
+def depthwise(dim: int, kernel: Size) -> nn.Conv3d:
+    """A convolution that pools every channel alone: kernel = stride, no padding, so remainders are dropped."""
+    return nn.Conv3d(dim, dim, kernel_size=kernel, stride=kernel, groups=dim)
+
+
+class LocalWindowAttention(nn.Module):
+    """Self-attention inside non-overlapping windows: no shift, no mask, no position table (LW-MSA)."""
+
+    def __init__(self, dim: int, heads: int, window: Size, *, qkv_bias: bool, scale: float | None) -> None:
+        super().__init__()
+        self.heads = heads
+        self.window = window
+        self.scale = scale
+        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, tokens: Float[Tensor, "batch length dim"], grid: Size) -> Float[Tensor, "batch length dim"]:
+        """Every token's mixture of its window."""
+        query, key, value = self.qkv(to_windows(tokens, grid, self.window)).chunk(3, dim=-1)
+        mixed = attend(query, key, value, self.heads, scale=self.scale)
+        return self.proj(from_windows(mixed, grid, self.window))
+
+
+class Pyramid(nn.Module):
+    """A few hundred tokens that stand for the whole clip: fine pooled tokens first, then coarse ones, normed together.
+
+    The coarse level holds a batch norm, so train and eval mode differ.
+    """
+
+    def __init__(self, dim: int, kernels: PyramidKernels) -> None:
+        super().__init__()
+        self.fine = depthwise(dim, kernels.fine)
+        self.coarse: nn.Sequential | None = None
+        if kernels.coarse is not None:
+            self.coarse = nn.Sequential(
+                depthwise(dim, COARSE_FIRST_KERNEL),
+                nn.BatchNorm3d(dim),
+                nn.ReLU(),
+                depthwise(dim, kernels.coarse),
+            )
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, tokens: Float[Tensor, "batch length dim"], grid: Size) -> Float[Tensor, "batch pooled dim"]:
+        """Pooled tokens; their number follows the grid, the kernels are fixed."""
+        places = to_grid(tokens, grid)
+        levels = [to_tokens(self.fine(places))]
+        if self.coarse is not None:
+            levels.append(to_tokens(self.coarse(places)))
+        return self.norm(torch.cat(levels, dim=1))
+
+
+class PyramidAttention(nn.Module):
+    """Every token queries the pyramid of the whole clip, or all tokens where there is no pyramid (GP-MSA)."""
+
+    def __init__(
+        self, dim: int, heads: int, kernels: PyramidKernels | None, *, qkv_bias: bool, scale: float | None
+    ) -> None:
+        super().__init__()
+        self.heads = heads
+        self.scale = scale
+        self.pyramid = Pyramid(dim, kernels) if kernels is not None else None
+        self.q = nn.Linear(dim, dim, bias=qkv_bias)
+        self.kv = nn.Linear(dim, 2 * dim, bias=qkv_bias)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, tokens: Float[Tensor, "batch length dim"], grid: Size) -> Float[Tensor, "batch length dim"]:
+        """Every token's mixture of the clip."""
+        source = tokens if self.pyramid is None else self.pyramid(tokens, grid)
+        key, value = self.kv(source).chunk(2, dim=-1)
+        return self.proj(attend(self.q(tokens), key, value, self.heads, scale=self.scale))

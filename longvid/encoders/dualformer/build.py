@@ -1,0 +1,131 @@
+"""DualFormer as an encoder: the released variants, what must be fed to them, and what the authors say they cost."""
+
+import json
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from longvid.encoders.base import EncoderSpec, PublishedFigures
+from longvid.encoders.dualformer.config import VARIANTS, DualFormerConfig
+from longvid.encoders.dualformer.model import DualFormer
+from longvid.encoders.dualformer.sizes import fitted_size
+from longvid.errors import EncoderError
+from longvid.preprocessing import Preprocessing
+from longvid.sampling import Sampling
+from longvid.weights import load_official, load_weights, read_checkpoint, state_sha256
+from longvid.weights.own import HEADER
+
+LICENCE = "Apache-2.0"
+ARCHITECTURE = "dualformer"
+
+_NOTE = (
+    "published GFLOPs are multiply-adds (norms included) summed over 4 test views: 8 times fewer operations a clip; "
+    "published parameters leave the classifier out"
+)
+_SOURCE = "README of the authors' repository (sail-sg/dualformer), Kinetics-400"
+PUBLISHED: dict[str, PublishedFigures] = {
+    "dualformer-tiny": PublishedFigures(21.8e6, 240.0, _SOURCE, _NOTE),
+    "dualformer-small": PublishedFigures(48.9e6, 636.0, _SOURCE, _NOTE),
+    "dualformer-base": PublishedFigures(86.8e6, 1072.0, _SOURCE, _NOTE),
+}
+
+
+@dataclass(frozen=True)
+class InputRecipe:
+    """What the weights fine-tuned on a data set saw."""
+
+    fps: float
+    """Every second frame (Kinetics) or every fourth of video at 30 frames a second."""
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    """Per RGB channel, of pixel values scaled to 0..1."""
+
+
+_KINETICS = InputRecipe(15.0, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+# 104, 117, 128 looks like a BGR mean, and the weights were nevertheless trained with it on RGB pixels of 0..255
+_FINE_TUNED = InputRecipe(7.5, mean=(104 / 255, 117 / 255, 128 / 255), std=(1 / 255, 1 / 255, 1 / 255))
+
+INPUT_RECIPES: dict[str, InputRecipe] = {
+    "kinetics": _KINETICS,
+    "diving48": _FINE_TUNED,
+    "hmdb51": _FINE_TUNED,
+    "ucf101": _FINE_TUNED,
+}
+
+
+def build_dualformer(
+    name: str,
+    *,
+    weights: str | Path | None = None,
+    seed: int = 0,
+    trained_on: str = "kinetics",
+    frames: int = 32,
+    size: int = 224,
+    odd_sizes: str = "refuse",
+) -> DualFormer:
+    """The released variant `name`, with its input as the authors sampled and normalised it.
+
+    `weights`: a file, the authors' checkpoint or one that `save_weights` wrote; None or "random": seeded random
+    weights, since the authors' are not on any hub. `trained_on` chooses frame rate and normalisation.
+    Default sampling: clips of `frames` frames that follow each other without gap (the authors' own test takes four
+    clips a video: `views.view_frames`). `frames`: a multiple of 16, `size`: of 224; the kernels stay those of
+    32 x 224 x 224. `odd_sizes`: see `sizes`.
+    """
+    if trained_on not in INPUT_RECIPES:
+        raise EncoderError(f"trained_on={trained_on!r} is not one of {', '.join(INPUT_RECIPES)}")
+    config = VARIANTS[name]
+    fitted_size(config, (frames, size, size), odd_sizes)
+    if weights is None or weights == "random":
+        model, source = _random(config, seed), f"random (seed {seed})"
+    else:
+        model, source = _load(name, weights), str(weights)
+    model.odd_sizes = odd_sizes
+    model.spec = EncoderSpec(
+        name=name,
+        sampling=Sampling(frames=frames, fps=INPUT_RECIPES[trained_on].fps),
+        preprocessing=_preprocessing(INPUT_RECIPES[trained_on], size),
+        poolings=("tokens", "spatial", "temporal", "mean", "clip"),
+        config={**_plain(model.config), "odd_sizes": odd_sizes},
+        weights=source,
+        weights_sha256=state_sha256(model.state_dict()),
+        licence=LICENCE,
+    )
+    return model
+
+
+build_tiny = partial(build_dualformer, "dualformer-tiny")
+build_small = partial(build_dualformer, "dualformer-small")
+build_base = partial(build_dualformer, "dualformer-base")
+
+
+def _plain(config: DualFormerConfig) -> dict[str, Any]:
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(config)))
+    return plain
+
+
+def _preprocessing(recipe: InputRecipe, size: int) -> Preprocessing:
+    """Short side to `size`, centre crop, as in the authors' tests."""
+    return Preprocessing(height=size, width=size, short_side=size, mean=recipe.mean, std=recipe.std)
+
+
+def _random(config: DualFormerConfig, seed: int) -> DualFormer:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return DualFormer(config)
+
+
+def _load(name: str, path: str | Path) -> DualFormer:
+    """The model in a file of ours or of the authors', if it is the variant that was asked for."""
+    ours = HEADER in read_checkpoint(path).beside
+    model = load_weights(path) if ours else load_official(ARCHITECTURE, path)
+    if not isinstance(model, DualFormer) or _body(model.config) != _body(VARIANTS[name]):
+        raise EncoderError(f"{path}: these weights are of another model than {name}")
+    return model
+
+
+def _body(config: DualFormerConfig) -> DualFormerConfig:
+    """The configuration without what weights of one variant may differ in."""
+    return replace(config, num_classes=None, token_label=False, head_dropout=0.0, drop_path=0.0)
