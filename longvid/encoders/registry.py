@@ -49,13 +49,19 @@ ENCODERS: dict[str, EncoderEntry | Builder] = {
         "hand-made colour, edge and motion statistics of each patch; nothing is learned",
     ),
     "dualformer-tiny": EncoderEntry(
-        "longvid.encoders.dualformer.build:build_tiny", "DualFormer tiny: local windows and a global pyramid", "Apache-2.0"
+        "longvid.encoders.dualformer.build:build_tiny",
+        "DualFormer tiny: local windows and a global pyramid",
+        "Apache-2.0",
     ),
     "dualformer-small": EncoderEntry(
-        "longvid.encoders.dualformer.build:build_small", "DualFormer small: local windows and a global pyramid", "Apache-2.0"
+        "longvid.encoders.dualformer.build:build_small",
+        "DualFormer small: local windows and a global pyramid",
+        "Apache-2.0",
     ),
     "dualformer-base": EncoderEntry(
-        "longvid.encoders.dualformer.build:build_base", "DualFormer base: local windows and a global pyramid", "Apache-2.0"
+        "longvid.encoders.dualformer.build:build_base",
+        "DualFormer base: local windows and a global pyramid",
+        "Apache-2.0",
     ),
 }
 
