@@ -1,0 +1,35 @@
+"""Long-range decoders: tokens of a whole window in, logits out."""
+
+from dataclasses import fields
+from typing import Any
+
+from longvid.decoders.base import Decoder, DecoderConfig, DecoderEntry
+from longvid.decoders.pooled import MaxPooledConfig, PooledConfig, PooledLinear
+from longvid.decoders.vis4mer import ViS4mer, ViS4merConfig
+from longvid.errors import DecoderError
+
+__all__ = ["DECODERS", "Decoder", "DecoderConfig", "DecoderEntry", "build_decoder"]
+
+DECODERS: dict[str, DecoderEntry] = {
+    "max-linear": DecoderEntry(MaxPooledConfig, PooledLinear, "maximum over time, one linear layer"),
+    "mean-linear": DecoderEntry(PooledConfig, PooledLinear, "mean over time, one linear layer: the floor"),
+    "vis4mer": DecoderEntry(ViS4merConfig, ViS4mer, "multi-scale S4 (ViS4mer, ECCV 2022)"),
+}
+
+
+def build_decoder(name: str, *, dim: int, outputs: int, max_length: int | None = None, **options: Any) -> Decoder:
+    """The decoder called `name`, freshly initialised.
+
+    dim: width of the tokens; outputs: number of logits; max_length: usual window length in tokens, for the decoders
+    that care. `options` are fields of the decoder's config. Raises DecoderError for an unknown name or option.
+    """
+    if name not in DECODERS:
+        raise DecoderError(f"no decoder {name!r}; choose one of {', '.join(sorted(DECODERS))}")
+    entry = DECODERS[name]
+    known = {field.name for field in fields(entry.config)}
+    unknown = sorted(set(options) - known)
+    if unknown:
+        raise DecoderError(f"decoder {name!r} has no option {', '.join(unknown)}; it has {', '.join(sorted(known))}")
+    if max_length is not None and "max_length" in known:
+        options["max_length"] = max_length
+    return entry.module(entry.config(dim=dim, outputs=outputs, **options))

@@ -2,14 +2,49 @@
 
 Axis order: sequences are `batch length dim`. `lengths` says how many leading tokens of each item are real; a padded
 batch gives each item exactly what it gets alone.
+
+Classification, multi-label classification and regression differ in their loss, not in the decoder: all read the logits
+of the `video` head. The `steps` head gives logits for every token (dense prediction).
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+
+from longvid.errors import DecoderError
+from longvid.ssm.config import HasDynamics
+
+Head = Literal["video", "steps"]
+
+GENTLE_LEARNING_RATE = 1e-3
+"""Highest learning rate of parameters that set the dynamics of a state-space layer (the S4 papers' choice)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderConfig:
+    """What every decoder has to be told."""
+
+    dim: int
+    """Width of the tokens that come in."""
+    outputs: int
+    """Classes, labels or regressed values."""
+    head: Head = "video"
+    """`video`: logits (batch, outputs); `steps`: logits (batch, length, outputs)."""
+
+    def __post_init__(self) -> None:
+        for name in ("dim", "outputs"):
+            require_positive(name, getattr(self, name))
+        if self.head not in ("video", "steps"):
+            raise DecoderError(f"head={self.head!r} is not a head; choose 'video' or 'steps'")
+
+
+def require_positive(name: str, value: int) -> None:
+    """Raises DecoderError unless `value` is at least 1."""
+    if value < 1:
+        raise DecoderError(f"{name}={value} must be at least 1")
 
 
 class Decoder(nn.Module):
@@ -20,13 +55,28 @@ class Decoder(nn.Module):
     def forward(
         self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch *steps outputs"]:
-        """Scores of each item; raw logits, no softmax."""
+        """Scores of each item; raw logits, no softmax. Scores of padded steps mean nothing."""
         raise TypeError(f"{type(self).__name__} must define forward(tokens, lengths) -> logits")
 
     def param_groups(self, learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:
-        """Optimiser groups that hold every trainable parameter exactly once."""
-        parameters = [p for p in self.parameters() if p.requires_grad]
-        return [{"params": parameters, "lr": learning_rate, "weight_decay": weight_decay}]
+        """Optimiser groups that hold every trainable parameter exactly once.
+
+        Parameters that a state-space mixer names as its dynamics are not decayed and learn at most at
+        `GENTLE_LEARNING_RATE`; everything else has the given rate and decay.
+        """
+        gentle = {
+            id(parameter): parameter
+            for module in self.modules()
+            if isinstance(module, HasDynamics)
+            for parameter in module.dynamics_parameters()
+            if parameter.requires_grad
+        }
+        plain = [p for p in self.parameters() if p.requires_grad and id(p) not in gentle]
+        groups: list[dict[str, Any]] = [{"params": plain, "lr": learning_rate, "weight_decay": weight_decay}]
+        if gentle:
+            rate = min(learning_rate, GENTLE_LEARNING_RATE)
+            groups.append({"params": list(gentle.values()), "lr": rate, "weight_decay": 0.0})
+        return groups
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,41 @@
+"""From features to logits: one row an item, or one row a step."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from longvid.decoders.base import Head
+from longvid.decoders.sequence import mean_over_time, repeat_to_length
+
+Scale = tuple[Tensor, Tensor | None]
+"""Tokens (batch, length, dim) of one scale and the lengths (batch,) in them; sizes differ from scale to scale."""
+
+
+class PyramidHead(nn.Module):
+    """Reads a pyramid whose every scale has half the length of the one before.
+
+    `video`: a linear layer on the mean of the last scale. `steps`: one linear layer a scale, each repeated to the full
+    length, summed; so a step sees its own token as well as the long range.
+    """
+
+    def __init__(self, widths: list[int], outputs: int, head: Head) -> None:
+        super().__init__()
+        read = widths if head == "steps" else widths[-1:]
+        self.linears = nn.ModuleList(nn.Linear(width, outputs) for width in read)
+        self.head = head
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights."""
+        return next(self.parameters()).dtype
+
+    def forward(self, scales: list[Scale]) -> Float[Tensor, "batch *steps outputs"]:
+        """Logits from (tokens, lengths) of every scale, finest first."""
+        if self.head == "video":
+            return self.linears[0](mean_over_time(*scales[-1]))
+        finest, lengths = scales[0]
+        logits = self.linears[0](finest)
+        for level, linear in enumerate(self.linears[1:], start=1):
+            coarse = linear(scales[level][0])
+            logits = logits + repeat_to_length(coarse, 2**level, finest.shape[1], lengths)
+        return logits

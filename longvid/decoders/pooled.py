@@ -1,0 +1,49 @@
+"""The floor: pool over time, one linear layer. Blind to order by construction."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from longvid.decoders.base import Decoder, DecoderConfig
+from longvid.decoders.sequence import check_tokens, max_over_time, mean_over_time
+from longvid.errors import DecoderError
+
+
+@dataclass(frozen=True, kw_only=True)
+class PooledConfig(DecoderConfig):
+    """Settings of `PooledLinear`."""
+
+    pooling: Literal["mean", "max"] = "mean"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.pooling not in ("mean", "max"):
+            raise DecoderError(f"pooling={self.pooling!r} is not a pooling; choose 'mean' or 'max'")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaxPooledConfig(PooledConfig):
+    """`PooledConfig` that starts from the maximum."""
+
+    pooling: Literal["mean", "max"] = "max"
+
+
+class PooledLinear(Decoder):
+    """Mean or maximum over an item's tokens, then a linear layer; the `steps` head is the linear layer alone."""
+
+    def __init__(self, config: PooledConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.linear = nn.Linear(config.dim, config.outputs)
+
+    def forward(
+        self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None
+    ) -> Float[Tensor, "batch *steps outputs"]:
+        """Logits of each item."""
+        check_tokens(tokens, lengths, dim=self.config.dim)
+        if self.config.head == "steps":
+            return self.linear(tokens)
+        pool = mean_over_time if self.config.pooling == "mean" else max_over_time
+        return self.linear(pool(tokens, lengths))

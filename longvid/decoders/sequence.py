@@ -1,0 +1,60 @@
+"""Steps on padded sequences that several decoders share; padding never leaks into what is kept."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from longvid.errors import DecoderError
+from longvid.ssm.masks import beyond, zero_beyond
+
+
+def mean_over_time(
+    x: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None
+) -> Float[Tensor, "batch dim"]:
+    """Mean of each item's own tokens."""
+    if lengths is None:
+        return x.mean(dim=1)
+    return zero_beyond(x, lengths).sum(dim=1) / lengths[:, None]
+
+
+def max_over_time(
+    x: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None
+) -> Float[Tensor, "batch dim"]:
+    """Maximum of each item's own tokens."""
+    if lengths is not None:
+        x = x.masked_fill(beyond(x, lengths), -torch.inf)
+    return x.amax(dim=1)
+
+
+def halve(x: Float[Tensor, "batch length dim"]) -> Float[Tensor, "batch half dim"]:
+    """Mean of each pair of tokens; an odd last token is dropped."""
+    pairs = x.shape[1] // 2
+    return x[:, : 2 * pairs].unflatten(1, (pairs, 2)).mean(dim=2)
+
+
+def repeat_to_length(
+    x: Float[Tensor, "batch coarse dim"], factor: int, length: int, lengths: Int[Tensor, " batch"] | None
+) -> Float[Tensor, "batch length dim"]:
+    """Each coarse token at the `factor` steps it was made of; left-over last steps take the last token.
+
+    `lengths` counts fine steps.
+    """
+    index = torch.arange(length, device=x.device) // factor
+    if lengths is None:
+        return x[:, index.clamp(max=x.shape[1] - 1)]
+    last = (lengths // factor).clamp(min=1) - 1
+    index = torch.minimum(index[None, :], last[:, None])
+    return x.gather(1, index[..., None].expand(-1, -1, x.shape[-1]))
+
+
+def check_tokens(
+    tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None, *, dim: int, minimum: int = 1
+) -> None:
+    """Raises DecoderError for tokens of another width, items shorter than `minimum`, or lengths beyond the tokens."""
+    if tokens.shape[-1] != dim:
+        raise DecoderError(f"tokens are {tokens.shape[-1]} wide, the decoder was built with dim={dim}")
+    shortest = tokens.shape[1] if lengths is None else int(lengths.min())
+    if shortest < minimum:
+        raise DecoderError(f"an item has {shortest} tokens; this decoder needs at least {minimum}: use longer windows")
+    if lengths is not None and int(lengths.max()) > tokens.shape[1]:
+        raise DecoderError(f"a length of {int(lengths.max())} is given for items of {tokens.shape[1]} tokens")

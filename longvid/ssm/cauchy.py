@@ -1,0 +1,140 @@
+"""The S4 kernel from its generating function, in real arithmetic that never divides by zero.
+
+At ω = exp(-2πi j/L) the truncated generating function is a sum of simple fractions in z = 2(1-ω)/(1+ω), which blows up
+at ω = -1. With θ = πj/L, c = cos θ, s = sin θ, z = 2i tan θ and everything multiplied through by c² (v already times Δ,
+w' = Δw):
+
+    R_ab = 2 Σ_n ( 2is Re v_ab - c Re(v_ab w̄') ) / ( c²|w'|² - 4s² - 4isc Re w' ),   v_ab = ā b,  a ∈ {c̃, q}, b ∈ {b, p}
+    k̂ = ( R_cb - c R_cp R_qb / (1 + c R_qp) ) (c + is)
+
+so the sums over n are real matrix products of eight coefficient rows with the real and imaginary part of one
+reciprocal. Memory beyond the result is one tile of (channels, n, frequencies); the backward pass makes the tiles again.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from longvid.ssm.system import StateSpace
+
+TILE_FREQUENCIES = 512
+TILE_ELEMENTS = {"cpu": 1 << 17, "cuda": 1 << 25}
+"""(channel, n, frequency) cells a tile: on a CPU its three float32 arrays stay in the second-level cache."""
+
+
+def cauchy_kernel(system: StateSpace, length: int) -> Float[Tensor, "channel length"]:
+    """Kernel of a system truncated at `length`, any parity."""
+    return torch.fft.irfft(generating_function(system, length), n=length)
+
+
+def even_cauchy_kernel(system: StateSpace, length: int) -> Float[Tensor, "channel length"]:
+    """What ViS4mer's released layer uses at odd `length`, where its inverse FFT is not told the length.
+
+    It has length - 1 taps, reads the last frequency as Nyquist, and its last tap is missing (zero here). Trained
+    weights have adapted to it; at even lengths it is the exact kernel.
+    """
+    points = 2 * (length // 2)
+    kernel = torch.fft.irfft(generating_function(system, length), n=points)
+    return torch.nn.functional.pad(kernel, (0, length - points))
+
+
+def generating_function(system: StateSpace, length: int) -> Complex[Tensor, "channel frequency"]:
+    """FFT of the kernel at the frequencies 0 .. length//2."""
+    angle = torch.arange(length // 2 + 1, dtype=torch.float64) * (math.pi / length)
+    cosine, sine = torch.cos(angle), torch.sin(angle)
+    if length % 2 == 0:
+        cosine[-1] = 0.0  # cos(π/2) rounds to 6e-17; exactly 0 makes the limit at ω = -1 exact
+    cosine, sine = cosine.to(system.step), sine.to(system.step)
+    generating: Tensor = _Resolvent.apply(*_coefficients(system), cosine, sine)
+    return generating
+
+
+def _coefficients(
+    system: StateSpace,
+) -> tuple[Float[Tensor, "channel 8 half"], Float[Tensor, "channel half"], Float[Tensor, "channel half"]]:
+    """(Re v, Re v w̄') of the four pairs cb, cp, qb, qp as rows; |w'|²; Re w'."""
+    step = system.step[:, None]
+    w = (system.eigenvalues * step).expand_as(system.p)
+    left = torch.stack([system.c, system.c, system.q, system.q], dim=1).conj()
+    right = torch.stack([system.b, system.p, system.b, system.p], dim=1)
+    v = left * right * step[:, None]
+    numerators = torch.cat([v.real, (v * w.conj()[:, None]).real], dim=1)
+    return numerators, w.real**2 + w.imag**2, w.real
+
+
+class _Resolvent(torch.autograd.Function):
+    """k̂ in tiles; the backward pass recomputes each tile, so nothing of size (channel, n, frequency) is kept."""
+
+    @staticmethod
+    def forward(ctx: Any, numerators: Tensor, modulus: Tensor, decay: Tensor, c: Tensor, s: Tensor) -> Tensor:
+        ctx.save_for_backward(numerators, modulus, decay, c, s)
+        dtype = torch.complex128 if c.dtype == torch.float64 else torch.complex64
+        result = torch.empty(len(modulus), len(c), dtype=dtype, device=c.device)
+        for rows, columns in _tiles(modulus, c):
+            real, imaginary = _reciprocals(modulus[rows], decay[rows], c[columns], s[columns])
+            sums = torch.stack([numerators[rows] @ real, numerators[rows] @ imaginary])
+            result[rows, columns] = _woodbury(sums, c[columns], s[columns])
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        numerators, modulus, decay, c, s = ctx.saved_tensors
+        grads = [torch.zeros_like(tensor) for tensor in (numerators, modulus, decay)]
+        for rows, columns in _tiles(modulus, c):
+            tile = _tile_gradients(
+                numerators[rows], modulus[rows], decay[rows], c[columns], s[columns], grad[rows, columns]
+            )
+            for total, part in zip(grads, tile, strict=True):
+                total[rows] += part
+        return grads[0], grads[1], grads[2], None, None
+
+
+def _tiles(modulus: Tensor, c: Tensor) -> Iterator[tuple[slice, slice]]:
+    """(channels, frequencies) of each tile."""
+    channels, half = modulus.shape
+    elements = TILE_ELEMENTS.get(c.device.type, TILE_ELEMENTS["cuda"])
+    num_columns = min(len(c), max(TILE_FREQUENCIES, elements // (channels * half)))
+    num_rows = max(1, elements // (half * num_columns))
+    for row in range(0, channels, num_rows):
+        for column in range(0, len(c), num_columns):
+            yield slice(row, row + num_rows), slice(column, column + num_columns)
+
+
+def _reciprocals(modulus: Tensor, decay: Tensor, c: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
+    """Real and imaginary part of 1 / ( c²|w'|² - 4s² - 4isc Re w' ): (channel, half, frequency) each."""
+    real = torch.addcmul(-4 * s * s, modulus[..., None], c * c)
+    imaginary = decay[..., None] * (4 * s * c)
+    scale = (real * real).addcmul_(imaginary, imaginary).reciprocal_()
+    return real.mul_(scale), imaginary.mul_(scale)
+
+
+def _woodbury(sums: Tensor, c: Tensor, s: Tensor) -> Tensor:
+    """k̂ from the sums (2, channel, 8, frequency): real and imaginary part, four Σ Re v/D, then four Σ Re(v w̄')/D."""
+    (v_real, vw_real), (v_imaginary, vw_imaginary) = (part.split(4, dim=1) for part in sums)
+    R = 2 * torch.complex(-2 * s * v_imaginary - c * vw_real, 2 * s * v_real - c * vw_imaginary)
+    cb, cp, qb, qp = R.unbind(1)
+    return (cb - c * cp * qb / (1 + c * qp)) * torch.complex(c, s)
+
+
+def _tile_gradients(
+    numerators: Tensor, modulus: Tensor, decay: Tensor, c: Tensor, s: Tensor, grad: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of one tile. With P = 1/D, dP = -P² dD, and D is linear in |w'|² and Re w'."""
+    real, imaginary = _reciprocals(modulus, decay, c, s)
+    sums = torch.stack([numerators @ real, numerators @ imaginary]).requires_grad_()
+    with torch.enable_grad():
+        tile = _woodbury(sums, c, s)
+    sums_grad = torch.autograd.grad(tile, sums, grad)[0]
+    numerators_grad = sums_grad[0] @ real.mT + sums_grad[1] @ imaginary.mT
+    real_grad, imaginary_grad = numerators.mT @ sums_grad[0], numerators.mT @ sums_grad[1]
+    square_real = (real * real).addcmul_(imaginary, imaginary, value=-1)
+    square_imaginary = real.mul_(imaginary).mul_(2)
+    denominator_real = (square_real * real_grad).addcmul_(square_imaginary, imaginary_grad)
+    denominator_imaginary = square_real.mul_(imaginary_grad).addcmul_(square_imaginary, real_grad, value=-1)
+    return numerators_grad, -(denominator_real @ (c * c)), denominator_imaginary @ (4 * s * c)

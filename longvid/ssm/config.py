@@ -1,0 +1,52 @@
+"""What a state-space layer is made of."""
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from torch import nn
+
+from longvid.errors import DecoderError
+from longvid.ssm.kernel import OddLength
+
+
+@runtime_checkable
+class HasDynamics(Protocol):
+    """A module some of whose parameters set time scales, and want a gentle learning rate and no weight decay."""
+
+    def dynamics_parameters(self) -> list[nn.Parameter]:
+        """Those parameters."""
+        ...
+
+
+@dataclass(frozen=True)
+class S4Config:
+    """Settings of one `S4Layer`; the defaults are ViS4mer's."""
+
+    channels: int
+    state_size: int = 64
+    """Real states a channel, N; even."""
+    max_length: int = 0
+    """Length the output map is stored truncated at (ViS4mer's way, and the cheapest to train at that length);
+    0 stores the map itself. Either serves every length without touching a weight."""
+    step_range: tuple[float, float] = (0.001, 0.1)
+    """Δ starts log-uniform between these: about one over the longest and shortest time scale, in tokens."""
+    bidirectional: bool = False
+    gated: bool = False
+    """Output linear with a gated linear unit (channels -> 2 x channels -> channels)."""
+    dropout: float = 0.0
+    """Whole channels, before the output linear."""
+    backend: str = "auto"
+    """How the kernel is computed; see `longvid.ssm.kernel.BACKENDS`."""
+    odd_length: OddLength = "exact"
+    """`official` repeats the released ViS4mer's kernel at odd internal lengths, for its weights."""
+
+    def __post_init__(self) -> None:
+        if self.channels < 1:
+            raise DecoderError(f"channels={self.channels} must be at least 1")
+        if self.max_length < 0:
+            raise DecoderError(f"max_length={self.max_length} must be a length, or 0 for none")
+        low, high = self.step_range
+        if not 0 < low <= high:
+            raise DecoderError(f"step_range={self.step_range} must be two rising positive numbers")
+        if not 0 <= self.dropout < 1:
+            raise DecoderError(f"dropout={self.dropout} must lie in [0, 1)")

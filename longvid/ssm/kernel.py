@@ -1,0 +1,59 @@
+"""The S4 kernel as a pure function with interchangeable ways to compute it.
+
+`s4_kernel(system, length)` is K[t] = 2 Re( c* dA^t dB ) for t < length, whatever the backend: an output map truncated
+at another length is converted, functionally, before or after. Float32 or better whatever the autocast.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from longvid.errors import DecoderError
+from longvid.ssm.cauchy import cauchy_kernel, even_cauchy_kernel
+from longvid.ssm.recurrence import recurrence_kernel
+from longvid.ssm.system import StateSpace, truncate
+
+OddLength = Literal["exact", "official"]
+
+
+def kernel_by_cauchy(system: StateSpace, length: int) -> Tensor:
+    """Generating function in real tiles; the fastest on a CPU at most sizes."""
+    system = truncate(system, length)
+    return cauchy_kernel(system, system.truncated_at)[:, :length]
+
+
+BACKENDS: dict[str, Callable[[StateSpace, int], Tensor]] = {
+    "cauchy": kernel_by_cauchy,
+    "recurrence": recurrence_kernel,
+}
+
+
+def s4_kernel(
+    system: StateSpace, length: int, *, backend: str = "auto", odd_length: OddLength = "exact"
+) -> Float[Tensor, "channel length"]:
+    """Convolution kernel of every channel, `length` taps.
+
+    `odd_length="official"` repeats what ViS4mer's released layer does where its internal length is odd (see
+    `even_cauchy_kernel`); it needs a truncated output map and no other backend has it.
+    Raises DecoderError for a length below 1 or an unknown backend.
+    """
+    if length < 1:
+        raise DecoderError(f"length={length}: a kernel has at least one tap")
+    with torch.autocast(system.step.device.type, enabled=False):
+        if odd_length == "official":
+            return _official_kernel(system, length)
+        if backend == "auto":
+            backend = "cauchy"
+        if backend not in BACKENDS:
+            raise DecoderError(f"no kernel backend {backend!r}; choose one of auto, {', '.join(BACKENDS)}")
+        return BACKENDS[backend](system, length)
+
+
+def _official_kernel(system: StateSpace, length: int) -> Tensor:
+    if system.truncated_at == 0:
+        raise DecoderError("odd_length='official' needs max_length: only a truncated output map has an official length")
+    system = truncate(system, length)
+    return even_cauchy_kernel(system, system.truncated_at)[:, :length]

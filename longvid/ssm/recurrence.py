@@ -1,0 +1,19 @@
+"""The kernel as its definition says: step the state, read it, step again. Slow, obvious: the reference."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from longvid.ssm.system import StateSpace, discretise, untruncated_row
+
+
+def recurrence_kernel(system: StateSpace, length: int) -> Float[Tensor, "channel length"]:
+    """K[t] = C dA^t dB for t < length, one step after the other, in the precision of the system."""
+    dense = discretise(system)
+    state = dense.B[..., None]
+    states = []
+    for _ in range(length):
+        states.append(state)
+        state = dense.A @ state
+    row = untruncated_row(dense, system.truncated_at)
+    return torch.einsum("hn,hnl->hl", row, torch.cat(states, dim=-1))

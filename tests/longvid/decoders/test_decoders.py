@@ -1,0 +1,82 @@
+"""What holds for every decoder in `DECODERS`."""
+
+import pytest
+import torch
+
+from longvid.decoders import DECODERS, build_decoder
+from longvid.errors import DecoderError
+
+SMALL: dict[str, dict[str, object]] = {"vis4mer": {"width": 16, "layers": 2, "state_size": 8}}
+
+
+def small(name: str, **options: object) -> torch.nn.Module:
+    torch.manual_seed(0)
+    return build_decoder(name, dim=12, outputs=3, max_length=32, **(SMALL.get(name, {}) | options))
+
+
+@pytest.mark.parametrize("name", sorted(DECODERS))
+def test_a_padded_batch_gives_what_each_item_gives_alone(name: str) -> None:
+    decoder = small(name).eval()
+    tokens = torch.randn(3, 32, 12)
+    lengths = torch.tensor([32, 7, 20])
+    padded = tokens.clone()
+    for item, length in enumerate(lengths):
+        padded[item, length:] = 1e4
+    together = decoder(padded, lengths)
+    for item, length in enumerate(lengths):
+        alone = decoder(tokens[item : item + 1, :length])[0]
+        torch.testing.assert_close(together[item], alone, atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", sorted(DECODERS))
+def test_the_steps_head_gives_each_step_of_a_padded_batch_what_it_gets_alone(name: str) -> None:
+    decoder = small(name, head="steps").eval()
+    tokens = torch.randn(2, 33, 12)
+    lengths = torch.tensor([33, 14])
+    padded = tokens.clone()
+    padded[1, 14:] = 1e4
+    together = decoder(padded, lengths)
+    assert together.shape == (2, 33, 3)
+    for item, length in enumerate(lengths):
+        alone = decoder(tokens[item : item + 1, :length])[0]
+        torch.testing.assert_close(together[item, :length], alone, atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", sorted(DECODERS))
+def test_parameter_groups_hold_every_parameter_once(name: str) -> None:
+    decoder = small(name)
+    grouped = [id(p) for group in decoder.param_groups(0.01, 0.1) for p in group["params"]]
+    assert sorted(grouped) == sorted(id(p) for p in decoder.parameters())
+
+
+@pytest.mark.parametrize("name", sorted(DECODERS))
+def test_every_parameter_gets_a_gradient(name: str) -> None:
+    decoder = small(name).train()
+    decoder(torch.randn(4, 32, 12)).square().sum().backward()
+    assert [n for n, p in decoder.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+@pytest.mark.parametrize("name", sorted(DECODERS))
+def test_saved_weights_give_the_same_scores_in_a_fresh_decoder(name: str) -> None:
+    decoder, fresh = small(name).eval(), small(name).eval()
+    with torch.no_grad():
+        for parameter in decoder.parameters():
+            parameter.add_(0.01 * torch.randn_like(parameter))
+    fresh.load_state_dict(decoder.state_dict())
+    tokens = torch.randn(2, 32, 12)
+    assert torch.equal(decoder(tokens), fresh(tokens))
+
+
+def test_an_unknown_decoder_is_named_with_the_known_ones() -> None:
+    with pytest.raises(DecoderError, match=r"'vismer'.*choose one of.*vis4mer"):
+        build_decoder("vismer", dim=4, outputs=2)
+
+
+def test_an_unknown_option_is_named_with_the_known_ones() -> None:
+    with pytest.raises(DecoderError, match=r"has no option depth; it has .*layers"):
+        build_decoder("vis4mer", dim=4, outputs=2, depth=3)
+
+
+def test_tokens_of_another_width_are_refused() -> None:
+    with pytest.raises(DecoderError, match="tokens are 5 wide, the decoder was built with dim=12"):
+        small("mean-linear")(torch.randn(1, 8, 5))
