@@ -1,0 +1,210 @@
+"""Windows of stored features as a torch data set: what a decoder is trained and evaluated on.
+
+    store --read--> (clips, tokens, dim) --flatten, time-major--> (length, dim) --pad--> (batch, length, dim), lengths
+
+Nothing random happens here: which windows an epoch draws is decided by the sampler (`sampling.py`) in the main process,
+so a worker process only reads, and the same (seed, epoch) gives the same batches with any number of workers.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, Num
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from longvid.data.plan import Windows, clips_within
+from longvid.datasets.frame_labels import UNLABELLED, clip_labels
+from longvid.datasets.manifest import ManifestRow
+from longvid.datasets.tasks import Task
+from longvid.errors import AnnotationError
+from stores import FeatureStore, StoredVideo
+
+
+class Draw(NamedTuple):
+    """One training example: which window, and the seed of whatever is random inside it."""
+
+    window: int
+    seed: int
+
+
+class WindowItem(NamedTuple):
+    """One window. `tokens` as stored (float16 or float32), `target` None where the rows have no task."""
+
+    tokens: Num[Tensor, "length dim"]
+    target: Tensor | None
+    video: int
+    first_clip: int
+    stop_clip: int
+
+
+class WindowBatch(NamedTuple):
+    """Windows padded to one length; `lengths` counts the real tokens of each.
+
+    `videos` are indices into `WindowDataset.rows`, `clips` the half-open range of stored clips of each window.
+    """
+
+    tokens: Float[Tensor, "batch length dim"]
+    lengths: Int[Tensor, " batch"]
+    targets: Tensor | None
+    videos: Int[Tensor, " batch"]
+    clips: Int[Tensor, "batch 2"]
+
+
+def split_by_presence(store: FeatureStore, rows: Sequence[ManifestRow]) -> tuple[list[ManifestRow], list[ManifestRow]]:
+    """Rows whose video is complete in the store, and the others."""
+    there = store.num_clips()
+    return [row for row in rows if row.key in there], [row for row in rows if row.key not in there]
+
+
+class WindowDataset(Dataset[WindowItem]):
+    """All windows of the given videos, in the order of the rows and of time.
+
+    `training=True` holds every window a draw may choose, `training=False` those at the evaluation stride. The store
+    is opened anew in each worker process. Raises `AnnotationError` for a row whose video is not complete in the store,
+    whose time span holds no clip, or whose label means nothing in the task.
+    """
+
+    def __init__(
+        self,
+        store: FeatureStore,
+        rows: Sequence[ManifestRow],
+        windows: Windows,
+        *,
+        task: Task | None = None,
+        training: bool = False,
+    ) -> None:
+        self.store = store
+        self.rows = tuple(rows)
+        self.windows = windows
+        self.task = task
+        self._videos: dict[int, StoredVideo] = {}
+        self._spans = self._clip_spans()
+        ranges = [self._ranges(index, training) for index in range(len(self.rows))]
+        self.ranges = np.concatenate([np.zeros((0, 2), np.int64), *ranges])
+        """(windows, 2): the clips of each window."""
+        self.video_of_window = np.repeat(np.arange(len(self.rows)), [len(r) for r in ranges])
+        """(windows,): index of its row."""
+        self._targets = None if task is None else [self._target(index, task) for index in range(len(self.rows))]
+
+    def __len__(self) -> int:
+        return len(self.ranges)
+
+    def __getitem__(self, index: int | Draw) -> WindowItem:
+        window, seed = (index.window, index.seed) if isinstance(index, Draw) else (index, None)
+        if not -len(self) <= window < len(self):
+            raise IndexError(f"window {window} of {len(self)}")
+        first, stop = self.ranges[window].tolist()
+        video = int(self.video_of_window[window])
+        tokens = self.video(video).read(first, stop)
+        picks = self.windows.picks(stop - first, seed) if self.windows.segments else None
+        if picks is not None:
+            tokens = tokens[picks]
+        target = self._window_target(video, first, stop, picks)
+        return WindowItem(torch.from_numpy(tokens.reshape(-1, tokens.shape[-1])), target, video, first, stop)
+
+    def video(self, index: int) -> StoredVideo:
+        """The stored video of a row; opened once in each process."""
+        if index not in self._videos:
+            self._videos[index] = self.store.video(self.rows[index].key)
+        return self._videos[index]
+
+    def seconds(self, video: int) -> Float[np.ndarray, "clips 2"]:
+        """Start and end of each stored clip of a row's video."""
+        return self.video(video).seconds
+
+    @property
+    def max_length(self) -> int:
+        """Tokens in the longest window."""
+        return self.max_clips * self.store.recipe.num_tokens
+
+    @property
+    def max_clips(self) -> int:
+        """Clips in the longest window."""
+        return self.windows.segments or int(np.diff(self.ranges).max(initial=1))
+
+    def targets(self) -> np.ndarray:
+        """The target of every row, stacked; for dense tasks the labels of all clips of all rows, end to end."""
+        assert self._targets is not None
+        join = np.concatenate if self.task is not None and self.task.kind == "dense" else np.stack
+        return join([np.asarray(target) for target in self._targets])
+
+    def clip_targets(self, video: int) -> Int[np.ndarray, " clips"]:
+        """Dense tasks: class number of each stored clip of a row's video."""
+        assert self._targets is not None
+        return np.asarray(self._targets[video])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_videos": {}}
+
+    def _clip_spans(self) -> list[tuple[int, int]]:
+        """The clips of each row that count: all, or those within its start and end seconds."""
+        num_clips = self.store.num_clips()
+        spans = []
+        for index, row in enumerate(self.rows):
+            if row.key not in num_clips:
+                raise AnnotationError(f"{row.where}: video {row.key!r} is not complete in {self.store.location}")
+            span = (0, num_clips[row.key])
+            if row.start_seconds is not None or row.end_seconds is not None:
+                span = clips_within(self.seconds(index), row.start_seconds, row.end_seconds)
+            if span[0] >= span[1]:
+                raise AnnotationError(f"{row.where}: no stored clip between its start_seconds and end_seconds")
+            spans.append(span)
+        return spans
+
+    def _ranges(self, index: int, training: bool) -> Int[np.ndarray, "windows 2"]:
+        first, stop = self._spans[index]
+        seconds = self.seconds(index)[first:stop] if self.windows.seconds is not None else None
+        cut = self.windows.trained if training else self.windows.evaluated
+        return first + cut(stop - first, seconds)
+
+    def _target(self, index: int, task: Task) -> int | np.ndarray:
+        row = self.rows[index]
+        if task.kind != "dense":
+            return task.target(row)
+        labels = clip_labels(row, task, self.seconds(index))
+        first, stop = self._spans[index]
+        labels[:first] = labels[stop:] = UNLABELLED
+        return labels
+
+    def _window_target(self, video: int, first: int, stop: int, picks: np.ndarray | None) -> Tensor | None:
+        if self._targets is None:
+            return None
+        target = np.asarray(self._targets[video])
+        if self.task is not None and self.task.kind == "dense":
+            target = target[first:stop]
+            target = target if picks is None else target[picks]
+        return torch.from_numpy(target.copy())
+
+
+def collate(
+    items: Sequence[WindowItem], *, length: int | None = None, dtype: torch.dtype = torch.float32
+) -> WindowBatch:
+    """Windows as one batch, padded with zeros to `length` tokens or to the longest of them.
+
+    Each token is copied once, into its place and `dtype`. Clip labels are padded with `UNLABELLED`.
+    """
+    lengths = torch.tensor([len(item.tokens) for item in items])
+    padded = max(length or 0, int(lengths.max()))
+    tokens = torch.empty((len(items), padded, items[0].tokens.shape[1]), dtype=dtype)
+    for row, item in zip(tokens, items, strict=True):
+        row[: len(item.tokens)] = item.tokens
+        row[len(item.tokens) :] = 0
+    return WindowBatch(
+        tokens,
+        lengths,
+        _stacked([item.target for item in items if item.target is not None]),
+        torch.tensor([item.video for item in items]),
+        torch.tensor([(item.first_clip, item.stop_clip) for item in items]),
+    )
+
+
+def _stacked(targets: list[Tensor]) -> Tensor | None:
+    if not targets:
+        return None
+    if len({target.shape for target in targets}) == 1:
+        return torch.stack(targets)
+    padding = float(UNLABELLED)
+    return torch.nn.utils.rnn.pad_sequence(targets, batch_first=True, padding_value=padding)
