@@ -4,7 +4,8 @@
     ├── VideoError            a file that cannot be read as the video it was said to be
     │   ├── VideoNotFound         no such file
     │   ├── UnreadableVideo       no decoder could open it, or it has no video stream
-    │   └── TruncatedVideo        it ends before its header says it does
+    │   ├── TruncatedVideo        it ends before its header says it does
+    │   └── VideoTooShort         it does not last as long as one clip
     ├── BackendUnavailable    a decoder or an optional package that does not run on this machine
     ├── EncoderError          an encoder that does not exist, or cannot do what was asked
     ├── DecoderError          a long-range decoder that does not exist, or cannot do what was asked
@@ -34,6 +35,10 @@ class UnreadableVideo(VideoError, ValueError):
 
 class TruncatedVideo(VideoError, ValueError):
     """The file ends before its header says it does."""
+
+
+class VideoTooShort(VideoError, ValueError):
+    """The video does not last as long as one clip."""
 
 
 class BackendUnavailable(LongvidError, ImportError):

@@ -1,13 +1,248 @@
-"""Which frames of a video make which clip, in seconds."""
+"""Which frames of a video make which clip, in seconds.
 
-from dataclasses import dataclass
+A `Sampling` is the rule, the same for every video and part of a store's recipe; `plan` applies it to one video and
+gives a `ClipPlan`: the instant of every frame of every clip. Numbers only: no video is opened, no torch is loaded.
+
+Dense clips, `Sampling(frames=4, fps=2, stride_seconds=1)`. A clip of F frames at `fps` spans F / fps seconds: the
+last frame's share belongs to it, so clips one span apart meet without gap or overlap.
+
+    seconds   0         1         2         3         4
+    video     |--------------------------------------|        3.9 s long
+    clip 0    x----x----x----x----)                           [0.0, 2.0)
+    clip 1              x----x----x----x----)                 [1.0, 3.0)
+    clip 2                        x----x----x----x---~)       [2.0, 4.0): its end is past the video's, so `end` decides
+
+Segments, `Sampling(frames=2, fps=2, segments=3)`: the clips' starts lie evenly from the first frame on, as ViS4mer
+reads Breakfast and COIN (clip i of N starts at i * (duration - span) / N).
+
+    video     |--------------------------------------|
+    clip 0    x----x----)
+    clip 1               x----x----)
+    clip 2                          x----x----)
+
+With `fps=None` a clip is F consecutive frames of the video itself, by the presentation times a demux pass measured.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from longvid.errors import ConfigError, VideoTooShort
+
+if TYPE_CHECKING:
+    from longvid.video import VideoProbe
+
+EndPolicy = Literal["drop", "repeat", "shift"]
+
+ROUNDING_SECONDS = 0.002
+"""Two ticks of Matroska's millisecond clock: a video that ends this much early still holds its last clip."""
+
+Number = int | float
+Starts = Float64[np.ndarray, "clips"] | Int64[np.ndarray, "clips"]
+
+
+def drop_incomplete(starts: Starts, span: Number, length: Number, slack: Number) -> Starts:
+    """Only the clips that lie within the video. A video shorter than one clip has none."""
+    return starts[starts + span <= length + slack]
+
+
+def repeat_last_frame(starts: Starts, span: Number, length: Number, slack: Number) -> Starts:
+    """Clips up to the first that reaches the end; its frames past the end are the last frame again."""
+    reaches_end = starts + span >= length - slack
+    return starts[: int(np.argmax(reaches_end)) + 1] if reaches_end.any() else starts
+
+
+def shift_last_clip(starts: Starts, span: Number, length: Number, slack: Number) -> Starts:
+    """The same clips, but the last is moved back so that it ends where the video does (never before its begin)."""
+    starts = repeat_last_frame(starts, span, length, slack).copy()
+    starts[-1] = max(min(starts[-1], length - span), 0)
+    return starts
+
+
+END_POLICIES: dict[str, Callable[[Starts, Number, Number, Number], Starts]] = {
+    "drop": drop_incomplete,
+    "repeat": repeat_last_frame,
+    "shift": shift_last_clip,
+}
+"""What becomes of the clip that the video's end cuts: the starts in order, a clip's span, the video's length and how
+much of that may be missing, all in one unit (seconds after the begin, or frames), to the starts that are kept."""
+
+
+@dataclass(frozen=True, eq=False)
+class ClipPlan:
+    """The instant of every frame of every clip of one video, in seconds of its own presentation times."""
+
+    frame_seconds: Float64[np.ndarray, "clips frames"]
+    """When each frame is on screen; never decreasing within a clip, and from clip to clip at the same place."""
+    seconds: Float64[np.ndarray, "clips 2"]
+    """Begin and end of each clip, the last frame's share included; the end never lies beyond the video's."""
+
+    def __post_init__(self) -> None:
+        if self.seconds.shape != (len(self.frame_seconds), 2):
+            raise ValueError(f"seconds of shape {self.seconds.shape} for {len(self.frame_seconds)} clips")
+
+    def __len__(self) -> int:
+        return len(self.frame_seconds)
+
+    def __getitem__(self, clips: slice) -> "ClipPlan":
+        """The plan of a range of clips, half-open as slices are."""
+        if not isinstance(clips, slice):
+            raise TypeError(f"a plan is cut with a slice of clips, plan[a:b]; {clips!r} is none")
+        return ClipPlan(self.frame_seconds[clips], self.seconds[clips])
+
+    @property
+    def frames(self) -> int:
+        """Frames a clip."""
+        return int(self.frame_seconds.shape[1])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {"frame_seconds": self.frame_seconds.tolist(), "seconds": self.seconds.tolist()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The plan `to_dict` described; floats survive JSON exactly."""
+        return cls(np.asarray(values["frame_seconds"], np.float64), np.asarray(values["seconds"], np.float64))
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """Clips of `frames` frames at `fps` frames a second, one every `stride_seconds`; or `segments` clips a video."""
+    """Clips of `frames` frames, one every `stride_seconds` (dense) or `segments` of them spread over the video.
+
+    Dense clip i starts i * stride after the begin: computed so, never summed up, so that a film of three hours has
+    its last clip where it belongs. With d the video's duration and s = frames / fps a clip's span, there are
+
+        end="drop"              floor((d - s) / stride) + 1, none if d < s (then `plan` raises VideoTooShort)
+        end="repeat", "shift"   1 if d <= s, else min(ceil((d - s) / stride) + 1, ceil(d / stride)): as many as
+                                it takes to reach the end, each starting before it
+
+    with d forgiven `ROUNDING_SECONDS`, because containers round. Segments are always `segments` many.
+    A video shorter than one clip: "drop" refuses it; "repeat" and "shift" give one clip (or `segments` equal ones)
+    from its begin, filled with its last frame.
+    """
 
     frames: int = 1
-    fps: float | None = 1.0
-    stride_seconds: float | None = 1.0
+    """Frames a clip."""
+    fps: Number | None = 1.0
+    """Frames a second within a clip; None: consecutive frames of the video, whatever its rate."""
+    stride_seconds: Number | None = None
+    """From one clip's start to the next; None: clips follow each other without gap or overlap."""
     segments: int | None = None
+    """This many clips a video instead of one every so often."""
+    end: EndPolicy = "repeat"
+    """What becomes of a clip that the video's end cuts, see `END_POLICIES`."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("frames", 1), ("segments", 1)):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+                raise ConfigError(f"{name}={value!r}: expected a whole number of at least {least}")
+        for name in ("fps", "stride_seconds"):
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, int | float) and 0 < value < float("inf")):
+                raise ConfigError(f"{name}={value!r}: expected a positive number, or None")
+        if self.segments is not None and self.stride_seconds is not None:
+            raise ConfigError(
+                f"segments={self.segments} with stride_seconds={self.stride_seconds}: clips are either spread over "
+                "the video or set at a stride; give one of the two"
+            )
+        if self.end not in END_POLICIES:
+            raise ConfigError(f"end={self.end!r}: expected one of {', '.join(END_POLICIES)}")
+
+    def plan(
+        self,
+        begin_seconds: Number,
+        end_seconds: Number,
+        frame_seconds: Float64[np.ndarray, "num_frames"] | None = None,
+    ) -> ClipPlan:
+        """The clips of a video that is on screen in [begin_seconds, end_seconds).
+
+        `frame_seconds`, the measured presentation times in order, is needed with `fps=None` and unused otherwise.
+        Raises VideoTooShort where `end="drop"` leaves no clip, ValueError for times that cannot be a video's.
+        """
+        if not -float("inf") < begin_seconds < end_seconds < float("inf"):
+            raise ValueError(f"a video from {begin_seconds} s to {end_seconds} s: it has to end after it begins")
+        if self.fps is not None:
+            return self._plan_rate(self.fps, begin_seconds, end_seconds)
+        if frame_seconds is None or len(frame_seconds) == 0:
+            raise ValueError("fps=None samples the video's own frames: pass their measured frame_seconds")
+        return self._plan_own_frames(frame_seconds, begin_seconds, end_seconds)
+
+    def plan_video(self, probe: "VideoProbe") -> ClipPlan:
+        """The clips of a probed video, from its measured timing; VideoTooShort names the file."""
+        measured = probe.measured
+        try:
+            return self.plan(measured.begin_seconds, measured.end_seconds, measured.frame_seconds)
+        except VideoTooShort as error:
+            raise VideoTooShort(f"{probe.path}: {error}") from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, for the recipe."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The sampling `to_dict` described. Raises ConfigError for a field that does not exist."""
+        unknown = sorted(set(values) - {field.name for field in fields(cls)})
+        if unknown:
+            raise ConfigError(f"sampling has no field {unknown[0]!r}; fields: {', '.join(f.name for f in fields(cls))}")
+        return cls(**values)
+
+    def _plan_rate(self, fps: Number, begin_seconds: Number, end_seconds: Number) -> ClipPlan:
+        """Clips at `fps`: starts in seconds after the begin."""
+        duration, span = end_seconds - begin_seconds, self.frames / fps
+        stride = span if self.stride_seconds is None else self.stride_seconds
+        num_starts = max(1, int(np.ceil((duration - ROUNDING_SECONDS) / stride)))
+        starts = self._starts(lambda: np.arange(num_starts) * float(stride), span, duration, ROUNDING_SECONDS)
+        offsets = np.arange(self.frames) / fps
+        frame_seconds = np.minimum(begin_seconds + (starts[:, None] + offsets), end_seconds)
+        clip_begin = begin_seconds + starts
+        return ClipPlan(frame_seconds, np.stack([clip_begin, np.minimum(clip_begin + span, end_seconds)], axis=1))
+
+    def _plan_own_frames(
+        self, frame_seconds: Float64[np.ndarray, "num_frames"], begin_seconds: Number, end_seconds: Number
+    ) -> ClipPlan:
+        """Clips of consecutive frames: starts are frame indices."""
+        num_frames = len(frame_seconds)
+
+        def dense_starts() -> Int64[np.ndarray, "clips"]:
+            if self.stride_seconds is None:
+                return np.arange(0, num_frames, self.frames)
+            num_starts = max(1, int(np.ceil((end_seconds - begin_seconds - ROUNDING_SECONDS) / self.stride_seconds)))
+            instants = begin_seconds + np.arange(num_starts) * float(self.stride_seconds)
+            return frames_on_screen(frame_seconds, instants)
+
+        starts = self._starts(dense_starts, self.frames, num_frames, 0).astype(np.int64)
+        indices = np.minimum(starts[:, None] + np.arange(self.frames), num_frames - 1)
+        boundaries = np.append(frame_seconds, end_seconds)
+        stops = np.minimum(starts + self.frames, num_frames)
+        return ClipPlan(frame_seconds[indices], np.stack([frame_seconds[starts], boundaries[stops]], axis=1))
+
+    def _starts(self, dense_starts: Callable[[], Starts], span: Number, length: Number, slack: Number) -> Starts:
+        """Where the clips start, in the unit of `span` and `length`; `slack` is how much of the end may be missing."""
+        if self.segments is not None:
+            if span > length + slack and self.end == "drop":
+                raise VideoTooShort(self._too_short(span, length))
+            return np.arange(self.segments) * max(length - span, 0.0) / self.segments
+        starts = END_POLICIES[self.end](dense_starts(), span, length, slack)
+        if len(starts) == 0:
+            raise VideoTooShort(self._too_short(span, length))
+        return starts
+
+    def _too_short(self, span: Number, length: Number) -> str:
+        unit = "frames" if self.fps is None else "s"
+        return f"the video has {length:.6g} {unit}, one clip needs {span:.6g} {unit}; end='repeat' fills it up"
+
+
+SAME_INSTANT_SECONDS = 1e-6
+"""Instants closer than this are one: sums of floats differ from a container's whole ticks by rounding only."""
+
+
+def frames_on_screen(
+    frame_seconds: Float64[np.ndarray, "num_frames"], seconds: Float64[np.ndarray, "*shape"]
+) -> Int64[np.ndarray, "*shape"]:
+    """Index of the frame on screen at each instant: the last that began by then, the first before any began."""
+    return np.maximum(np.searchsorted(frame_seconds, seconds + SAME_INSTANT_SECONDS, side="right") - 1, 0)

@@ -1,0 +1,192 @@
+"""One pass over the packets of a file, in constant memory apart from a few bytes a frame."""
+
+from array import array
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import av.error
+import numpy as np
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from jaxtyping import Bool, Int64
+
+CLOCK_JUMP_SECONDS = 1.0
+"""Decoding times may only grow; a stream whose clock falls back by more than this was glued from several."""
+
+VP8_SHOWN = 0x10
+"""Bit of a VP8 frame's first byte that says it is shown at all (RFC 6386, 9.1)."""
+
+
+FIRST_FRAME_PACKETS = 250
+"""So many packets may fail to decode at the begin of a damaged file before it counts as unreadable."""
+
+NO_TIME = -(2**63)
+
+
+@dataclass(kw_only=True)
+class PacketPass:
+    """What the pass found. The k-th entry of each array is one frame that can be shown, in the order of the file."""
+
+    time_base: Fraction
+    pts: Int64[np.ndarray, "num_frames"]
+    durations: Int64[np.ndarray, "num_frames"]
+    is_keyframe: Bool[np.ndarray, "num_frames"]
+    has_presentation_times: bool
+    num_undecodable: int
+    """Packets that need a keyframe the file does not hold."""
+    num_damaged: int
+    """Packets the demuxer marks as damaged; one at the very end is left out of the arrays."""
+    jump_seconds: float
+    """How far the stream's clock falls back somewhere; 0 for a sound file."""
+    file_seconds: float
+    """Length of the whole file, from the first to the last packet of any of its streams."""
+    error: str | None
+    """Why reading stopped before the end of the file."""
+    frame_height: int
+    frame_width: int
+    rotation_degrees: int
+    """Of the first frame that could be decoded, anti-clockwise, as the file says it; all three 0 if none could."""
+
+
+def demux_pass(container: InputContainer, stream: VideoStream) -> PacketPass:
+    """Reads every packet of the file once. Raises FFmpegError where not a single packet can be read."""
+    rows, span, first_frame = _Rows(stream), _Span(container), _FirstFrame(stream)
+    error = None
+    try:
+        for packet in container.demux():
+            if not packet.size:
+                continue
+            span.add(packet)
+            if packet.stream_index == stream.index:
+                first_frame.offer(packet)
+                rows.add(packet)
+    except av.error.FFmpegError as reading_error:
+        if not rows.pts:
+            raise
+        error = (reading_error.strerror or type(reading_error).__name__).lower()
+    first_frame.flush()
+    return rows.result(
+        file_seconds=span.seconds,
+        error=error,
+        frame_height=first_frame.height,
+        frame_width=first_frame.width,
+        rotation_degrees=first_frame.rotation_degrees,
+    )
+
+
+class _Rows:
+    """Collects the chosen stream's packets in compact arrays, in the order of the file."""
+
+    def __init__(self, stream: VideoStream) -> None:
+        self.time_base = stream.time_base or Fraction(1, 90_000)
+        # AVI counts pictures in coded order; with B-frames its times say nothing about the order on screen
+        self.counts_only = stream.container.format.name == "avi" and bool(stream.codec_context.has_b_frames)
+        self.is_vp8 = stream.codec_context.name == "vp8"
+        self.pts, self.dts, self.durations = array("q"), array("q"), array("q")
+        self.is_keyframe = array("b")
+        self.first_keyframe_pts: int | None = None
+        self.num_undecodable = self.num_damaged = 0
+        self.last_is_damaged = False
+        self.last_dts, self.largest_jump = NO_TIME, 0
+
+    def add(self, packet: Packet) -> None:
+        """Takes one packet's times, unless it shows nothing."""
+        pts = NO_TIME if packet.pts is None else packet.pts
+        dts = NO_TIME if packet.dts is None else packet.dts
+        if dts != NO_TIME:
+            self.largest_jump = max(self.largest_jump, self.last_dts - dts)
+            self.last_dts = dts
+        if packet.is_keyframe and self.first_keyframe_pts is None:
+            self.first_keyframe_pts = pts
+        self.last_is_damaged = packet.is_corrupt
+        self.num_damaged += packet.is_corrupt
+        if self.first_keyframe_pts is None or (not self.counts_only and NO_TIME < pts < self.first_keyframe_pts):
+            self.num_undecodable += 1
+            return
+        if packet.is_discard or (self.is_vp8 and not bytes(packet)[0] & VP8_SHOWN):
+            return
+        self.pts.append(pts)
+        self.dts.append(dts)
+        self.durations.append(packet.duration or 0)
+        self.is_keyframe.append(packet.is_keyframe)
+
+    def result(self, **others: Any) -> PacketPass:
+        """The arrays as numpy's, without a last packet that is only there in part, and with one clock for all."""
+        stop = len(self.pts) - bool(self.last_is_damaged and len(self.pts))
+        pts, dts = np.array(self.pts, np.int64)[:stop], np.array(self.dts, np.int64)[:stop]
+        keep = pts != NO_TIME
+        counts_only = self.counts_only or not keep.any()
+        if counts_only:
+            pts, keep = dts, dts != NO_TIME
+        return PacketPass(
+            time_base=self.time_base,
+            pts=pts[keep],
+            durations=np.array(self.durations, np.int64)[:stop][keep],
+            is_keyframe=np.array(self.is_keyframe, bool)[:stop][keep],
+            has_presentation_times=not counts_only,
+            num_undecodable=self.num_undecodable,
+            num_damaged=self.num_damaged,
+            jump_seconds=self._jump_seconds(),
+            **others,
+        )
+
+    def _jump_seconds(self) -> float:
+        seconds = float(self.largest_jump * self.time_base)
+        return seconds if seconds > CLOCK_JUMP_SECONDS else 0.0
+
+
+class _Span:
+    """From the first to the last instant of any stream."""
+
+    def __init__(self, container: InputContainer) -> None:
+        self.ticks_seconds = [float(s.time_base or 0) for s in container.streams]
+        self.first, self.last = float("inf"), -float("inf")
+
+    def add(self, packet: Packet) -> None:
+        """Widens the span to hold the packet."""
+        instant = packet.dts if packet.pts is None else packet.pts
+        if instant is None:
+            return
+        tick_seconds = self.ticks_seconds[packet.stream_index]
+        self.first = min(self.first, instant * tick_seconds)
+        self.last = max(self.last, (instant + (packet.duration or 0)) * tick_seconds)
+
+    @property
+    def seconds(self) -> float:
+        """Length of the span; 0 before anything was added."""
+        return max(0.0, self.last - self.first)
+
+
+class _FirstFrame:
+    """Decodes until one frame is out: only a frame knows its true size and its rotation."""
+
+    def __init__(self, stream: VideoStream) -> None:
+        self.context = stream.codec_context
+        self.packets_left = FIRST_FRAME_PACKETS
+        self.height = self.width = self.rotation_degrees = 0
+
+    def offer(self, packet: Packet) -> None:
+        """Decodes the packet if no frame is out yet; packets that cannot be decoded are passed over."""
+        if self.height or not self.packets_left:
+            return
+        self.packets_left -= 1
+        try:
+            self._take(packet.decode())
+        except av.error.InvalidDataError:
+            return
+
+    def flush(self) -> None:
+        """Takes the frame that a very short video leaves in the decoder."""
+        if not self.height:
+            try:
+                self._take(self.context.decode(None))
+            except (av.error.InvalidDataError, av.error.EOFError):
+                return
+
+    def _take(self, frames: list[VideoFrame]) -> None:
+        if frames and not self.height:
+            self.height, self.width = frames[0].height, frames[0].width
+            self.rotation_degrees = frames[0].rotation

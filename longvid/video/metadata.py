@@ -1,0 +1,131 @@
+"""What is known of a video before a frame is shown: what its header claims, and what a demux pass measured.
+
+The two are separate on purpose. Headers are wrong about counts, rates and lengths often enough (cuts made with
+`-c copy`, variable frame rate, broken downloads) that nothing here is ever computed from `HeaderMetadata`.
+"""
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeaderMetadata:
+    """What the container and the codec claim; None where they claim nothing. Not to be relied on."""
+
+    container: str
+    """FFmpeg's name of the container, such as "mov,mp4,m4a,3gp,3g2,mj2"."""
+    codec: str
+    pixel_format: str | None
+    coded_height: int
+    coded_width: int
+    """Pixels as stored, before the rotation."""
+    rotation_degrees: int
+    """Anti-clockwise turn, a multiple of 90 in 0..270, that makes a stored frame upright."""
+    sample_aspect_ratio: Fraction | None
+    """Width over height of one stored pixel. Reported, not applied: frames are read with square pixels."""
+    num_frames: int | None
+    average_fps: float | None
+    begin_seconds: float | None
+    stream_duration_seconds: float | None
+    container_duration_seconds: float | None
+    num_video_streams: int
+    """Video streams to choose from, attached pictures not counted."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class MeasuredTiming:
+    """What one pass over the packets found: when each frame that can be shown comes on screen, in display order."""
+
+    frame_pts: Int64[np.ndarray, "num_frames"]
+    """Presentation times in ticks of `time_base`, strictly increasing."""
+    time_base: Fraction
+    """Seconds a tick."""
+    end_pts: int
+    """When the last frame leaves the screen."""
+    keyframe_indices: Int64[np.ndarray, "num_keyframes"]
+    """Positions in `frame_pts` of the frames from which decoding can begin."""
+    has_presentation_times: bool
+    """False where the container stores none and the codec reorders (B-frames in AVI): `frame_pts` are then the sorted
+    decoding times, and a decoder's k-th picture is frame k."""
+    frame_seconds: Float64[np.ndarray, "num_frames"] = field(init=False, repr=False)
+    """`frame_pts` in seconds."""
+
+    def __post_init__(self) -> None:
+        scale = self.time_base
+        seconds = self.frame_pts * scale.numerator / scale.denominator
+        object.__setattr__(self, "frame_seconds", seconds)
+
+    @property
+    def num_frames(self) -> int:
+        """Frames that can be shown."""
+        return len(self.frame_pts)
+
+    @property
+    def begin_seconds(self) -> float:
+        """When the first frame comes on screen; not always 0."""
+        return float(self.frame_seconds[0])
+
+    @property
+    def end_seconds(self) -> float:
+        """When the last frame leaves the screen."""
+        return self.end_pts * self.time_base.numerator / self.time_base.denominator
+
+    @property
+    def average_fps(self) -> float:
+        """Frames a second over the whole length."""
+        return self.num_frames / (self.end_seconds - self.begin_seconds)
+
+    @property
+    def is_variable_rate(self) -> bool:
+        """Whether frames stay on screen for different times, by more than a container's rounding (one tick, 1 ms)."""
+        if self.num_frames < 3:
+            return False
+        gaps = np.diff(self.frame_pts)
+        return bool((gaps.max() - gaps.min()) * float(self.time_base) > max(0.0021, 2.1 * float(self.time_base)))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class VideoProbe:
+    """One video stream of one file: what is claimed, what is measured, and what does not fit together."""
+
+    path: Path
+    stream_index: int
+    """Position of the stream among all streams of the file."""
+    size_bytes: int
+    fingerprint: str
+    """Sha256 (hex) over the size and the first, middle and last block of the file."""
+    header: HeaderMetadata
+    measured: MeasuredTiming
+    problems: tuple[str, ...]
+    """What does not fit together, one sentence each; empty for a sound file."""
+    truncated: bool
+    """Whether the file ends before its own structure or its header says it does."""
+
+    @property
+    def height(self) -> int:
+        """Rows of an upright frame."""
+        return self.header.coded_width if self.header.rotation_degrees % 180 else self.header.coded_height
+
+    @property
+    def width(self) -> int:
+        """Columns of an upright frame."""
+        return self.header.coded_height if self.header.rotation_degrees % 180 else self.header.coded_width
+
+    @property
+    def begin_seconds(self) -> float:
+        """When the first frame comes on screen, measured."""
+        return self.measured.begin_seconds
+
+    @property
+    def end_seconds(self) -> float:
+        """When the last frame leaves the screen, measured."""
+        return self.measured.end_seconds
+
+    @property
+    def duration_seconds(self) -> float:
+        """Measured length."""
+        return self.end_seconds - self.begin_seconds

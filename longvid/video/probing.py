@@ -1,0 +1,180 @@
+"""Opening a file and finding out what is really in it."""
+
+import hashlib
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import av.error
+import numpy as np
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from longvid.errors import UnreadableVideo, VideoNotFound
+from longvid.video.demux import PacketPass, demux_pass
+from longvid.video.extent import promised_bytes
+from longvid.video.metadata import HeaderMetadata, MeasuredTiming, VideoProbe
+
+FINGERPRINT_BLOCK_BYTES = 256 * 1024
+SHORT_BY_SECONDS = 1.0
+SHORT_BY_SHARE = 0.05
+"""A file is truncated if all its streams end earlier than its header says by more than the larger of these two."""
+
+
+def probe(path: str | Path, *, stream: int | None = None) -> VideoProbe:
+    """What is in a video file: one pass over its packets, no decoding but of the first frame (for its rotation).
+
+    `stream` is a position among all streams of the file. None takes the video stream marked as default (all are, in
+    many files), then the one with most pixels, then the first; cover pictures are never taken.
+    Memory: 9 bytes a frame, whatever the file's size.
+    Raises VideoNotFound; UnreadableVideo for what is no video, or holds none that can be decoded.
+    """
+    path = Path(path)
+    _require_file(path)
+    try:
+        with av.open(str(path)) as container:
+            chosen, num_candidates = _choose_stream(path, container, stream)
+            packets = demux_pass(container, chosen)
+            header = _header(container, chosen, packets, num_candidates)
+            stream_index = chosen.index
+    except av.error.FFmpegError as error:
+        raise UnreadableVideo(f"{path}: not a readable video ({_reason(error)})") from error
+    measured = _measured(path, packets)
+    size_bytes = path.stat().st_size
+    truncated, why = _truncation(path, size_bytes, header, packets)
+    return VideoProbe(
+        path=path,
+        stream_index=stream_index,
+        size_bytes=size_bytes,
+        fingerprint=fingerprint(path),
+        header=header,
+        measured=measured,
+        problems=(*why, *_problems(header, measured, packets)),
+        truncated=truncated,
+    )
+
+
+def fingerprint(path: Path) -> str:
+    """Sha256 (hex) over the size and the first, middle and last 256 KiB: another file will not have the same."""
+    size_bytes = path.stat().st_size
+    digest = hashlib.sha256(f"{size_bytes}\n".encode())
+    with path.open("rb") as file:
+        for begin in (0, (size_bytes - FINGERPRINT_BLOCK_BYTES) // 2, size_bytes - FINGERPRINT_BLOCK_BYTES):
+            file.seek(max(0, begin))
+            digest.update(file.read(FINGERPRINT_BLOCK_BYTES))
+    return digest.hexdigest()
+
+
+def _require_file(path: Path) -> None:
+    if not path.exists():
+        raise VideoNotFound(f"{path}: no such file")
+    if not path.is_file():
+        raise UnreadableVideo(f"{path}: not a file; give the video file itself")
+    if path.stat().st_size == 0:
+        raise UnreadableVideo(f"{path}: the file is empty (0 bytes); copy or download it again")
+
+
+def _reason(error: av.error.FFmpegError) -> str:
+    return (error.strerror or type(error).__name__).lower()
+
+
+def _choose_stream(path: Path, container: InputContainer, stream: int | None) -> tuple[VideoStream, int]:
+    """The stream to read and how many there were to choose from."""
+    videos = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    candidates = [s for s in videos if s.codec_context is not None]
+    if videos and not candidates:
+        raise UnreadableVideo(f"{path}: PyAV {av.__version__} has no decoder for the codec of its video stream")
+    if not candidates:
+        held = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
+        raise UnreadableVideo(f"{path}: no video stream, the file holds {held} only")
+    if stream is not None:
+        for candidate in candidates:
+            if candidate.index == stream:
+                return candidate, len(candidates)
+        choices = ", ".join(str(s.index) for s in candidates)
+        raise UnreadableVideo(f"{path}: stream {stream} is not a video stream; its video streams: {choices}")
+
+    def merit(s: VideoStream) -> tuple[bool, int, int]:
+        return bool(s.disposition & Disposition.default), s.codec_context.width * s.codec_context.height, -s.index
+
+    return max(candidates, key=merit), len(candidates)
+
+
+def _header(container: InputContainer, stream: VideoStream, packets: PacketPass, num_candidates: int) -> HeaderMetadata:
+    context, scale = stream.codec_context, stream.time_base or Fraction(1)
+    return HeaderMetadata(
+        container=container.format.name,
+        codec=context.name,
+        pixel_format=context.pix_fmt,
+        coded_height=packets.frame_height,
+        coded_width=packets.frame_width,
+        rotation_degrees=round(packets.rotation_degrees / 90) * 90 % 360,
+        sample_aspect_ratio=stream.sample_aspect_ratio or None,
+        num_frames=stream.frames or None,
+        average_fps=float(stream.average_rate) if stream.average_rate else None,
+        begin_seconds=None if stream.start_time is None else float(stream.start_time * scale),
+        stream_duration_seconds=None if stream.duration is None else float(stream.duration * scale),
+        container_duration_seconds=None if container.duration is None else container.duration / av.time_base,
+        num_video_streams=num_candidates,
+    )
+
+
+def _measured(path: Path, packets: PacketPass) -> MeasuredTiming:
+    """Sorts what the pass found into display order. Raises UnreadableVideo where there is nothing to show."""
+    if len(packets.pts) == 0 or not packets.frame_height:
+        raise UnreadableVideo(f"{path}: the video stream holds no frame that can be decoded")
+    if packets.jump_seconds:
+        raise UnreadableVideo(
+            f"{path}: its clock jumps back by {packets.jump_seconds:.3f} s midway; "
+            f"make it continuous first: ffmpeg -i {path.name} -c copy fixed.mkv"
+        )
+    pts, first = np.unique(packets.pts, return_index=True)
+    keyframes = np.flatnonzero(packets.is_keyframe[first])
+    gaps = np.diff(pts)
+    last_duration = int(packets.durations[first[-1]]) or (int(np.median(gaps)) if len(gaps) else 1)
+    return MeasuredTiming(
+        frame_pts=pts,
+        time_base=packets.time_base,
+        end_pts=int(pts[-1]) + last_duration,
+        keyframe_indices=keyframes.astype(np.int64),
+        has_presentation_times=packets.has_presentation_times,
+    )
+
+
+def _truncation(path: Path, size_bytes: int, header: HeaderMetadata, packets: PacketPass) -> tuple[bool, list[str]]:
+    """Whether the file ends early, and the sentences that say so."""
+    why = []
+    promised = promised_bytes(path)
+    if promised is not None and promised > size_bytes:
+        why.append(f"file ends early: {size_bytes} of {promised} bytes are there")
+    claimed = header.container_duration_seconds
+    if claimed is not None and packets.file_seconds < claimed - max(SHORT_BY_SECONDS, SHORT_BY_SHARE * claimed):
+        why.append(f"file ends early: its header says {claimed:.2f} s, its packets last {packets.file_seconds:.2f} s")
+    if packets.error is not None:
+        why.append(f"file ends early: reading stops at {packets.file_seconds:.2f} s ({packets.error})")
+    return bool(why), why
+
+
+def _problems(header: HeaderMetadata, measured: MeasuredTiming, packets: PacketPass) -> list[str]:
+    """What does not fit together, in sentences; the reader copes with all of it."""
+    problems = []
+    if header.num_frames not in (None, measured.num_frames):
+        problems.append(f"header says {header.num_frames} frames, {measured.num_frames} are displayable")
+    if packets.num_undecodable:
+        problems.append(f"{packets.num_undecodable} packets before the first keyframe cannot be decoded")
+    if packets.num_damaged:
+        problems.append(f"{packets.num_damaged} packets are marked as damaged")
+    if len(packets.pts) > measured.num_frames:
+        problems.append(f"{len(packets.pts) - measured.num_frames} packets share another's presentation time")
+    if measured.is_variable_rate:
+        problems.append("variable frame rate")
+    if abs(measured.begin_seconds) > 0.001:
+        problems.append(f"first frame at {measured.begin_seconds:.3f} s, not 0")
+    if not measured.has_presentation_times:
+        problems.append("container stores no presentation times: frames are counted in the decoder's order")
+    if header.sample_aspect_ratio not in (None, 1):
+        problems.append(f"pixels are {header.sample_aspect_ratio} times as wide as high, they are read as square")
+    if packets.rotation_degrees % 90:
+        problems.append(f"rotation of {packets.rotation_degrees} degrees, turned by {header.rotation_degrees}")
+    return problems

@@ -1,0 +1,122 @@
+"""Frames and clips of a video by the second, in one forward pass and in memory that does not grow with its length."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float64, Int64, UInt8
+
+from longvid.errors import TruncatedVideo
+from longvid.preprocessing import Interpolation, Preprocessing
+from longvid.sampling import SAME_INSTANT_SECONDS, ClipPlan, frames_on_screen
+from longvid.video.backends import BACKENDS
+from longvid.video.metadata import VideoProbe
+from longvid.video.probing import probe
+from longvid.video.scaling import Frame
+
+Clip = UInt8[np.ndarray, "frames height width 3"]
+
+
+def iter_frames(
+    video: str | Path | VideoProbe,
+    seconds: Float64[np.ndarray, "frames"],
+    *,
+    height: int,
+    width: int,
+    interpolation: Interpolation = "bilinear",
+    backend: str = "auto",
+    allow_truncated: bool = False,
+    num_threads: int = 1,
+) -> Iterator[Frame]:
+    """The frame on screen at each of the instants: upright RGB, uint8, resized to (height, width) as it is decoded.
+
+    `seconds` never decrease; on screen is the last frame that began by then, or the first before any began. An instant
+    given twice, or two under one frame, give the same array twice: copy it before writing to it.
+    Each frame is decoded once; one full-size picture is held at a time.
+    Raises ValueError for instants out of order or beyond the end; TruncatedVideo for a file that ends early, unless
+    `allow_truncated` says to use the frames that are there; UnreadableVideo for a frame that is damaged.
+    """
+    video = video if isinstance(video, VideoProbe) else probe(video)
+    seconds = np.asarray(seconds, np.float64)
+    _require_readable(video, seconds, allow_truncated)
+    indices = frames_on_screen(video.measured.frame_seconds, seconds)
+    return _repeated(indices, _decoded(video, indices, height, width, interpolation, backend, num_threads))
+
+
+def iter_clips(
+    video: str | Path | VideoProbe,
+    plan: ClipPlan,
+    preprocessing: Preprocessing,
+    *,
+    backend: str = "auto",
+    allow_truncated: bool = False,
+    num_threads: int = 1,
+) -> Iterator[Clip]:
+    """The clips of a plan in order, uint8 (frames, height, width, 3), with the preprocessing's geometry applied.
+
+    A frame that several clips share is decoded once and kept until the last of them is out, so memory is that of the
+    frames between the begin and the end of one clip. Raises as `iter_frames` does.
+    """
+    video = video if isinstance(video, VideoProbe) else probe(video)
+    _require_readable(video, np.sort(plan.frame_seconds, axis=None), allow_truncated)
+    indices = frames_on_screen(video.measured.frame_seconds, plan.frame_seconds)
+    height, width = preprocessing.resized(video.height, video.width)
+    rows, columns = preprocessing.crop(height, width)
+    frames = _decoded(video, indices.reshape(-1), height, width, preprocessing.interpolation, backend, num_threads)
+    return _gathered(indices, ((index, frame[rows, columns]) for index, frame in frames))
+
+
+def _require_readable(video: VideoProbe, seconds: Float64[np.ndarray, "frames"], allow_truncated: bool) -> None:
+    """Refuses what cannot be answered truthfully, before anything is decoded."""
+    if video.truncated and not allow_truncated:
+        raise TruncatedVideo(
+            f"{video.path}: {video.problems[0]}; get the whole file, or allow truncated videos to use its "
+            f"{video.duration_seconds:.2f} s"
+        )
+    if len(seconds) == 0:
+        return
+    if not np.isfinite(seconds).all() or (np.diff(seconds) < 0).any():
+        raise ValueError("seconds: expected finite instants that never decrease")
+    if seconds[-1] > video.end_seconds + SAME_INSTANT_SECONDS:
+        raise ValueError(f"{video.path}: {seconds[-1]} s lies beyond the end of the video ({video.end_seconds} s)")
+
+
+def _decoded(
+    video: VideoProbe,
+    indices: Int64[np.ndarray, "frames"],
+    height: int,
+    width: int,
+    interpolation: Interpolation,
+    backend: str,
+    num_threads: int,
+) -> Iterator[tuple[int, Frame]]:
+    """Each wanted frame once, in display order, with its display position."""
+    unique = np.unique(indices)
+    read_frames = BACKENDS["pyav" if backend == "auto" else backend]
+    frames = read_frames(
+        video, unique, height=height, width=width, interpolation=interpolation, num_threads=num_threads
+    )
+    return zip(unique.tolist(), frames, strict=True)
+
+
+def _repeated(indices: Int64[np.ndarray, "frames"], frames: Iterator[tuple[int, Frame]]) -> Iterator[Frame]:
+    """One frame for each of the positions, which never decrease."""
+    at, frame = -1, None
+    for index in indices.tolist():
+        while at < index:
+            at, frame = next(frames)
+        assert frame is not None
+        yield frame
+
+
+def _gathered(indices: Int64[np.ndarray, "clips frames"], frames: Iterator[tuple[int, Frame]]) -> Iterator[Clip]:
+    """Clips out of a stream of frames; a frame is dropped once no later clip begins at or before it."""
+    held: dict[int, Frame] = {}
+    at = -1
+    for clip in indices:
+        first, last = int(clip[0]), int(clip[-1])
+        held = {index: frame for index, frame in held.items() if index >= first}
+        while at < last:
+            at, frame = next(frames)
+            held[at] = frame
+        yield np.stack([held[index] for index in clip.tolist()])

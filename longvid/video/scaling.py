@@ -1,0 +1,46 @@
+"""From a decoder's picture to an upright RGB frame of the asked size, in one step of FFmpeg's swscale.
+
+Shrinking filters by area of the source (as PIL and antialiased torch do), for every interpolation but "nearest".
+Colours: matrix (BT.601, BT.709, BT.2020) and range as the stream states them; where it states none, BT.601 and
+limited range, FFmpeg's own default, whatever the picture's size. Transfer curves are left alone: HDR stays unmapped.
+Rounding is exact and the same on every processor (`ACCURATE_RND`, `BITEXACT`).
+"""
+
+import numpy as np
+from av.video.frame import VideoFrame
+from av.video.reformatter import Interpolation as Swscale
+from av.video.reformatter import VideoReformatter
+from jaxtyping import UInt8
+
+from longvid.preprocessing import Interpolation
+
+Frame = UInt8[np.ndarray, "height width 3"]
+
+METHODS: dict[Interpolation, Swscale] = {
+    "bilinear": Swscale.BILINEAR,
+    "bicubic": Swscale.BICUBIC,
+    "area": Swscale.AREA,
+    "nearest": Swscale.POINT,
+}
+
+
+class Scaler:
+    """Makes frames of (height, width) out of decoded pictures; `rotation_degrees` (anti-clockwise) stands them up."""
+
+    def __init__(self, height: int, width: int, interpolation: Interpolation, rotation_degrees: int = 0) -> None:
+        self._quarter_turns = rotation_degrees // 90
+        self._height, self._width = (width, height) if self._quarter_turns % 2 else (height, width)
+        self._method = METHODS[interpolation] | Swscale.ACCURATE_RND | Swscale.BITEXACT
+        self._reformatter = VideoReformatter()
+
+    def scale(self, picture: VideoFrame) -> Frame:
+        """The picture as an upright RGB frame."""
+        scaled = self._reformatter.reformat(
+            picture, self._width, self._height, "rgb24", interpolation=self._method, threads=1
+        )
+        frame = scaled.to_ndarray()
+        return np.ascontiguousarray(np.rot90(frame, self._quarter_turns)) if self._quarter_turns else frame
+
+    def scale_rgb(self, frame: Frame) -> Frame:
+        """The same for a frame that a decoder has already turned to RGB at its full size."""
+        return self.scale(VideoFrame.from_ndarray(frame, format="rgb24"))
