@@ -1,0 +1,239 @@
+"""What a training run is: one validated object, from a YAML recipe and `key=value` overrides.
+
+    config = load_config("recipe.yaml", ["store=features.zarr", "decoder.name=mean-linear", "seeds=[0, 1, 2]"])
+
+Every impossible or unknown setting is a `ConfigError` of one line that names the setting. Paths in a recipe file are
+relative to that file, paths in overrides to the working directory.
+"""
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from longvid.data.plan import Windows
+from longvid.errors import ConfigError
+
+_PATHS = ("store", "manifest", "out")
+
+
+class Settings(BaseModel):
+    """A part of a recipe; frozen, and nothing unknown is taken."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True, protected_namespaces=())
+
+
+class DecoderSettings(Settings):
+    """Which long-range decoder."""
+
+    name: str = "vis4mer"
+    """A name that `longvid decoders` lists."""
+    options: dict[str, Any] = {}
+    """Fields of that decoder's config; width, outputs and usual length are known from the store, task and window."""
+
+
+class WindowSettings(Settings):
+    """What a decoder sees at once: one of `clips`, `seconds`, `segments`; with none of them the whole video."""
+
+    clips: int | None = Field(default=None, gt=0)
+    seconds: float | None = Field(default=None, gt=0)
+    segments: int | None = Field(default=None, gt=0)
+    stride: int | None = Field(default=None, gt=0)
+    """Clips from one evaluated window to the next; none: they do not overlap."""
+    stride_seconds: float | None = Field(default=None, gt=0)
+    draw: Literal["videos", "windows"] = "videos"
+    """A training epoch takes a random window of every video, or as many from all windows of all videos (LVU)."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> "WindowSettings":
+        self.windows()
+        return self
+
+    def windows(self) -> Windows:
+        """The rule that cuts videos into windows."""
+        return Windows(**self.model_dump(exclude={"draw"}))
+
+
+class OptimiserSettings(Settings):
+    """AdamW; state-space dynamics learn in groups of their own (`Decoder.param_groups`)."""
+
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    clip_norm: float | None = Field(default=1.0, gt=0)
+    """Longest gradient; none: gradients are not clipped."""
+
+
+class ScheduleSettings(Settings):
+    """How the learning rate moves."""
+
+    name: Literal["cosine", "plateau", "constant"] = "cosine"
+    warmup: float = Field(default=0.05, ge=0, lt=1)
+    """Share of all steps over which the rate rises from zero (`cosine` and `constant`)."""
+    factor: float = Field(default=0.2, gt=0, lt=1)
+    """`plateau`: what the rate is multiplied with when validation has not improved for `patience` validations."""
+    patience: int = Field(default=5, ge=0)
+
+
+class EarlyStoppingSettings(Settings):
+    """Stop when validation has not improved."""
+
+    patience: int = Field(default=10, ge=1)
+    """Validations without improvement."""
+    min_delta: float = Field(default=0.0, ge=0)
+
+
+class ValidationSettings(Settings):
+    """How the validation split is carved from training videos where the manifest has none. Never from test."""
+
+    fraction: float = Field(default=0.15, gt=0, lt=1)
+    seed: int = 0
+    every_epochs: int = Field(default=1, ge=1)
+
+
+class TaskSettings(Settings):
+    """What is asked; without a kind the manifest's labels say it (`longvid.datasets.infer_task`)."""
+
+    name: str = "labels"
+    kind: Literal["classification", "multilabel", "regression", "dense"] | None = None
+    classes: list[str] = []
+    outputs: int = Field(default=0, ge=0)
+    metrics: list[str] = []
+    column: str = "label"
+    transform: dict[str, Any] = {}
+    labels_per_second: float | None = Field(default=None, gt=0)
+
+
+class TrainConfig(Settings):
+    """One training run. Frozen; `load_config` makes it from a file, the constructor from keyword arguments."""
+
+    name: str = "run"
+    store: str
+    """Feature store: folder or URL."""
+    manifest: str
+    """Videos, splits and labels: .jsonl, .csv or .parquet."""
+    task: TaskSettings = TaskSettings()
+    decoder: DecoderSettings = DecoderSettings()
+    window: WindowSettings = WindowSettings()
+    batch_size: int = Field(default=16, ge=1)
+    eval_batch_size: int = Field(default=32, ge=1)
+    epochs: int = Field(default=50, ge=1)
+    optimiser: OptimiserSettings = OptimiserSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
+    early_stopping: EarlyStoppingSettings | None = None
+    validation: ValidationSettings = ValidationSettings()
+    seeds: list[int] = Field(default=[0], min_length=1)
+    """One training for each; results are given as mean and standard deviation over them."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    workers: int = Field(default=0, ge=0)
+    """Processes that read windows; 0 reads in the training process, which is enough for small windows."""
+    allow_missing: bool = False
+    """Train and evaluate on the videos that are in the store; without it a missing video is an error."""
+    tensorboard: bool = True
+    out: str = "runs/run"
+    """Folder of the run: weights, logs, results."""
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _seeds(cls, value: Any) -> Any:
+        return [part for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, value: list[int]) -> list[int]:
+        if len(set(value)) < len(value) or min(value) < 0:
+            raise ValueError("must be distinct numbers, 0 or more")
+        return value
+
+    @classmethod
+    def of(cls, settings: dict[str, Any], *, source: str = "recipe") -> "TrainConfig":
+        """The config of plain nested values; `ConfigError` with everything that is wrong with them, in one line."""
+        try:
+            return cls.model_validate(settings)
+        except ValidationError as error:
+            faults = "; ".join(_fault(fault) for fault in error.errors())
+            raise ConfigError(f"{source}: {faults}") from None
+
+    def to_yaml(self) -> str:
+        """The whole recipe, defaults included; `load_config` gives the config back."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> TrainConfig:
+    """The config of a YAML recipe, with `dotted.key=value` overrides on top; a path of None starts from the defaults.
+
+    Values are read as YAML: `epochs=20`, `seeds=[0, 1, 2]`, `early_stopping=null`, `optimiser.learning_rate=1e-3`.
+    """
+    settings: dict[str, Any] = {} if path is None else _read_recipe(Path(path))
+    for override in overrides:
+        _override(settings, override)
+    source = "overrides" if path is None else str(path)
+    absent = [name for name in ("store", "manifest") if name not in settings]
+    if absent:
+        cure = " ".join(f"{name}=..." for name in absent)
+        raise ConfigError(f"{source}: no {' and no '.join(absent)} is given; add `{cure}`")
+    return TrainConfig.of(settings, source=source)
+
+
+def _read_recipe(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such recipe file")
+    try:
+        settings = yaml.safe_load(path.read_text("utf-8-sig"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"{path}:{mark.line + 1}" if mark is not None else str(path)
+        raise ConfigError(f"{place}: is not readable as YAML ({getattr(error, 'problem', None) or error})") from None
+    if not isinstance(settings, dict):
+        raise ConfigError(f"{path}: a recipe is a list of `setting: value` lines")
+    for name in _PATHS:
+        if isinstance(settings.get(name), str) and "://" not in settings[name]:
+            settings[name] = str((path.parent / Path(settings[name]).expanduser()).absolute())
+    return settings
+
+
+def _override(settings: dict[str, Any], override: str) -> None:
+    """Put one `dotted.key=value` into nested settings."""
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"override {override!r} is not of the form key=value")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"override {override!r}: the value is not readable as YAML") from None
+    *parents, last = key.strip().split(".")
+    for parent in parents:
+        if not isinstance(settings.get(parent), dict):
+            settings[parent] = {}
+        settings = settings[parent]
+    settings[last] = value
+
+
+def _fault(fault: Any) -> str:
+    """One pydantic error as `setting: what is wrong and what would be right`."""
+    location = [str(part) for part in fault["loc"]]
+    where = ".".join(location)
+    if fault["type"] == "extra_forbidden":
+        known = _known_settings(location[:-1])
+        near = difflib.get_close_matches(location[-1], known, 1)
+        prefix = ".".join([*location[:-1], ""])
+        cure = f"did you mean {prefix}{near[0]}?" if near else f"there are {', '.join(known)}"
+        return f"{where} is not a setting; {cure}"
+    if fault["type"] == "missing":
+        return f"{where} must be given"
+    message = fault["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
+    shown = "" if isinstance(fault["input"], dict) else f"={str(fault['input'])[:60]}"
+    return f"{where}{shown}: {message[0].lower()}{message[1:]}"
+
+
+def _known_settings(location: list[str]) -> list[str]:
+    model: type[BaseModel] = TrainConfig
+    for part in location:
+        annotation = model.model_fields[part].annotation
+        choices = [annotation, *getattr(annotation, "__args__", ())]
+        model = next(c for c in choices if isinstance(c, type) and issubclass(c, BaseModel))
+    return list(model.model_fields)
