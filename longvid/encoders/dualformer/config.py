@@ -11,7 +11,6 @@ from longvid.errors import EncoderError
 
 Size = tuple[int, int, int]
 
-FIRST_PATCH: Size = (2, 4, 4)
 SPATIAL_STRIDE = 2
 """Of the patch embeddings between stages."""
 COARSE_FIRST_KERNEL: Size = (1, 7, 7)
@@ -34,7 +33,7 @@ class StageConfig:
     """Tokens of the coarse level, or None for a pyramid of one level."""
     mlp_ratio: float = 4.0
     temporal_stride: int = 1
-    """By which the stage's embedding reduces time; the first stage's is the patch's."""
+    """By which the stage's embedding reduces time; not used in the first stage, whose embedding is the patch's."""
 
     def __post_init__(self) -> None:
         if self.dim % self.heads:
@@ -46,6 +45,11 @@ class StageConfig:
     def all_global(self) -> bool:
         """Whether no block of the stage attends inside windows."""
         return self.window == (1, 1, 1)
+
+    @property
+    def has_pyramid(self) -> bool:
+        """Whether some block of the stage attends to the pyramid."""
+        return self.all_global or self.blocks > 1
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,7 @@ class DualFormerConfig:
 
     stages: tuple[StageConfig, ...]
     video_size: Size = (32, 224, 224)
+    patch: Size = (2, 4, 4)
     in_channels: int = 3
     qkv_bias: bool = True
     attention_scale: float | None = None
@@ -98,7 +103,7 @@ class DualFormerConfig:
 
     def stride(self, index: int) -> Size:
         """Kernel = stride of the patch embedding of a stage."""
-        return FIRST_PATCH if index == 0 else (self.stages[index].temporal_stride, SPATIAL_STRIDE, SPATIAL_STRIDE)
+        return self.patch if index == 0 else (self.stages[index].temporal_stride, SPATIAL_STRIDE, SPATIAL_STRIDE)
 
     def grids(self, video_size: Size) -> list[Size]:
         """Token grid of each stage for a clip of (time, height, width); what an embedding cannot use is dropped."""
@@ -111,11 +116,12 @@ class DualFormerConfig:
     def pyramid(self, index: int) -> PyramidKernels | None:
         """Pooling kernels of a stage; None where keys and values are the tokens themselves (full attention).
 
-        That is the case where the fine kernel would be 1x1x1, and, as in the released code, where it has a zero.
+        That is so where the fine kernel would be 1x1x1 and, as in the released code, where it has a zero. None also
+        for a stage without pyramid blocks.
         """
         stage, grid = self.stages[index], self.grids(self.video_size)[index]
         fine = divide(grid, stage.fine)
-        if fine[0] * fine[1] * fine[2] <= 1:
+        if not stage.has_pyramid or fine[0] * fine[1] * fine[2] <= 1:
             return None
         coarse = divide(divide(grid, stage.coarse), COARSE_FIRST_KERNEL) if stage.coarse else None
         return PyramidKernels(fine=fine, coarse=coarse)

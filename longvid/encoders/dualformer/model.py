@@ -59,8 +59,12 @@ class Stage(nn.Module):
         for index, block in enumerate(self.blocks):
             tokens = block(tokens, grid)
             if index == 0:
-                tokens = tokens + to_tokens(self.position(to_grid(tokens, grid)))
+                tokens = tokens + self.position_code(tokens, grid)
         return to_grid(tokens, grid)
+
+    def position_code(self, tokens: Float[Tensor, "batch length dim"], grid: Size) -> Float[Tensor, "batch length dim"]:
+        """What the convolution makes of each token's neighbourhood; its zeros beyond the borders tell places apart."""
+        return to_tokens(self.position(to_grid(tokens, grid)))
 
 
 class DualFormer(Encoder):

@@ -102,13 +102,14 @@ def config_from_official(settings: Mapping[str, Any]) -> DualFormerConfig:
             fine=_size(settings["fine_pysizes"][index]),
             coarse=_size(settings["coarse_pysizes"][index]) if index < COARSE_STAGES else None,
             mlp_ratio=float(settings["mlp_ratios"][index]),
-            temporal_stride=settings["temporal_pooling"][index] if index else settings["patch_size"][0],
+            temporal_stride=max(1, settings["temporal_pooling"][index]),
         )
         for index in range(len(settings["depths"]))
     )
     return DualFormerConfig(
         stages=stages,
         video_size=_size(settings["video_size"]),
+        patch=_size(settings["patch_size"]),
         in_channels=settings["in_chans"],
         qkv_bias=settings["qkv_bias"],
         attention_scale=settings["qk_scale"] or None,

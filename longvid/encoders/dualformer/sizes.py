@@ -69,8 +69,7 @@ def misfit(config: DualFormerConfig, axis: int, length: int, *, exact: bool) -> 
 def _pooled_away(config: DualFormerConfig, index: int, axis: int, grid: int) -> bool:
     """Whether a level of the stage's pyramid would have no token along the axis."""
     kernels = config.pyramid(index)
-    has_global = config.stages[index].blocks > 1 or config.stages[index].all_global
-    if kernels is None or not has_global:
+    if kernels is None:
         return False
     if grid < kernels.fine[axis]:
         return True
