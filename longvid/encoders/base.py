@@ -60,6 +60,8 @@ class PublishedFigures:
     """Where the figures stand."""
     note: str = ""
     """What they count: multiply-adds or operations, crops, parts left out."""
+    flops_factor: float = 1.0
+    """Operations of one clip (two a multiply-add) in one published: 2 / 3 for multiply-adds of three crops."""
 
 
 class Encoder(nn.Module):

@@ -8,10 +8,14 @@ from torch import Tensor
 
 
 def state_sha256(state: Mapping[str, Tensor]) -> str:
-    """Sha256 (hex) over the names, dtypes, shapes and bytes of a state dict, in the order of its names."""
+    """Sha256 (hex) over the names, dtypes, shapes and bytes of a state dict, in the order of its names.
+
+    A tensor on the meta device has no bytes: such a digest tells sizes apart, not weights.
+    """
     digest = hashlib.sha256()
     for name in sorted(state):
-        tensor = state[name].detach().cpu().contiguous()
+        tensor = state[name].detach()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        if not tensor.is_meta:
+            digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

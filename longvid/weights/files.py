@@ -32,11 +32,15 @@ class Checkpoint:
 def read_checkpoint(source: str | Path | Mapping[str, Any]) -> Checkpoint:
     """The state dict in a file (safetensors, or a torch file that holds tensors only) or in a loaded container.
 
+    A folder means the `model.safetensors` in it. A prefix that all names share (`module.`) is dropped.
+
     Raises `WeightsError`: no such file, not a checkpoint, a pickle with code in it, or nothing in it that is a state.
     """
     if isinstance(source, Mapping):
         return _unwrap(source, "the state given")
     path = Path(source)
+    if path.is_dir():
+        path = path / "model.safetensors"
     if path.suffix == ".safetensors":
         checkpoint = read_safetensors(path)
         return replace(checkpoint, state=_strip(checkpoint.state))

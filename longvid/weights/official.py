@@ -20,6 +20,7 @@ from longvid.weights.fit import fit_state
 
 OFFICIAL: dict[str, str] = {
     "dualformer": "longvid.encoders.dualformer.official",
+    "mobile_former": "longvid.encoders.mobile_former.official",
     "vis4mer": "longvid.decoders.vis4mer_official",
     "xvit": "longvid.encoders.xvit.official",
 }

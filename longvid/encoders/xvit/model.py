@@ -169,17 +169,12 @@ class XViT(Encoder):
         return class_tokens.mean(dim=1) if self.aggregator is None else self.aggregator(class_tokens)
 
     def frame_tokens(self, clips: Float[Tensor, "batch 3 time height width"]) -> FrameTokens:
-        """Normalised tokens of every frame, long segments in chunks."""
-        time = clips.shape[2]
+        """Normalised tokens of every frame, long segments in chunks (summary tokens look at all of one: no chunks)."""
+        time, height, width = clips.shape[2:]
+        self.check_size(time, height, width)
         segment = self.config.segment_frames or time
-        if time % segment:
-            raise EncoderError(f"clips of {time} frames: this X-ViT takes multiples of segment_frames={segment}")
-        if self.chunk_frames is None or segment <= self.chunk_frames:
+        if self.chunk_frames is None or segment <= self.chunk_frames or self.config.summary_tokens:
             return self.segment_tokens(clips, segment_frames=segment)
-        if self.config.summary_tokens:
-            raise EncoderError(
-                f"summary tokens look at a whole segment: {segment} frames > chunk_frames={self.chunk_frames}"
-            )
         parts: list[FrameTokens] = []
         for begin in range(0, time, segment):
             for chunk in halo_chunks(segment, self.chunk_frames, self.halo_frames):
@@ -187,6 +182,18 @@ class XViT(Encoder):
                 tokens = self.segment_tokens(part, first_frame=begin + chunk.read.start)
                 parts.append(FrameTokens(*(kind[:, chunk.keep] for kind in tokens)))
         return FrameTokens(*(torch.cat(kinds, dim=1) for kinds in zip(*parts, strict=True)))
+
+    def check_size(self, time: int, height: int, width: int) -> None:
+        """Raises `EncoderError`, naming what would fit, for clips this model cannot take."""
+        segment, patch = self.config.segment_frames or 1, self.config.patch_size
+        if time % segment:
+            near = max(segment, round(time / segment) * segment)
+            raise EncoderError(
+                f"clips of {time} frames: this X-ViT takes multiples of segment_frames={segment}, such as {near}"
+            )
+        if height % patch or width % patch:
+            near_size = " x ".join(str(max(patch, round(side / patch) * patch)) for side in (height, width))
+            raise EncoderError(f"frames of {height} x {width} pixels: patches of {patch} do not fit, {near_size} would")
 
     @property
     def halo_frames(self) -> int:
@@ -223,9 +230,6 @@ class XViT(Encoder):
     def places(self, height: int, width: int) -> Float[Tensor, "length dim"]:
         """The spatial position table for frames of that size, class entry first."""
         patch = self.config.patch_size
-        if height % patch or width % patch:
-            nearest = " x ".join(str(max(patch, round(side / patch) * patch)) for side in (height, width))
-            raise EncoderError(f"frames of {height} x {width} pixels: patches of {patch} do not fit, try {nearest}")
         side = self.config.table_side
         grid = resize_table(self.position_table[1:], (side, side), (height // patch, width // patch))
         return torch.cat([self.position_table[:1], grid])

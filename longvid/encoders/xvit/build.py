@@ -1,0 +1,139 @@
+"""X-ViT as an encoder: the variants, what must be fed to them, and what the paper says they cost."""
+
+import json
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from longvid.encoders.base import EncoderSpec, PublishedFigures
+from longvid.encoders.xvit.image_weights import is_image_transformer, start_from_image
+from longvid.encoders.xvit.model import XViT, XViTConfig
+from longvid.errors import EncoderError
+from longvid.preprocessing import Preprocessing
+from longvid.sampling import Sampling
+from longvid.weights import load_official, load_weights, read_checkpoint, state_sha256
+from longvid.weights.own import HEADER
+
+LICENCE = "Apache-2.0"
+ARCHITECTURE = "xvit"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One model of the paper and the clips it was trained on."""
+
+    config: XViTConfig
+    frames: int
+    fps: float
+
+
+_KINETICS = XViTConfig(segment_frames=8, shift_div=8, num_classes=400)
+_SOMETHING = XViTConfig(segment_frames=8, shift_div=4, num_classes=174)
+# Kinetics: 16 frames, every 16th of video at 30 a second; 8 frames are spread over the same 8.5 s.
+# Something-Something: frames spread over the whole video, which lasts about 4 s.
+VARIANTS: dict[str, Variant] = {
+    "xvit-b16-8f": Variant(_KINETICS, 8, 30 / 32),
+    "xvit-b16-16f": Variant(_KINETICS, 16, 30 / 16),
+    "xvit-ssv2-b16-8f": Variant(_SOMETHING, 8, 2.0),
+    "xvit-ssv2-b16-16f": Variant(replace(_SOMETHING, segment_frames=16), 16, 4.0),
+    "xvit-b16-8f-summary": Variant(replace(_KINETICS, summary_tokens=True), 8, 30 / 32),
+}
+
+_NOTE = (
+    "published GFLOPs are multiply-adds summed over 3 crops; parameters are counted in the authors' code, "
+    "whose unused second classifier (new_fc) is left out here"
+)
+_SOURCE = "paper (arXiv 2106.05968), {}, 1 x 3 views"
+PUBLISHED: dict[str, PublishedFigures] = {
+    "xvit-b16-8f": PublishedFigures(94_098_464, 425.0, _SOURCE.format("Kinetics-400"), _NOTE, 2 / 3),
+    "xvit-b16-16f": PublishedFigures(94_098_464, 850.0, _SOURCE.format("Kinetics-400"), _NOTE, 2 / 3),
+    "xvit-ssv2-b16-8f": PublishedFigures(93_750_876, 425.0, _SOURCE.format("Something-Something v2"), _NOTE, 2 / 3),
+    "xvit-ssv2-b16-16f": PublishedFigures(93_750_876, 850.0, _SOURCE.format("Something-Something v2"), _NOTE, 2 / 3),
+    "xvit-b16-8f-summary": PublishedFigures(
+        None, None, "paper (arXiv 2106.05968)", "a reconstruction from the paper's words; no code or cost is published"
+    ),
+}
+
+
+def build_xvit(
+    name: str,
+    *,
+    weights: str | Path | None = None,
+    seed: int = 0,
+    frames: int | None = None,
+    size: int = 224,
+    fps: float | None = None,
+    segment_frames: int | Literal["clip"] | None = None,
+) -> XViT:
+    """The variant `name`, with its input as the authors sampled and normalised it.
+
+    `weights`: a file: the authors' checkpoint, one that `save_weights` wrote, or an image ViT (Hugging Face or timm
+    layout) to start from; None or "random": seeded random weights, since the authors' are not on any hub.
+    `frames` of a clip: any multiple of `segment_frames`, which is the variant's own unless given; "clip" makes a whole
+    clip one segment, computed in chunks where it is long. `size`: pixels a side, a multiple of the patch (16).
+    """
+    variant = VARIANTS[name]
+    model, source = _weighted(name, weights, seed)
+    model.config = replace(model.config, segment_frames=_segment(model.config, segment_frames))
+    clip_frames = frames or variant.frames
+    model.check_size(clip_frames, size, size)
+    rate = fps or variant.fps * clip_frames / variant.frames
+    model.spec = EncoderSpec(
+        name=name,
+        sampling=Sampling(frames=clip_frames, fps=rate),
+        preprocessing=Preprocessing(height=size, width=size, short_side=size),
+        default_pooling="class",
+        poolings=("tokens", "class+tokens", "class", "spatial", "temporal", "mean", "clip"),
+        config=json.loads(json.dumps(asdict(model.config))),
+        weights=source,
+        weights_sha256=state_sha256(model.state_dict()),
+        licence=LICENCE,
+    )
+    return model
+
+
+build_b16_8f = partial(build_xvit, "xvit-b16-8f")
+build_b16_16f = partial(build_xvit, "xvit-b16-16f")
+build_ssv2_b16_8f = partial(build_xvit, "xvit-ssv2-b16-8f")
+build_ssv2_b16_16f = partial(build_xvit, "xvit-ssv2-b16-16f")
+build_b16_8f_summary = partial(build_xvit, "xvit-b16-8f-summary")
+
+
+def _segment(config: XViTConfig, asked: int | Literal["clip"] | None) -> int | None:
+    if asked is None:
+        return config.segment_frames
+    return None if asked == "clip" else asked
+
+
+def _weighted(name: str, weights: str | Path | None, seed: int) -> tuple[XViT, str]:
+    """The model and where its weights are from."""
+    config = VARIANTS[name].config
+    if weights is None or weights == "random":
+        return _random(config, seed), f"random (seed {seed})"
+    checkpoint = read_checkpoint(weights)
+    if HEADER in checkpoint.beside:
+        model = load_weights(weights)
+    elif is_image_transformer(checkpoint):
+        model = start_from_image(_random(config, seed), checkpoint)
+        return model, f"{weights} (an image model: what follows the backbone is random, seed {seed})"
+    else:
+        told = {"segment_frames": config.segment_frames, "shift_div": config.shift_div}
+        model = load_official(ARCHITECTURE, weights, **told, summary_tokens=config.summary_tokens)
+    if not isinstance(model, XViT) or _body(model.config) != _body(config):
+        raise EncoderError(f"{weights}: these weights are of another model than {name}")
+    return model, str(weights)
+
+
+def _random(config: XViTConfig, seed: int) -> XViT:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return XViT(config)
+
+
+def _body(config: XViTConfig) -> XViTConfig:
+    """The configuration without what weights of one variant may differ in."""
+    blocks = config.mixing if len(config.mixing) < config.depth else None
+    return replace(config, num_classes=0, temporal_rows=0, mixed_blocks=blocks, drop_path=0.0, head_dropout=0.0)
