@@ -25,7 +25,7 @@ With `fps=None` a clip is F consecutive frames of the video itself, by the prese
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -103,7 +103,7 @@ class ClipPlan:
         return {"frame_seconds": self.frame_seconds.tolist(), "seconds": self.seconds.tolist()}
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
+    def from_dict(cls, values: dict[str, Any]) -> "ClipPlan":
         """The plan `to_dict` described; floats survive JSON exactly."""
         return cls(np.asarray(values["frame_seconds"], np.float64), np.asarray(values["seconds"], np.float64))
 
@@ -184,7 +184,7 @@ class Sampling:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
+    def from_dict(cls, values: dict[str, Any]) -> "Sampling":
         """The sampling `to_dict` described. Raises ConfigError for a field that does not exist."""
         unknown = sorted(set(values) - {field.name for field in fields(cls)})
         if unknown:
