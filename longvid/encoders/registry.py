@@ -37,10 +37,13 @@ class EncoderEntry:
     """What it is, in a phrase."""
     licence: str = ""
     """Licence of the published weights; empty where there are none."""
+    arguments: tuple[Any, ...] = ()
+    """What the builder gets first: the variant, where one builder makes several."""
 
     def load(self) -> Builder:
         """The builder itself, imported now."""
-        return _imported(self.builder)
+        builder = _imported(self.builder)
+        return partial(builder, *self.arguments) if self.arguments else builder
 
 
 ENCODERS: dict[str, EncoderEntry | Builder] = {
@@ -63,6 +66,22 @@ ENCODERS: dict[str, EncoderEntry | Builder] = {
         "DualFormer base: local windows and a global pyramid",
         "Apache-2.0",
     ),
+    **{
+        f"mobile-former-{size}": EncoderEntry(
+            f"longvid.encoders.mobile_former.build:image_{size}",
+            f"Mobile-Former {size}: an image net with a few global tokens",
+            "none stated",
+        )
+        for size in ("26m", "52m", "96m", "151m", "214m", "294m", "508m")
+    },
+    **{
+        f"video-mobile-former-{size}": EncoderEntry(
+            f"longvid.encoders.mobile_former.build:video_{size.replace('-', '_')}",
+            f"Video Mobile-Former {size}: Mobile-Former with taps along time, tokens for the whole clip",
+            "none stated",
+        )
+        for size in ("500m", "1g", "1g-32f", "2g", "4g", "6g")
+    },
 }
 
 PREFIXES: dict[str, EncoderEntry] = {

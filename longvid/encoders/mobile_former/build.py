@@ -1,0 +1,141 @@
+"""Mobile-Former as an encoder: the variants, what must be fed to them, and what is published of their cost."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from longvid.encoders.base import EncoderSpec, PublishedFigures
+from longvid.encoders.mobile_former.config import IMAGE_CONFIGS, MobileFormerConfig, for_video
+from longvid.encoders.mobile_former.inflation import inflate
+from longvid.encoders.mobile_former.model import MobileFormer
+from longvid.errors import EncoderError
+from longvid.preprocessing import Preprocessing
+from longvid.sampling import Sampling
+from longvid.weights import load_official, load_weights, read_checkpoint, state_sha256
+from longvid.weights.own import HEADER
+
+ARCHITECTURE = "mobile_former"
+LICENCE = "none stated by the author of the published image weights"
+CROP = 0.875
+"""Part of the shorter side that is left of a frame, as in the image author's evaluation."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One net and the clips it is made for."""
+
+    config: MobileFormerConfig
+    frames: int = 1
+    fps: float = 1.0
+
+
+_IMAGES = {f"mobile-former-{size}": Variant(config) for size, config in IMAGE_CONFIGS.items()}
+
+# Named by their multiply-adds a clip of the default size. Clips of two seconds (32 frames: four): 16 frames of them are
+# what Kinetics nets of this size see. Strides in time lie where the map is 14x14 and 7x7 pixels after the block.
+_VIDEOS = {
+    "video-mobile-former-500m": Variant(for_video(IMAGE_CONFIGS["52m"], time_strides=(1, 2, 2)), 16, 8.0),
+    "video-mobile-former-1g": Variant(for_video(IMAGE_CONFIGS["52m"]), 16, 8.0),
+    "video-mobile-former-1g-32f": Variant(for_video(IMAGE_CONFIGS["52m"], time_strides=(1, 2, 2)), 32, 8.0),
+    "video-mobile-former-2g": Variant(for_video(IMAGE_CONFIGS["151m"]), 16, 8.0),
+    "video-mobile-former-4g": Variant(for_video(IMAGE_CONFIGS["294m"]), 16, 8.0),
+    "video-mobile-former-6g": Variant(for_video(IMAGE_CONFIGS["508m"]), 12, 6.0),
+}
+VARIANTS: dict[str, Variant] = {**_IMAGES, **_VIDEOS}
+
+_SOURCE = "README of the authors' repository (AAboys/MobileFormer), ImageNet-1k"
+_NOTE = "one 224x224 image; multiply-adds, those of norms and activations included"
+_MILLIONS = {"26m": 3.2, "52m": 3.5, "96m": 4.6, "151m": 7.6, "214m": 9.4, "294m": 11.4, "508m": 14.0}
+PUBLISHED: dict[str, PublishedFigures] = {
+    f"mobile-former-{size}": PublishedFigures(millions * 1e6, int(size[:-1]) / 1000, _SOURCE, _NOTE, flops_factor=2.0)
+    for size, millions in _MILLIONS.items()
+} | {
+    name: PublishedFigures(
+        None,
+        None,
+        "abstract of arXiv 2208.12257: nets of 0.5 to 6 GFLOPs in all, none named",
+        "a reconstruction: widths of the image nets, named by multiply-adds a clip",
+    )
+    for name in _VIDEOS
+}
+
+
+def build_mobile_former(
+    name: str,
+    *,
+    weights: str | Path | None = None,
+    seed: int = 0,
+    frames: int | None = None,
+    size: int = 224,
+    fps: float | None = None,
+) -> MobileFormer:
+    """The variant `name`; every number of frames and every size can be given to it.
+
+    `weights`: a file: one that `save_weights` wrote, or the image author's checkpoint, which a video net takes over by
+    `inflate`; None or "random": seeded random weights, since none of either paper are on any hub.
+    `frames` of a clip, `size` in pixels a side, `fps`: other than the variant's own. The image variants take the
+    frames of a clip as one set, blind to their order.
+    """
+    variant = VARIANTS[name]
+    if weights is None or weights == "random":
+        model, source = _seeded(variant.config, seed), f"random (seed {seed})"
+    else:
+        model, source = _load(name, weights, seed), str(weights)
+    model.spec = EncoderSpec(
+        name=name,
+        sampling=Sampling(frames=frames or variant.frames, fps=fps or variant.fps),
+        preprocessing=Preprocessing(
+            height=size,
+            width=size,
+            short_side=round(size / CROP),
+            mean=(0.485, 0.456, 0.406),
+            std=(0.229, 0.224, 0.225),
+        ),
+        default_pooling="clip",
+        poolings=("tokens", "spatial", "temporal", "mean", "clip", "global"),
+        config=model.config.to_dict(),
+        weights=source,
+        weights_sha256=state_sha256(model.state_dict()),
+        licence=LICENCE,
+    )
+    return model
+
+
+image_26m, image_52m, image_96m, image_151m, image_214m, image_294m, image_508m = (
+    partial(build_mobile_former, name) for name in _IMAGES
+)
+video_500m, video_1g, video_1g_32f, video_2g, video_4g, video_6g = (
+    partial(build_mobile_former, name) for name in _VIDEOS
+)
+
+
+def _seeded(config: MobileFormerConfig, seed: int) -> MobileFormer:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return MobileFormer(config)
+
+
+def _load(name: str, path: str | Path, seed: int) -> MobileFormer:
+    """The net in a file of ours or of the author's, made into the variant that was asked for where it is its image."""
+    wanted = VARIANTS[name].config
+    ours = HEADER in read_checkpoint(path).beside
+    model = load_weights(path) if ours else load_official(ARCHITECTURE, path)
+    if isinstance(model, MobileFormer) and _body(model.config) == _body(wanted):
+        return model
+    if isinstance(model, MobileFormer) and model.config.time_taps == 1 and _body(model.config) == _body(_image(wanted)):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return inflate(model, wanted, source=str(path))
+    raise EncoderError(f"{path}: these weights are of another model than {name}")
+
+
+def _body(config: MobileFormerConfig) -> MobileFormerConfig:
+    """The configuration without what weights of one variant may differ in."""
+    return replace(config, num_classes=0, dropout=0.0)
+
+
+def _image(video: MobileFormerConfig) -> MobileFormerConfig:
+    """The image net a video net is built on."""
+    return replace(video, blocks=tuple(replace(block, time_stride=1) for block in video.blocks), time_taps=1)
