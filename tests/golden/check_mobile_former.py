@@ -52,7 +52,11 @@ def compare(golden: Any, name: str, actual: Tensor, tolerance: float) -> None:
 
 
 def compare_all(
-    golden: Any, prefix: str, single: dict[str, Tensor], double: dict[str, Tensor], tolerances: Any
+    golden: Any,
+    prefix: str,
+    single: dict[str, Tensor],
+    double: dict[str, Tensor],
+    tolerance: Callable[[str], float],
 ) -> None:
     """Every result below `prefix`: float32 arrays against both runs, float64 ones against the second."""
     inputs = ("state/", "grad/", "config", "input", "x", "tokens", "grad_output")
