@@ -1,4 +1,4 @@
-"""The feature store: where the two stages of longvid meet. Arrays, shards, recipes and files; no torch, no video, no dask.
+"""The feature store, where the two stages of longvid meet: arrays, shards, recipes and files.
 
 store = FeatureStore.create("features.zarr", recipe)         # or FeatureStore.open("s3://bucket/features.zarr")
 store.plan("cam01/P03", seconds, {"size_bytes": 1234})       # (clips, 2) start and end of each clip
@@ -25,13 +25,16 @@ from stores.errors import (
     StoreReadOnly,
     VideoNotInStore,
 )
+from stores.info import StoreInfo
 from stores.keys import path_name
 from stores.recipe import Recipe
 from stores.store import FeatureStore
+from stores.verify import Damage, repair, verify
 from stores.video import StoredVideo
 
 __all__ = [
     "ConversionError",
+    "Damage",
     "DamagedStore",
     "FeatureStore",
     "IncompleteVideo",
@@ -44,9 +47,12 @@ __all__ = [
     "SourceChanged",
     "StoreAccessError",
     "StoreError",
+    "StoreInfo",
     "StoreNotFound",
     "StoreReadOnly",
     "StoredVideo",
     "VideoNotInStore",
     "path_name",
+    "repair",
+    "verify",
 ]

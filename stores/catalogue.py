@@ -1,19 +1,19 @@
 """One document that names all complete videos, so that a store of ten thousand opens in one read.
 
-It is a copy, never the truth: a video that it does not list is looked up in its own document, one that it lists
-but that no longer exists is dropped, and whatever makes a video incomplete (repair, deletion) removes the whole catalogue
-first. `FeatureStore.video` reads the video's own document in any case, so a stale row cannot open an incomplete video.
-Workers never touch it.
+It is a copy, never the truth: a video that it does not list is looked up in its own document, one that it lists but
+that no longer exists is dropped, and whatever makes a video incomplete (repair, deletion) removes the whole catalogue
+first. `FeatureStore.video`, `status` and `in` read the video's own document in any case, so a stale row cannot open an
+incomplete video. Workers never touch it.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from stores.canonical import document_bytes
+from stores.canonical import digest, document_bytes
 from stores.errors import DamagedStore
 from stores.layout import CATALOGUE, DOCUMENT, VIDEOS, group_document, video_path
-from stores.place import Place
+from stores.place import PARTIAL, Place
 from stores.records import VideoRecord
 
 _PATH = f"{CATALOGUE}/{DOCUMENT}"
@@ -26,6 +26,8 @@ class CatalogueRow:
     name: str
     key: str
     num_clips: int
+    start_seconds: float
+    end_seconds: float
     complete: bool
 
 
@@ -35,38 +37,57 @@ class Catalogue:
     def __init__(self, place: Place) -> None:
         self._place = place
 
-    def records(self) -> list[CatalogueRow]:
-        """A row for each video that exists now, planned or complete, in no particular order.
+    def rows(self) -> list[CatalogueRow]:
+        """A row for each video that exists now, planned or complete, in the order of the path names.
 
         Videos whose document cannot be read are left out: `verify` names them.
         """
-        names = [name for name in self._place.sizes(VIDEOS) if name != DOCUMENT]
-        listed = self._read()
-        unlisted = [name for name in names if name not in listed]
-        documents = self._place.get_many(f"{video_path(name)}/{DOCUMENT}" for name in unlisted)
-        looked_up = [_row(name, document) for name, document in zip(unlisted, documents, strict=True)]
-        return [listed[name] for name in names if name in listed] + [row for row in looked_up if row is not None]
+        names = video_names(self._place)
+        known = self._listed()
+        known |= self._look_up([name for name in names if name not in known])
+        return [known[name] for name in names if name in known]
 
     def write(self) -> None:
         """Make it anew from the videos' own documents."""
-        self.drop()
-        rows = sorted((row for row in self.records() if row.complete), key=lambda row: row.name)
-        attributes = {"videos": [[row.name, row.key, row.num_clips] for row in rows]}
-        self._place.put(_PATH, document_bytes(group_document(attributes)))
+        found = self._look_up(video_names(self._place))
+        self._place.put(_PATH, _document([row for row in found.values() if row.complete]))
 
     def drop(self) -> None:
         """Remove it, if there is one."""
         self._place.delete(_PATH)
 
-    def _read(self) -> dict[str, CatalogueRow]:
+    def agrees(self) -> bool:
+        """Whether it says of each video what the video's own document says; an absent one does."""
+        document = self._place.get(_PATH)
+        return document is None or document == _document(list(self._look_up(list(self._listed())).values()))
+
+    def _listed(self) -> dict[str, CatalogueRow]:
         document = self._place.get(_PATH)
         if document is None:
             return {}
         try:
-            rows: list[Any] = json.loads(document)["attributes"]["videos"]
-            return {name: CatalogueRow(name, key, num_clips, complete=True) for name, key, num_clips in rows}
+            attributes = json.loads(document)["attributes"]
+            rows: list[dict[str, Any]] = attributes["videos"]
+            if digest(rows) != attributes["checksum"]:
+                return {}
+            return {row["name"]: CatalogueRow(**row) for row in rows}
         except (ValueError, KeyError, TypeError):  # a damaged copy is no copy
             return {}
+
+    def _look_up(self, names: list[str]) -> dict[str, CatalogueRow]:
+        documents = self._place.get_many(f"{video_path(name)}/{DOCUMENT}" for name in names)
+        rows = [_row(name, document) for name, document in zip(names, documents, strict=True)]
+        return {row.name: row for row in rows if row is not None}
+
+
+def video_names(place: Place) -> list[str]:
+    """Path names of the videos that have a folder, whatever is in it, sorted."""
+    return sorted(name for name in place.sizes(VIDEOS) if name != DOCUMENT and not name.endswith(PARTIAL))
+
+
+def _document(rows: list[CatalogueRow]) -> bytes:
+    videos = [asdict(row) for row in rows]
+    return document_bytes(group_document({"videos": videos, "checksum": digest(videos)}))
 
 
 def _row(name: str, document: bytes | None) -> CatalogueRow | None:
@@ -76,4 +97,6 @@ def _row(name: str, document: bytes | None) -> CatalogueRow | None:
         record = VideoRecord.from_bytes(document)
     except DamagedStore:
         return None
-    return CatalogueRow(name, record.key, record.num_clips, record.status == "complete")
+    return CatalogueRow(
+        name, record.key, record.num_clips, record.start_seconds, record.end_seconds, record.status == "complete"
+    )

@@ -1,9 +1,9 @@
 """Format 1: which documents and files a feature store is made of.
 
     features.zarr/
-      zarr.json                     group; attributes: format, recipe, digest, clips_per_shard, clips_per_chunk, compression
+      zarr.json                     group; attributes: format, recipe and its digest, layout (clips_per_shard, ...)
       videos/zarr.json              group
-      videos/<name>/zarr.json       group; attributes: key, status, num_clips, seconds_sha256, recipe_digest, source, checksum
+      videos/<name>/zarr.json       group; attributes: status, key, num_clips, source, ... (`records.py`)
       videos/<name>/tokens/         (clips, tokens, dim), float16, float32 or int8; one file `c.<shard>.0.0` a shard
       videos/<name>/scale/          (clips, tokens) float32, for int8 only: token = int8 token * scale; `c.<shard>.0`
       videos/<name>/seconds/        (clips, 2) float64, start and end of each clip; one file `c.0.0`
@@ -13,15 +13,16 @@ The documents are written here rather than by a zarr library, so that the same i
 version is installed. For the same reason nothing records when it was made: two stores of the same videos are equal
 file by file, however often their making was interrupted.
 
-A shard holds `clips_per_shard` clips in chunks of `clips_per_chunk`, each chunk followed by its crc32c; a shard file ends
-with an index that has its own crc32c (codec `sharding_indexed` of the zarr v3 specification). The last shard of a video
-holds only the chunks that its clips need.
+A shard holds `clips_per_shard` clips in chunks of `clips_per_chunk`, each chunk followed by its crc32c; a shard file
+ends with an index that has its own crc32c (codec `sharding_indexed` of the zarr v3 specification). The last shard of a
+video holds only the chunks that its clips need.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from stores.canonical import digest
 from stores.errors import NotAFeatureStore
 from stores.recipe import FORMAT, Recipe
 
@@ -116,14 +117,8 @@ def group_document(attributes: dict[str, Any]) -> dict[str, Any]:
 
 def store_attributes(recipe: Recipe, layout: Layout) -> dict[str, Any]:
     """Attributes of the store's root group."""
-    return {
-        "format": FORMAT,
-        "recipe": recipe.to_dict(),
-        "digest": recipe.digest,
-        "clips_per_shard": layout.clips_per_shard,
-        "clips_per_chunk": layout.clips_per_chunk,
-        "compression": layout.compression,
-    }
+    attributes = {"format": FORMAT, "recipe": recipe.to_dict(), "digest": recipe.digest, **asdict(layout)}
+    return attributes | {"checksum": digest(attributes)}
 
 
 def parse_store_attributes(attributes: dict[str, Any]) -> tuple[Recipe, Layout]:
@@ -135,12 +130,15 @@ def parse_store_attributes(attributes: dict[str, Any]) -> tuple[Recipe, Layout]:
             f"format {attributes['format']!r}, but this version of longvid reads format {FORMAT} only"
         )
     recipe = Recipe.from_dict(attributes["recipe"])
-    if recipe.digest != attributes["digest"]:
-        raise NotAFeatureStore("its recipe does not have the digest written beside it: zarr.json was changed by hand")
     try:
-        return recipe, Layout(*(attributes[name] for name in ("clips_per_shard", "clips_per_chunk", "compression")))
+        layout = Layout(*(attributes[field.name] for field in fields(Layout)))
     except (KeyError, TypeError, ValueError) as error:
         raise NotAFeatureStore(f"its attributes describe no layout of shards ({error})") from error
+    if store_attributes(recipe, layout) != attributes:
+        raise NotAFeatureStore(
+            "its zarr.json was changed or damaged; a new store made with the same settings elsewhere has the right one"
+        )
+    return recipe, layout
 
 
 def array_documents(recipe: Recipe, layout: Layout, num_clips: int) -> dict[str, dict[str, Any]]:

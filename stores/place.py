@@ -1,8 +1,8 @@
 """Bytes at a location: the one seam between a feature store and wherever it lies.
 
-Documents and shards go through here as whole objects, each put atomic: a reader sees the old bytes, the new ones or none.
-A folder is handled with plain file calls (fast, durable, and safe after fork); everything else through a zarr store
-(`MemoryStore`, fsspec URLs such as s3://, obstore's `ObjectStore`).
+Documents and shards go through here as whole objects, each put atomic: a reader sees the old bytes, the new ones or
+none. A folder is handled with plain file calls (fast, durable, and safe after fork); everything else through a zarr
+store (`MemoryStore`, fsspec URLs such as s3://, obstore's `ObjectStore`).
 """
 
 import os

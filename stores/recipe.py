@@ -9,7 +9,7 @@ from stores.errors import NotAFeatureStore
 
 TokenType = Literal["float16", "float32", "int8"]
 
-FORMAT = 1
+FORMAT: Literal[1] = 1
 """The format of the store on disk that this version writes and reads."""
 
 

@@ -21,6 +21,10 @@ class VideoRecord:
     key: str
     status: Status
     num_clips: int
+    start_seconds: float
+    """Start of the first clip."""
+    end_seconds: float
+    """End of the last clip."""
     seconds_sha256: str
     recipe_digest: str
     source: dict[str, Any]
@@ -34,6 +38,8 @@ class VideoRecord:
         return {
             "key": self.key,
             "num_clips": self.num_clips,
+            "start_seconds": self.start_seconds,
+            "end_seconds": self.end_seconds,
             "seconds_sha256": self.seconds_sha256,
             "recipe_digest": self.recipe_digest,
             "source": self.source,
@@ -65,7 +71,16 @@ def make_record(key: str, seconds: np.ndarray, source: dict[str, Any], recipe_di
         source = plain(source)
     except (TypeError, ValueError) as error:
         raise InvalidWindow(f"video {key!r}: its source must be a dictionary of JSON values ({error})") from error
-    return VideoRecord(key, "planned", len(seconds), seconds_sha256(seconds), recipe_digest, source)
+    return VideoRecord(
+        key=key,
+        status="planned",
+        num_clips=len(seconds),
+        start_seconds=float(seconds[0, 0]),
+        end_seconds=float(seconds[-1, 1]),
+        seconds_sha256=seconds_sha256(seconds),
+        recipe_digest=recipe_digest,
+        source=source,
+    )
 
 
 def check_seconds(key: str, seconds: np.ndarray) -> None:

@@ -43,9 +43,29 @@ def _chunk_bytes(clips: np.ndarray, layout: Layout, fill_value: float) -> bytes:
     return bytes(Zstd(level=ZSTD_LEVEL).encode(data)) if layout.compression == "zstd" else data
 
 
-def crc32c(data: bytes | memoryview) -> bytes:
+def crc32c(data: bytes) -> bytes:
     """The checksum that follows `data` in a file, 4 bytes."""
     return int(google_crc32c.value(data)).to_bytes(CRC_BYTES, "little")
+
+
+def encode_seconds(seconds: np.ndarray) -> bytes:
+    """The one file of the array `seconds` (clips, 2)."""
+    data = np.ascontiguousarray(seconds, "<f8").tobytes()
+    return data + crc32c(data)
+
+
+def decode_seconds(data: bytes) -> np.ndarray | None:
+    """Seconds (clips, 2), read-only, or None if the file is damaged."""
+    whole = np.frombuffer(data, np.uint8)
+    if len(whole) % 16 != CRC_BYTES or not _matches(whole):
+        return None
+    return whole[:-CRC_BYTES].view("<f8").reshape(-1, 2)
+
+
+def _matches(data: np.ndarray) -> bool:
+    """Whether the last four bytes are the checksum of those before."""
+    stored = int.from_bytes(data[-CRC_BYTES:].tobytes(), "little")
+    return bool(google_crc32c.value(data[:-CRC_BYTES]) == stored)
 
 
 def index_bytes(layout: Layout) -> int:
@@ -93,20 +113,20 @@ def check_shard(data: bytes, layout: Layout, num_clips: int) -> None:
     tail = index_bytes(layout)
     if len(data) < tail:
         raise DamagedStore(f"truncated: {len(data)} bytes do not even hold the index of {tail}")
-    view = memoryview(data)
-    if crc32c(view[-tail:-CRC_BYTES]) != bytes(view[-CRC_BYTES:]):
+    whole = np.frombuffer(data, np.uint8)
+    if not _matches(whole[-tail:]):
         raise DamagedStore("the index does not match its checksum (a changed byte, or a truncated file)")
-    index = np.frombuffer(view[-tail:-CRC_BYTES], "<u8").reshape(-1, 2)
+    index = whole[-tail:-CRC_BYTES].view("<u8").reshape(-1, 2)
     num_chunks = -(-num_clips // layout.clips_per_chunk)
     there = index[:, 0] != _NOT_THERE
     if not there[:num_chunks].all() or there[num_chunks:].any():
         raise DamagedStore(f"holds {int(there.sum())} chunks where its clips need {num_chunks}")
     offset = 0
     for chunk_index, (begin, nbytes) in enumerate(index[:num_chunks].tolist()):
-        if begin != offset or begin + nbytes > len(data) - tail:
+        if begin != offset or nbytes <= CRC_BYTES or begin + nbytes > len(data) - tail:
             raise DamagedStore(f"chunk {chunk_index} does not lie where the index says")
         offset = begin + nbytes
-        if crc32c(view[begin : offset - CRC_BYTES]) != bytes(view[offset - CRC_BYTES : offset]):
+        if not _matches(whole[begin:offset]):
             raise DamagedStore(f"chunk {chunk_index} does not match its checksum")
     if offset != len(data) - tail:
         raise DamagedStore(f"{len(data) - tail - offset} bytes too many")

@@ -18,20 +18,23 @@ from stores.errors import (
     NotAFeatureStore,
     RecipeMismatch,
     SourceChanged,
+    StoreAccessError,
     StoreNotFound,
     StoreReadOnly,
     VideoNotInStore,
 )
+from stores.info import StoreInfo, store_info
 from stores.keys import path_name
 from stores.layout import Layout
 from stores.numbers import to_stored
 from stores.place import PARTIAL, Location, Place, open_place
 from stores.recipe import Recipe
 from stores.records import VideoRecord, make_record
-from stores.shard import ShardShape, crc32c, encode_shard
+from stores.shard import ShardShape, encode_seconds, encode_shard
 from stores.video import StoredVideo
 
 DEFAULT_CLIPS_PER_SHARD = 64
+_PUT_ATTEMPTS = 5
 
 
 class FeatureStore:
@@ -81,8 +84,8 @@ class FeatureStore:
         if there.digest != recipe.digest:
             fields = "; ".join(there.differences(recipe))
             raise RecipeMismatch(
-                f"{place.location}: holds features of another recipe (store != yours: {fields}); choose another location, "
-                "or the settings the store was made with"
+                f"{place.location}: holds features of another recipe (store != yours: {fields}); choose another "
+                "location or the settings the store was made with"
             )
         return cls(place, there, layout)
 
@@ -128,15 +131,15 @@ class FeatureStore:
 
     def keys(self, *, complete: bool = True) -> list[str]:
         """Keys of the complete videos, sorted; with `complete=False` of the planned ones too."""
-        return sorted(record.key for record in Catalogue(self.place).records() if not complete or record.complete)
+        return sorted(row.key for row in Catalogue(self.place).rows() if row.complete or not complete)
 
     def __len__(self) -> int:
         return len(self.keys())
 
     def num_clips(self) -> dict[str, int]:
         """Number of clips of each complete video, by key in sorted order; from the catalogue, so no video is opened."""
-        records = [record for record in Catalogue(self.place).records() if record.complete]
-        return {record.key: record.num_clips for record in sorted(records, key=lambda record: record.key)}
+        rows = [row for row in Catalogue(self.place).rows() if row.complete]
+        return {row.key: row.num_clips for row in sorted(rows, key=lambda row: row.key)}
 
     def video(self, key: str) -> StoredVideo:
         """The complete video `key`. Raises VideoNotInStore, or IncompleteVideo while shards are missing."""
@@ -164,10 +167,14 @@ class FeatureStore:
             raise DamagedStore(f"{self.location}: video {key!r}: {error}; run `longvid repair`") from error
         if record.key != key or record.recipe_digest != self.recipe.digest:
             raise DamagedStore(
-                f"{self.location}: {self._path(key)} does not belong to video {key!r} of this store (its document names "
-                f"{record.key!r}, recipe {record.recipe_digest[:8]}); run `longvid repair`"
+                f"{self.location}: {self._path(key)} does not belong to video {key!r} of this store (its document is "
+                f"of {record.key!r}, recipe {record.recipe_digest[:8]}); run `longvid repair`"
             )
         return record
+
+    def info(self) -> StoreInfo:
+        """How many videos, clips, hours and bytes there are."""
+        return store_info(self.place, self.recipe, self.layout)
 
     # --- planning, writing, completing
 
@@ -187,6 +194,7 @@ class FeatureStore:
         if planned is None:
             if any(names.values()):  # of a deletion that was interrupted, or of a worker that outlived one
                 self.place.delete_tree(self._path(key))
+            Catalogue(self.place).drop()  # it may still name a video whose folder somebody removed
             self._write_arrays(record, times)
             self._put_record(record)
             return
@@ -239,13 +247,27 @@ class FeatureStore:
         self._refuse_read_only()
         if record.status == "complete":
             return 0
-        written = 0
+        files = {}
         for name in on_disk.shard_arrays(self.recipe):
             fill_value = 0 if arrays[name].dtype == np.int8 else float("nan")
-            data = encode_shard(arrays[name], self.layout, fill_value=fill_value)
-            self.place.put(f"{self._path(record.key)}/{name}/{on_disk.shard_file(name, shard_index)}", data)
-            written += len(data)
-        return written
+            path = f"{self._path(record.key)}/{name}/{on_disk.shard_file(name, shard_index)}"
+            files[path] = encode_shard(arrays[name], self.layout, fill_value=fill_value)
+        self._put_together(files)
+        return sum(map(len, files.values()))
+
+    def _put_together(self, files: dict[str, bytes]) -> None:
+        """Put a shard's files in order so that, when the last is there, all are of the same call.
+
+        Two workers may write one int8 shard at once (a scheduler took the first for lost) with results that differ in
+        the last bit. Whoever puts its tokens last then finds the other's scale, and puts both of its own again.
+        """
+        *companions, _ = files
+        for _attempt in range(_PUT_ATTEMPTS):
+            for path, data in files.items():
+                self.place.put(path, data)
+            if all(self.place.get(path) == files[path] for path in companions):
+                return
+        raise StoreAccessError(f"{self.location}: {companions[0]} keeps changing; stop the other run that writes it")
 
     def complete(self, key: str) -> None:
         """Let the video be read. Raises IncompleteVideo, naming them, while shards are missing."""
@@ -281,7 +303,7 @@ class FeatureStore:
         Catalogue(self.place).drop()
 
     def update_catalogue(self) -> None:
-        """Write down all complete videos in one document, so that a large store opens fast. Never needed to be right."""
+        """Name all complete videos in one document, so that a large store opens fast. Nothing needs it to be right."""
         self._refuse_read_only()
         Catalogue(self.place).write()
 
@@ -300,7 +322,7 @@ class FeatureStore:
         num_shards = self.layout.num_shards(record.num_clips)
         if not 0 <= shard_index < num_shards:
             raise InvalidWindow(
-                f"{self.location}: video {record.key!r} has shards 0 to {num_shards - 1}, but shard {shard_index} was asked"
+                f"{self.location}: video {record.key!r} has shards 0 to {num_shards - 1}, not {shard_index}"
             )
         return self.layout.shard_clips(record.num_clips, shard_index)
 
@@ -329,8 +351,7 @@ class FeatureStore:
         path = self._path(record.key)
         for array, document in on_disk.array_documents(self.recipe, self.layout, record.num_clips).items():
             self.place.put(f"{path}/{array}/{on_disk.DOCUMENT}", document_bytes(document))
-        data = np.ascontiguousarray(seconds, "<f8").tobytes()
-        self.place.put(f"{path}/seconds/{on_disk.SECONDS_FILE}", data + crc32c(data))
+        self.place.put(f"{path}/seconds/{on_disk.SECONDS_FILE}", encode_seconds(seconds))
 
     def _put_record(self, record: VideoRecord) -> None:
         self.place.put(f"{self._path(record.key)}/{on_disk.DOCUMENT}", record.to_bytes())

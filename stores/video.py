@@ -1,5 +1,7 @@
 """One complete video of a store, read by clips or by seconds."""
 
+import json
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,11 +10,13 @@ import zarr
 
 from stores.errors import DamagedStore, InvalidWindow
 from stores.keys import path_name
-from stores.layout import Layout, shard_arrays, token_shape, video_path
+from stores.layout import DOCUMENT, SECONDS_FILE, Layout, array_documents, shard_arrays, token_shape, video_path
+from stores.mapped import MappedArray
 from stores.numbers import from_stored
 from stores.place import Place
 from stores.recipe import Recipe
 from stores.records import VideoRecord, seconds_sha256
+from stores.shard import decode_seconds
 
 
 class StoredVideo:
@@ -23,7 +27,10 @@ class StoredVideo:
         self._recipe = recipe
         self._layout = layout
         self._record = record
+        self._path = video_path(path_name(record.key))
         self._seconds: np.ndarray | None = None
+        self._mapped: dict[str, MappedArray] | None = None
+        self._opened: dict[tuple[int, str], zarr.Array] = {}
 
     @property
     def key(self) -> str:
@@ -52,12 +59,12 @@ class StoredVideo:
 
     @property
     def seconds(self) -> np.ndarray:
-        """(clips, 2) float64: start and end of each clip."""
+        """(clips, 2) float64, read-only: start and end of each clip."""
         if self._seconds is None:
-            seconds = self._read_array("seconds", 0, self.num_clips)
-            if seconds_sha256(seconds) != self._record.seconds_sha256:
+            data = self._place.get(f"{self._path}/seconds/{SECONDS_FILE}")
+            seconds = None if data is None else decode_seconds(data)
+            if seconds is None or seconds_sha256(seconds) != self._record.seconds_sha256:
                 raise self._damaged("the array `seconds` is not the one that was planned")
-            seconds.flags.writeable = False
             self._seconds = seconds
         return self._seconds
 
@@ -101,13 +108,45 @@ class StoredVideo:
         self._refuse_missing(arrays, start_clip)
         return arrays
 
-    def _read_array(self, name: str, start: int, stop: int) -> np.ndarray:
-        path = f"{video_path(path_name(self.key))}/{name}"
+    def _read_array(self, name: str, start_clip: int, stop_clip: int) -> np.ndarray:
+        if self._mapped is None:
+            self._mapped = self._map_arrays()
         try:
-            array = zarr.open_array(self._place.zarr_store(), path=path, mode="r")
-            return np.asarray(array[start:stop])
-        except (ValueError, FileNotFoundError, RuntimeError) as error:
+            window = self._mapped[name].read(start_clip, stop_clip) if name in self._mapped else None
+        except DamagedStore as error:
+            raise self._damaged(str(error)) from error
+        return self._read_ordinarily(name, start_clip, stop_clip) if window is None else window
+
+    def _map_arrays(self) -> dict[str, MappedArray]:
+        """The arrays whose shards can be mapped: local, uncompressed, and described exactly as this version does."""
+        if self._place.folder is None or self._layout.compression is not None:
+            return {}
+        documents = array_documents(self._recipe, self._layout, self.num_clips)
+        mapped = {}
+        for name in shard_arrays(self._recipe):
+            shape, data_type = documents[name]["shape"], documents[name]["data_type"]
+            document = self._place.get(f"{self._path}/{name}/{DOCUMENT}")
+            if document is not None and _parsed(document) == documents[name]:
+                dtype = np.dtype(data_type).newbyteorder("<")
+                folder = self._place.folder / self._path
+                mapped[name] = MappedArray(folder, name, dtype, tuple(shape[1:]), self._layout, self.num_clips)
+        return mapped
+
+    def _read_ordinarily(self, name: str, start: int, stop: int) -> np.ndarray:
+        """Through zarr, whatever the place and the codecs."""
+        try:
+            return np.asarray(self._array(name)[start:stop])
+        except (ValueError, OSError, RuntimeError) as error:
             raise self._damaged(f"clips {start} to {stop} of `{name}` cannot be read ({error})") from error
+
+    def _array(self, name: str) -> zarr.Array:
+        opened = (os.getpid(), name)  # a connection does not survive a fork
+        if opened not in self._opened:
+            self._opened[opened] = zarr.open_array(self._place.zarr_store(), path=f"{self._path}/{name}", mode="r")
+        return self._opened[opened]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_opened": {}}
 
     def _refuse_missing(self, arrays: dict[str, np.ndarray], start_clip: int) -> None:
         """A shard that is not there reads as NaN throughout; no NaN is ever written, so one number a clip tells."""
@@ -124,3 +163,10 @@ class StoredVideo:
 
     def __repr__(self) -> str:
         return f"StoredVideo({self.key!r}, {self.num_clips} clips of {token_shape(self._recipe)})"
+
+
+def _parsed(document: bytes) -> Any:
+    try:
+        return json.loads(document)
+    except ValueError:
+        return None

@@ -1,0 +1,63 @@
+"""What a store holds, in numbers."""
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from stores.catalogue import Catalogue
+from stores.layout import Layout, item_bytes
+from stores.place import Place
+from stores.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class StoreInfo:
+    """A store's recipe, layout and size."""
+
+    location: str
+    recipe: Recipe
+    layout: Layout
+    complete_videos: int
+    planned_videos: int
+    """Entered, but not complete."""
+    num_clips: int
+    """Clips of the complete videos."""
+    seconds: float
+    """From the first clip's start to the last one's end, summed over the complete videos."""
+    token_bytes: int
+    """The complete videos' tokens (and scales), without checksums and padding, before compression."""
+    file_bytes: int | None
+    """Everything in the store's folder; None where the place would have to be asked file by file."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self) | {"recipe": self.recipe.to_dict(), "digest": self.recipe.digest}
+
+
+def store_info(place: Place, recipe: Recipe, layout: Layout) -> StoreInfo:
+    """The numbers of the store at the place."""
+    rows = Catalogue(place).rows()
+    complete = [row for row in rows if row.complete]
+    num_clips = sum(row.num_clips for row in complete)
+    return StoreInfo(
+        location=place.location,
+        recipe=recipe,
+        layout=layout,
+        complete_videos=len(complete),
+        planned_videos=len(rows) - len(complete),
+        num_clips=num_clips,
+        seconds=sum(row.end_seconds - row.start_seconds for row in complete),
+        token_bytes=num_clips * clip_bytes(recipe),
+        file_bytes=None if place.folder is None else _folder_bytes(place.folder),
+    )
+
+
+def clip_bytes(recipe: Recipe) -> int:
+    """What one clip takes: its tokens, and for int8 their scales."""
+    scale = recipe.num_tokens * 4 if recipe.dtype == "int8" else 0
+    return recipe.num_tokens * recipe.dim * item_bytes(recipe.dtype) + scale
+
+
+def _folder_bytes(folder: Path) -> int:
+    return sum(os.lstat(os.path.join(where, file)).st_size for where, _, files in os.walk(folder) for file in files)
