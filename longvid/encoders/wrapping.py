@@ -65,4 +65,4 @@ class Autocast(Encoder):
         """The encoder's output, computed in the lower precision."""
         with torch.autocast(device_type=clips.device.type, dtype=self.dtype):
             output = self.encoder(clips)
-        return EncoderOutput(*(part if part is None else part.float() for part in output))
+        return output._replace(**{name: part.float() for name, part in output._asdict().items() if part is not None})

@@ -1,25 +1,22 @@
 """The files of a Hugging Face model: found on disk or fetched, read without running anything they contain.
 
-Weights are read from safetensors; a checkpoint that has only a pickle is read with `weights_only=True`, which
-refuses code. The local cache is asked before the network, and a missing network is noticed in seconds.
+Weights are read from safetensors; a checkpoint that has only a pickle is read as tensors alone, and refused where it
+holds code. The local cache is asked before the network, and a missing network is noticed in seconds.
 """
 
 import json
 import os
-import pickle
 import re
 import socket
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import torch
 import yaml
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
-from longvid.errors import EncoderError, WeightsError
+from longvid.errors import EncoderError
+from longvid.weights import read_checkpoint
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 CONNECT_SECONDS = 3.0
@@ -59,13 +56,10 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def read_state(paths: list[Path]) -> dict[str, Tensor]:
-    """Tensors by name from checkpoint files. Raises `WeightsError` for one that is damaged or holds code."""
+    """Tensors by name from checkpoint files. Raises `WeightsError` for one that is missing, damaged or holds code."""
     state: dict[str, Tensor] = {}
     for path in paths:
-        if not path.is_file():
-            raise WeightsError(f"{path}: this part of the checkpoint is missing; fetch the model again")
-        part = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
-        state.update(part)
+        state.update(read_checkpoint(path).state)
     return state
 
 
@@ -92,26 +86,6 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise EncoderError(f"{path}: expected a JSON object, found {type(values).__name__}")
     return values
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise WeightsError(f"{path}: not a readable safetensors file ({error}); fetch it again") from error
-
-
-def _read_pickle(path: Path) -> dict[str, Tensor]:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = str(error).splitlines()[0]
-        raise WeightsError(
-            f"{path}: refused, it is no plain file of tensors ({reason}); use a safetensors version of these weights"
-        ) from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise WeightsError(f"{path}: expected a mapping of names to tensors, found {type(state).__name__}")
-    return state
 
 
 def _cached_folder(name: str, revision: str | None) -> Path | None:
@@ -167,7 +141,9 @@ def _reachable(endpoint: str) -> bool:
     if any(os.environ.get(variable) for variable in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
         return True
     try:
-        socket.create_connection((parts.hostname, parts.port or 443), timeout=CONNECT_SECONDS).close()
+        socket.create_connection(
+            (parts.hostname, parts.port or (80 if parts.scheme == "http" else 443)), timeout=CONNECT_SECONDS
+        ).close()
     except OSError:
         return False
     return True

@@ -7,6 +7,7 @@ vector only.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -36,10 +37,11 @@ class HuggingFaceEncoder(Encoder):
         self.spec = spec
         self.interpolate = interpolate
         self.pooled = pooled and layout.clip == "pooler"
-        self.model_type = str(model.config.model_type)
-        self.prefix_tokens = layout.prefix_tokens(model.config)
+        config: Any = model.config
+        self.model_type = str(config.model_type)
+        self.prefix_tokens = layout.prefix_tokens(config)
         self.frames = None if layout.any_frames or not layout.video else spec.sampling.frames
-        self.tubelet = tubelet_frames(model.config) if layout.video else 1
+        self.tubelet = tubelet_frames(config) if layout.video else 1
 
     def forward(self, clips: Float[Tensor, "batch channel time height width"]) -> EncoderOutput:
         """Tokens of each clip; raises `EncoderError` for clips of another length or size than the model takes."""
