@@ -1,6 +1,7 @@
 """Reading a checkpoint file: tensors only, never code, and the state found inside whatever container it came in."""
 
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -66,7 +67,9 @@ def _torch_load(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         raise WeightsError(f"{path}: no such file of weights")
     try:
-        held = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Detected pickle protocol")
+            held = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"{path}: holds Python objects beside tensors, and loading them would run code from the file; save its "
@@ -97,9 +100,7 @@ def _tensors(state: Mapping[str, Any], source: str) -> dict[str, Tensor]:
     others = [str(name) for name, value in state.items() if not isinstance(value, Tensor)]
     if others or not state:
         what = f"entries that are no tensors: {', '.join(others[:8])}" if others else "no entries"
-        raise WeightsError(
-            f"{source}: no state dict found under {', '.join(CONTAINERS)}, and as one itself it has {what}"
-        )
+        raise WeightsError(f"{source}: no state dict under {', '.join(CONTAINERS)}, and as one itself it has {what}")
     return dict(state)
 
 
