@@ -82,6 +82,16 @@ ENCODERS: dict[str, EncoderEntry | Builder] = {
         )
         for size in ("500m", "1g", "1g-32f", "2g", "4g", "6g")
     },
+    **{
+        name: EncoderEntry("longvid.encoders.xvit.build:build_xvit", f"X-ViT: {what}", "Apache-2.0", (name,))
+        for name, what in {
+            "xvit-b16-8f": "a ViT-B/16 on each frame that mixes channels with its neighbours, 8 frames, Kinetics",
+            "xvit-b16-16f": "the same, 16 frames in two segments of 8",
+            "xvit-ssv2-b16-8f": "half of the channels mixed, 8 frames, Something-Something v2",
+            "xvit-ssv2-b16-16f": "the same, 16 frames in one segment",
+            "xvit-b16-8f-summary": "with the paper's summary tokens, a reconstruction",
+        }.items()
+    },
 }
 
 PREFIXES: dict[str, EncoderEntry] = {

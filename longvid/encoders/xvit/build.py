@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -48,10 +47,10 @@ _NOTE = (
 )
 _SOURCE = "paper (arXiv 2106.05968), {}, 1 x 3 views"
 PUBLISHED: dict[str, PublishedFigures] = {
-    "xvit-b16-8f": PublishedFigures(94_098_464, 425.0, _SOURCE.format("Kinetics-400"), _NOTE, 2 / 3),
-    "xvit-b16-16f": PublishedFigures(94_098_464, 850.0, _SOURCE.format("Kinetics-400"), _NOTE, 2 / 3),
-    "xvit-ssv2-b16-8f": PublishedFigures(93_750_876, 425.0, _SOURCE.format("Something-Something v2"), _NOTE, 2 / 3),
-    "xvit-ssv2-b16-16f": PublishedFigures(93_750_876, 850.0, _SOURCE.format("Something-Something v2"), _NOTE, 2 / 3),
+    "xvit-b16-8f": PublishedFigures(94.098464e6, 425.0, _SOURCE.format("Kinetics-400"), _NOTE, 2 / 3),
+    "xvit-b16-16f": PublishedFigures(94.098464e6, 850.0, _SOURCE.format("Kinetics-400"), _NOTE, 2 / 3),
+    "xvit-ssv2-b16-8f": PublishedFigures(93.750876e6, 425.0, _SOURCE.format("Something-Something v2"), _NOTE, 2 / 3),
+    "xvit-ssv2-b16-16f": PublishedFigures(93.750876e6, 850.0, _SOURCE.format("Something-Something v2"), _NOTE, 2 / 3),
     "xvit-b16-8f-summary": PublishedFigures(
         None, None, "paper (arXiv 2106.05968)", "a reconstruction from the paper's words; no code or cost is published"
     ),
@@ -93,13 +92,6 @@ def build_xvit(
         licence=LICENCE,
     )
     return model
-
-
-build_b16_8f = partial(build_xvit, "xvit-b16-8f")
-build_b16_16f = partial(build_xvit, "xvit-b16-16f")
-build_ssv2_b16_8f = partial(build_xvit, "xvit-ssv2-b16-8f")
-build_ssv2_b16_16f = partial(build_xvit, "xvit-ssv2-b16-16f")
-build_b16_8f_summary = partial(build_xvit, "xvit-b16-8f-summary")
 
 
 def _segment(config: XViTConfig, asked: int | Literal["clip"] | None) -> int | None:
