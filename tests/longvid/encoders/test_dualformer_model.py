@@ -1,5 +1,7 @@
 """The DualFormer model: its size, its symmetries, and how it is built as an encoder."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -134,12 +136,27 @@ def test_bfloat16_autocast_stays_within_two_percent() -> None:
     assert (rough - exact).norm() / exact.norm() < 0.02
 
 
+COMPILED = """
+import torch
+from longvid.encoders.dualformer import DualFormer, DualFormerConfig, StageConfig
+
+stages = (
+    StageConfig(dim=8, heads=2, blocks=2, window=(2, 4, 4), fine=(2, 4, 4), coarse=(2, 2, 2)),
+    StageConfig(dim=12, heads=3, blocks=2, window=(2, 4, 4), fine=(4, 4, 4)),
+)
+torch.manual_seed(0)
+model = DualFormer(DualFormerConfig(stages=stages, video_size=(8, 64, 64))).eval().requires_grad_(False)
+clips = torch.randn(2, 3, 8, 64, 64)
+compiled = torch.compile(model, fullgraph=True)(clips)
+torch.testing.assert_close(compiled.tokens, model(clips).tokens, rtol=1e-4, atol=1e-5)
+"""
+
+
 @pytest.mark.slow
-def test_the_compiled_model_gives_the_same_tokens() -> None:
-    model, clips = small_model(), clips_of()
-    with torch.no_grad():
-        compiled = torch.compile(model, fullgraph=True)(clips)
-        torch.testing.assert_close(compiled.tokens, model(clips).tokens, rtol=1e-4, atol=1e-5)
+def test_the_model_compiles_into_one_graph_that_gives_the_same_tokens() -> None:
+    """In a process of its own: the shape checks of these tests cannot be compiled."""
+    run = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
 
 
 def test_an_encoder_is_fed_as_the_authors_fed_it() -> None:
