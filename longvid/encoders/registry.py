@@ -51,21 +51,15 @@ ENCODERS: dict[str, EncoderEntry | Builder] = {
         "longvid.encoders.tiny:build_patch_statistics",
         "hand-made colour, edge and motion statistics of each patch; nothing is learned",
     ),
-    "dualformer-tiny": EncoderEntry(
-        "longvid.encoders.dualformer.build:build_tiny",
-        "DualFormer tiny: local windows and a global pyramid",
-        "Apache-2.0",
-    ),
-    "dualformer-small": EncoderEntry(
-        "longvid.encoders.dualformer.build:build_small",
-        "DualFormer small: local windows and a global pyramid",
-        "Apache-2.0",
-    ),
-    "dualformer-base": EncoderEntry(
-        "longvid.encoders.dualformer.build:build_base",
-        "DualFormer base: local windows and a global pyramid",
-        "Apache-2.0",
-    ),
+    **{
+        f"dualformer-{size}": EncoderEntry(
+            "longvid.encoders.dualformer.build:build_dualformer",
+            f"DualFormer {size}: attention in local windows and to a pyramid of the whole clip, in turn",
+            "Apache-2.0",
+            (f"dualformer-{size}",),
+        )
+        for size in ("tiny", "small", "base")
+    },
     **{
         f"mobile-former-{size}": EncoderEntry(
             f"longvid.encoders.mobile_former.build:image_{size}",
@@ -146,7 +140,7 @@ def find_builder(name: str) -> Builder:
     prefix, _, rest = name.partition(":")
     if prefix in PREFIXES and rest:
         return partial(PREFIXES[prefix].load(), rest)
-    if Path(name).is_dir() or ("/" in name and ":" not in name):
+    if (name and Path(name).is_dir()) or ("/" in name and ":" not in name):
         return partial(PREFIXES["hf"].load(), name)
     if rest and all(part.isidentifier() for part in [*prefix.split("."), rest]):
         return _imported(name)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from einops import rearrange
 from jaxtyping import Float
+from torch import Tensor
 
 from longvid.encoders.base import Encoder, EncoderOutput, EncoderSpec
 from longvid.encoders.huggingface.files import model_folder, model_licence, weight_files
