@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 from longvid.encoders.base import EncoderSpec, PublishedFigures
 from longvid.encoders.dualformer.config import VARIANTS, DualFormerConfig
 from longvid.encoders.dualformer.model import DualFormer
+from longvid.encoders.dualformer.official import is_image_model, load_image_weights
 from longvid.encoders.dualformer.sizes import fitted_size
 from longvid.errors import EncoderError
 from longvid.preprocessing import Preprocessing
@@ -22,14 +22,14 @@ LICENCE = "Apache-2.0"
 ARCHITECTURE = "dualformer"
 
 _NOTE = (
-    "published GFLOPs are multiply-adds (norms included) summed over 4 test views: 8 times fewer operations a clip; "
-    "published parameters leave the classifier out"
+    "published GFLOPs are multiply-adds (norms included) summed over 4 test views; published parameters leave the "
+    "classifier out"
 )
 _SOURCE = "README of the authors' repository (sail-sg/dualformer), Kinetics-400"
 PUBLISHED: dict[str, PublishedFigures] = {
-    "dualformer-tiny": PublishedFigures(21.8e6, 240.0, _SOURCE, _NOTE),
-    "dualformer-small": PublishedFigures(48.9e6, 636.0, _SOURCE, _NOTE),
-    "dualformer-base": PublishedFigures(86.8e6, 1072.0, _SOURCE, _NOTE),
+    "dualformer-tiny": PublishedFigures(21.8e6, 240.0, _SOURCE, _NOTE, 2 / 4),
+    "dualformer-small": PublishedFigures(48.9e6, 636.0, _SOURCE, _NOTE, 2 / 4),
+    "dualformer-base": PublishedFigures(86.8e6, 1072.0, _SOURCE, _NOTE, 2 / 4),
 }
 
 
@@ -68,20 +68,16 @@ def build_dualformer(
 ) -> DualFormer:
     """The released variant `name`, with its input as the authors sampled and normalised it.
 
-    `weights`: a file, the authors' checkpoint or one that `save_weights` wrote; None or "random": seeded random
-    weights, since the authors' are not on any hub. `trained_on` chooses frame rate and normalisation.
-    Default sampling: clips of `frames` frames that follow each other without gap (the authors' own test takes four
-    clips a video: `views.view_frames`). `frames`: a multiple of 16, `size`: of 224; the kernels stay those of
-    32 x 224 x 224. `odd_sizes`: see `sizes`.
+    `weights`: a file: the authors' checkpoint, one that `save_weights` wrote, or a DualFormer image model's to start
+    from; None or "random": seeded random weights, since the authors' are not on any hub. `trained_on` chooses frame
+    rate and normalisation. Default sampling: clips of `frames` frames that follow each other without gap (the authors'
+    own test takes four clips a video: `views.view_frames`). `frames`: a multiple of 16, `size`: of 224; the kernels
+    stay those of 32 x 224 x 224. `odd_sizes`: see `sizes`.
     """
     if trained_on not in INPUT_RECIPES:
         raise EncoderError(f"trained_on={trained_on!r} is not one of {', '.join(INPUT_RECIPES)}")
-    config = VARIANTS[name]
-    fitted_size(config, (frames, size, size), odd_sizes)
-    if weights is None or weights == "random":
-        model, source = _random(config, seed), f"random (seed {seed})"
-    else:
-        model, source = _load(name, weights), str(weights)
+    fitted_size(VARIANTS[name], (frames, size, size), odd_sizes)
+    model, source = _weighted(name, weights, seed)
     model.odd_sizes = odd_sizes
     model.spec = EncoderSpec(
         name=name,
@@ -96,11 +92,6 @@ def build_dualformer(
     return model
 
 
-build_tiny = partial(build_dualformer, "dualformer-tiny")
-build_small = partial(build_dualformer, "dualformer-small")
-build_base = partial(build_dualformer, "dualformer-base")
-
-
 def _plain(config: DualFormerConfig) -> dict[str, Any]:
     plain: dict[str, Any] = json.loads(json.dumps(asdict(config)))
     return plain
@@ -111,19 +102,25 @@ def _preprocessing(recipe: InputRecipe, size: int) -> Preprocessing:
     return Preprocessing(height=size, width=size, short_side=size, mean=recipe.mean, std=recipe.std)
 
 
+def _weighted(name: str, weights: str | Path | None, seed: int) -> tuple[DualFormer, str]:
+    """The model and where its weights are from."""
+    if weights is None or weights == "random":
+        return _random(VARIANTS[name], seed), f"random (seed {seed})"
+    checkpoint = read_checkpoint(weights)
+    if is_image_model(checkpoint):
+        model = _random(VARIANTS[name], seed)
+        load_image_weights(model, checkpoint)
+        return model, f"{weights} (an image model, inflated)"
+    loaded = load_weights(weights) if HEADER in checkpoint.beside else load_official(ARCHITECTURE, weights)
+    if not isinstance(loaded, DualFormer) or _body(loaded.config) != _body(VARIANTS[name]):
+        raise EncoderError(f"{weights}: these weights are of another model than {name}")
+    return loaded, str(weights)
+
+
 def _random(config: DualFormerConfig, seed: int) -> DualFormer:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return DualFormer(config)
-
-
-def _load(name: str, path: str | Path) -> DualFormer:
-    """The model in a file of ours or of the authors', if it is the variant that was asked for."""
-    ours = HEADER in read_checkpoint(path).beside
-    model = load_weights(path) if ours else load_official(ARCHITECTURE, path)
-    if not isinstance(model, DualFormer) or _body(model.config) != _body(VARIANTS[name]):
-        raise EncoderError(f"{path}: these weights are of another model than {name}")
-    return model
 
 
 def _body(config: DualFormerConfig) -> DualFormerConfig:

@@ -121,6 +121,12 @@ def _size(values: list[int]) -> Size:
     return time, height, width
 
 
+def is_image_model(checkpoint: Checkpoint) -> bool:
+    """Whether the patch embedding is a 2D convolution."""
+    names = ("patch_embeds.0.proj.weight", "backbone.patch_embeds.0.proj.weight")
+    return any(name in checkpoint.state and checkpoint.state[name].ndim == 4 for name in names)
+
+
 def load_image_weights(model: DualFormer, checkpoint: Checkpoint) -> None:
     """Start the model's backbone from a DualFormer image model's checkpoint (official names, `backbone.` or not).
 

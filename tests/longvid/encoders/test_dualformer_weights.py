@@ -115,6 +115,17 @@ def test_an_encoder_takes_the_authors_file_and_ours_and_refuses_another_variant(
         build_encoder("dualformer-small", weights=str(theirs))
 
 
+def test_an_encoder_starts_from_an_image_models_file(tmp_path: Path) -> None:
+    state = image_state(TINY)
+    path = tmp_path / "image.pth"
+    torch.save(state, path)
+    encoder = build_encoder("dualformer-tiny", weights=str(path))
+    assert encoder.spec.weights == f"{path} (an image model, inflated)"
+    assert torch.equal(encoder.norm.weight, state["norm.weight"])
+    first = encoder.stages[0].embed.proj.weight
+    torch.testing.assert_close(first.sum(dim=2), state["patch_embeds.0.proj.weight"])
+
+
 def test_weights_of_ours_come_back_with_their_configuration(tmp_path: Path) -> None:
     config = replace(SMALL, num_classes=4, attention_scale=0.3)
     model = DualFormer(config).eval()
