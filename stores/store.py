@@ -60,7 +60,7 @@ class FeatureStore:
         *,
         clips_per_shard: int | None = None,
         clips_per_chunk: int | None = None,
-        compression: Literal["zstd"] | None = None,
+        compression: str | None = None,
         storage_options: dict[str, Any] | None = None,
     ) -> "FeatureStore":
         """A store for features of `recipe` at `location`, open for writing; one of the same recipe is opened as it is.
@@ -240,10 +240,15 @@ class FeatureStore:
             arrays = to_stored(array, self.recipe.dtype)
         except InvalidTokens as error:
             raise InvalidTokens(f"{self.location}: video {key!r}, shard {shard_index}: {error}") from error
-        return self.put_stored(record, shard_index, arrays)
+        return self._put_shard(record, shard_index, arrays)
 
-    def put_stored(self, record: VideoRecord, shard_index: int, arrays: dict[str, np.ndarray]) -> int:
-        """Put a shard whose numbers already have the store's dtype; for converters."""
+    def put_stored(self, key: str, shard_index: int, arrays: dict[str, np.ndarray]) -> int:
+        """`write_shard` of what `StoredVideo.read_stored` gave, without a change: for copying int8 tokens."""
+        record = self._planned(key)
+        self._shard_clips(record, shard_index)
+        return self._put_shard(record, shard_index, arrays)
+
+    def _put_shard(self, record: VideoRecord, shard_index: int, arrays: dict[str, np.ndarray]) -> int:
         self._refuse_read_only()
         if record.status == "complete":
             return 0

@@ -53,6 +53,11 @@ class StoredVideo:
         return self._recipe.dim
 
     @property
+    def dtype(self) -> np.dtype:
+        """Of what `read` gives: the store's, or float32 where that is int8."""
+        return np.dtype("float32" if self._recipe.dtype == "int8" else self._recipe.dtype)
+
+    @property
     def source(self) -> dict[str, Any]:
         """What it was extracted from, as given to `FeatureStore.plan`."""
         return self._record.source

@@ -1,0 +1,170 @@
+"""One HDF5 file for a whole store, and stores from HDF5 files of other projects.
+
+    features.h5
+      longvid_recipe, longvid_layout   scalar strings, JSON
+      videos/<name>/about        scalar string: JSON with key and source
+      videos/<name>/tokens       as in the store, chunked along clips, with Fletcher checksums
+      videos/<name>/scale        for int8
+      videos/<name>/seconds      (clips, 2) float64
+
+Importing such a file gives the same store again, file by file. Of any other HDF5 file, every floating-point data set of
+the layout's number of axes becomes a video whose key is its path.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from stores.canonical import canonical_json
+from stores.convert.arrays import ArrayLayout, array_layout
+from stores.convert.incoming import Incoming, imported_recipe, rows_of_seconds, write_incoming
+from stores.errors import ConversionError, StoreAccessError, StoreError
+from stores.keys import path_name
+from stores.layout import Layout
+from stores.numbers import from_stored
+from stores.place import PARTIAL, Location
+from stores.recipe import Recipe, TokenType
+from stores.store import FeatureStore
+from stores.video import StoredVideo
+
+_RECIPE = "longvid_recipe"
+_LAYOUT = "longvid_layout"
+
+
+def export_hdf5(store: FeatureStore, path: str | os.PathLike[str], *, keys: Iterable[str] | None = None) -> Path:
+    """Write each complete video (or those of `keys`) to one new HDF5 file, a shard in memory at a time.
+
+    Raises ConversionError if the file is there already, StoreAccessError if it cannot be written.
+    """
+    target = Path(path)
+    if target.exists():
+        raise ConversionError(f"{target}: exists already; choose another name")
+    partial = target.with_name(target.name + PARTIAL)
+    try:
+        with h5py.File(partial, "w") as file:
+            file[_RECIPE] = canonical_json(store.recipe.to_dict())
+            file[_LAYOUT] = canonical_json(asdict(store.layout))
+            for key in store.keys() if keys is None else keys:
+                group = file.create_group(f"videos/{path_name(key)}")
+                _export_video(store, store.video(key), group)
+        partial.replace(target)
+    except OSError as error:
+        if isinstance(error, StoreError):
+            raise
+        raise StoreAccessError(f"{target}: cannot be written: {error}; the store is as it was") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return target
+
+
+def _export_video(store: FeatureStore, video: StoredVideo, group: h5py.Group) -> None:
+    group["about"] = canonical_json({"key": video.key, "source": video.source})
+    group["seconds"] = video.seconds
+    for shard_index in range(store.layout.num_shards(video.num_clips)):
+        start_clip, stop_clip = store.layout.shard_clips(video.num_clips, shard_index)
+        for name, clips in video.read_stored(start_clip, stop_clip).items():
+            if name not in group:
+                chunks = (min(store.layout.clips_per_chunk, video.num_clips), *clips.shape[1:])
+                shape = (video.num_clips, *clips.shape[1:])
+                group.create_dataset(name, shape, clips.dtype, chunks=chunks, fletcher32=True)
+            group[name][start_clip:stop_clip] = clips
+
+
+def import_hdf5(
+    path: str | os.PathLike[str],
+    location: Location,
+    *,
+    layout: str = "vis4mer",
+    seconds_per_clip: float | None = None,
+    dtype: TokenType | None = None,
+    clips_per_shard: int | None = None,
+    storage_options: dict[str, Any] | None = None,
+) -> FeatureStore:
+    """A store of the file's videos. A file that `export_hdf5` wrote says everything itself; of any other, `layout`,
+    `seconds_per_clip` and `dtype` are used as `import_npy` does. Can be interrupted and run again.
+
+    Raises ConversionError naming the data set.
+    """
+    with _open(Path(path)) as file:
+        if _RECIPE in file:
+            return _import_own(file, location, dtype, clips_per_shard, storage_options)
+        order = array_layout(layout)
+        arrays = _arrays(file, order)
+        recipe = imported_recipe([(f"{path}: {name}", array) for name, array in arrays], order, dtype, seconds_per_clip)
+        store = FeatureStore.create(location, recipe, clips_per_shard=clips_per_shard, storage_options=storage_options)
+        for name, array in arrays:
+            shown = f"{path}: {name}"
+            seconds = rows_of_seconds(order.check(array, name=shown)[0], seconds_per_clip, name=shown)
+            source = {"imported": {"file": Path(path).name, "dtype": array.dtype.name}}
+            write_incoming(store, Incoming(name, shown, seconds, source, array, order), exact=dtype is None)
+        store.update_catalogue()
+        return store
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[h5py.File]:
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise ConversionError(f"{path}: is no readable HDF5 file ({error})") from error
+    with file:
+        yield file
+
+
+def _arrays(file: h5py.File, layout: ArrayLayout) -> list[tuple[str, h5py.Dataset]]:
+    """Every floating-point data set with the layout's number of axes, by path."""
+    found: list[tuple[str, h5py.Dataset]] = []
+
+    def collect(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        if isinstance(item, h5py.Dataset) and item.dtype.kind == "f" and item.ndim == len(layout.axes):
+            found.append((name, item))
+
+    file.visititems(collect)
+    if not found:
+        raise ConversionError(f"{file.filename}: holds no floating-point data set of ({', '.join(layout.axes)})")
+    return sorted(found, key=lambda pair: pair[0])
+
+
+def _import_own(
+    file: h5py.File,
+    location: Location,
+    dtype: TokenType | None,
+    clips_per_shard: int | None,
+    storage_options: dict[str, Any] | None,
+) -> FeatureStore:
+    recipe = Recipe.from_dict(json.loads(file[_RECIPE][()]))
+    layout = Layout(**json.loads(file[_LAYOUT][()]))
+    if dtype is not None:
+        recipe = recipe.model_copy(update={"dtype": dtype})
+    store = FeatureStore.create(
+        location,
+        recipe,
+        clips_per_shard=clips_per_shard or layout.clips_per_shard,
+        clips_per_chunk=None if clips_per_shard else layout.clips_per_chunk,
+        compression=layout.compression,
+        storage_options=storage_options,
+    )
+    for group in file.get("videos", {}).values():
+        _import_video(store, group)
+    store.update_catalogue()
+    return store
+
+
+def _import_video(store: FeatureStore, group: h5py.Group) -> None:
+    about = json.loads(group["about"][()])
+    key = about["key"]
+    store.plan(key, group["seconds"][()], about["source"])
+    for shard_index in store.missing(key):
+        start_clip, stop_clip = store.shard_clips(key, shard_index)
+        stored = {name: group[name][start_clip:stop_clip] for name in ("tokens", "scale") if name in group}
+        if store.recipe.dtype == "int8" and "scale" in stored:
+            store.put_stored(key, shard_index, stored)  # to quantise again could change the last bit of a scale
+        else:
+            store.write_shard(key, shard_index, from_stored(stored))
+    store.complete(key)

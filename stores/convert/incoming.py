@@ -1,0 +1,99 @@
+"""From arrays of another project to a store: the part that every import shares."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from stores.convert.arrays import ArrayLayout, ArrayLike
+from stores.errors import ConversionError
+from stores.recipe import Recipe, TokenType
+from stores.store import FeatureStore
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """One video on its way in."""
+
+    key: str
+    name: str
+    """The file or data set it comes from, for messages."""
+    seconds: np.ndarray
+    """(clips, 2)"""
+    source: dict[str, Any]
+    array: ArrayLike
+    layout: ArrayLayout
+
+
+def imported_recipe(
+    arrays: Sequence[tuple[str, ArrayLike]],
+    layout: ArrayLayout,
+    dtype: TokenType | None,
+    seconds_per_clip: float | None,
+) -> Recipe:
+    """The recipe of named arrays of which nothing else is known; they must agree in tokens and dim.
+
+    `dtype=None` takes the narrowest that can hold them all, where float64 counts as float32 (see `write_incoming`).
+    """
+    shapes = {name: layout.check(array, name=name)[1:] for name, array in arrays}
+    num_tokens, dim = next(iter(shapes.values()))
+    for name, shape in shapes.items():
+        if shape != (num_tokens, dim):
+            raise ConversionError(
+                f"{name}: clips of {shape} (tokens, dim), but the first array's are {num_tokens, dim}"
+            )
+    narrow = all(array.dtype.itemsize <= 2 for _, array in arrays)
+    return Recipe(
+        encoder="imported",
+        encoder_config={"axes": list(layout.axes)},
+        weights_sha256="",
+        sampling={"seconds_per_clip": seconds_per_clip},
+        preprocessing={},
+        pooling="imported",
+        num_tokens=num_tokens,
+        dim=dim,
+        dtype=dtype or ("float16" if narrow else "float32"),
+    )
+
+
+def rows_of_seconds(num_clips: int, seconds_per_clip: float | None, *, name: str) -> np.ndarray:
+    """(clips, 2): clip i lasts from i to i + 1 times `seconds_per_clip`."""
+    if seconds_per_clip is None:
+        raise ConversionError(
+            f"{name}: nothing tells how long a clip lasts; give seconds_per_clip (1 for ViS4mer's LVU features, 1/15 "
+            "for MS-TCN's Breakfast)"
+        )
+    edges = np.arange(num_clips + 1) * np.float64(seconds_per_clip)
+    return np.stack([edges[:-1], edges[1:]], axis=1)
+
+
+def write_incoming(store: FeatureStore, video: Incoming, *, exact: bool) -> None:
+    """Write the shards the store does not have yet, one in memory at a time, and complete the video.
+
+    With `exact`, raises ConversionError at the first number that the store's dtype would round.
+    """
+    dtype = store.recipe.dtype
+    shape = video.layout.check(video.array, name=video.name)
+    expected = (len(video.seconds), store.recipe.num_tokens, store.recipe.dim)
+    if shape != expected:
+        raise ConversionError(f"{video.name}: (clips, tokens, dim) = {shape}, but {expected} were expected")
+    store.plan(video.key, video.seconds, video.source)
+    for shard_index in store.missing(video.key):
+        start_clip, stop_clip = store.shard_clips(video.key, shard_index)
+        clips = np.ascontiguousarray(video.layout.read(video.array, start_clip, stop_clip))
+        if exact and not _survives(clips, np.dtype(dtype)):
+            raise ConversionError(
+                f"{video.name}: {dtype} would round its {clips.dtype} numbers (clips {start_clip} to {stop_clip}); to "
+                f"accept that, choose dtype={dtype!r} yourself"
+            )
+        store.write_shard(video.key, shard_index, clips)
+    store.complete(video.key)
+
+
+def _survives(clips: np.ndarray, dtype: np.dtype) -> bool:
+    """Whether every finite number is the same after a round trip through `dtype`."""
+    if dtype.kind == "f" and clips.dtype.itemsize <= dtype.itemsize:
+        return True
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        return bool(((clips.astype(dtype) == clips) | ~np.isfinite(clips)).all())

@@ -1,0 +1,188 @@
+"""Folders of `.npy` files, one a video: ViS4mer's, MS-TCN's, anyone's.
+
+Beside `key.npy` lies `key.json` with what an array cannot say: the key, the seconds of each clip, the source. An export
+also writes `_recipe.json`, so that importing the folder again gives the same store, file by file. Folders of other
+projects have neither; `seconds_per_clip` then says where the clips lie, and the recipe says "imported".
+"""
+
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stores.canonical import canonical_json
+from stores.convert.arrays import ArrayLayout, array_layout
+from stores.convert.incoming import Incoming, imported_recipe, rows_of_seconds, write_incoming
+from stores.errors import ConversionError, StoreAccessError, StoreError
+from stores.keys import path_name
+from stores.place import PARTIAL, Location
+from stores.recipe import Recipe, TokenType
+from stores.store import FeatureStore
+from stores.video import StoredVideo
+
+RECIPE_FILE = "_recipe.json"
+_PLAIN_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+def import_npy(
+    folder: str | os.PathLike[str],
+    location: Location,
+    *,
+    layout: str = "vis4mer",
+    seconds_per_clip: float | None = None,
+    dtype: TokenType | None = None,
+    clips_per_shard: int | None = None,
+    storage_options: dict[str, Any] | None = None,
+) -> FeatureStore:
+    """A store of every `.npy` under `folder`; its key is the path below that, without the ending, or as `key.json` says.
+
+    `dtype=None` keeps every number: float16 stays, float32 stays, and float64 is stored as float32 if that is exact (it
+    is where a float32 model's output was saved as float64), else refused. A dtype chosen explicitly may round. Can be
+    interrupted and run again. Raises ConversionError naming the file.
+    """
+    root, order = Path(folder), array_layout(layout)
+    files = sorted(root.rglob("*.npy"))
+    if not files:
+        raise ConversionError(f"{root}: there is no .npy file")
+    recipe = _read_recipe(root)
+    if recipe is None:
+        recipe = imported_recipe([(str(file), _header(file)) for file in files], order, dtype, seconds_per_clip)
+    elif dtype is not None:
+        recipe = recipe.model_copy(update={"dtype": dtype})
+    store = FeatureStore.create(location, recipe, clips_per_shard=clips_per_shard, storage_options=storage_options)
+    for file in files:
+        write_incoming(store, _incoming(root, file, order, seconds_per_clip), exact=dtype is None)
+    store.update_catalogue()
+    return store
+
+
+def export_npy(
+    store: FeatureStore,
+    folder: str | os.PathLike[str],
+    *,
+    layout: str = "vis4mer",
+    keys: Iterable[str] | None = None,
+) -> list[Path]:
+    """Write each complete video (or those of `keys`) to `folder` as `key.npy` and `key.json`; returns the `.npy` paths.
+
+    Numbers have the dtype they were imported with, else the store's (float32 for int8). A key that is no plain relative
+    path gets the name it has in the store. Raises ConversionError if a file is there already.
+    """
+    root, order = Path(folder), array_layout(layout)
+    order.shape(1, store.recipe.num_tokens, store.recipe.dim)
+    written = []
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        (root / RECIPE_FILE).write_text(canonical_json(store.recipe.to_dict()) + "\n", encoding="ascii")
+        chosen = list(store.keys() if keys is None else keys)
+        for key, stem in zip(chosen, _file_stems(chosen), strict=True):
+            target = root / f"{stem}.npy"
+            if target.exists():
+                raise ConversionError(f"{target}: exists already; export into an empty folder")
+            _export_video(store.video(key), target, order)
+            written.append(target)
+    except OSError as error:
+        if isinstance(error, StoreError):
+            raise
+        raise StoreAccessError(
+            f"{root}: cannot be written: {error.strerror or error}; the store is as it was"
+        ) from error
+    return written
+
+
+def _load(file: Path) -> np.ndarray:
+    """The array, mapped: nothing is read yet."""
+    try:
+        return np.load(file, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ConversionError(f"{file}: is no readable .npy file ({error})") from error
+
+
+def _header(file: Path) -> np.ndarray:
+    """An array of the file's shape and dtype, but of zeros: it holds no file open, of which there may be thousands."""
+    array = _load(file)
+    return np.broadcast_to(np.zeros((), array.dtype), array.shape)
+
+
+def _read_recipe(root: Path) -> Recipe | None:
+    file = root / RECIPE_FILE
+    if not file.exists():
+        return None
+    try:
+        return Recipe.from_dict(json.loads(file.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise ConversionError(f"{file}: is no recipe ({error}); delete it to import the arrays without one") from error
+
+
+def _incoming(root: Path, file: Path, layout: ArrayLayout, seconds_per_clip: float | None) -> Incoming:
+    array = _load(file)
+    num_clips = layout.check(array, name=str(file))[0]
+    relative = file.relative_to(root).as_posix()
+    about = _read_sidecar(file.with_suffix(".json"))
+    seconds = about.get("seconds")
+    if seconds is None:
+        seconds = rows_of_seconds(num_clips, seconds_per_clip, name=str(file))
+    return Incoming(
+        key=about.get("key", relative.removesuffix(".npy")),
+        name=str(file),
+        seconds=np.asarray(seconds, np.float64),
+        source=about.get("source", {"imported": {"file": relative, "dtype": array.dtype.name}}),
+        array=array,
+        layout=layout,
+    )
+
+
+def _read_sidecar(file: Path) -> dict[str, Any]:
+    if not file.exists():
+        return {}
+    try:
+        about = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConversionError(f"{file}: is no JSON ({error})") from error
+    if not isinstance(about, dict):
+        raise ConversionError(f"{file}: expected a JSON object with key, seconds and source")
+    return about
+
+
+def _file_stems(keys: list[str]) -> list[str]:
+    """Paths of the keys' files without the ending: the key itself if it is plain and no other differs only in case."""
+    folded = Counter(key.casefold() for key in keys)
+    plain = [len(key) <= 200 and all(_PLAIN_PART.fullmatch(part) for part in key.split("/")) for key in keys]
+    return [
+        key if is_plain and folded[key.casefold()] == 1 else path_name(key)
+        for key, is_plain in zip(keys, plain, strict=True)
+    ]
+
+
+def _export_video(video: StoredVideo, target: Path, layout: ArrayLayout) -> None:
+    """Write `target` and its sidecar, a shard in memory at a time."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    about = {"key": video.key, "seconds": video.seconds.tolist(), "source": video.source}
+    target.with_suffix(".json").write_text(canonical_json(about) + "\n", encoding="ascii")
+    shape = layout.shape(video.num_clips, video.num_tokens, video.dim)
+    partial = target.with_name(target.name + PARTIAL)
+    try:
+        imported = video.source.get("imported", {})
+        array = _new_array(partial, shape, np.dtype(imported.get("dtype", video.dtype)))
+        start_clip = 0
+        for shard in video.iter_shards():
+            layout.read(array, start_clip, start_clip + len(shard))[...] = shard
+            start_clip += len(shard)
+        array.flush()
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _new_array(file: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.memmap:
+    """A mapped `.npy` file whose space on the disk is already taken: a full disk is an error now, not a crash later."""
+    array = np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=shape)
+    if hasattr(os, "posix_fallocate"):
+        with file.open("r+b") as opened:
+            os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
+    return array
