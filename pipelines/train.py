@@ -1,0 +1,199 @@
+"""Stage two: train a long-range decoder over stored features, once for each seed.
+
+    result = train(load_config("recipe.yaml", ["store=features.zarr"]))
+
+The best epoch is chosen by the validation videos, never by test. A run that was interrupted, at any moment, goes on
+from its last finished epoch when it is started again, and ends with the weights it would have had otherwise.
+"""
+
+import logging
+import signal
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from longvid.decoders import Decoder
+from longvid.errors import ConfigError
+from longvid.weights import state_sha256
+from pipelines.config import TrainConfig, load_config
+from pipelines.training.callbacks import BestWeights, History, ResumePoint
+from pipelines.training.data import TrainingData, eval_loader, open_training_data, train_loader
+from pipelines.training.module import DecoderModule
+from pipelines.training.progress import Quiet, TrainingProgress
+from pipelines.training.results import SeedResult, TrainResult
+from pipelines.training.run_folder import RunFolder, SeedFolder, load_weights, read_json, torch_device, write_json
+
+_PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
+_MAY_CHANGE = ("seeds", "workers", "device", "tensorboard", "eval_batch_size", "out", "name")
+"""Settings that may differ when a run goes on: they do not change what a seed learns."""
+
+_HARMLESS = (
+    r".*does not have many workers.*",  # small windows need none; `longvid bench feed` shows it
+    r".*GPU available but not used.*",  # device=cpu was asked for
+    r".*LeafSpec.* is deprecated.*",  # Lightning's own use of torch
+)
+
+
+def train(config: TrainConfig, *, progress: TrainingProgress | None = None) -> TrainResult:
+    """Train every seed of the recipe and put the run into `config.out`; what is already trained there is kept.
+
+    Raises `ConfigError` where `config.out` holds another run, `AnnotationError` and `stores.StoreError` for what is
+    wrong with the data, `DecoderError` for a decoder that cannot be built, `TrainingDiverged` for a loss that is no
+    number. Nothing is printed but by `progress`.
+    """
+    progress = progress or Quiet()
+    device = torch_device(config.device)
+    if config.precision == "float16" and device.type == "cpu":
+        raise ConfigError("precision=float16 needs a CUDA device; use precision=bfloat16 or float32")
+    data = open_training_data(config)
+    run = RunFolder(Path(config.out))
+    _refuse_another_run(run, config, data)
+    parameters = sum(p.numel() for p in data.record.decoder.build().parameters())
+    run.write_record(data.record, data.manifest, config.to_yaml())
+    with quiet_lightning():
+        seeds = tuple(_train_seed(config, data, run.seed(seed), seed, device, progress) for seed in config.seeds)
+    result = TrainResult(
+        out=str(run.path),
+        name=config.name,
+        decoder=config.decoder.name,
+        task=data.task.name,
+        parameters=parameters,
+        seeds=seeds,
+        listed=data.record.listed,
+        found={split: data.record.found(split) for split in data.record.listed},
+        notes=tuple(data.record.notes),
+    )
+    write_json(run.result_file, result.to_dict())
+    return result
+
+
+def _refuse_another_run(run: RunFolder, config: TrainConfig, data: TrainingData) -> None:
+    """Raise `ConfigError` naming the difference where the folder holds a run of other settings, features or videos."""
+    if not (run.path / "run.json").is_file():
+        return
+    before, now = load_config(run.recipe_file).model_dump(), config.model_dump()
+    changed = [
+        f"{name}: {before[name]} != {now[name]}"
+        for name in now
+        if name not in _MAY_CHANGE and name not in ("store", "manifest") and before[name] != now[name]
+    ]
+    record = run.record()
+    if record.store_recipe != data.record.store_recipe:
+        changed.append("the features were made in another way")
+    if run.manifest().rows != data.manifest.rows or record.missing != data.record.missing:
+        changed.append("the manifest or the videos in the store changed")
+    if changed:
+        raise ConfigError(f"{run.path} holds another run ({'; '.join(changed)}); choose another folder by out=...")
+
+
+def _train_seed(
+    config: TrainConfig,
+    data: TrainingData,
+    folder: SeedFolder,
+    seed: int,
+    device: torch.device,
+    progress: TrainingProgress,
+) -> SeedResult:
+    """Train one seed from its last finished epoch; a seed that is already trained is read."""
+    if folder.result_file.is_file():
+        result = SeedResult(**read_json(folder.result_file))
+        progress.seed_ended(result)
+        return result
+    folder.path.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(seed)
+    decoder = data.record.decoder.build()
+    batches = train_loader(data.train, config, seed=seed, device=device)
+    module = DecoderModule(decoder, config, data.val, seed=seed, steps=config.epochs * len(batches))
+    history, best = History(folder, progress), BestWeights(folder, config.early_stopping)
+    trainer = _trainer(config, folder, device, [history, best, ResumePoint(folder)])
+    done = _restored(folder, history, best)
+    progress.seed_started(seed, epochs=config.epochs, done=done)
+    if not best.stopped:
+        validation = eval_loader(data.val, config.eval_batch_size, workers=config.workers, device=device)
+        resume = str(folder.resume_file) if done else None
+        with interrupts_kept():
+            trainer.fit(module, batches, validation, ckpt_path=resume, weights_only=True)
+    result = SeedResult(
+        seed=seed,
+        best_epoch=best.epoch,
+        epochs=len(history.rows),
+        metrics=best.metrics,
+        train_seconds=sum(row.seconds for row in history.rows),
+        weights_sha256=_weights_sha256(folder, data.record.decoder.build()),
+    )
+    write_json(folder.result_file, asdict(result))
+    progress.seed_ended(result)
+    return result
+
+
+def _trainer(config: TrainConfig, folder: SeedFolder, device: torch.device, callbacks: list) -> Trainer:
+    logger = TensorBoardLogger(folder.path, name="", version="tensorboard") if config.tensorboard else False
+    return Trainer(
+        accelerator="cuda" if device.type == "cuda" else "cpu",
+        devices=1,
+        precision=_PRECISIONS[config.precision],  # type: ignore[arg-type]
+        max_epochs=config.epochs,
+        check_val_every_n_epoch=min(config.validation.every_epochs, config.epochs),
+        gradient_clip_val=config.optimiser.clip_norm,
+        callbacks=callbacks,
+        logger=logger,
+        log_every_n_steps=1,
+        num_sanity_val_steps=0,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        default_root_dir=folder.path,
+    )
+
+
+def _restored(folder: SeedFolder, history: History, best: BestWeights) -> int:
+    """Give the callbacks what they knew at the last finished epoch; how many epochs are done."""
+    if not folder.resume_file.is_file():
+        return 0
+    states = torch.load(folder.resume_file, map_location="cpu", weights_only=True)["callbacks"]
+    for callback in (history, best):
+        callback.load_state_dict(states[callback.state_key])
+    return len(history.rows)
+
+
+def _weights_sha256(folder: SeedFolder, decoder: Decoder) -> str:
+    load_weights(folder.weights_file, decoder)
+    return state_sha256(decoder.state_dict())
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Keep Lightning's tips, device lists and known harmless warnings out of the terminal."""
+    loggers = [logging.getLogger(name) for name in ("lightning", "lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            for message in _HARMLESS:
+                warnings.filterwarnings("ignore", message=message)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@contextmanager
+def interrupts_kept() -> Iterator[None]:
+    """Ctrl-C stays a `KeyboardInterrupt`: Lightning turns it into an exit and then ignores the signal for good."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as exit_:
+        if isinstance(exit_.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        if signal.getsignal(signal.SIGINT) is not handler:
+            signal.signal(signal.SIGINT, handler)

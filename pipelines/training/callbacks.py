@@ -1,0 +1,144 @@
+"""What happens at the end of an epoch: its row is written, the best weights are kept, the run can go on from there.
+
+`ResumePoint` is the last of the three by Lightning's rule that checkpoints come after other callbacks; so it holds the
+state of the others as it is after the epoch.
+"""
+
+import csv
+import io
+import math
+import os
+import time
+from dataclasses import asdict
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback, Checkpoint
+
+from longvid.datasets.manifest_files import write_atomically
+from longvid.errors import LongvidError
+from longvid.metrics import METRICS
+from pipelines.config import EarlyStoppingSettings
+from pipelines.training.module import DecoderModule
+from pipelines.training.progress import TrainingProgress
+from pipelines.training.results import EpochRow
+from pipelines.training.run_folder import SeedFolder, save_weights
+
+
+class TrainingDiverged(LongvidError, ArithmeticError):
+    """The loss became NaN or infinite."""
+
+
+class History(Callback):
+    """A row an epoch: to `history.csv`, to the progress display, and kept through interruptions."""
+
+    def __init__(self, folder: SeedFolder, progress: TrainingProgress) -> None:
+        self.folder = folder
+        self.progress = progress
+        self.rows: list[EpochRow] = []
+        self._begin = 0.0
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self._begin = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the epoch's row."""
+        assert isinstance(pl_module, DecoderModule)
+        figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        every = trainer.check_val_every_n_epoch or 1
+        validated = (trainer.current_epoch + 1) % every == 0
+        row = EpochRow(
+            epoch=trainer.current_epoch,
+            train_loss=figures["train/loss"],
+            learning_rate=trainer.optimizers[0].param_groups[0]["lr"],
+            seconds=time.perf_counter() - self._begin,
+            val_loss=figures["val/loss"] if validated else None,
+            metrics={name: figures[f"val/{name}"] for name in pl_module.task.metrics} if validated else {},
+        )
+        if not math.isfinite(row.train_loss):
+            raise TrainingDiverged(
+                f"{self.folder.path}: the loss became {row.train_loss} in epoch {row.epoch + 1}; "
+                "lower optimiser.learning_rate or optimiser.clip_norm, or use precision=float32"
+            )
+        self.rows.append(row)
+        self._write(pl_module.task.metrics)
+        self.progress.epoch_ended(row)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The rows so far."""
+        return {"rows": [asdict(row) for row in self.rows]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the rows back."""
+        self.rows = [EpochRow(**row) for row in state_dict["rows"]]
+
+    def _write(self, names: tuple[str, ...]) -> None:
+        out = io.StringIO(newline="")
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(["epoch", "train_loss", "val_loss", *names, "learning_rate", "seconds"])
+        for row in self.rows:
+            values = [row.val_loss, *(row.metrics.get(name) for name in names)]
+            shown = ["" if value is None else f"{value:.6g}" for value in values]
+            figures = [f"{row.learning_rate:.6g}", f"{row.seconds:.4g}"]
+            writer.writerow([row.epoch, f"{row.train_loss:.6g}", *shown, *figures])
+        write_atomically(self.folder.history_file, out.getvalue().encode())
+
+
+class BestWeights(Callback):
+    """Keeps the weights of the best validated epoch, the earliest of equals; stops training that no longer improves."""
+
+    def __init__(self, folder: SeedFolder, early_stopping: EarlyStoppingSettings | None) -> None:
+        self.folder = folder
+        self.early_stopping = early_stopping
+        self.metrics: dict[str, float] = {}
+        self.epoch = -1
+        self.waited = 0
+        self._best: float | None = None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether early stopping has ended the training."""
+        return self.early_stopping is not None and self.waited >= self.early_stopping.patience
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Compare the epoch with the best so far."""
+        assert isinstance(pl_module, DecoderModule)
+        metrics = {name: float(trainer.callback_metrics[f"val/{name}"]) for name in pl_module.task.metrics}
+        value = metrics[pl_module.monitor]
+        gain = self._gain(value, higher=METRICS[pl_module.monitor].higher_is_better)
+        if self._best is None or gain > 0:
+            self.metrics, self.epoch = metrics, trainer.current_epoch
+            save_weights(self.folder.weights_file, pl_module.decoder)
+        needed = self.early_stopping.min_delta if self.early_stopping is not None else 0.0
+        self.waited = 0 if self._best is None or gain > needed else self.waited + 1
+        if self._best is None or gain > 0:
+            self._best = value
+        trainer.should_stop = trainer.should_stop or self.stopped
+
+    def _gain(self, value: float, *, higher: bool) -> float:
+        if self._best is None:
+            return 0.0
+        return value - self._best if higher else self._best - value
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best so far."""
+        return {"metrics": self.metrics, "epoch": self.epoch, "waited": self.waited, "best": self._best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the best back."""
+        self.metrics, self.epoch = state_dict["metrics"], state_dict["epoch"]
+        self.waited, self._best = state_dict["waited"], state_dict["best"]
+
+
+class ResumePoint(Checkpoint):
+    """Puts down, after each epoch, all that a continued training needs, under one name and in one move."""
+
+    def __init__(self, folder: SeedFolder) -> None:
+        self.folder = folder
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write beside, then rename."""
+        temporary = self.folder.path / ".resume.ckpt"
+        trainer.save_checkpoint(temporary)
+        os.replace(temporary, self.folder.resume_file)

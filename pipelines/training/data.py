@@ -1,0 +1,147 @@
+"""From a recipe to the videos, windows and batches of a training run."""
+
+import platform
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+import longvid
+from longvid.data import RandomWindows, WindowBatch, WindowDataset, collate, split_by_presence
+from longvid.datasets import Manifest, ManifestRow, Task, carve_split, infer_task
+from longvid.errors import AnnotationError
+from longvid.metrics import METRICS
+from pipelines.config import TrainConfig
+from pipelines.training.run_folder import DecoderRecord, RunRecord
+from stores import FeatureStore
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a run trains on and is selected by; `record` says the same for later."""
+
+    task: Task
+    manifest: Manifest
+    train: WindowDataset
+    val: WindowDataset
+    record: RunRecord
+
+
+def open_training_data(config: TrainConfig) -> TrainingData:
+    """Read the manifest, settle task and splits, and open the store.
+
+    Raises `AnnotationError` for labels that mean nothing, for splits without videos and, unless
+    `config.allow_missing`, for videos that are not complete in the store; `stores.StoreNotFound` without a store.
+    """
+    store = FeatureStore.open(config.store)
+    manifest = Manifest.read(config.manifest)
+    task = task_of(config, manifest)
+    notes: list[str] = []
+    if not manifest.split("val"):
+        validation = config.validation
+        manifest = carve_split(manifest, fraction=validation.fraction, seed=validation.seed, column=task.column)
+        notes.append(
+            f"The manifest has no validation split: {len(manifest.split('val'))} training videos were set aside for "
+            f"it, whole groups by a hash of their names (fraction {validation.fraction:g}, seed {validation.seed})."
+        )
+    found, missing = find_videos(store, manifest, allow_missing=config.allow_missing)
+    windows = config.window.windows()
+    train = WindowDataset(store, found["train"], windows, task=task, training=True)
+    val = WindowDataset(store, found["val"], windows, task=task)
+    record = RunRecord(
+        name=config.name,
+        task=task.to_dict(),
+        decoder=_decoder_record(config, task, train),
+        windows=asdict(windows),
+        store=store.location if "://" in store.location else str(Path(store.location).absolute()),
+        store_recipe=store.recipe.to_dict(),
+        manifest=manifest.name,
+        listed={split: count for split, count in manifest.counts().items() if split},
+        missing={split: [row.key for row in rows] for split, rows in missing.items()},
+        notes=notes,
+        versions={"longvid": longvid.__version__, "torch": str(torch.__version__), "python": platform.python_version()},
+    )
+    return TrainingData(task, manifest, train, val, record)
+
+
+def task_of(config: TrainConfig, manifest: Manifest) -> Task:
+    """The task the recipe states, or the one the manifest's labels speak of."""
+    settings = config.task
+    if settings.kind is None and not settings.classes:
+        inferred = infer_task(manifest, name=settings.name, column=settings.column)
+        given: dict[str, Any] = inferred.to_dict() | ({"metrics": settings.metrics} if settings.metrics else {})
+    else:
+        given = settings.model_dump() | {"kind": settings.kind or "classification"}
+    task = Task.from_dict(given)
+    unknown = [name for name in task.metrics if name not in METRICS]
+    if unknown:
+        raise AnnotationError(f"task {task.name!r}: no metric {unknown[0]!r}; there are {', '.join(METRICS)}")
+    return task
+
+
+def find_videos(
+    store: FeatureStore, manifest: Manifest, *, allow_missing: bool
+) -> tuple[dict[str, list[ManifestRow]], dict[str, list[ManifestRow]]]:
+    """Rows of each split whose videos are complete in the store, and those whose are not.
+
+    Raises `AnnotationError` that names missing videos unless they are allowed, and where nothing is left to train on.
+    """
+    found, missing = {}, {}
+    for split in ("train", "val", "test"):
+        found[split], missing[split] = split_by_presence(store, manifest.split(split))
+    absent = [row.key for rows in missing.values() for row in rows]
+    if absent and not allow_missing:
+        listed = sum(len(rows) for rows in found.values()) + len(absent)
+        raise AnnotationError(
+            f"{len(absent)} of {listed} videos of {manifest.name} are not complete in {store.location}: "
+            f"{shown(absent)}; extract them, or train without them by allow_missing=true"
+        )
+    for split in ("train", "val"):
+        if not found[split]:
+            raise AnnotationError(f"{manifest.name}: no video of split {split!r} is in {store.location}")
+    return found, missing
+
+
+def _decoder_record(config: TrainConfig, task: Task, train: WindowDataset) -> DecoderRecord:
+    options = dict(config.decoder.options)
+    if task.kind == "dense":
+        options["head"] = "steps"
+    return DecoderRecord(config.decoder.name, train.store.recipe.dim, task.outputs, train.max_length, options)
+
+
+def train_loader(
+    data: WindowDataset, config: TrainConfig, *, seed: int, device: torch.device
+) -> DataLoader[WindowBatch]:
+    """Batches of random windows; the sampler's `set_epoch` chooses the epoch."""
+    sampler = RandomWindows(data, draw=config.window.draw, seed=seed)
+    return _loader(data, config.batch_size, workers=config.workers, device=device, sampler=sampler)
+
+
+def eval_loader(data: WindowDataset, batch_size: int, *, workers: int, device: torch.device) -> DataLoader[WindowBatch]:
+    """Batches of every window, in order."""
+    return _loader(data, batch_size, workers=workers, device=device, sampler=None)
+
+
+def _loader(
+    data: WindowDataset, batch_size: int, *, workers: int, device: torch.device, sampler: RandomWindows | None
+) -> DataLoader[WindowBatch]:
+    return DataLoader(
+        data,  # type: ignore[arg-type]
+        batch_size=batch_size,
+        sampler=sampler,
+        num_workers=workers,
+        collate_fn=partial(collate, length=None if data.windows.whole else data.max_length),
+        # a fork would copy the threads of zarr and torch in whatever state they are
+        multiprocessing_context="spawn" if workers else None,
+        persistent_workers=workers > 0,
+        pin_memory=device.type == "cuda",
+    )
+
+
+def shown(names: list[str], limit: int = 5) -> str:
+    """The first few names, and how many more there are."""
+    text = ", ".join(repr(name) for name in names[:limit])
+    return text if len(names) <= limit else f"{text} and {len(names) - limit} more"

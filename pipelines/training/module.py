@@ -1,0 +1,112 @@
+"""A decoder, its loss, its optimiser and its schedule, as Lightning wants them."""
+
+import math
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
+
+from longvid.data import WindowBatch, WindowDataset
+from longvid.decoders import Decoder
+from longvid.metrics import METRICS
+from pipelines.config import ScheduleSettings, TrainConfig
+from pipelines.training.scoring import WindowScores, logits_of, loss_of, split_scores
+
+
+def rate_factor(step: int, *, steps: int, settings: ScheduleSettings) -> float:
+    """What the learning rate is multiplied with at a step: a linear rise, then constant or half a cosine to zero."""
+    rise = math.ceil(settings.warmup * steps)
+    if step < rise:
+        return (step + 1) / rise
+    if settings.name == "constant":
+        return 1.0
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, steps - rise))))
+
+
+class DecoderModule(LightningModule):
+    """Trains a decoder on windows and scores it on the validation videos after each epoch.
+
+    Everything random in an epoch follows from (seed, epoch), so that a run that goes on from the end of an epoch is
+    the run that was never interrupted.
+    """
+
+    def __init__(self, decoder: Decoder, config: TrainConfig, val: WindowDataset, *, seed: int, steps: int) -> None:
+        super().__init__()
+        assert val.task is not None
+        self.decoder = decoder
+        self.config = config
+        self.task = val.task
+        self.val = val
+        self.seed = seed
+        self.steps = steps
+        self.num_tokens = val.store.recipe.num_tokens
+        self._plateau: ReduceLROnPlateau | None = None
+        self._plateau_state: dict[str, Any] | None = None
+
+    @property
+    def monitor(self) -> str:
+        """The metric that chooses the best epoch."""
+        return self.task.metrics[0]
+
+    def on_train_epoch_start(self) -> None:
+        """Make dropout a function of seed and epoch."""
+        torch.manual_seed((self.seed + 1) * 1_000_003 + self.current_epoch)
+
+    def training_step(self, batch: WindowBatch, batch_index: int) -> Tensor:
+        """Loss of a batch."""
+        assert batch.targets is not None
+        logits = logits_of(self.decoder, batch, task=self.task, num_tokens=self.num_tokens)
+        loss = loss_of(logits, batch.targets, self.task.kind)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.lengths))
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Begin a new set of scores."""
+        self._found = WindowScores(self.task.kind)
+
+    def validation_step(self, batch: WindowBatch, batch_index: int) -> None:
+        """Scores and loss of a batch of validation windows."""
+        assert batch.targets is not None
+        logits = logits_of(self.decoder, batch, task=self.task, num_tokens=self.num_tokens)
+        loss = loss_of(logits, batch.targets, self.task.kind)
+        self.log("val/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.lengths))
+        self._found.add(logits, batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Metrics over videos; the plateau schedule looks at the first of them."""
+        metrics = split_scores(self._found, self.val).metrics(self.task)
+        self.log_dict({f"val/{name}": value for name, value in metrics.items()})
+        if self._plateau is not None:
+            self._plateau.step(metrics[self.monitor])
+
+    def configure_optimizers(self) -> Any:
+        """AdamW over the decoder's own groups, with the schedule of the recipe."""
+        settings, schedule = self.config.optimiser, self.config.schedule
+        groups = self.decoder.param_groups(settings.learning_rate, settings.weight_decay)
+        optimiser = AdamW(groups, lr=settings.learning_rate, betas=settings.betas)
+        if schedule.name == "plateau":
+            mode = "max" if METRICS[self.monitor].higher_is_better else "min"
+            plateau = ReduceLROnPlateau(optimiser, mode, factor=schedule.factor, patience=schedule.patience)  # type: ignore[arg-type]
+            if self._plateau_state is not None:
+                plateau.load_state_dict(self._plateau_state)
+            self._plateau = plateau
+            return optimiser
+        moves = LambdaLR(optimiser, lambda step: rate_factor(step, steps=self.steps, settings=schedule))
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": moves, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The plateau schedule is ours, not Lightning's: its state goes along."""
+        if self._plateau is not None:
+            state = self._plateau.state_dict()
+            checkpoint["plateau"] = {
+                name: value for name, value in state.items() if isinstance(value, int | float | str)
+            }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the plateau schedule's state back."""
+        self._plateau_state = checkpoint.get("plateau")
+        if self._plateau is not None and self._plateau_state is not None:
+            self._plateau.load_state_dict(self._plateau_state)

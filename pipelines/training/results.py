@@ -1,0 +1,87 @@
+"""What came out of a training: plain values, the same in memory and in the run's files."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class EpochRow:
+    """One epoch of one seed; epochs count from 0. `metrics` is empty where the epoch was not validated."""
+
+    epoch: int
+    train_loss: float
+    learning_rate: float
+    seconds: float
+    val_loss: float | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SeedResult:
+    """One trained seed. `metrics` are those of the validation videos in the best epoch."""
+
+    seed: int
+    best_epoch: int
+    epochs: int
+    """Epochs trained: fewer than asked for where training stopped early."""
+    metrics: dict[str, float]
+    train_seconds: float
+    weights_sha256: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Mean and standard deviation (n - 1) of a metric over seeds; no deviation for one seed."""
+
+    mean: float
+    std: float | None
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Summary":
+        """The summary of one value a seed."""
+        return cls(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None)
+
+
+def summarise(metrics: Sequence[dict[str, float]]) -> dict[str, Summary]:
+    """Each metric over seeds."""
+    return {name: Summary.of([seed[name] for seed in metrics]) for name in metrics[0]} if metrics else {}
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """One trained run: every seed, and what they were trained on."""
+
+    out: str
+    name: str
+    decoder: str
+    task: str
+    parameters: int
+    seeds: tuple[SeedResult, ...]
+    listed: dict[str, int]
+    found: dict[str, int]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def train_seconds(self) -> float:
+        """Mean over seeds."""
+        return float(np.mean([seed.train_seconds for seed in self.seeds]))
+
+    @property
+    def validation(self) -> dict[str, Summary]:
+        """Validation metrics over seeds."""
+        return summarise([seed.metrics for seed in self.seeds])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        summary = {name: asdict(value) for name, value in self.validation.items()}
+        return asdict(self) | {"seeds": [asdict(seed) for seed in self.seeds], "validation": summary}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "TrainResult":
+        """The result of plain values."""
+        given = {name: value for name, value in values.items() if name != "validation"}
+        seeds = tuple(SeedResult(**seed) for seed in given["seeds"])
+        return cls(**given | {"seeds": seeds, "notes": tuple(given.get("notes", ()))})

@@ -1,0 +1,128 @@
+"""From a decoder's outputs on windows to the scores of a split; one way, for validation and for evaluation."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, Num
+from torch import Tensor
+from torch.nn import functional
+
+from longvid.data import WindowBatch, WindowDataset
+from longvid.datasets import Task
+from longvid.datasets.frame_labels import UNLABELLED
+from longvid.decoders import Decoder
+from longvid.metrics import mean_by_item, probabilities, score
+
+
+def logits_of(
+    decoder: Decoder, batch: WindowBatch, *, task: Task, num_tokens: int
+) -> Float[Tensor, "batch *clips outputs"]:
+    """The decoder's answer to each window; for dense tasks the mean over the tokens of each clip."""
+    logits = decoder(batch.tokens, batch.lengths)
+    return logits.unflatten(1, (-1, num_tokens)).mean(dim=2) if task.kind == "dense" else logits
+
+
+def loss_of(logits: Float[Tensor, "batch *clips outputs"], targets: Tensor, kind: str) -> Float[Tensor, ""]:
+    """Cross-entropy, one logistic loss a label, or mean squared error; clips without a label count in none."""
+    logits = logits.float()
+    if kind == "classification":
+        return functional.cross_entropy(logits, targets)
+    if kind == "multilabel":
+        return functional.binary_cross_entropy_with_logits(logits, targets)
+    if kind == "regression":
+        return functional.mse_loss(logits, targets)
+    labelled = (targets != UNLABELLED).sum().clamp(min=1)
+    clips = logits[:, : targets.shape[1]].flatten(0, 1)
+    return functional.cross_entropy(clips, targets.flatten(), ignore_index=UNLABELLED, reduction="sum") / labelled
+
+
+@dataclass
+class WindowScores:
+    """Scores of windows as they come in, batch by batch; `split_scores` turns them into those of a split."""
+
+    kind: str
+    scores: list[np.ndarray] = field(default_factory=list)
+    videos: list[np.ndarray] = field(default_factory=list)
+    clips: list[np.ndarray] = field(default_factory=list)
+
+    def add(self, logits: Tensor, batch: WindowBatch) -> None:
+        """Take the answers to a batch."""
+        self.scores.extend(probabilities(logits.detach().float().cpu().numpy(), self.kind))
+        self.videos.append(batch.videos.cpu().numpy())
+        self.clips.append(batch.clips.cpu().numpy())
+
+
+@dataclass(frozen=True)
+class SplitScores:
+    """Scores of every video of a split (dense: of every clip), with the targets they are held against.
+
+    `windows`, `window_videos` and `window_clips` keep the answer to each window; empty for dense tasks.
+    """
+
+    scores: Float[np.ndarray, "items outputs"]
+    targets: Num[np.ndarray, "items *outputs"]
+    windows: Float[np.ndarray, "windows outputs"]
+    window_videos: Int[np.ndarray, " windows"]
+    window_clips: Int[np.ndarray, "windows 2"]
+    item_videos: Int[np.ndarray, " items"]
+    """The video of each item."""
+
+    def metrics(self, task: Task) -> dict[str, float]:
+        """The task's metrics over items (videos, or clips of dense tasks)."""
+        return score(task.metrics, self.scores, self.targets)
+
+    def window_metrics(self, task: Task) -> dict[str, float]:
+        """The same with every window counted on its own."""
+        return score(task.metrics, self.windows, self.targets[self.window_videos]) if len(self.windows) else {}
+
+
+def split_scores(found: WindowScores, dataset: WindowDataset) -> SplitScores:
+    """Mean scores of each video over its windows; of each clip over the windows that hold it, for dense tasks."""
+    videos, clips = np.concatenate(found.videos), np.concatenate(found.clips)
+    if found.kind == "dense":
+        return _dense_scores(found.scores, videos, clips, dataset)
+    windows = np.stack(found.scores)
+    return SplitScores(
+        scores=mean_by_item(windows, videos, len(dataset.rows)),
+        targets=dataset.targets(),
+        windows=windows,
+        window_videos=videos,
+        window_clips=clips,
+        item_videos=np.arange(len(dataset.rows)),
+    )
+
+
+def _dense_scores(scores: list[np.ndarray], videos: np.ndarray, clips: np.ndarray, data: WindowDataset) -> SplitScores:
+    labels = [data.clip_targets(video) for video in range(len(data.rows))]
+    offsets = np.cumsum([0, *map(len, labels)])
+    indices = [offsets[video] + np.arange(first, stop) for video, (first, stop) in zip(videos, clips, strict=True)]
+    if data.windows.segments:
+        indices = [index[data.windows.picks(len(index), None)] for index in indices]
+    answers = np.concatenate([window[: len(index)] for window, index in zip(scores, indices, strict=True)])
+    every = mean_by_item(answers, np.concatenate(indices), int(offsets[-1]))
+    targets = np.concatenate(labels)
+    scored = (targets != UNLABELLED) & ~np.isnan(every).any(axis=1)
+    return SplitScores(
+        scores=every[scored],
+        targets=targets[scored],
+        windows=np.zeros((0, every.shape[1])),
+        window_videos=np.zeros(0, np.int64),
+        window_clips=np.zeros((0, 2), np.int64),
+        item_videos=np.repeat(np.arange(len(labels)), [len(label) for label in labels])[scored],
+    )
+
+
+@torch.inference_mode()
+def score_windows(
+    decoder: Decoder, batches: Iterable[WindowBatch], dataset: WindowDataset, *, device: torch.device
+) -> SplitScores:
+    """Scores of a decoder on every window of a data set with a task, in evaluation mode."""
+    assert dataset.task is not None
+    decoder = decoder.to(device).eval()
+    found = WindowScores(dataset.task.kind)
+    for batch in batches:
+        on_device = batch._replace(tokens=batch.tokens.to(device), lengths=batch.lengths.to(device))
+        found.add(logits_of(decoder, on_device, task=dataset.task, num_tokens=dataset.store.recipe.num_tokens), batch)
+    return split_scores(found, dataset)
