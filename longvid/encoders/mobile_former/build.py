@@ -1,7 +1,6 @@
 """Mobile-Former as an encoder: the variants, what must be fed to them, and what is published of their cost."""
 
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -101,14 +100,6 @@ def build_mobile_former(
         licence=LICENCE,
     )
     return model
-
-
-image_26m, image_52m, image_96m, image_151m, image_214m, image_294m, image_508m = (
-    partial(build_mobile_former, name) for name in _IMAGES
-)
-video_500m, video_1g, video_1g_32f, video_2g, video_4g, video_6g = (
-    partial(build_mobile_former, name) for name in _VIDEOS
-)
 
 
 def _seeded(config: MobileFormerConfig, seed: int) -> MobileFormer:
