@@ -77,7 +77,7 @@ ENCODERS: dict[str, EncoderEntry | Builder] = {
             (name,),
         )
         for name, what in {
-            "video-mobile-former-500m": "taps along time, tokens for the whole clip; 16 frames, time halved twice, 0.46 GFLOPs",
+            "video-mobile-former-500m": "tokens for the whole clip; 16 frames, time halved twice, 0.46 GFLOPs",
             "video-mobile-former-1g": "16 frames, each kept to the end, 0.73 GFLOPs",
             "video-mobile-former-1g-32f": "32 frames, time halved twice, 0.92 GFLOPs",
             "video-mobile-former-2g": "wider, 16 frames, 2.1 GFLOPs",
