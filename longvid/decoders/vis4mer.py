@@ -15,6 +15,7 @@ from longvid.decoders.heads import PyramidHead
 from longvid.decoders.sequence import check_tokens, halve
 from longvid.errors import DecoderError
 from longvid.ssm import S4Config, S4Layer
+from longvid.ssm.config import MixerName
 from longvid.ssm.kernel import OddLength
 from longvid.ssm.layer import ChannelDropout
 
@@ -31,6 +32,8 @@ class ViS4merConfig(DecoderConfig):
     layers: int = 3
     dropout: float = 0.2
     norm: Literal["pre", "post"] = "pre"
+    mixer: MixerName = "s4"
+    """`s4` as in the paper, `s4d` diagonal, `s5` one system for all channels of a block."""
     state_size: int = 64
     step_range: tuple[float, float] = (0.001, 0.1)
     bidirectional: bool = False
@@ -70,6 +73,7 @@ class ViS4merConfig(DecoderConfig):
         map_length = self.map_lengths[block] if self.map_lengths else self.max_length >> block
         return S4Config(
             channels=self.first_width >> block,
+            mixer=self.mixer,
             state_size=self.state_size,
             max_length=map_length,
             step_range=self.step_range,

@@ -22,13 +22,13 @@ KRYLOV = r"s4_layers\.(\d+)\.kernel\.krylov\."
 def build(checkpoint: Checkpoint, **config: Any) -> ViS4mer:
     """A ViS4mer of the checkpoint's sizes; `config` may set what weights do not show (norm, dropout, odd_length)."""
     state = checkpoint.state
-    lengths = []
+    lengths: list[int] = []
     while (nodes := state.get(f"s4_layers.{len(lengths)}.kernel.krylov.nodes")) is not None:
         lengths.append(internal_length(nodes))
     missing = [name for name in ("encoder.weight", "decoder.weight", "s4_layers.0.D") if name not in state]
     if missing or not lengths:
         raise WeightsError(f"{checkpoint.source}: no ViS4mer checkpoint: it has no {', '.join(missing) or 'FFT nodes'}")
-    sizes = {
+    sizes: dict[str, Any] = {
         "dim": state["encoder.weight"].shape[1],
         "outputs": state["decoder.weight"].shape[0],
         "width": state["s4_layers.0.D"].shape[0],
@@ -76,7 +76,7 @@ LAYOUT = OfficialLayout(
         (KRYLOV + "B", r"blocks.\1.s4.mixer.b"),
         (KRYLOV + "C", r"blocks.\1.s4.mixer.c"),
         (KRYLOV + "(p|q)", r"blocks.\1.s4.mixer.\2"),
-        (r"s4_layers\.(\d+)\.D", r"blocks.\1.s4.skip"),
+        (r"s4_layers\.(\d+)\.D", r"blocks.\1.s4.mixer.skip"),
         (r"s4_layers\.(\d+)\.output_linear\.", r"blocks.\1.s4.output."),
         (r"norms\.(\d+)\.", r"blocks.\1.norm."),
         (r"linears\.(\d+)\.", r"blocks.\1.narrow."),

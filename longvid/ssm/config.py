@@ -1,7 +1,7 @@
 """What a state-space layer is made of."""
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 from torch import nn
 
@@ -18,18 +18,37 @@ class HasDynamics(Protocol):
         ...
 
 
+MixerName = Literal["s4", "s4d", "s5"]
+
+CHOICES = {
+    "mixer": get_args(MixerName),
+    "eigenvalues": ("shared", "channel"),
+    "start": ("legs", "lin", "inv"),
+    "discretisation": ("zoh", "bilinear"),
+    "odd_length": get_args(OddLength),
+}
+
+
 @dataclass(frozen=True)
 class S4Config:
     """Settings of one `S4Layer`; the defaults are ViS4mer's."""
 
     channels: int
+    mixer: MixerName = "s4"
+    """`s4`: diagonal plus low rank; `s4d`: diagonal; `s5`: one diagonal system for all channels."""
     state_size: int = 64
-    """Real states a channel, N; even."""
+    """Real states N of each system; even."""
     max_length: int = 0
     """Length the output map is stored truncated at (ViS4mer's way, and the cheapest to train at that length);
     0 stores the map itself. Either serves every length without touching a weight."""
     step_range: tuple[float, float] = (0.001, 0.1)
     """Δ starts log-uniform between these: about one over the longest and shortest time scale, in tokens."""
+    eigenvalues: Literal["shared", "channel"] = "shared"
+    """s4: one copy for all channels (ViS4mer), or one each."""
+    start: Literal["legs", "lin", "inv"] = "legs"
+    """s4d, s5: where the eigenvalues start; see `longvid.ssm.hippo.diagonal_eigenvalues`."""
+    discretisation: Literal["zoh", "bilinear"] = "zoh"
+    """s4d, s5: rule from continuous to discrete time (s4 is bilinear)."""
     bidirectional: bool = False
     gated: bool = False
     """Output linear with a gated linear unit (channels -> 2 x channels -> channels)."""
@@ -45,6 +64,9 @@ class S4Config:
             raise DecoderError(f"channels={self.channels} must be at least 1")
         if self.max_length < 0:
             raise DecoderError(f"max_length={self.max_length} must be a length, or 0 for none")
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise DecoderError(f"{name}={getattr(self, name)!r} is not a choice; take one of {', '.join(choices)}")
         low, high = self.step_range
         if not 0 < low <= high:
             raise DecoderError(f"step_range={self.step_range} must be two rising positive numbers")

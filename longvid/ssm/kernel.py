@@ -13,8 +13,10 @@ from torch import Tensor
 
 from longvid.errors import DecoderError
 from longvid.ssm.cauchy import cauchy_kernel, even_cauchy_kernel
+from longvid.ssm.dense import truncate
+from longvid.ssm.powers import dense_power_kernel
 from longvid.ssm.recurrence import recurrence_kernel
-from longvid.ssm.system import StateSpace, truncate
+from longvid.ssm.system import StateSpace
 
 OddLength = Literal["exact", "official"]
 
@@ -27,6 +29,7 @@ def kernel_by_cauchy(system: StateSpace, length: int) -> Tensor:
 
 BACKENDS: dict[str, Callable[[StateSpace, int], Tensor]] = {
     "cauchy": kernel_by_cauchy,
+    "dense-power": dense_power_kernel,
     "recurrence": recurrence_kernel,
 }
 

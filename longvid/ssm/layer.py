@@ -1,56 +1,69 @@
 """The S4 layer: state-space mixing along time, then a point-wise mixing of channels."""
 
+from collections.abc import Callable
+
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Complex, Float, Int
 from torch import Tensor, nn
 
-from longvid.ssm.cache import WeightCache
 from longvid.ssm.config import S4Config
-from longvid.ssm.convolution import convolve
-from longvid.ssm.low_rank import LowRankSystem
+from longvid.ssm.diagonal import DiagonalMixer
+from longvid.ssm.low_rank import LowRankMixer
 from longvid.ssm.masks import zero_beyond
+from longvid.ssm.mimo import ManyInputsMixer
+from longvid.ssm.mixer import Mixer
+
+MIXERS: dict[str, Callable[[S4Config], Mixer]] = {
+    "s4": LowRankMixer,
+    "s4d": DiagonalMixer,
+    "s5": ManyInputsMixer,
+}
 
 
 class S4Layer(nn.Module):
-    """(batch, length, dim) -> the same: convolution with the S4 kernel, skip, GELU, channel dropout, linear.
+    """(batch, length, dim) -> the same: time mixing with skip, GELU, channel dropout, linear.
 
-    Any length. Where `lengths` is given, what lies beyond an item's length cannot reach its outputs.
-    In evaluation without gradients the kernel is computed once and kept until a weight changes.
+    Any length. Where `lengths` is given, what lies beyond an item's length cannot reach its outputs. `step` and `carry`
+    give the same outputs token by token and chunk by chunk; they are for evaluation, where dropout is off.
     """
 
     def __init__(self, config: S4Config) -> None:
         super().__init__()
         self.config = config
-        self.mixer = LowRankSystem(config)
-        self.skip = nn.Parameter(torch.randn(config.channels))
+        self.mixer = MIXERS[config.mixer](config)
         self.activation = nn.GELU()
         self.dropout = ChannelDropout(config.dropout)
         self.output = nn.Linear(config.channels, config.channels * (2 if config.gated else 1))
-        self._cache = WeightCache()
 
     def forward(
         self, x: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch length dim"]:
         """Outputs of the whole sequence from a zero state."""
-        if lengths is not None and self.config.bidirectional:
+        if self.config.bidirectional:
             x = zero_beyond(x, lengths)  # a causal layer cannot see beyond anyway
-        kernels = self.kernel(x.shape[1])
-        y = convolve(x.transpose(1, 2), *kernels.unbind(0))
+        with torch.autocast(x.device.type, enabled=False):
+            y = self.mixer(x.transpose(1, 2))
         return self._mix_channels(y.transpose(1, 2).to(x.dtype))
 
-    def kernel(self, length: int) -> Float[Tensor, "direction channel length"]:
-        """Convolution kernels with the skip added to the first forward tap; do not write into them."""
+    def initial_state(self, batch: int) -> Complex[Tensor, "batch ..."]:
+        """The state before the first token."""
+        return self.mixer.initial_state(batch)
 
-        def make() -> Tensor:
-            kernels = self.mixer.kernel(length)
-            tap = torch.nn.functional.pad(self.skip.to(kernels)[:, None], (0, length - 1))
-            return torch.cat([kernels[:1] + tap, kernels[1:]])
+    def step(
+        self, x: Float[Tensor, "batch dim"], state: Complex[Tensor, "batch ..."]
+    ) -> tuple[Float[Tensor, "batch dim"], Complex[Tensor, "batch ..."]]:
+        """Output of one token, and the state after it. Raises DecoderError for a bidirectional layer."""
+        with torch.autocast(x.device.type, enabled=False):
+            y, state = self.mixer.step(x, state)
+        return self._mix_channels(y.to(x.dtype)), state
 
-        if self.training:
-            self._cache.drop()
-            return make()
-        kernels: Tensor = self._cache.get(length, [*self.mixer.parameters(), self.skip], make)
-        return kernels
+    def carry(
+        self, x: Float[Tensor, "batch length dim"], state: Complex[Tensor, "batch ..."]
+    ) -> tuple[Float[Tensor, "batch length dim"], Complex[Tensor, "batch ..."]]:
+        """Outputs of the next tokens, and the state after them. Raises DecoderError for a bidirectional layer."""
+        with torch.autocast(x.device.type, enabled=False):
+            y, state = self.mixer.carry(x.transpose(1, 2), state)
+        return self._mix_channels(y.transpose(1, 2).to(x.dtype)), state
 
     def _mix_channels(self, y: Float[Tensor, "batch *length dim"]) -> Float[Tensor, "batch *length dim"]:
         y = self.output(self.dropout(self.activation(y)))
