@@ -168,6 +168,7 @@ MISTAKES = {
     "slopes interleaved": (DynamicReLU, "forward", slopes_used(interleaved_halves)),
     "plain ReLU": (DynamicReLU, "forward", plain_relu),
     "sigmoid slopes": (SlopeGenerator, "forward", sigmoid_slopes),
+    "norm before Read": (Read, "forward", pre_norm_read),
     "gate left out": (Read, "forward", gated_by(torch.ones_like)),
     "gate without its factor of two": (Read, "forward", gated_by(functional.hardsigmoid)),
     "sigmoid gate": (Read, "forward", gated_by(lambda scores: 2 * scores.sigmoid())),
