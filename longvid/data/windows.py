@@ -115,6 +115,10 @@ class WindowDataset(Dataset[WindowItem]):
         """Start and end of each stored clip of a row's video."""
         return self.video(video).seconds
 
+    def span(self, video: int) -> tuple[int, int]:
+        """The stored clips of a row that count, half-open."""
+        return self._spans[video]
+
     @property
     def max_length(self) -> int:
         """Tokens in the longest window."""

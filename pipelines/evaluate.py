@@ -1,0 +1,285 @@
+"""Score a trained run on a split: every seed, every window, every video, beside an answer that never looks.
+
+result = evaluate("runs/order", split="test")
+print(result.metrics["accuracy"].mean, result.baseline["accuracy"], result.coverage)
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from longvid.data import WindowDataset, Windows, split_by_presence
+from longvid.datasets import Task
+from longvid.datasets.manifest_files import write_records
+from longvid.decoders import Decoder
+from longvid.errors import AnnotationError, ConfigError
+from longvid.metrics import ClassRow, baseline_scores, confusion_matrix, per_class, per_label, score
+from pipelines.config import load_config
+from pipelines.training.data import eval_loader, shown
+from pipelines.training.results import Summary, summarise
+from pipelines.training.run_folder import RunFolder, RunRecord, load_weights, torch_device, write_json
+from pipelines.training.scoring import SplitScores, score_windows
+from pipelines.training.timeline import timeline
+from stores import FeatureStore
+
+MAX_TIMELINES = 6
+"""Videos whose scores over time are kept for the report."""
+
+
+@dataclass(frozen=True)
+class SeedEvaluation:
+    """Metrics of one seed, over videos and over windows each on its own (empty for dense tasks)."""
+
+    seed: int
+    metrics: dict[str, float]
+    window_metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class VideoTimeline:
+    """What the first seed says along one video."""
+
+    key: str
+    path: str | None
+    target: int | float | list[float] | None
+    """Class number, value, or flags; None for dense tasks."""
+    timeline: dict[str, Any]
+    """`pipelines.training.timeline.Timeline.to_dict()`."""
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """One run on one split. Counts say what every number rests on."""
+
+    run: str
+    name: str
+    decoder: str
+    split: str
+    seeds: tuple[SeedEvaluation, ...]
+    baseline: dict[str, float]
+    """Metrics of the answer that never looks at a video."""
+    baseline_answer: str
+    """That answer, in words."""
+    listed: int
+    evaluated: int
+    windows: int
+    missing: tuple[str, ...] = ()
+    confusion: list[list[int]] | None = None
+    """Rows true, columns predicted, summed over seeds; None for multilabel and regression."""
+    per_class: list[ClassRow] = field(default_factory=list)
+    timelines: list[VideoTimeline] = field(default_factory=list)
+
+    @property
+    def metrics(self) -> dict[str, Summary]:
+        """Metrics over videos (clips for dense tasks), mean and deviation over seeds."""
+        return summarise([seed.metrics for seed in self.seeds])
+
+    @property
+    def window_metrics(self) -> dict[str, Summary]:
+        """Metrics with every window counted on its own."""
+        return summarise([seed.window_metrics for seed in self.seeds])
+
+    @property
+    def coverage(self) -> str:
+        """`all 42 videos` or `40 of 42 videos`."""
+        if self.evaluated == self.listed:
+            return f"all {self.listed} videos"
+        return f"{self.evaluated} of {self.listed} videos"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        summaries = {
+            "metrics": {name: asdict(value) for name, value in self.metrics.items()},
+            "window_metrics": {name: asdict(value) for name, value in self.window_metrics.items()},
+        }
+        return asdict(self) | summaries
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "EvaluationResult":
+        """The result of plain values."""
+        given = {name: value for name, value in values.items() if name not in ("metrics", "window_metrics")}
+        given["seeds"] = tuple(SeedEvaluation(**seed) for seed in given["seeds"])
+        given["per_class"] = [ClassRow(**row) for row in given["per_class"]]
+        given["timelines"] = [VideoTimeline(**row) for row in given["timelines"]]
+        given["missing"] = tuple(given["missing"])
+        return cls(**given)
+
+
+def evaluate(
+    run_dir: str | Path,
+    *,
+    split: str = "test",
+    store: str | None = None,
+    device: str = "auto",
+    batch_size: int | None = None,
+    workers: int | None = None,
+    allow_missing: bool | None = None,
+    predictions: str = "csv",
+) -> EvaluationResult:
+    """Metrics of a trained run on a split; written to `evaluation/` in the run's folder, with every prediction.
+
+    `store`, `batch_size`, `workers` and `allow_missing` are the recipe's unless given. `predictions` is the file
+    format: csv, jsonl or parquet. Raises `ConfigError` where the folder holds no trained seed or the store another recipe,
+    `AnnotationError` for a split without videos, without labels, or with videos missing from the store.
+    """
+    run = RunFolder(Path(run_dir))
+    record, config = run.record(), load_config(run.recipe_file)
+    seeds = run.trained_seeds()
+    if not seeds:
+        raise ConfigError(f"{run.path}: no seed is trained to the end; run the same `longvid train` again")
+    if predictions not in ("csv", "jsonl", "parquet"):
+        raise ConfigError(f"predictions={predictions!r} is not one of csv, jsonl, parquet")
+    features = open_run_store(record, store)
+    allowed = config.allow_missing if allow_missing is None else allow_missing
+    dataset, missing = _dataset(run, record, features, split, allow_missing=allowed)
+    on = torch_device(device)
+    loader = eval_loader(
+        dataset,
+        batch_size or config.eval_batch_size,
+        workers=config.workers if workers is None else workers,
+        device=on,
+    )
+    decoders = {seed: trained_decoder(run, record, seed).to(on) for seed in seeds}
+    scored = {seed: score_windows(decoder, loader, dataset, device=on) for seed, decoder in decoders.items()}
+    result = _result(run, record, split, scored, dataset, missing, decoders[seeds[0]])
+    _write_predictions(run.evaluation_file(split, f"-predictions.{predictions}"), scored, dataset)
+    write_json(run.evaluation_file(split), result.to_dict())
+    return result
+
+
+def open_run_store(record: RunRecord, location: str | None = None) -> FeatureStore:
+    """The store a run was trained on, or another one of the same recipe; `ConfigError` naming what differs."""
+    store = FeatureStore.open(location or record.store)
+    if store.recipe.to_dict() != record.store_recipe:
+        trained = type(store.recipe).from_dict(record.store_recipe)
+        differences = "; ".join(trained.differences(store.recipe))
+        raise ConfigError(
+            f"{store.location}: features differ from those of the training (trained != here: {differences})"
+        )
+    return store
+
+
+def trained_decoder(run: RunFolder, record: RunRecord, seed: int) -> Decoder:
+    """The decoder with the best weights of a seed, in evaluation mode."""
+    decoder = record.decoder.build()
+    load_weights(run.seed(seed).weights_file, decoder)
+    return decoder.eval()
+
+
+def _dataset(
+    run: RunFolder, record: RunRecord, store: FeatureStore, split: str, *, allow_missing: bool
+) -> tuple[WindowDataset, list[str]]:
+    manifest = run.manifest()
+    rows = manifest.split(split)
+    if not rows:
+        counts = ", ".join(f"{name} {count}" for name, count in manifest.counts().items())
+        raise AnnotationError(f"{record.manifest}: split {split!r} lists no videos (there are: {counts})")
+    found, missing = split_by_presence(store, rows)
+    absent = [row.key for row in missing]
+    if not found or (absent and not allow_missing):
+        raise AnnotationError(
+            f"{len(absent)} of {len(rows)} {split} videos are not complete in {store.location}: {shown(absent)}; "
+            "extract them, or evaluate without them by allow_missing=true"
+        )
+    return WindowDataset(store, found, record.the_windows(), task=record.the_task()), absent
+
+
+def _result(
+    run: RunFolder,
+    record: RunRecord,
+    split: str,
+    scored: dict[int, SplitScores],
+    dataset: WindowDataset,
+    missing: list[str],
+    decoder: Decoder,
+) -> EvaluationResult:
+    task = record.the_task()
+    first = next(iter(scored.values()))
+    answer = _baseline(run, task, dataset, len(first.targets))
+    confusion = None
+    if task.kind in ("classification", "dense"):
+        confusion = np.sum([confusion_matrix(found.scores, found.targets) for found in scored.values()], axis=0)
+    return EvaluationResult(
+        run=str(run.path),
+        name=record.name,
+        decoder=record.decoder.name,
+        split=split,
+        seeds=tuple(
+            SeedEvaluation(seed, found.metrics(task), found.window_metrics(task)) for seed, found in scored.items()
+        ),
+        baseline=score(task.metrics, answer, first.targets),
+        baseline_answer=_in_words(answer[0], task),
+        listed=len(dataset.rows) + len(missing),
+        evaluated=len(dataset.rows),
+        windows=len(dataset),
+        missing=tuple(missing),
+        confusion=None if confusion is None else confusion.tolist(),
+        per_class=_class_table(task, confusion, first),
+        timelines=list(_timelines(decoder, first, dataset, task)),
+    )
+
+
+def _baseline(run: RunFolder, task: Task, dataset: WindowDataset, num_items: int) -> np.ndarray:
+    """What someone who knows the training labels and never looks at a video would answer, for each item."""
+    rows = split_by_presence(dataset.store, run.manifest().split("train"))[0]
+    train = WindowDataset(dataset.store, rows, Windows(), task=task).targets()
+    return baseline_scores(task.kind, train, num_items, task.outputs)
+
+
+def _in_words(answer: np.ndarray, task: Task) -> str:
+    if task.kind in ("classification", "dense"):
+        return f"always {task.classes[int(answer.argmax())]!r}, the most frequent class in training"
+    if task.kind == "multilabel":
+        return "how often each label occurs in training"
+    return "the mean of the training targets, " + ", ".join(f"{value:.4g}" for value in answer)
+
+
+def _class_table(task: Task, confusion: np.ndarray | None, first: SplitScores) -> list[ClassRow]:
+    if confusion is not None:
+        return per_class(confusion, task.classes)
+    return per_label(first.scores, first.targets, task.classes) if task.kind == "multilabel" else []
+
+
+def _timelines(decoder: Decoder, scores: SplitScores, data: WindowDataset, task: Task) -> Iterator[VideoTimeline]:
+    for video in _shown_videos(scores, task, len(data.rows)):
+        row, stored = data.rows[video], data.video(video)
+        device = next(decoder.parameters()).device
+        first, stop = data.span(video)
+        tokens = torch.from_numpy(stored.read(first, stop)).float().to(device)
+        along = timeline(decoder, tokens, stored.seconds[first:stop], task=task, windows=data.windows)
+        target = None if task.kind == "dense" else np.asarray(scores.targets[video]).tolist()
+        yield VideoTimeline(row.key, row.path, target, along.to_dict())
+
+
+def _shown_videos(scores: SplitScores, task: Task, num_videos: int) -> list[int]:
+    """A few videos worth looking at: up to two wrong ones, then videos of every class in turn."""
+    if task.kind != "classification":
+        return list(range(min(MAX_TIMELINES, num_videos)))
+    wrong = np.flatnonzero(scores.scores.argmax(axis=1) != scores.targets)[:2].tolist()
+    rank_in_class = [int((scores.targets[:video] == scores.targets[video]).sum()) for video in range(num_videos)]
+    by_turns = sorted(range(num_videos), key=lambda video: (rank_in_class[video], int(scores.targets[video])))
+    chosen = wrong + [video for video in by_turns if video not in wrong]
+    return chosen[:MAX_TIMELINES]
+
+
+def _write_predictions(path: Path, scored: dict[int, SplitScores], dataset: WindowDataset) -> None:
+    """One line a video (dense: a clip) and seed: target, answer, and the score of each class."""
+    records = [record for seed, found in scored.items() for record in _prediction_records(seed, found, dataset)]
+    write_records(path, records)
+
+
+def _prediction_records(seed: int, found: SplitScores, dataset: WindowDataset) -> Iterator[dict[str, Any]]:
+    task = dataset.task
+    assert task is not None
+    for item, video in enumerate(found.item_videos.tolist()):
+        record: dict[str, Any] = {"key": dataset.rows[video].key, "seed": seed}
+        scores, target = found.scores[item], found.targets[item]
+        if task.kind in ("classification", "dense"):
+            record |= {"target": task.classes[int(target)], "predicted": task.classes[int(scores.argmax())]}
+        else:
+            record |= {f"target {name}": float(t) for name, t in zip(task.output_names, target, strict=True)}
+        yield record | {f"score {n}": round(float(s), 6) for n, s in zip(task.output_names, scores, strict=True)}
