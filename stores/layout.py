@@ -5,7 +5,7 @@
       videos/zarr.json              group
       videos/<name>/zarr.json       group; attributes: status, key, num_clips, source, ... (`records.py`)
       videos/<name>/tokens/         (clips, tokens, dim), float16, float32 or int8; one file `c.<shard>.0.0` a shard
-      videos/<name>/scale/          (clips, tokens) float32, for int8 only: token = int8 token * scale; `c.<shard>.0`
+      videos/<name>/scale/          (clips, tokens) float32, for int8 only: token = number * scale; `c.<shard>.0`
       videos/<name>/seconds/        (clips, 2) float64, start and end of each clip; one file `c.0.0`
       catalogue/zarr.json           group; attributes: one row for each complete video. May be absent, can be made again
 
@@ -34,6 +34,9 @@ SECONDS_FILE = "c.0.0"
 _CHUNK_BYTES = 512 * 1024
 """A chunk is as many clips as fit here: small enough that a window reads little it does not need, large enough that
 a shard's index and the cost a chunk stay small."""
+
+INT8_MISSING = -128
+"""What a missing int8 shard reads as: a value that no token has, as NaN is for the floats."""
 
 ZSTD_LEVEL = 1
 COMPRESSIONS = (None, "zstd")
@@ -168,7 +171,7 @@ def _array(
         "data_type": dtype,
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [rows, *shape[1:]]}},
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
-        "fill_value": 0 if dtype == "int8" else "NaN",
+        "fill_value": INT8_MISSING if dtype == "int8" else "NaN",
         "codecs": codecs,
         "dimension_names": list(dimensions),
         "attributes": {},

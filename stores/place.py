@@ -41,8 +41,11 @@ class Place(Protocol):
     def get_many(self, paths: Iterable[str]) -> list[bytes | None]:
         """`get` of each, several at once where that is faster."""
 
-    def put(self, path: str, data: bytes) -> None:
-        """Write the object in one atomic step."""
+    def put(self, path: str, data: bytes, *, flush: bool = True) -> None:
+        """Write the object in one atomic step; `flush`: it is to outlast a power cut from now on."""
+
+    def flush(self, paths: Iterable[str]) -> None:
+        """Let these objects, put without `flush`, outlast a power cut."""
 
     def sizes(self, path: str) -> dict[str, int | None]:
         """Names directly under `path`; for files the size in bytes where the place tells it for nothing, else None."""
@@ -82,7 +85,8 @@ class FolderPlace:
 
     def get(self, path: str) -> bytes | None:
         try:
-            return (self._root / path).read_bytes()
+            # no object is empty: an empty file is what a power cut leaves of one that was not flushed
+            return (self._root / path).read_bytes() or None
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -91,11 +95,11 @@ class FolderPlace:
     def get_many(self, paths: Iterable[str]) -> list[bytes | None]:
         return [self.get(path) for path in paths]
 
-    def put(self, path: str, data: bytes) -> None:
+    def put(self, path: str, data: bytes, *, flush: bool = True) -> None:
         """A temporary file beside it, flushed to the disk, then renamed; the folder is flushed too.
 
-        So a name never stands for half a file, not after a kill and not after a power cut (18-24 ms for 26 MB, 0.5 ms
-        for a document on an SSD: no more than the write itself).
+        So a name never stands for half a file, not after a kill and not after a power cut. Measured on an SSD: 0.5 ms
+        for a document, 20 ms for 26 MB, of which the flush is less than half.
         """
         _refuse_read_only(self, path)
         target = self._root / path
@@ -105,15 +109,26 @@ class FolderPlace:
             try:
                 with partial.open("wb") as file:
                     file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
+                    if flush:
+                        file.flush()
+                        os.fsync(file.fileno())
                 partial.replace(target)
             except OSError:
                 partial.unlink(missing_ok=True)
                 raise
-            _flush_folder(target.parent)
+            if flush:
+                _flush(target.parent)
         except OSError as error:
             raise _failed("write", self.location, path, error) from error
+
+    def flush(self, paths: Iterable[str]) -> None:
+        files = [self._root / path for path in paths]
+        folders = {folder for file in files for folder in file.parents if folder.is_relative_to(self._root)}
+        for entry in [*files, *sorted(folders, reverse=True)]:
+            try:
+                _flush(entry)
+            except OSError as error:
+                raise _failed("write", self.location, str(entry), error) from error
 
     def sizes(self, path: str) -> dict[str, int | None]:
         try:
@@ -151,10 +166,11 @@ def _size(entry: os.DirEntry[str]) -> int | None:
         return None
 
 
-def _flush_folder(folder: Path) -> None:
-    if os.name != "posix":  # elsewhere a folder cannot be opened
+def _flush(entry: Path) -> None:
+    """Flush a file, or the names in a folder, to the disk."""
+    if os.name != "posix":  # elsewhere a folder cannot be opened, nor a file flushed that is open for reading
         return
-    descriptor = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(entry, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -182,10 +198,14 @@ class ZarrPlace:
         with ThreadPoolExecutor(16) as pool:
             return list(pool.map(self.get, paths))
 
-    def put(self, path: str, data: bytes) -> None:
+    def put(self, path: str, data: bytes, *, flush: bool = True) -> None:
+        """One request; a server that has answered has kept it."""
         _refuse_read_only(self, path)
         buffer = default_buffer_prototype().buffer.from_bytes(data)
         self._wait("write", path, self.zarr_store().set(path, buffer))
+
+    def flush(self, paths: Iterable[str]) -> None:
+        """Nothing is left to do."""
 
     def sizes(self, path: str) -> dict[str, int | None]:
         return dict.fromkeys(self._wait("list", path, self._names(path)))

@@ -189,14 +189,14 @@ class FeatureStore:
         times = np.asarray(seconds, np.float64)
         record = make_record(key, times, source, self.recipe.digest)
         # listed before the record is read: shards of a video that another process plans meanwhile are not left-overs
-        names = {array: self.place.sizes(f"{self._path(key)}/{array}") for array in ("tokens", "scale", "seconds")}
+        names = self._listing(key)
         planned = self.record(key)
         if planned is None:
             if any(names.values()):  # of a deletion that was interrupted, or of a worker that outlived one
                 self.place.delete_tree(self._path(key))
             Catalogue(self.place).drop()  # it may still name a video whose folder somebody removed
             self._write_arrays(record, times)
-            self._put_record(record)
+            self._put_record(record, flush=False)  # a plan is soon made again; `complete` flushes
             return
         changed = differences(planned.plan(), record.plan())
         if changed:
@@ -254,7 +254,7 @@ class FeatureStore:
             return 0
         files = {}
         for name in on_disk.shard_arrays(self.recipe):
-            fill_value = 0 if arrays[name].dtype == np.int8 else float("nan")
+            fill_value = on_disk.INT8_MISSING if arrays[name].dtype == np.int8 else np.nan
             path = f"{self._path(record.key)}/{name}/{on_disk.shard_file(name, shard_index)}"
             files[path] = encode_shard(arrays[name], self.layout, fill_value=fill_value)
         self._put_together(files)
@@ -281,12 +281,13 @@ class FeatureStore:
         if record.status == "complete":
             return
         missing = self.missing(key)
-        names = {array: self.place.sizes(f"{self._path(key)}/{array}") for array in ("tokens", "scale", "seconds")}
-        if missing or not self._has_documents(names):
+        if missing or not self._has_documents(self._listing(key)):
             what = f"shards {_shown(missing)} are" if missing else "its array documents are"
             raise IncompleteVideo(
                 f"{self.location}: video {key!r} cannot be completed: {what} missing; extract it again"
             )
+        documents = [f"{self._path(key)}/{array}/{on_disk.DOCUMENT}" for array in self._arrays]
+        self.place.flush([*documents, f"{self._path(key)}/seconds/{on_disk.SECONDS_FILE}"])
         self._put_record(record.with_status("complete"))
 
     def reopen(self, key: str) -> None:
@@ -338,7 +339,7 @@ class FeatureStore:
             if file not in names:
                 return False
             size, expected = names[file], self._file_bytes(array, stop_clip - first_clip)
-            if size is not None and expected is not None and size != expected:
+            if size == 0 or (size is not None and expected is not None and size != expected):
                 return False
         return True
 
@@ -348,18 +349,27 @@ class FeatureStore:
             return None
         return shard_shape(self.recipe, self.layout, array, num_clips).file_bytes
 
+    @property
+    def _arrays(self) -> tuple[str, ...]:
+        return *on_disk.shard_arrays(self.recipe), "seconds"
+
+    def _listing(self, key: str) -> dict[str, dict[str, int | None]]:
+        """Names and sizes of the files of each of the video's arrays."""
+        return {array: self.place.sizes(f"{self._path(key)}/{array}") for array in self._arrays}
+
     def _has_documents(self, names: dict[str, dict[str, int | None]]) -> bool:
-        arrays = [*on_disk.shard_arrays(self.recipe), "seconds"]
-        return all(on_disk.DOCUMENT in names[array] for array in arrays) and on_disk.SECONDS_FILE in names["seconds"]
+        return (
+            all(on_disk.DOCUMENT in names[array] for array in self._arrays) and on_disk.SECONDS_FILE in names["seconds"]
+        )
 
     def _write_arrays(self, record: VideoRecord, seconds: np.ndarray) -> None:
         path = self._path(record.key)
         for array, document in on_disk.array_documents(self.recipe, self.layout, record.num_clips).items():
-            self.place.put(f"{path}/{array}/{on_disk.DOCUMENT}", document_bytes(document))
-        self.place.put(f"{path}/seconds/{on_disk.SECONDS_FILE}", encode_seconds(seconds))
+            self.place.put(f"{path}/{array}/{on_disk.DOCUMENT}", document_bytes(document), flush=False)
+        self.place.put(f"{path}/seconds/{on_disk.SECONDS_FILE}", encode_seconds(seconds), flush=False)
 
-    def _put_record(self, record: VideoRecord) -> None:
-        self.place.put(f"{self._path(record.key)}/{on_disk.DOCUMENT}", record.to_bytes())
+    def _put_record(self, record: VideoRecord, *, flush: bool = True) -> None:
+        self.place.put(f"{self._path(record.key)}/{on_disk.DOCUMENT}", record.to_bytes(), flush=flush)
 
     def _refuse_read_only(self) -> None:
         if not self.place.writable:

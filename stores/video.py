@@ -10,7 +10,16 @@ import zarr
 
 from stores.errors import DamagedStore, InvalidWindow
 from stores.keys import path_name
-from stores.layout import DOCUMENT, SECONDS_FILE, Layout, array_documents, shard_arrays, token_shape, video_path
+from stores.layout import (
+    DOCUMENT,
+    INT8_MISSING,
+    SECONDS_FILE,
+    Layout,
+    array_documents,
+    shard_arrays,
+    token_shape,
+    video_path,
+)
 from stores.mapped import MappedArray
 from stores.numbers import from_stored
 from stores.place import Place
@@ -154,12 +163,13 @@ class StoredVideo:
         return self.__dict__ | {"_opened": {}}
 
     def _refuse_missing(self, arrays: dict[str, np.ndarray], start_clip: int) -> None:
-        """A shard that is not there reads as NaN throughout; no NaN is ever written, so one number a clip tells."""
-        witness = arrays["scale"][:, 0] if "scale" in arrays else arrays["tokens"][:, 0, 0]
-        missing = np.isnan(witness)
-        if missing.any():
-            shard_index = (start_clip + int(missing.argmax())) // self._layout.clips_per_shard
-            raise self._damaged(f"shard {shard_index} is missing")
+        """A shard that is not there reads as a value that is never written, so one number a clip tells."""
+        for name, array in arrays.items():
+            witness = array.reshape(len(array), -1)[:, 0]
+            missing = witness == INT8_MISSING if array.dtype == np.int8 else np.isnan(witness)
+            if missing.any():
+                shard_index = (start_clip + int(missing.argmax())) // self._layout.clips_per_shard
+                raise self._damaged(f"shard {shard_index} of `{name}` is missing")
 
     def _damaged(self, reason: str) -> DamagedStore:
         return DamagedStore(

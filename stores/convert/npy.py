@@ -39,7 +39,7 @@ def import_npy(
     clips_per_shard: int | None = None,
     storage_options: dict[str, Any] | None = None,
 ) -> FeatureStore:
-    """A store of every `.npy` under `folder`; its key is the path below that, without the ending, or as `key.json` says.
+    """A store of every `.npy` under `folder`; its key is the path below, without the ending, or as `key.json` says.
 
     `dtype=None` keeps every number: float16 stays, float32 stays, and float64 is stored as float32 if that is exact (it
     is where a float32 model's output was saved as float64), else refused. A dtype chosen explicitly may round. Can be
