@@ -15,10 +15,10 @@ from torch import Tensor
 
 from longvid.encoders.base import Encoder, EncoderOutput, EncoderSpec
 from longvid.encoders.huggingface.files import model_folder, model_licence, weight_files
-from longvid.errors import BackendUnavailable, EncoderError, WeightsError
+from longvid.errors import BackendUnavailable, EncoderError
 from longvid.preprocessing import Preprocessing
 from longvid.sampling import Sampling
-from longvid.weights import state_sha256
+from longvid.weights import fit_state, read_checkpoint, state_sha256
 
 
 def optional_package(name: str) -> Any:
@@ -49,15 +49,11 @@ def build_timm(
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            overlay = {"file": file} if file else None
-            model = timm.create_model(
-                name, pretrained=file is not None, pretrained_cfg_overlay=overlay, num_classes=0, **resized
-            )
+            model = timm.create_model(name, pretrained=False, num_classes=0, **resized)
     except TypeError as error:
         raise EncoderError(f"timm:{name}: this model has no option for size={size}") from error
-    except (RuntimeError, OSError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise WeightsError(f"timm:{name}: {source} could not be loaded ({reason})") from error
+    if file is not None:
+        _fill(model, read_checkpoint(file).state, f"timm:{name}: {source}")
     model.eval()
     has_class = bool(getattr(model, "has_class_token", False)) or getattr(model, "cls_token", None) is not None
     spec = EncoderSpec(
@@ -111,6 +107,19 @@ def _weights(timm: Any, name: str, weights: str | None, seed: int) -> tuple[str 
     folder = model_folder(hub_id)
     file = weight_files(folder)[0]
     return str(file), f"{hub_id}@{folder.name[:12]}", model_licence(folder)
+
+
+def _fill(model: Any, state: dict[str, Tensor], source: str) -> None:
+    """Load the state, strictly but for its classifier; timm itself turns strictness off for a model without one.
+
+    The file's own `checkpoint_filter_fn` renames what older checkpoints call otherwise, and resizes position tables.
+    """
+    renamed = getattr(import_module(type(model).__module__), "checkpoint_filter_fn", None)
+    if renamed is not None:
+        state = renamed(state, model)
+    classifier = model.pretrained_cfg.get("classifier") or ()
+    heads = tuple(f"{head}." for head in ([classifier] if isinstance(classifier, str) else classifier))
+    fit_state(model, {key: value for key, value in state.items() if not key.startswith(heads)}, source=source)
 
 
 def _preprocessing(settings: dict[str, Any], name: str, size: int | None) -> Preprocessing:

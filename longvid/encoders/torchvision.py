@@ -19,7 +19,7 @@ from longvid.encoders.timm import optional_package
 from longvid.errors import EncoderError, WeightsError
 from longvid.preprocessing import Preprocessing
 from longvid.sampling import Sampling
-from longvid.weights import read_checkpoint, state_sha256
+from longvid.weights import fit_state, read_checkpoint, state_sha256
 
 Features = Callable[[Any, Tensor], Tensor]
 
@@ -71,18 +71,10 @@ def build_torchvision(
     setattr(model, known.head, nn.Identity())
     source = _fill(model, known.head, weights, published, f"torchvision:{name}", seed)
     frames, side = frames or known.frames, size or known.size
-    transform = published.DEFAULT.transforms()
     spec = EncoderSpec(
         name=f"torchvision:{name}",
         sampling=Sampling(frames=frames, fps=known.frames_per_second, stride_seconds=frames / known.frames_per_second),
-        preprocessing=Preprocessing(
-            height=side,
-            width=side,
-            short_side=round(known.short_side * side / known.size),
-            interpolation="bilinear",
-            mean=tuple(transform.mean),
-            std=tuple(transform.std),
-        ),
+        preprocessing=_preprocessing(known, published.DEFAULT.transforms(), side),
         poolings=("tokens", "spatial", "temporal", "mean", "clip"),
         config={"frames": frames, "size": side},
         weights=source,
@@ -106,6 +98,18 @@ class TorchvisionEncoder(Encoder):
         return EncoderOutput(tokens, clip=tokens.mean(dim=(1, 2)))
 
 
+def _preprocessing(known: VideoModel, transform: Any, side: int) -> Preprocessing:
+    """The published transform; where it squashes to 128 x 171 (the ResNets), the sides keep their proportion here."""
+    return Preprocessing(
+        height=side,
+        width=side,
+        short_side=round(known.short_side * side / known.size),
+        interpolation="bilinear",
+        mean=tuple(transform.mean),
+        std=tuple(transform.std),
+    )
+
+
 def _fill(model: nn.Module, head: str, weights: str | None, published: Any, source: str, seed: int) -> str:
     """Load weights into the model, strictly but for its head; gives what to call them."""
     if weights == "random":
@@ -116,10 +120,7 @@ def _fill(model: nn.Module, head: str, weights: str | None, published: Any, sour
         entry = _published(published, weights, source)
         state, called = _download(entry.url, source), str(entry)
     kept = {key: value for key, value in state.items() if not key.startswith(f"{head}.")}
-    try:
-        model.load_state_dict(kept, strict=True)
-    except RuntimeError as error:
-        raise WeightsError(f"{source}: {called} does not fit ({' '.join(str(error).split())})") from error
+    fit_state(model, kept, source=f"{source}: {called}")
     return called
 
 
