@@ -402,6 +402,7 @@ def _write_root(place: Place, recipe: Recipe, layout: Layout) -> None:
         raise NotAFeatureStore(
             f"{place.location}: holds other files ({others[0]!r}, ...); choose a new or an empty folder"
         )
+    # the root last: a store whose making was interrupted is none
     place.put(f"{on_disk.VIDEOS}/{on_disk.DOCUMENT}", document_bytes(on_disk.group_document({})))
     attributes = on_disk.store_attributes(recipe, layout)
     place.put(on_disk.DOCUMENT, document_bytes(on_disk.group_document(attributes)))

@@ -15,8 +15,6 @@ from stores.records import VideoRecord, seconds_sha256
 from stores.shard import check_shard, decode_seconds
 from stores.store import FeatureStore
 
-_VIDEOS_DOCUMENT = f"{on_disk.VIDEOS}/{DOCUMENT}"
-_VIDEOS_BYTES = document_bytes(on_disk.group_document({}))
 _LEFT_OVER = "left over: no part of the store"
 
 
@@ -46,7 +44,7 @@ def verify(store: FeatureStore, *, on_video: Callable[[str], None] | None = None
     One changed byte in any file is found and named. Files that a running extraction is writing at the moment look like
     strays. `on_video` is called with each video's path name before it is read.
     """
-    damages = list(_outside_videos(store))
+    damages = [*_documents(store), *_outside_videos(store)]
     for name in video_names(store.place):
         if on_video is not None:
             on_video(name)
@@ -68,6 +66,7 @@ def repair(store: FeatureStore, *, on_video: Callable[[str], None] | None = None
     damages = verify(store, on_video=on_video)
     if damages:
         Catalogue(store.place).drop()
+    documents = _store_documents(store)
     whole_videos = {damage.key for damage in damages if damage.path.endswith("/")}
     broken = dict.fromkeys(damage.key for damage in damages if damage.kind != "stray" and damage.key is not None)
     for key in broken:
@@ -76,11 +75,23 @@ def repair(store: FeatureStore, *, on_video: Callable[[str], None] | None = None
     for damage in damages:
         if damage.path.endswith("/"):
             store.place.delete_tree(damage.path.rstrip("/"))
-        elif damage.path == _VIDEOS_DOCUMENT:
-            store.place.put(damage.path, _VIDEOS_BYTES)
+        elif damage.path in documents:
+            store.place.put(damage.path, documents[damage.path])
         else:
             store.place.delete(damage.path)
     return damages
+
+
+def _store_documents(store: FeatureStore) -> dict[str, bytes]:
+    """The documents that belong to no video, as they must be, by path."""
+    attributes = {DOCUMENT: on_disk.store_attributes(store.recipe, store.layout), f"{on_disk.VIDEOS}/{DOCUMENT}": {}}
+    return {path: document_bytes(on_disk.group_document(given)) for path, given in attributes.items()}
+
+
+def _documents(store: FeatureStore) -> Iterator[Damage]:
+    for path, expected in _store_documents(store).items():
+        if store.place.get(path) != expected:
+            yield Damage("damaged", None, None, path, "is not the group's document")
 
 
 def _outside_videos(store: FeatureStore) -> Iterator[Damage]:
@@ -91,8 +102,6 @@ def _outside_videos(store: FeatureStore) -> Iterator[Damage]:
     for name in sorted(store.place.sizes(on_disk.VIDEOS)):
         if name.endswith(PARTIAL):
             yield Damage("stray", None, None, f"{on_disk.VIDEOS}/{name}", _LEFT_OVER)
-    if store.place.get(_VIDEOS_DOCUMENT) != _VIDEOS_BYTES:
-        yield Damage("damaged", None, None, _VIDEOS_DOCUMENT, "is not the document of the group of videos")
 
 
 def _video(store: FeatureStore, name: str) -> Iterator[Damage]:
@@ -141,7 +150,7 @@ def _fault(store: FeatureStore, record: VideoRecord, path: str, shard_index: int
     """What is wrong with one file of an array, or None."""
     data = store.place.get(path)
     if data is None:
-        return "vanished while it was being read"
+        return "is empty, or vanished while it was being read"
     if path.endswith(DOCUMENT):
         return None if data == document else "is not the array's document"
     if shard_index is None:
