@@ -72,6 +72,8 @@ class EvaluationResult:
     """Rows true, columns predicted, summed over seeds; None for multilabel and regression."""
     per_class: list[ClassRow] = field(default_factory=list)
     timelines: list[VideoTimeline] = field(default_factory=list)
+    features: dict[str, int | float | None] = field(default_factory=dict)
+    """Size of the store: videos, clips, seconds, bytes."""
 
     @property
     def metrics(self) -> dict[str, Summary]:
@@ -122,9 +124,9 @@ def evaluate(
 ) -> EvaluationResult:
     """Metrics of a trained run on a split; written to `evaluation/` in the run's folder, with every prediction.
 
-    `store`, `batch_size`, `workers` and `allow_missing` are the recipe's unless given. `predictions` is the file
-    format: csv, jsonl or parquet. Raises `ConfigError` where the folder holds no trained seed or the store another recipe,
-    `AnnotationError` for a split without videos, without labels, or with videos missing from the store.
+    `store`, `batch_size`, `workers` and `allow_missing` are the recipe's unless given; `predictions` is the format of
+    the predictions file: csv, jsonl or parquet. Raises `ConfigError` where the folder holds no trained seed or the
+    store another recipe, `AnnotationError` for a split without videos, without labels, or with videos missing.
     """
     run = RunFolder(Path(run_dir))
     record, config = run.record(), load_config(run.recipe_file)
@@ -220,7 +222,14 @@ def _result(
         confusion=None if confusion is None else confusion.tolist(),
         per_class=_class_table(task, confusion, first),
         timelines=list(_timelines(decoder, first, dataset, task)),
+        features=_size(dataset.store),
     )
+
+
+def _size(store: FeatureStore) -> dict[str, int | float | None]:
+    info = store.info()
+    bytes_ = info.token_bytes if info.file_bytes is None else info.file_bytes
+    return {"videos": info.complete_videos, "clips": info.num_clips, "seconds": info.seconds, "bytes": bytes_}
 
 
 def _baseline(run: RunFolder, task: Task, dataset: WindowDataset, num_items: int) -> np.ndarray:

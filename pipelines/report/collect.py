@@ -1,0 +1,115 @@
+"""What a report shows, read from the folders of its runs."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from longvid.datasets import Task
+from longvid.errors import ConfigError
+from pipelines.evaluate import EvaluationResult
+from pipelines.training.results import TrainResult
+from pipelines.training.run_folder import RunFolder, RunRecord, read_json
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One column of a seed's history."""
+
+    epochs: list[int]
+    values: list[float]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run with its evaluation."""
+
+    label: str
+    record: RunRecord
+    trained: TrainResult
+    evaluated: EvaluationResult
+    recipe_yaml: str
+    history: dict[int, dict[str, Curve]]
+    """Curves by seed and column."""
+
+    @property
+    def task(self) -> Task:
+        """What was asked."""
+        return self.record.the_task()
+
+
+def collect_runs(run_dirs: list[Path], split: str) -> list[Run]:
+    """Every run with its evaluation on the split; `ConfigError` naming the run that has none."""
+    if not run_dirs:
+        raise ConfigError("a report needs at least one run folder")
+    runs = [_collect(RunFolder(path), split) for path in run_dirs]
+    labels = [run.label for run in runs]
+    return [
+        run if labels.count(run.label) == 1 else _relabelled(run, f"{run.label} ({path.name})")
+        for run, path in zip(runs, run_dirs, strict=True)
+    ]
+
+
+def _collect(folder: RunFolder, split: str) -> Run:
+    record = folder.record()
+    if not folder.result_file.is_file():
+        raise ConfigError(f"{folder.path}: training is not finished; run the same `longvid train` again")
+    if not folder.evaluation_file(split).is_file():
+        raise ConfigError(f"{folder.path}: not evaluated on {split!r}; run `longvid evaluate {folder.path}` first")
+    trained = TrainResult.from_dict(read_json(folder.result_file))
+    return Run(
+        label=record.decoder.name,
+        record=record,
+        trained=trained,
+        evaluated=EvaluationResult.from_dict(read_json(folder.evaluation_file(split))),
+        recipe_yaml=folder.recipe_file.read_text("utf-8"),
+        history={seed.seed: _history(folder.seed(seed.seed).history_file) for seed in trained.seeds},
+    )
+
+
+def _relabelled(run: Run, label: str) -> Run:
+    return Run(label, run.record, run.trained, run.evaluated, run.recipe_yaml, run.history)
+
+
+def _history(path: Path) -> dict[str, Curve]:
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    columns = [name for name in rows[0] if name not in ("epoch", "seconds")] if rows else []
+    return {
+        name: Curve(
+            [int(row["epoch"]) + 1 for row in rows if row[name] != ""],
+            [float(row[name]) for row in rows if row[name] != ""],
+        )
+        for name in columns
+    }
+
+
+def facts_of_features(record: RunRecord) -> list[tuple[str, str]]:
+    """How the features were made, in words; random weights are called that."""
+    recipe = record.store_recipe
+    config: dict[str, Any] = recipe["encoder_config"]
+    weights = str(config.get("weights", "not recorded"))
+    digest = recipe["weights_sha256"]
+    if weights == "loaded":
+        weights = f"loaded, sha256 {digest[:12]}…" if digest else "loaded"
+    return [
+        ("Encoder", str(recipe["encoder"])),
+        ("Encoder weights", weights),
+        ("Tokens", f"{recipe['num_tokens']} × {recipe['dim']} a clip, {recipe['dtype']}, pooling {recipe['pooling']}"),
+        ("Sampling", _in_one_line(recipe["sampling"])),
+        ("Preprocessing", _in_one_line(recipe["preprocessing"])),
+        ("Store", record.store),
+        ("Manifest", record.manifest),
+    ]
+
+
+def has_random_weights(record: RunRecord) -> bool:
+    """Whether the encoder was never trained."""
+    return str(record.store_recipe["encoder_config"].get("weights", "")).startswith("random")
+
+
+def _in_one_line(values: dict[str, Any]) -> str:
+    text = yaml.safe_dump({k: v for k, v in values.items() if v is not None}, default_flow_style=True, width=10_000)
+    return text.strip().strip("{}")

@@ -1,0 +1,45 @@
+"""Small pictures along a video, as data URIs."""
+
+import base64
+import io
+
+import numpy as np
+
+from longvid.errors import LongvidError
+
+HEIGHT = 72
+"""Pixels; the width follows the video's shape."""
+WIDEST = 160
+
+
+def thumbnails(path: str, begin_seconds: float, end_seconds: float, *, count: int = 10) -> list[str]:
+    """`count` JPEG data URIs, each from the middle of an equal part of the span.
+
+    Raises `VideoError` (or another `LongvidError`) where the file is gone or cannot be read.
+    """
+    from longvid.video import iter_frames, probe
+
+    video = probe(path)
+    edges = np.linspace(begin_seconds, end_seconds, count + 1)
+    seconds = np.clip((edges[:-1] + edges[1:]) / 2, video.begin_seconds, video.end_seconds)
+    width = min(WIDEST, max(16, round(HEIGHT * video.width / video.height)))
+    frames = iter_frames(video, seconds, height=HEIGHT, width=width, interpolation="area", allow_truncated=True)
+    return [_data_uri(frame) for frame in frames]
+
+
+def thumbnails_or_reason(path: str | None, begin_seconds: float, end_seconds: float) -> tuple[list[str], str]:
+    """Thumbnails, or none and why there are none."""
+    if path is None:
+        return [], "The manifest names no file for this video."
+    try:
+        return thumbnails(path, begin_seconds, end_seconds), ""
+    except (LongvidError, OSError, ValueError) as error:
+        return [], f"No pictures: {error}"
+
+
+def _data_uri(frame: np.ndarray) -> str:
+    from PIL import Image
+
+    out = io.BytesIO()
+    Image.fromarray(frame).save(out, "JPEG", quality=72, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()
