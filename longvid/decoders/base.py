@@ -9,15 +9,13 @@ of the `video` head. The `steps` head gives logits for every token (dense predic
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from longvid.errors import DecoderError
 from longvid.ssm.config import HasDynamics
-
-Head = Literal["video", "steps"]
 
 GENTLE_LEARNING_RATE = 1e-3
 """Highest learning rate of parameters that set the dynamics of a state-space layer (the S4 papers' choice)."""
@@ -31,20 +29,25 @@ class DecoderConfig:
     """Width of the tokens that come in."""
     outputs: int
     """Classes, labels or regressed values."""
-    head: Head = "video"
+    head: str = "video"
     """`video`: logits (batch, outputs); `steps`: logits (batch, length, outputs)."""
 
     def __post_init__(self) -> None:
         for name in ("dim", "outputs"):
             require_positive(name, getattr(self, name))
-        if self.head not in ("video", "steps"):
-            raise DecoderError(f"head={self.head!r} is not a head; choose 'video' or 'steps'")
+        require_choice("head", self.head, ("video", "steps"))
 
 
 def require_positive(name: str, value: int) -> None:
     """Raises DecoderError unless `value` is at least 1."""
     if value < 1:
         raise DecoderError(f"{name}={value} must be at least 1")
+
+
+def require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raises DecoderError unless `value` is one of `choices`."""
+    if value not in choices:
+        raise DecoderError(f"{name}={value!r} is not a choice; take one of {', '.join(choices)}")
 
 
 class Decoder(nn.Module):

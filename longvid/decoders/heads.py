@@ -4,7 +4,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from longvid.decoders.base import Head
 from longvid.decoders.sequence import mean_over_time, repeat_to_length
 
 Scale = tuple[Tensor, Tensor | None]
@@ -18,7 +17,7 @@ class PyramidHead(nn.Module):
     length, summed; so a step sees its own token as well as the long range.
     """
 
-    def __init__(self, widths: list[int], outputs: int, head: Head) -> None:
+    def __init__(self, widths: list[int], outputs: int, head: str) -> None:
         super().__init__()
         read = widths if head == "steps" else widths[-1:]
         self.linears = nn.ModuleList(nn.Linear(width, outputs) for width in read)

@@ -1,33 +1,30 @@
 """The floor: pool over time, one linear layer. Blind to order by construction."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from longvid.decoders.base import Decoder, DecoderConfig
+from longvid.decoders.base import Decoder, DecoderConfig, require_choice
 from longvid.decoders.sequence import check_tokens, max_over_time, mean_over_time
-from longvid.errors import DecoderError
 
 
 @dataclass(frozen=True, kw_only=True)
 class PooledConfig(DecoderConfig):
     """Settings of `PooledLinear`."""
 
-    pooling: Literal["mean", "max"] = "mean"
+    pooling: str = "mean"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.pooling not in ("mean", "max"):
-            raise DecoderError(f"pooling={self.pooling!r} is not a pooling; choose 'mean' or 'max'")
+        require_choice("pooling", self.pooling, ("mean", "max"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class MaxPooledConfig(PooledConfig):
     """`PooledConfig` that starts from the maximum."""
 
-    pooling: Literal["mean", "max"] = "max"
+    pooling: str = "max"
 
 
 class PooledLinear(Decoder):

@@ -4,19 +4,16 @@ Every block halves the length and the width: 11820 x 1024 -> 5910 x 512 -> 2955 
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from longvid.decoders.base import Decoder, DecoderConfig, require_positive
+from longvid.decoders.base import Decoder, DecoderConfig, require_choice, require_positive
 from longvid.decoders.heads import PyramidHead
 from longvid.decoders.sequence import check_tokens, halve
 from longvid.errors import DecoderError
 from longvid.ssm import S4Config, S4Layer
-from longvid.ssm.config import MixerName
-from longvid.ssm.kernel import OddLength
 from longvid.ssm.layer import ChannelDropout
 
 
@@ -31,15 +28,16 @@ class ViS4merConfig(DecoderConfig):
     """Width of the first block, halved by each; another one than `dim` adds an input projection. None: `dim`."""
     layers: int = 3
     dropout: float = 0.2
-    norm: Literal["pre", "post"] = "pre"
-    mixer: MixerName = "s4"
+    norm: str = "pre"
+    """`pre`: before the S4 layer; `post`: after its residual."""
+    mixer: str = "s4"
     """`s4` as in the paper, `s4d` diagonal, `s5` one system for all channels of a block."""
     state_size: int = 64
     step_range: tuple[float, float] = (0.001, 0.1)
     bidirectional: bool = False
     gated: bool = False
     backend: str = "auto"
-    odd_length: OddLength = "exact"
+    odd_length: str = "exact"
     """`official`: the released code's kernel where a block's length is odd, for its weights."""
     map_lengths: tuple[int, ...] = ()
     """Length each block's output map is truncated at; empty: `max_length` halved by every block."""
@@ -54,8 +52,7 @@ class ViS4merConfig(DecoderConfig):
         object.__setattr__(self, "map_lengths", tuple(self.map_lengths))
         if self.map_lengths and len(self.map_lengths) != self.layers:
             raise DecoderError(f"map_lengths={self.map_lengths} must name one length for each of {self.layers} layers")
-        if self.norm not in ("pre", "post"):
-            raise DecoderError(f"norm={self.norm!r} is not a place; choose 'pre' or 'post'")
+        require_choice("norm", self.norm, ("pre", "post"))
         if self.first_width >> self.layers < 1:
             raise DecoderError(
                 f"width={self.first_width} cannot be halved {self.layers} times; widen it or use fewer layers"
@@ -88,7 +85,7 @@ class ViS4merConfig(DecoderConfig):
 class ViS4merBlock(nn.Module):
     """S4 with a residual, mean of token pairs, then a linear layer to half the width."""
 
-    def __init__(self, s4: S4Config, *, norm: Literal["pre", "post"], dropout: float) -> None:
+    def __init__(self, s4: S4Config, *, norm: str, dropout: float) -> None:
         super().__init__()
         self.norm_place = norm
         self.norm = nn.LayerNorm(s4.channels)

@@ -9,6 +9,9 @@ w' = Δw):
 
 so the sums over n are real matrix products of eight coefficient rows with the real and imaginary part of one
 reciprocal. Memory beyond the result is one tile of (channels, n, frequencies); the backward pass makes the tiles again.
+
+Two things are done in float64 though the tiles are float32: everything of size (channel, n), and the real part of the
+denominator, a difference that cancels where a frequency meets an eigenvalue.
 """
 
 import math
@@ -27,30 +30,31 @@ TILE_ELEMENTS = {"cpu": 1 << 17, "cuda": 1 << 25}
 """(channel, n, frequency) cells a tile: on a CPU its three float32 arrays stay in the second-level cache."""
 
 
-def cauchy_kernel(system: StateSpace, length: int) -> Float[Tensor, "channel length"]:
-    """Kernel of a system truncated at `length`, any parity."""
-    return torch.fft.irfft(generating_function(system, length), n=length)
+def cauchy_kernel(system: StateSpace, length: int, dtype: torch.dtype) -> Float[Tensor, "channel length"]:
+    """Kernel of a system truncated at `length`, any parity; `dtype` is that of the result and the tiles."""
+    return torch.fft.irfft(generating_function(system, length, dtype), n=length)
 
 
-def even_cauchy_kernel(system: StateSpace, length: int) -> Float[Tensor, "channel length"]:
+def even_cauchy_kernel(system: StateSpace, length: int, dtype: torch.dtype) -> Float[Tensor, "channel length"]:
     """What ViS4mer's released layer uses at odd `length`, where its inverse FFT is not told the length.
 
     It has length - 1 taps, reads the last frequency as Nyquist, and its last tap is missing (zero here). Trained
     weights have adapted to it; at even lengths it is the exact kernel.
     """
     points = 2 * (length // 2)
-    kernel = torch.fft.irfft(generating_function(system, length), n=points)
+    kernel = torch.fft.irfft(generating_function(system, length, dtype), n=points)
     return torch.nn.functional.pad(kernel, (0, length - points))
 
 
-def generating_function(system: StateSpace, length: int) -> Complex[Tensor, "channel frequency"]:
+def generating_function(system: StateSpace, length: int, dtype: torch.dtype) -> Complex[Tensor, "channel frequency"]:
     """FFT of the kernel at the frequencies 0 .. length//2."""
     angle = torch.arange(length // 2 + 1, dtype=torch.float64) * (math.pi / length)
     cosine, sine = torch.cos(angle), torch.sin(angle)
     if length % 2 == 0:
         cosine[-1] = 0.0  # cos(π/2) rounds to 6e-17; exactly 0 makes the limit at ω = -1 exact
-    cosine, sine = cosine.to(system.step), sine.to(system.step)
-    generating: Tensor = _Resolvent.apply(*_coefficients(system), cosine, sine)
+    wide = system.double()
+    cosine, sine = cosine.to(wide.step), sine.to(wide.step)
+    generating: Tensor = _Resolvent.apply(*_coefficients(wide), cosine, sine, dtype)
     return generating
 
 
@@ -71,28 +75,33 @@ class _Resolvent(torch.autograd.Function):
     """k̂ in tiles; the backward pass recomputes each tile, so nothing of size (channel, n, frequency) is kept."""
 
     @staticmethod
-    def forward(ctx: Any, numerators: Tensor, modulus: Tensor, decay: Tensor, c: Tensor, s: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, numerators: Tensor, modulus: Tensor, decay: Tensor, c: Tensor, s: Tensor, dtype: torch.dtype
+    ) -> Tensor:
         ctx.save_for_backward(numerators, modulus, decay, c, s)
-        dtype = torch.complex128 if c.dtype == torch.float64 else torch.complex64
-        result = torch.empty(len(modulus), len(c), dtype=dtype, device=c.device)
+        ctx.dtype = dtype
+        complex_dtype = torch.complex128 if dtype == torch.float64 else torch.complex64
+        result = torch.empty(len(modulus), len(c), dtype=complex_dtype, device=c.device)
+        rounded = numerators.to(dtype)
         for rows, columns in _tiles(modulus, c):
-            real, imaginary = _reciprocals(modulus[rows], decay[rows], c[columns], s[columns])
-            sums = torch.stack([numerators[rows] @ real, numerators[rows] @ imaginary])
-            result[rows, columns] = _woodbury(sums, c[columns], s[columns])
+            real, imaginary = _reciprocals(modulus[rows], decay[rows], c[columns], s[columns], dtype)
+            sums = torch.stack([rounded[rows] @ real, rounded[rows] @ imaginary])
+            result[rows, columns] = _woodbury(sums, c[columns].to(dtype), s[columns].to(dtype))
         return result
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
         numerators, modulus, decay, c, s = ctx.saved_tensors
         grads = [torch.zeros_like(tensor) for tensor in (numerators, modulus, decay)]
+        rounded = numerators.to(ctx.dtype)
         for rows, columns in _tiles(modulus, c):
-            tile = _tile_gradients(
-                numerators[rows], modulus[rows], decay[rows], c[columns], s[columns], grad[rows, columns]
-            )
+            reciprocals = _reciprocals(modulus[rows], decay[rows], c[columns], s[columns], ctx.dtype)
+            cosine, sine = c[columns].to(ctx.dtype), s[columns].to(ctx.dtype)
+            tile = _tile_gradients(rounded[rows], reciprocals, cosine, sine, grad[rows, columns])
             for total, part in zip(grads, tile, strict=True):
                 total[rows] += part
-        return grads[0], grads[1], grads[2], None, None
+        return grads[0], grads[1], grads[2], None, None, None
 
 
 def _tiles(modulus: Tensor, c: Tensor) -> Iterator[tuple[slice, slice]]:
@@ -106,10 +115,10 @@ def _tiles(modulus: Tensor, c: Tensor) -> Iterator[tuple[slice, slice]]:
             yield slice(row, row + num_rows), slice(column, column + num_columns)
 
 
-def _reciprocals(modulus: Tensor, decay: Tensor, c: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
+def _reciprocals(modulus: Tensor, decay: Tensor, c: Tensor, s: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Real and imaginary part of 1 / ( c²|w'|² - 4s² - 4isc Re w' ): (channel, half, frequency) each."""
-    real = torch.addcmul(-4 * s * s, modulus[..., None], c * c)
-    imaginary = decay[..., None] * (4 * s * c)
+    real = torch.addcmul(-4 * s * s, modulus[..., None], c * c).to(dtype)
+    imaginary = decay.to(dtype)[..., None] * (4 * s * c).to(dtype)
     scale = (real * real).addcmul_(imaginary, imaginary).reciprocal_()
     return real.mul_(scale), imaginary.mul_(scale)
 
@@ -123,10 +132,10 @@ def _woodbury(sums: Tensor, c: Tensor, s: Tensor) -> Tensor:
 
 
 def _tile_gradients(
-    numerators: Tensor, modulus: Tensor, decay: Tensor, c: Tensor, s: Tensor, grad: Tensor
+    numerators: Tensor, reciprocals: tuple[Tensor, Tensor], c: Tensor, s: Tensor, grad: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of one tile. With P = 1/D, dP = -P² dD, and D is linear in |w'|² and Re w'."""
-    real, imaginary = _reciprocals(modulus, decay, c, s)
+    """Gradients of one tile. With P = 1/D, dP = -P² dD, and D is linear in |w'|² and Re w'. Overwrites P."""
+    real, imaginary = reciprocals
     sums = torch.stack([numerators @ real, numerators @ imaginary]).requires_grad_()
     with torch.enable_grad():
         tile = _woodbury(sums, c, s)

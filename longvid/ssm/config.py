@@ -1,12 +1,11 @@
 """What a state-space layer is made of."""
 
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from torch import nn
 
 from longvid.errors import DecoderError
-from longvid.ssm.kernel import OddLength
 
 
 @runtime_checkable
@@ -18,15 +17,14 @@ class HasDynamics(Protocol):
         ...
 
 
-MixerName = Literal["s4", "s4d", "s5"]
-
 CHOICES = {
-    "mixer": get_args(MixerName),
+    "mixer": ("s4", "s4d", "s5"),
     "eigenvalues": ("shared", "channel"),
     "start": ("legs", "lin", "inv"),
     "discretisation": ("zoh", "bilinear"),
-    "odd_length": get_args(OddLength),
+    "odd_length": ("exact", "official"),
 }
+"""Settings that are one of a few words."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class S4Config:
     """Settings of one `S4Layer`; the defaults are ViS4mer's."""
 
     channels: int
-    mixer: MixerName = "s4"
+    mixer: str = "s4"
     """`s4`: diagonal plus low rank; `s4d`: diagonal; `s5`: one diagonal system for all channels."""
     state_size: int = 64
     """Real states N of each system; even."""
@@ -43,12 +41,12 @@ class S4Config:
     0 stores the map itself. Either serves every length without touching a weight."""
     step_range: tuple[float, float] = (0.001, 0.1)
     """Δ starts log-uniform between these: about one over the longest and shortest time scale, in tokens."""
-    eigenvalues: Literal["shared", "channel"] = "shared"
-    """s4: one copy for all channels (ViS4mer), or one each."""
-    start: Literal["legs", "lin", "inv"] = "legs"
-    """s4d, s5: where the eigenvalues start; see `longvid.ssm.hippo.diagonal_eigenvalues`."""
-    discretisation: Literal["zoh", "bilinear"] = "zoh"
-    """s4d, s5: rule from continuous to discrete time (s4 is bilinear)."""
+    eigenvalues: str = "shared"
+    """s4: one copy `shared` by all channels (ViS4mer), or one for each `channel`."""
+    start: str = "legs"
+    """s4d, s5: where the eigenvalues start, `legs`, `lin` or `inv`; see `longvid.ssm.hippo.diagonal_eigenvalues`."""
+    discretisation: str = "zoh"
+    """s4d, s5: rule from continuous to discrete time, `zoh` or `bilinear` (s4 is bilinear)."""
     bidirectional: bool = False
     gated: bool = False
     """Output linear with a gated linear unit (channels -> 2 x channels -> channels)."""
@@ -56,7 +54,7 @@ class S4Config:
     """Whole channels, before the output linear."""
     backend: str = "auto"
     """How the kernel is computed; see `longvid.ssm.kernel.BACKENDS`."""
-    odd_length: OddLength = "exact"
+    odd_length: str = "exact"
     """`official` repeats the released ViS4mer's kernel at odd internal lengths, for its weights."""
 
     def __post_init__(self) -> None:

@@ -5,7 +5,6 @@ at another length is converted, functionally, before or after. Float32 or better
 """
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -18,13 +17,11 @@ from longvid.ssm.powers import dense_power_kernel
 from longvid.ssm.recurrence import recurrence_kernel
 from longvid.ssm.system import StateSpace
 
-OddLength = Literal["exact", "official"]
-
 
 def kernel_by_cauchy(system: StateSpace, length: int) -> Tensor:
     """Generating function in real tiles; the fastest on a CPU at most sizes."""
-    system = truncate(system, length)
-    return cauchy_kernel(system, system.truncated_at)[:, :length]
+    wide = truncate(system.double(), length)
+    return cauchy_kernel(wide, wide.truncated_at, system.step.dtype)[:, :length]
 
 
 BACKENDS: dict[str, Callable[[StateSpace, int], Tensor]] = {
@@ -35,7 +32,7 @@ BACKENDS: dict[str, Callable[[StateSpace, int], Tensor]] = {
 
 
 def s4_kernel(
-    system: StateSpace, length: int, *, backend: str = "auto", odd_length: OddLength = "exact"
+    system: StateSpace, length: int, *, backend: str = "auto", odd_length: str = "exact"
 ) -> Float[Tensor, "channel length"]:
     """Convolution kernel of every channel, `length` taps.
 
@@ -58,5 +55,5 @@ def s4_kernel(
 def _official_kernel(system: StateSpace, length: int) -> Tensor:
     if system.truncated_at == 0:
         raise DecoderError("odd_length='official' needs max_length: only a truncated output map has an official length")
-    system = truncate(system, length)
-    return even_cauchy_kernel(system, system.truncated_at)[:, :length]
+    wide = truncate(system.double(), length)
+    return even_cauchy_kernel(wide, wide.truncated_at, system.step.dtype)[:, :length]

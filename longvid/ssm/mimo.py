@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
+from longvid.ssm.cache import WeightCache
 from longvid.ssm.config import S4Config
 from longvid.ssm.convolution import fast_fft_length
 from longvid.ssm.diagonal import discretise_diagonal
@@ -32,6 +33,7 @@ class ManyInputsMixer(Mixer):
         self.frequency = nn.Parameter(start.imag.float())
         self.b = nn.Parameter(torch.randn(half, channels, 2) * math.sqrt(0.5 / channels))
         self.c = nn.Parameter(torch.randn(directions, channels, half, 2) * math.sqrt(0.5 / half))
+        self._recurrent = WeightCache()
 
     def discrete(self) -> tuple[Complex[Tensor, " half"], Complex[Tensor, "half channel"]]:
         """(log λ, B̄) in complex128."""
@@ -63,8 +65,15 @@ class ManyInputsMixer(Mixer):
         self, u: Float[Tensor, "batch channel"], state: Complex[Tensor, "batch half"]
     ) -> tuple[Float[Tensor, "batch channel"], Complex[Tensor, "batch half"]]:
         """Output of one token, and the state after it."""
-        y, state = self.carry(u[..., None], state)
-        return y[..., 0], state
+        self.check_causal()
+        transition, B = self._recurrent.get("step", self.parameters(), self._one_step)
+        u = self._wide(u)
+        state = transition * state + u.to(self._complex_dtype) @ B.mT
+        return 2 * (state @ as_complex(self.c)[0].mT).real + self.skip * u, state
+
+    def _one_step(self) -> tuple[Tensor, Tensor]:
+        log_transition, B = self.discrete()
+        return torch.exp(log_transition).to(self._complex_dtype), B.to(self._complex_dtype)
 
     def carry(
         self, u: Float[Tensor, "batch channel length"], state: Complex[Tensor, "batch half"]

@@ -122,10 +122,7 @@ def test_the_golden_layer_catches_an_input_column_of_another_rule(
 def test_the_odd_golden_files_catch_the_exact_kernel_in_place_of_the_official_one(
     monkeypatch: pytest.MonkeyPatch, golden_check: Callable[[Path, str], None]
 ) -> None:
-    def exact(system: StateSpace, length: int) -> Tensor:
-        return cauchy.cauchy_kernel(system, length)
-
-    monkeypatch.setattr(kernel, "even_cauchy_kernel", exact)
+    monkeypatch.setattr(kernel, "even_cauchy_kernel", cauchy.cauchy_kernel)
     for name in ("model_postnorm_odd", "s4_odd_lmax"):
         with pytest.raises(AssertionError, match="differs by"):
             golden_check(Path(__file__).parent / "vis4mer" / f"{name}.npz", "vis4mer")

@@ -1,0 +1,46 @@
+"""Convolution by FFT equals the sum that defines it."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from longvid.ssm import convolution
+from longvid.ssm.convolution import convolve, fast_fft_length
+
+
+def slow(u: Tensor, kernel: Tensor, backward_kernel: Tensor) -> Tensor:
+    """y_t = Σ_s kernel[s] u_(t-s) + Σ_s backward_kernel[s] u_(t+1+s)."""
+    y = torch.zeros_like(u)
+    for t in range(u.shape[-1]):
+        for s in range(kernel.shape[-1]):
+            if t - s >= 0:
+                y[..., t] += kernel[:, s] * u[..., t - s]
+            if t + 1 + s < u.shape[-1]:
+                y[..., t] += backward_kernel[:, s] * u[..., t + 1 + s]
+    return y
+
+
+@pytest.mark.parametrize("slice_elements", [1, 1 << 22], ids=["item by item", "at once"])
+@pytest.mark.parametrize(("length", "taps"), [(1, 1), (7, 7), (7, 3), (5, 9)])
+def test_convolution_equals_the_double_sum_with_its_gradients(
+    length: int, taps: int, slice_elements: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(convolution, "SLICE_ELEMENTS", slice_elements)
+    generator = torch.Generator().manual_seed(length)
+    u = torch.randn(3, 2, length, dtype=torch.float64, generator=generator).requires_grad_()
+    kernels = torch.randn(2, 2, taps, dtype=torch.float64, generator=generator).requires_grad_().unbind(0)
+    torch.testing.assert_close(convolve(u, *kernels), slow(u, *kernels))
+    torch.testing.assert_close(convolve(u, kernels[0]), slow(u, kernels[0], torch.zeros_like(kernels[1])))
+    assert torch.autograd.gradcheck(convolve, (u, *kernels), fast_mode=True)
+
+
+def test_fft_lengths_are_the_smallest_even_products_of_2_3_and_5() -> None:
+    def is_fast(number: int) -> bool:
+        for prime in (2, 3, 5):
+            while number % prime == 0:
+                number //= prime
+        return number == 1
+
+    for minimum in [*range(1, 300), 2955, 11821, 23639]:
+        slow = next(n for n in range(minimum + minimum % 2, 2 * minimum + 2, 2) if is_fast(n))
+        assert fast_fft_length(minimum) == slow
