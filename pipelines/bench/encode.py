@@ -1,0 +1,177 @@
+"""Encoders: clips a second and memory, against what this machine's matrix product allows; and three ratios.
+
+Every cell is a process of its own, so that memory is its own; there the encoder and a large matrix product take turns,
+and the share is of operations a second. The claimed ratios come from one process in which all contenders take turns.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from longvid.encoders import ENCODERS, EncoderEntry, build_encoder
+from longvid.encoders.table import count_operations
+from longvid.encoders.xvit import XViT
+from longvid.encoders.xvit.build import VARIANTS
+from pipelines.bench.measure import MEGABYTE, PeakMemory, in_own_process, interleaved_seconds
+from pipelines.bench.table import BenchTable
+
+XVIT = "xvit-b16-8f"
+SMALL = "video-mobile-former-1g"
+EACH_WAY = (XVIT, "dualformer-tiny", SMALL)
+"""Measured compiled and in bfloat16 too."""
+
+OFFICIAL_MEGABYTES_PER_FRAME = 180.0
+"""Peak memory of the authors' X-ViT code a frame, evaluated under no_grad on a CPU: it keeps the whole graph."""
+
+MATRIX_SIDE = 2048
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One encoder, run one way."""
+
+    encoder: str
+    way: str
+    threads: int
+    rounds: int
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a cell's process found."""
+
+    clip_seconds: float
+    peak_bytes: int
+    gflops: float
+    matrix_gflops_per_second: float
+
+    @property
+    def share(self) -> float:
+        """Operations a second, against those of a large float32 matrix product in the same process."""
+        return self.gflops / self.clip_seconds / self.matrix_gflops_per_second
+
+
+def run(*, quick: bool = False) -> BenchTable:
+    """Ratios of one run on this machine. Quick: three encoders, one round, nothing compiled."""
+    table = BenchTable(
+        "encode", ["encoder", "way", "threads", "clips/s", "s a clip", "GFLOP a clip", "share of matmul", "peak MB"]
+    )
+    for cell in cells(quick=quick):
+        found = in_own_process(measure_cell, cell)
+        table.rows.append(
+            [
+                cell.encoder,
+                cell.way,
+                cell.threads,
+                1 / found.clip_seconds,
+                found.clip_seconds,
+                found.gflops,
+                found.share,
+                found.peak_bytes / MEGABYTE,
+            ]
+        )
+    claim_ratios(table, rounds=1 if quick else 4)
+    table.notes += [
+        f"batch 1, random weights; the limit is a float32 product of two {MATRIX_SIDE} x {MATRIX_SIDE} matrices",
+        "peak MB: resident memory that the first clip adds to the built model",
+    ]
+    return table
+
+
+def cells(*, quick: bool) -> Iterator[Cell]:
+    """What is measured, in the order of the table."""
+    every_core = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = (1,) if quick else tuple(sorted({1, every_core}))
+    ways = ("eager", "bfloat16") if quick else ("eager", "bfloat16", "compiled")
+    names = EACH_WAY if quick else [name for name, entry in ENCODERS.items() if isinstance(entry, EncoderEntry)]
+    for name in names:
+        for way in ways if name in EACH_WAY else ("eager",):
+            for count in threads:
+                yield Cell(name, way, count, rounds=1 if quick else 2)
+
+
+def measure_cell(cell: Cell) -> Measured:
+    """Run in a process of its own: time and memory of one encoder."""
+    torch.set_num_threads(cell.threads)
+    encoder = build_encoder(cell.encoder, dtype="bfloat16" if cell.way == "bfloat16" else "float32")
+    with torch.device("meta"):
+        operations, _ = count_operations(build_encoder(cell.encoder))
+    clip = clip_for(encoder)
+    compiled = torch.compile(encoder) if cell.way == "compiled" else encoder
+    with torch.inference_mode():
+        with PeakMemory() as memory:
+            compiled(clip)
+        call, product = (lambda: compiled(clip)), matrix_product()
+        seconds = interleaved_seconds({"encoder": call, "matrix": product}, rounds=cell.rounds)
+    return Measured(
+        seconds["encoder"], memory.grown_bytes, operations / 1e9, 2 * MATRIX_SIDE**3 / 1e9 / seconds["matrix"]
+    )
+
+
+def clip_for(encoder: Any, *, frames: int | None = None) -> Tensor:
+    """A clip of noise of the encoder's size."""
+    preprocessing = encoder.spec.preprocessing
+    return torch.randn(1, 3, frames or encoder.spec.sampling.frames, preprocessing.height, preprocessing.width)
+
+
+def matrix_product() -> Callable[[], Tensor]:
+    """A large float32 matrix product, ready to be called."""
+    left, right = torch.randn(2, MATRIX_SIDE, MATRIX_SIDE)
+    return lambda: left @ right
+
+
+def claim_ratios(table: BenchTable, *, rounds: int) -> None:
+    """The three ratios that are claimed, each from one process."""
+    seconds = in_own_process(measure_contenders, rounds)
+    table.claim(
+        "X-ViT B/16 against a plain ViT-B/16 on the same frames, time", seconds["xvit"] / seconds["vit"], at_most=1.3
+    )
+    table.claim(f"{SMALL} against X-ViT B/16, clips a second", seconds["xvit"] / seconds["small"], at_least=10)
+    kept, ours = (in_own_process(megabytes_per_frame, graph) for graph in (True, False))
+    table.rows.append([XVIT, "graph kept, MB a frame", 1, None, None, None, None, kept])
+    table.rows.append([XVIT, "inference, MB a frame", 1, None, None, None, None, ours])
+    table.claim(
+        f"X-ViT memory a frame against the authors' code ({OFFICIAL_MEGABYTES_PER_FRAME:.0f} MB)",
+        ours / OFFICIAL_MEGABYTES_PER_FRAME,
+        at_most=0.25,
+    )
+
+
+def measure_contenders(rounds: int) -> dict[str, float]:
+    """Processor seconds a clip of X-ViT, of the same net without mixing, of a small Video Mobile-Former; one thread."""
+    torch.set_num_threads(1)
+    mixing = build_encoder(XVIT)
+    plain = XViT(replace(VARIANTS[XVIT].config, mixed_blocks=())).eval().requires_grad_(False)
+    small = build_encoder(SMALL)
+    clip, small_clip = clip_for(mixing), clip_for(small)
+    with torch.inference_mode():
+        return interleaved_seconds(
+            {"xvit": lambda: mixing(clip), "vit": lambda: plain(clip), "small": lambda: small(small_clip)},
+            rounds=rounds,
+            clock=time.process_time,
+        )
+
+
+def megabytes_per_frame(graph_kept: bool) -> float:
+    """Peak memory that eight more frames add to X-ViT, a frame; with the graph kept as the authors' code keeps it."""
+    torch.set_num_threads(1)
+    encoder = build_encoder(XVIT).requires_grad_(graph_kept)
+    grown = []
+    for frames in (8, 16):
+        clip = clip_for(encoder, frames=frames)
+        with _graph(graph_kept), PeakMemory() as memory:
+            encoder(clip)
+        grown.append(memory.peak_bytes)
+    return (grown[1] - grown[0]) / 8 / MEGABYTE
+
+
+@contextmanager
+def _graph(kept: bool) -> Iterator[None]:
+    with torch.enable_grad() if kept else torch.inference_mode():
+        yield
