@@ -39,6 +39,9 @@ POOLER_PARTS = ("pooler", "head")
 # names that older checkpoints carry for buffers, or for training only
 IGNORED_LEAVES = ("mask_token", "position_ids", "relative_position_index")
 
+# keys of a kind that an error names before it counts the rest
+LISTED = 12
+
 
 def build_huggingface(
     model: str,
@@ -66,7 +69,7 @@ def build_huggingface(
     frames = _frames(config, frames, model)
     interpolate = _fit_positions(config, preprocessing, frames, model)
     if weights == "random":
-        module, has_pooler = _random(config, seed), True
+        module, has_pooler = _random(config, seed, model), True
         digest, source = state_sha256(module.state_dict()), f"random (seed {seed})"
     else:
         state = read_state(_checkpoint(folder, model))
@@ -95,12 +98,8 @@ def _configuration(folder: Path, source: str) -> Any:
     """The model's configuration; of a model of images and text, its vision tower's."""
     from transformers import MODEL_MAPPING, AutoConfig
 
-    try:
-        with _quiet():
-            config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (ValueError, TypeError, KeyError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise EncoderError(f"{source}: its config.json is not one that transformers can build ({reason})") from error
+    with _transformers(source):
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     config = getattr(config, "vision_config", config)
     if type(config) not in MODEL_MAPPING:
         raise EncoderError(f"{source}: model_type={config.model_type!r} has no bare model in transformers")
@@ -173,10 +172,10 @@ def _fit_positions(config: Any, preprocessing: Preprocessing, frames: int, sourc
     return True
 
 
-def _random(config: Any, seed: int) -> nn.Module:
+def _random(config: Any, seed: int, source: str) -> nn.Module:
     from transformers import AutoModel
 
-    with torch.random.fork_rng(devices=[]), _quiet():
+    with torch.random.fork_rng(devices=[]), _transformers(source):
         torch.manual_seed(seed)
         return AutoModel.from_config(config, dtype=torch.float32)
 
@@ -194,7 +193,7 @@ def _loaded(config: Any, state: dict[str, Tensor], source: str) -> tuple[nn.Modu
     Raises `WeightsError` listing what else is missing, what does not fit, and what belongs to the encoder but has no
     place in it (a checkpoint deeper than its configuration says). Heads and text towers are left out in silence.
     """
-    with torch.random.fork_rng(devices=[]), _quiet():
+    with torch.random.fork_rng(devices=[]), _transformers(source):
         module, report = _model_class(config).from_pretrained(
             None,
             config=config,
@@ -218,9 +217,14 @@ def _loaded(config: Any, state: dict[str, Tensor], source: str) -> tuple[nn.Modu
         "without a place": surplus,
     }
     if any(faults.values()):
-        listed = "; ".join(f"{what}: {', '.join(keys)}" for what, keys in faults.items() if keys)
+        listed = "; ".join(f"{what}: {_list(keys)}" for what, keys in faults.items() if keys)
         raise WeightsError(f"{source}: the checkpoint does not fit its config.json ({listed})")
     return module, not pooler
+
+
+def _list(keys: list[str]) -> str:
+    more = f" and {len(keys) - LISTED} more" if len(keys) > LISTED else ""
+    return ", ".join(keys[:LISTED]) + more
 
 
 def _probe(module: nn.Module, config: Any, preprocessing: Preprocessing, frames: int) -> Layout:
@@ -265,8 +269,12 @@ def _model_fields(folder: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without transformers' progress bars and load reports: what matters of them is raised as an error here."""
+def _transformers(source: str) -> Iterator[None]:
+    """Around calls of transformers: without its bars and reports, and what a configuration breaks is one line.
+
+    What matters of a load report is raised as an error here.
+    """
+    from huggingface_hub.errors import StrictDataclassError
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -274,6 +282,9 @@ def _quiet() -> Iterator[None]:
     logging.disable_progress_bar()
     try:
         yield
+    except (StrictDataclassError, ValueError, TypeError, KeyError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise EncoderError(f"{source}: its config.json is not one that transformers can build ({reason})") from error
     finally:
         logging.set_verbosity(verbosity)
         if bars:

@@ -39,7 +39,7 @@ def model_folder(name: str, *, revision: str | None = None, weights: bool = True
     if not HUB_ID.fullmatch(name):
         raise EncoderError(f"{name}: no such folder, and no hub id (owner/name) either")
     cached = _cached_folder(name, revision)
-    if cached is not None and (cached / "config.json").is_file() and (not weights or weight_files(cached)):
+    if cached is not None and (not weights or _has_weights(cached)):
         return cached
     return _fetched_folder(name, revision, weights)
 
@@ -93,9 +93,16 @@ def _cached_folder(name: str, revision: str | None) -> Path | None:
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, revision=revision, local_files_only=True))
+        # without the pattern, a snapshot that lacks any file of the repository, even an unused one, counts as absent
+        folder = snapshot_download(name, revision=revision, local_files_only=True, allow_patterns=["config.json"])
     except LocalEntryNotFoundError:
         return None
+    return Path(folder) if (Path(folder) / "config.json").is_file() else None
+
+
+def _has_weights(folder: Path) -> bool:
+    files = weight_files(folder)
+    return bool(files) and all(file.is_file() for file in files)
 
 
 def _fetched_folder(name: str, revision: str | None, weights: bool) -> Path:
@@ -118,7 +125,7 @@ def _fetched_folder(name: str, revision: str | None, weights: bool) -> Path:
         raise EncoderError(f"{name}: the hub has no revision {revision!r} of it") from error
     except RepositoryNotFoundError as error:
         raise EncoderError(f"{name}: the hub has no such model, or it is private (`hf auth login`)") from error
-    except (HfHubHTTPError, OSError) as error:
+    except (*HfHubHTTPError.__bases__, OSError) as error:  # its first base is the http library's own error
         raise EncoderError(f"{name}: could not be fetched ({str(error).splitlines()[0]}); try again, or {cure}") from (
             error
         )
