@@ -32,8 +32,8 @@ class Variant:
 
 _IMAGES = {f"mobile-former-{size}": Variant(config) for size, config in IMAGE_CONFIGS.items()}
 
-# Named by their multiply-adds a clip of the default size. Clips of two seconds (32 frames: four): 16 frames of them are
-# what Kinetics nets of this size see. Strides in time lie where the map is 14x14 and 7x7 pixels after the block.
+# Named by the multiply-adds of one clip. A clip lasts two seconds (32 frames: four), about what Kinetics nets of this
+# size are given. Strides in time stand in the blocks that leave maps of 14x14 and 7x7.
 _VIDEOS = {
     "video-mobile-former-500m": Variant(for_video(IMAGE_CONFIGS["52m"], time_strides=(1, 2, 2)), 16, 8.0),
     "video-mobile-former-1g": Variant(for_video(IMAGE_CONFIGS["52m"]), 16, 8.0),

@@ -110,7 +110,7 @@ def test_the_layout_of_the_clip_in_memory_does_not_matter(
     assert torch.allclose(plain, other, rtol=0, atol=1e-12)
 
 
-def test_bfloat16_keeps_every_output_within_three_hundredths() -> None:
+def test_bfloat16_keeps_every_output_within_two_hundredths() -> None:
     """Relative to the output's largest value; the weights those of a fresh net, whose norms keep values in range."""
     single, half = (build_encoder("video-mobile-former-1g", dtype=dtype) for dtype in ("float32", "bfloat16"))
     clip = torch.randn(1, 3, 4, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -118,14 +118,15 @@ def test_bfloat16_keeps_every_output_within_three_hundredths() -> None:
         for expected, actual in zip(single(clip), half(clip), strict=True):
             if expected is not None:
                 assert actual.dtype == torch.float32
-                assert (actual - expected).abs().max() < 0.03 * expected.abs().max()
+                assert (actual - expected).abs().max() < 0.02 * expected.abs().max()
 
 
 COMPILED = """
 import torch
-from longvid.encoders import build_encoder
-encoder = build_encoder("video-mobile-former-1g")
-clips = torch.randn(2, 3, 4, 64, 64)
+from longvid.encoders.mobile_former import BlockConfig, MobileFormer, MobileFormerConfig, for_video
+blocks = BlockConfig("lite", 8, 2), BlockConfig("down", 12, 3, 2, 2), BlockConfig("standard", 12, 3)
+encoder = MobileFormer(for_video(MobileFormerConfig(8, blocks, 3, 32, 24))).eval()
+clips = torch.randn(2, 3, 4, 32, 32)
 with torch.no_grad():
     expected, compiled = encoder(clips), torch.compile(encoder, fullgraph=True)(clips)
 for mine, theirs in zip(expected, compiled):
