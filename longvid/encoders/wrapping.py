@@ -18,7 +18,8 @@ def wrap(function: ClipFunction, spec: EncoderSpec) -> Encoder:
     """An encoder of any function or module that takes clips (batch, 3, time, height, width).
 
     It returns tokens (batch, time, token, dim), or an `EncoderOutput` where there is also a class or clip vector.
-    The spec's `weights_sha256` is filled in from the module's weights where it is empty.
+    The spec's `weights_sha256` is filled in from the module's weights where it is empty. A function has none: what
+    tells two versions of it apart in a recipe is what you put into `spec.config`.
     """
     return FunctionEncoder(function, spec)
 

@@ -109,6 +109,8 @@ def _fetched_folder(name: str, revision: str | None, weights: bool) -> Path:
     from huggingface_hub import HfApi, constants, snapshot_download
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
+    # the client's http library has changed twice; its own base error stands behind the hub's
+    transport_errors = tuple(base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception))
     cure = f"fetch it where there is a network (`hf download {name}`), or give a local folder"
     if constants.HF_HUB_OFFLINE:
         raise EncoderError(f"{name} is not in the local cache and HF_HUB_OFFLINE is set; unset it, {cure}")
@@ -125,7 +127,7 @@ def _fetched_folder(name: str, revision: str | None, weights: bool) -> Path:
         raise EncoderError(f"{name}: the hub has no revision {revision!r} of it") from error
     except RepositoryNotFoundError as error:
         raise EncoderError(f"{name}: the hub has no such model, or it is private (`hf auth login`)") from error
-    except (*HfHubHTTPError.__bases__, OSError) as error:  # its first base is the http library's own error
+    except (*transport_errors, OSError) as error:
         raise EncoderError(f"{name}: could not be fetched ({str(error).splitlines()[0]}); try again, or {cure}") from (
             error
         )
