@@ -66,7 +66,13 @@ def read_weights(path: str | Path) -> OwnWeights:
 def load_weights(path: str | Path) -> nn.Module:
     """The module that `save_weights` wrote, built from the configuration in the file, in evaluation mode."""
     weights = read_weights(path)
-    module = _build(weights, path)
+    try:
+        module = _build(weights, path)
+    except TypeError as error:
+        raise WeightsError(
+            f"{path}: this longvid cannot build {weights.architecture} from the configuration inside ({error}); "
+            "it was written by another version"
+        ) from error
     fit_state(module, weights.state, source=str(path))
     return module.eval()
 

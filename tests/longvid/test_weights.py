@@ -183,6 +183,8 @@ def test_the_configuration_text_beside_the_weights_says_how_channels_are_shifted
     assert (model.config.segment_frames, model.config.shift_div, model.config.mixed_blocks) == (16, 4, (0, 2))
     with pytest.raises(WeightsError, match="was trained with shift_div=4, not 8"):
         load_official("xvit", container, num_heads=4, shift_div=8)
+    with pytest.raises(WeightsError, match="is no YAML"):
+        load_official("xvit", container | {"cfg": "XVIT: [1, 2"}, **OPTIONS)
 
 
 def test_the_dead_classifier_of_temporal_attention_is_no_part_of_the_model(official: dict[str, Tensor]) -> None:
@@ -229,10 +231,13 @@ def test_files_that_are_not_ours_or_too_new_are_refused(tmp_path: Path) -> None:
     save_file({"w": torch.zeros(1)}, path, metadata={"longvid": json.dumps(header)})
     with pytest.raises(WeightsError, match=r"weights format 99.*update longvid"):
         load_weights(path)
-    save_file(
-        {"w": torch.zeros(1)}, path, metadata={"longvid": json.dumps(header | {"format": 1, "architecture": "q"})}
-    )
+    unknown = header | {"format": 1, "architecture": "q"}
+    save_file({"w": torch.zeros(1)}, path, metadata={"longvid": json.dumps(unknown)})
     with pytest.raises(WeightsError, match=r"architecture 'q' is not one of .*xvit"):
+        load_weights(path)
+    newer = header | {"format": 1, "config": {"colours": 3}}
+    save_file({"w": torch.zeros(1)}, path, metadata={"longvid": json.dumps(newer)})
+    with pytest.raises(WeightsError, match=r"cannot build xvit from the configuration inside .*colours"):
         load_weights(path)
     with pytest.raises(WeightsError, match="give it that suffix"):
         save_weights(nn.Identity(), tmp_path / "a.pth", architecture="xvit", config={})

@@ -31,6 +31,9 @@ RENAMES = (
     (r"(new_fc|base_model\.head)\.", "head.1."),
 )
 
+TOLD = {"NUM_SEGMENTS": "segment_frames", "SHIFT_DIV": "shift_div"}
+"""What the authors' configuration text calls two of our settings."""
+
 
 def from_config(config: dict[str, Any]) -> XViT:
     """X-ViT from plain JSON values."""
@@ -95,15 +98,18 @@ def _told(checkpoint: Checkpoint) -> dict[str, Any]:
     text = checkpoint.beside.get("cfg")
     if not isinstance(text, str):
         return {}
-    section = (yaml.safe_load(text) or {}).get("XVIT", {})
-    depth = _seen(checkpoint)["depth"]
-    told = {}
-    if "NUM_SEGMENTS" in section:
-        told["segment_frames"] = section["NUM_SEGMENTS"]
-    if "SHIFT_DIV" in section:
-        told["shift_div"] = section["SHIFT_DIV"]
-    if "LOCATIONS_LIST" in section:
-        told["mixed_blocks"] = tuple(block for block in section["LOCATIONS_LIST"] if block < depth)
+    try:
+        sections = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise WeightsError(f"{checkpoint.source}: its configuration text (cfg) is no YAML ({error})") from error
+    said: dict[str, Any] = {}
+    for section in sections.values() if isinstance(sections, dict) else ():
+        said |= section if isinstance(section, dict) else {}
+    told = {ours: said[theirs] for theirs, ours in TOLD.items() if theirs in said}
+    if "LOCATIONS_LIST" in said:
+        # the published list names fifteen blocks whatever the depth
+        depth = _seen(checkpoint)["depth"]
+        told["mixed_blocks"] = tuple(block for block in said["LOCATIONS_LIST"] if block < depth)
     return told
 
 
