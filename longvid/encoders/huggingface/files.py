@@ -110,7 +110,8 @@ def _fetched_folder(name: str, revision: str | None, weights: bool) -> Path:
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
     # the client's http library has changed twice; its own base error stands behind the hub's
-    transport_errors = tuple(base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception))
+    bases = [base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception)]
+    transport_errors: tuple[type[Exception], ...] = (*bases, OSError)
     cure = f"fetch it where there is a network (`hf download {name}`), or give a local folder"
     if constants.HF_HUB_OFFLINE:
         raise EncoderError(f"{name} is not in the local cache and HF_HUB_OFFLINE is set; unset it, {cure}")
@@ -120,17 +121,14 @@ def _fetched_folder(name: str, revision: str | None, weights: bool) -> Path:
         files = HfApi().list_repo_files(name, revision=revision)
         return Path(snapshot_download(name, revision=revision, allow_patterns=_wanted(files, weights)))
     except GatedRepoError as error:
-        raise EncoderError(
-            f"{name}: its owner asks for consent first; accept it on the hub, then `hf auth login`"
-        ) from (error)
+        raise EncoderError(f"{name}: its owner asks for consent; accept it on the hub, then `hf auth login`") from error
     except RevisionNotFoundError as error:
         raise EncoderError(f"{name}: the hub has no revision {revision!r} of it") from error
     except RepositoryNotFoundError as error:
         raise EncoderError(f"{name}: the hub has no such model, or it is private (`hf auth login`)") from error
-    except (*transport_errors, OSError) as error:
-        raise EncoderError(f"{name}: could not be fetched ({str(error).splitlines()[0]}); try again, or {cure}") from (
-            error
-        )
+    except transport_errors as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise EncoderError(f"{name}: could not be fetched ({reason}); try again, or {cure}") from error
 
 
 def _wanted(files: list[str], weights: bool) -> list[str]:

@@ -69,7 +69,8 @@ def hub():
 @pytest.fixture
 def cache(hub, tmp_path, monkeypatch):
     """The hub's client with the server as its hub and an empty cache."""
-    constants = pytest.importorskip("huggingface_hub").constants
+    from huggingface_hub import constants
+
     address = f"http://127.0.0.1:{hub.server_address[1]}"
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "ENDPOINT", address)
