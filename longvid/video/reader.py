@@ -9,7 +9,7 @@ from jaxtyping import Float64, Int64, UInt8
 from longvid.errors import TruncatedVideo
 from longvid.preprocessing import Interpolation, Preprocessing
 from longvid.sampling import SAME_INSTANT_SECONDS, ClipPlan, frames_on_screen
-from longvid.video.backends import BACKENDS
+from longvid.video.backends import BACKENDS, resolve_backend
 from longvid.video.metadata import VideoProbe
 from longvid.video.probing import probe
 from longvid.video.scaling import Frame
@@ -92,8 +92,7 @@ def _decoded(
 ) -> Iterator[tuple[int, Frame]]:
     """Each wanted frame once, in display order, with its display position."""
     unique = np.unique(indices)
-    read_frames = BACKENDS["pyav" if backend == "auto" else backend]
-    frames = read_frames(
+    frames = BACKENDS[resolve_backend(video, backend)].read_frames(
         video, unique, height=height, width=width, interpolation=interpolation, num_threads=num_threads
     )
     return zip(unique.tolist(), frames, strict=True)

@@ -1,0 +1,82 @@
+"""decord: unmaintained since 2022, with an old FFmpeg of its own (no AV1); kept for comparing with older work.
+
+Used through checks only: its frame count and its times, which it moves to begin at 0, have to be those of the demux
+pass, and the frames it would silently replace by a neighbour are an error. Read frame by frame from the first on,
+because after a seek or a skip it returns wrong frames without a word (HEVC, MPEG-TS, FLV): a late segment costs what a
+whole video costs.
+One thread: with more it decodes ahead of a slow reader without bound. A hang inside it holds the interpreter's lock, so
+run it in a process that may be killed.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int64
+
+from longvid.errors import UnreadableVideo
+from longvid.preprocessing import Interpolation
+from longvid.video.metadata import VideoProbe
+from longvid.video.scaling import Frame, Scaler
+
+SAME_TIME_SECONDS = 0.0005
+"""decord keeps times as float32 seconds: 10 hours in, they are 4 ms apart, so the tolerance grows with them."""
+
+NO_REPLACEMENTS = 1e-9
+"""Share of frames that decord may replace by a neighbour before it raises; 0 would mean that it never does."""
+
+
+UNINDEXED_CONTAINERS = ("mpegts", "mpeg")
+"""Containers in which decord's rewind, even to the begin, lands too late and its first frames are others'."""
+
+
+def version() -> str:
+    """decord's own version."""
+    import decord
+
+    return decord.__version__
+
+
+def read_frames(
+    video: VideoProbe,
+    indices: Int64[np.ndarray, "frames"],
+    *,
+    height: int,
+    width: int,
+    interpolation: Interpolation,
+    num_threads: int,
+) -> Iterator[Frame]:
+    """The frames at strictly increasing display positions, see `backends.ReadFrames`; always with one thread."""
+    import decord
+
+    decord.logging.set_level(decord.logging.FATAL)
+    scaler = Scaler(height, width, interpolation)
+    try:
+        reader = decord.VideoReader(str(video.path), num_threads=1, fault_tol=NO_REPLACEMENTS)
+        _require_same_frames(video, reader)
+        wanted = set(indices.tolist())
+        for position in range(max(wanted, default=-1) + 1):
+            picture = reader.next()
+            if position in wanted:
+                yield scaler.scale_rgb(picture.asnumpy())
+    except (decord.DECORDError, decord.DECORDLimitReachedError) as error:
+        raise UnreadableVideo(f"{video.path}: decord cannot read it; use PyAV") from error
+
+
+def _require_same_frames(video: VideoProbe, reader: Any) -> None:
+    """Refuses a file that decord sees otherwise than the demux pass."""
+    measured = video.measured
+    if video.header.container in UNINDEXED_CONTAINERS:
+        raise UnreadableVideo(
+            f"{video.path}: decord loses the first frames of {video.header.container} files; use PyAV"
+        )
+    if not measured.has_presentation_times:
+        raise UnreadableVideo(f"{video.path}: decord needs presentation times, its container has none; use PyAV")
+    if len(reader) != measured.num_frames:
+        raise UnreadableVideo(
+            f"{video.path}: decord sees {len(reader)} frames where {measured.num_frames} are displayable; use PyAV"
+        )
+    seconds = reader.get_frame_timestamp(np.arange(len(reader)))[:, 0]
+    expected = measured.frame_seconds - measured.begin_seconds
+    if (np.abs(seconds - expected) > SAME_TIME_SECONDS + expected * np.finfo(np.float32).eps).any():
+        raise UnreadableVideo(f"{video.path}: decord takes its frames for shown at other times; use PyAV")

@@ -1,0 +1,52 @@
+"""What a backend is, and the dict of them."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Int64
+
+from longvid.preprocessing import Interpolation
+from longvid.video.backends import decord, pyav, torchcodec
+from longvid.video.metadata import VideoProbe
+from longvid.video.scaling import Frame
+
+
+class ReadFrames(Protocol):
+    """What a backend does: the frames at strictly increasing display positions, one by one."""
+
+    def __call__(
+        self,
+        video: VideoProbe,
+        indices: Int64[np.ndarray, "frames"],
+        *,
+        height: int,
+        width: int,
+        interpolation: Interpolation,
+        num_threads: int,
+    ) -> Iterator[Frame]:
+        """Upright RGB frames of the asked size. Raises UnreadableVideo rather than leave one out or take another."""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One decoder: how it reads, how its version is asked for, and what to do where it does not run."""
+
+    read_frames: ReadFrames
+    version: Callable[[], str]
+    cure: str
+
+
+BACKENDS: dict[str, Backend] = {
+    "pyav": Backend(pyav.read_frames, pyav.version, "pip install --force-reinstall av"),
+    "torchcodec": Backend(
+        torchcodec.read_frames,
+        torchcodec.version,
+        "pip install torchcodec in a version made for your torch, and FFmpeg's shared libraries (apt install ffmpeg)",
+    ),
+    "decord": Backend(
+        decord.read_frames, decord.version, "pip install decord (there are wheels for Linux on x86-64 only)"
+    ),
+}
+"""In the order in which `auto` tries them."""
