@@ -192,8 +192,9 @@ class FeatureStore:
         names = self._listing(key)
         planned = self.record(key)
         if planned is None:
-            if any(names.values()):  # of a deletion that was interrupted, or of a worker that outlived one
-                self.place.delete_tree(self._path(key))
+            for array, files in names.items():  # of a deletion that was interrupted, or of a worker that outlived one
+                for file in files.keys() - {on_disk.DOCUMENT, on_disk.SECONDS_FILE}:
+                    self.place.delete(f"{self._path(key)}/{array}/{file}")
             Catalogue(self.place).drop()  # it may still name a video whose folder somebody removed
             self._write_arrays(record, times)
             self._put_record(record, flush=False)  # a plan is soon made again; `complete` flushes

@@ -24,11 +24,13 @@ import h5py
 from stores.canonical import canonical_json
 from stores.convert.arrays import ArrayLayout, array_layout
 from stores.convert.incoming import Incoming, imported_recipe, rows_of_seconds, write_incoming
-from stores.errors import ConversionError, StoreAccessError, StoreError
+from stores.convert.outgoing import new_file, reserve
+from stores.errors import ConversionError
+from stores.info import clip_bytes
 from stores.keys import path_name
 from stores.layout import Layout
 from stores.numbers import from_stored
-from stores.place import PARTIAL, Location
+from stores.place import Location
 from stores.recipe import Recipe, TokenType
 from stores.store import FeatureStore
 from stores.video import StoredVideo
@@ -45,22 +47,29 @@ def export_hdf5(store: FeatureStore, path: str | os.PathLike[str], *, keys: Iter
     target = Path(path)
     if target.exists():
         raise ConversionError(f"{target}: exists already; choose another name")
-    partial = target.with_name(target.name + PARTIAL)
-    try:
-        with h5py.File(partial, "w") as file:
+    chosen = list(store.keys() if keys is None else keys)
+    with new_file(target) as partial:
+        partial.touch()
+        needed = _file_bytes(store, chosen)
+        reserve(partial, needed)
+        with h5py.File(partial, "w") as file:  # which truncates it
+            reserve(partial, needed)
             file[_RECIPE] = canonical_json(store.recipe.to_dict())
             file[_LAYOUT] = canonical_json(asdict(store.layout))
-            for key in store.keys() if keys is None else keys:
-                group = file.create_group(f"videos/{path_name(key)}")
-                _export_video(store, store.video(key), group)
-        partial.replace(target)
-    except OSError as error:
-        if isinstance(error, StoreError):
-            raise
-        raise StoreAccessError(f"{target}: cannot be written: {error}; the store is as it was") from error
-    finally:
-        partial.unlink(missing_ok=True)
+            for key in chosen:
+                _export_video(store, store.video(key), file.create_group(f"videos/{path_name(key)}"))
     return target
+
+
+def _file_bytes(store: FeatureStore, keys: list[str]) -> int:
+    """No less than the file will take: chunks filled up, and generous room for HDF5's own documents."""
+    total = 1_000_000
+    for key in keys:
+        num_clips = store.video(key).num_clips
+        num_chunks = num_clips // store.layout.clips_per_chunk + 1
+        filled = num_chunks * store.layout.clips_per_chunk
+        total += filled * clip_bytes(store.recipe) + 200 * num_chunks + 16 * num_clips + 32_000
+    return total
 
 
 def _export_video(store: FeatureStore, video: StoredVideo, group: h5py.Group) -> None:

@@ -18,9 +18,10 @@ import numpy as np
 from stores.canonical import canonical_json
 from stores.convert.arrays import ArrayLayout, array_layout
 from stores.convert.incoming import Incoming, imported_recipe, rows_of_seconds, write_incoming
-from stores.errors import ConversionError, StoreAccessError, StoreError
+from stores.convert.outgoing import new_file, reserve
+from stores.errors import ConversionError
 from stores.keys import path_name
-from stores.place import PARTIAL, Location
+from stores.place import Location
 from stores.recipe import Recipe, TokenType
 from stores.store import FeatureStore
 from stores.video import StoredVideo
@@ -75,24 +76,21 @@ def export_npy(
     """
     root, order = Path(folder), array_layout(layout)
     order.shape(1, store.recipe.num_tokens, store.recipe.dim)
+    _write_text(root / RECIPE_FILE, canonical_json(store.recipe.to_dict()))
+    chosen = list(store.keys() if keys is None else keys)
     written = []
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        (root / RECIPE_FILE).write_text(canonical_json(store.recipe.to_dict()) + "\n", encoding="ascii")
-        chosen = list(store.keys() if keys is None else keys)
-        for key, stem in zip(chosen, _file_stems(chosen), strict=True):
-            target = root / f"{stem}.npy"
-            if target.exists():
-                raise ConversionError(f"{target}: exists already; export into an empty folder")
-            _export_video(store.video(key), target, order)
-            written.append(target)
-    except OSError as error:
-        if isinstance(error, StoreError):
-            raise
-        raise StoreAccessError(
-            f"{root}: cannot be written: {error.strerror or error}; the store is as it was"
-        ) from error
+    for key, stem in zip(chosen, _file_stems(chosen), strict=True):
+        target = root / f"{stem}.npy"
+        if target.exists():
+            raise ConversionError(f"{target}: exists already; export into an empty folder")
+        _export_video(store.video(key), target, order)
+        written.append(target)
     return written
+
+
+def _write_text(target: Path, text: str) -> None:
+    with new_file(target) as file:
+        file.write_text(text + "\n", encoding="ascii")
 
 
 def _load(file: Path) -> np.ndarray:
@@ -161,28 +159,15 @@ def _file_stems(keys: list[str]) -> list[str]:
 
 def _export_video(video: StoredVideo, target: Path, layout: ArrayLayout) -> None:
     """Write `target` and its sidecar, a shard in memory at a time."""
-    target.parent.mkdir(parents=True, exist_ok=True)
     about = {"key": video.key, "seconds": video.seconds.tolist(), "source": video.source}
-    target.with_suffix(".json").write_text(canonical_json(about) + "\n", encoding="ascii")
+    _write_text(target.with_suffix(".json"), canonical_json(about))
     shape = layout.shape(video.num_clips, video.num_tokens, video.dim)
-    partial = target.with_name(target.name + PARTIAL)
-    try:
-        imported = video.source.get("imported", {})
-        array = _new_array(partial, shape, np.dtype(imported.get("dtype", video.dtype)))
+    dtype = np.dtype(video.source.get("imported", {}).get("dtype", video.dtype))
+    with new_file(target) as file:
+        array = np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=shape)
+        reserve(file, file.stat().st_size)
         start_clip = 0
         for shard in video.iter_shards():
             layout.read(array, start_clip, start_clip + len(shard))[...] = shard
             start_clip += len(shard)
         array.flush()
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _new_array(file: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.memmap:
-    """A mapped `.npy` file whose space on the disk is already taken: a full disk is an error now, not a crash later."""
-    array = np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=shape)
-    if hasattr(os, "posix_fallocate"):
-        with file.open("r+b") as opened:
-            os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
-    return array

@@ -1,0 +1,39 @@
+"""From a store to files of others: the part that every export shares."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from stores.errors import StoreAccessError, StoreError
+from stores.place import PARTIAL
+
+
+@contextmanager
+def new_file(target: Path) -> Iterator[Path]:
+    """A temporary path beside `target` that becomes `target` when the block ends, and is removed when it fails.
+
+    Failures of the file system become StoreAccessError.
+    """
+    partial = target.with_name(target.name + PARTIAL)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        partial.replace(target)
+    except StoreError:
+        raise
+    except OSError as error:
+        reason = error.strerror or " ".join(str(error).split())
+        raise StoreAccessError(f"{target}: cannot be written: {reason}; the store is as it was") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def reserve(file: Path, num_bytes: int) -> None:
+    """Take the file's space on the disk now. Raises OSError if there is not enough.
+
+    What writes it afterwards would crash the process on a full disk: a mapping with SIGBUS, HDF5 while closing.
+    """
+    if hasattr(os, "posix_fallocate"):
+        with file.open("ab") as opened:
+            os.posix_fallocate(opened.fileno(), 0, num_bytes)

@@ -1,0 +1,155 @@
+"""Several processes, some of them killed: what is in the store is what one undisturbed process would have written."""
+
+import multiprocessing
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stores import FeatureStore, IncompleteVideo, repair, verify
+
+NUM_CLIPS = 40
+
+
+def _features(num_clips: int) -> np.ndarray:
+    return np.random.default_rng(7).standard_normal((num_clips, 3, 8)).astype(np.float32)
+
+
+def _write_some(pickled_stores: bytes, shard_indices: list[int]) -> None:
+    """What a worker does: it gets the store, not the location, and writes shards of one video."""
+    for store in pickle.loads(pickled_stores):
+        for shard_index in shard_indices:
+            first_clip, stop_clip = store.shard_clips("v", shard_index)
+            store.write_shard("v", shard_index, _features(NUM_CLIPS)[first_clip:stop_clip])
+
+
+def _read_some(pickled: bytes, windows: list[tuple[int, int]]) -> list[np.ndarray]:
+    video = pickle.loads(pickled)
+    return [video.read(start, stop) for start, stop in windows]
+
+
+def test_three_writers_give_the_bytes_of_one(tmp_path, make_recipe, make_seconds, write_video, folder_bytes):
+    shared = []
+    for dtype in ("float16", "int8"):
+        serial = FeatureStore.create(tmp_path / "serial" / dtype, make_recipe(dtype=dtype), clips_per_shard=2)
+        write_video(serial, "v", _features(NUM_CLIPS), source={"size_bytes": 1})
+        shared.append(FeatureStore.create(tmp_path / "shared" / dtype, make_recipe(dtype=dtype), clips_per_shard=2))
+        shared[-1].plan("v", make_seconds(NUM_CLIPS), {"size_bytes": 1})
+    orders = [[*range(worker, 20, 3), 0, 1, 2] for worker in range(3)]  # and three shards that all of them write
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=_write_some, args=(pickle.dumps(shared), order)) for order in orders]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0] * 3
+    for store in shared:
+        store.complete("v")
+    assert folder_bytes(tmp_path / "shared") == folder_bytes(tmp_path / "serial")
+
+
+@pytest.mark.parametrize("method", ["spawn", "fork"])
+@pytest.mark.parametrize("compression", [None, "zstd"])
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_reader_can_be_used_on_both_sides_of_a_new_process(method, compression, tmp_path, make_recipe, write_video):
+    """Also for zarr's own reader, whose threads do not survive a fork."""
+    store = FeatureStore.create(
+        tmp_path / "f", make_recipe(dtype="float32"), clips_per_shard=8, compression=compression
+    )
+    write_video(store, "v", _features(NUM_CLIPS))
+    video = store.video("v")
+    windows = [(0, 5), (6, 20), (39, 40)]
+    expected = [video.read(start, stop) for start, stop in windows]  # the parent has read before
+    context = multiprocessing.get_context(method)
+    with context.Pool(2) as pool:
+        results = pool.starmap_async(_read_some, [(pickle.dumps(video), windows)] * 4).get(timeout=60)
+    for result in results:
+        for tokens, truth in zip(result, expected, strict=True):
+            np.testing.assert_array_equal(tokens, truth)
+
+
+def _read_inherited(connection: "multiprocessing.connection.Connection", video: object, store: FeatureStore) -> None:
+    connection.send((video.read(3, 9), store.video("v").read(3, 9), store.keys()))  # type: ignore[attr-defined]
+    connection.close()
+
+
+@pytest.mark.parametrize("where", ["folder", "s3"])
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_an_open_video_that_a_fork_inherits_still_reads(where, tmp_path, make_recipe, write_video, request):
+    """As in a DataLoader's workers, which inherit the data set and never pickle it."""
+    location: dict[str, object] = {"location": tmp_path / "f"}
+    if where == "s3":
+        pytest.importorskip("s3fs")
+        location = {"location": "s3://longvid/fork", "storage_options": request.getfixturevalue("s3_options")}
+    store = FeatureStore.create(**location, recipe=make_recipe(dtype="float32"), clips_per_shard=8, compression="zstd")
+    write_video(store, "v", _features(NUM_CLIPS))
+    video = store.video("v")
+    expected = video.read(3, 9)
+    context = multiprocessing.get_context("fork")
+    receiving, sending = context.Pipe(duplex=False)
+    child = context.Process(target=_read_inherited, args=(sending, video, store))
+    child.start()
+    assert receiving.poll(60), "the forked reader hangs"
+    tokens, again, keys = receiving.recv()
+    child.join()
+    np.testing.assert_array_equal(tokens, expected)
+    np.testing.assert_array_equal(again, expected)
+    assert keys == ["v"]
+
+
+_WRITE_FOREVER = """
+import sys
+import numpy as np
+from stores import FeatureStore
+
+store = FeatureStore.open(sys.argv[1], mode="a")
+clips = np.random.default_rng(7).standard_normal((64, 32, 512)).astype(np.float32)
+print("ready", flush=True)
+for key in ("first", "second", "third"):
+    store.plan(key, np.arange(2 * 64.0 * 40).reshape(-1, 2), {})
+    for shard_index in store.missing(key):
+        store.write_shard(key, shard_index, clips)
+    store.complete(key)
+"""
+
+
+def test_a_killed_writer_leaves_nothing_that_can_be_read_as_complete(tmp_path: Path, make_recipe):
+    recipe = make_recipe(num_tokens=32, dim=512)
+    for attempt, delay_seconds in enumerate([0.02, 0.1, 0.25]):
+        location = tmp_path / f"killed-{attempt}"
+        store = FeatureStore.create(location, recipe, clips_per_shard=64)
+        writer = subprocess.Popen([sys.executable, "-c", _WRITE_FOREVER, location], stdout=subprocess.PIPE)
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == b"ready\n"
+        time.sleep(delay_seconds)
+        os.kill(writer.pid, signal.SIGKILL)
+        writer.communicate()
+        for key in store.keys(complete=False):
+            if store.status(key) == "complete":
+                assert store.missing(key) == []
+                continue
+            with pytest.raises(IncompleteVideo):
+                store.video(key)
+        damages = repair(store)
+        assert {damage.kind for damage in damages} <= {"stray"}, damages
+        assert verify(store) == []
+        assert not list(location.rglob("*.partial"))
+
+
+def test_two_planners_and_completers_of_one_video_agree(store, make_features, make_seconds, folder_bytes):
+    other = FeatureStore.open(store.location, mode="a")
+    for planner in (store, other):
+        planner.plan("v", make_seconds(4), {"size_bytes": 1})
+    store.write_shard("v", 0, make_features(4))
+    other.write_shard("v", 0, make_features(4))
+    for completer in (store, other):
+        completer.complete("v")
+    before = folder_bytes(Path(store.location))
+    other.plan("v", make_seconds(4), {"size_bytes": 1})
+    assert folder_bytes(Path(store.location)) == before
