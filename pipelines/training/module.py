@@ -29,8 +29,8 @@ def rate_factor(step: int, *, steps: int, settings: ScheduleSettings) -> float:
 class DecoderModule(LightningModule):
     """Trains a decoder on windows and scores it on the validation videos after each epoch.
 
-    Everything random in an epoch follows from (seed, epoch), so that a run that goes on from the end of an epoch is
-    the run that was never interrupted.
+    Everything random follows from the seed and from how far training is, so that a run that goes on from the end of an
+    epoch is the run that was never interrupted.
     """
 
     def __init__(self, decoder: Decoder, config: TrainConfig, val: WindowDataset, *, seed: int, steps: int) -> None:
@@ -51,13 +51,10 @@ class DecoderModule(LightningModule):
         """The metric that chooses the best epoch."""
         return self.task.metrics[0]
 
-    def on_train_epoch_start(self) -> None:
-        """Make dropout a function of seed and epoch."""
-        torch.manual_seed((self.seed + 1) * 1_000_003 + self.current_epoch)
-
     def training_step(self, batch: WindowBatch, batch_index: int) -> Tensor:
-        """Loss of a batch."""
+        """Loss of a batch. Dropout is a function of seed and step: nothing else may have drawn from the generator."""
         assert batch.targets is not None
+        torch.manual_seed((self.seed + 1) * 1_000_000_007 + self.global_step)
         logits = logits_of(self.decoder, batch, task=self.task, num_tokens=self.num_tokens)
         loss = loss_of(logits, batch.targets, self.task.kind)
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.lengths))

@@ -1,6 +1,5 @@
 """Evaluation scores what was trained, beside an answer that never looks, and says how many videos it rests on."""
 
-
 from pipelines.evaluate import EvaluationResult, evaluate
 from pipelines.train import train
 from pipelines.training.run_folder import read_json
