@@ -1,7 +1,7 @@
 """One HDF5 file for a whole store, and stores from HDF5 files of other projects.
 
     features.h5
-      longvid_recipe, longvid_layout   scalar strings, JSON
+      longvid_store              scalar string: JSON with recipe and layout
       videos/<name>/about        scalar string: JSON with key and source
       videos/<name>/tokens       as in the store, chunked along clips, with Fletcher checksums
       videos/<name>/scale        for int8
@@ -15,7 +15,6 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +22,18 @@ import h5py
 
 from stores.canonical import canonical_json
 from stores.convert.arrays import ArrayLayout, array_layout
-from stores.convert.incoming import Incoming, imported_recipe, rows_of_seconds, write_incoming
-from stores.convert.outgoing import new_file, reserve
+from stores.convert.incoming import Incoming, described, imported_recipe, rows_of_seconds, write_incoming
+from stores.convert.outgoing import describe, new_file, reserve
 from stores.errors import ConversionError
 from stores.info import clip_bytes
 from stores.keys import path_name
-from stores.layout import Layout
 from stores.numbers import from_stored
 from stores.place import Location
-from stores.recipe import Recipe, TokenType
+from stores.recipe import TokenType
 from stores.store import FeatureStore
 from stores.video import StoredVideo
 
-_RECIPE = "longvid_recipe"
-_LAYOUT = "longvid_layout"
+_STORE = "longvid_store"
 
 
 def export_hdf5(store: FeatureStore, path: str | os.PathLike[str], *, keys: Iterable[str] | None = None) -> Path:
@@ -54,8 +51,7 @@ def export_hdf5(store: FeatureStore, path: str | os.PathLike[str], *, keys: Iter
         reserve(partial, needed)
         with h5py.File(partial, "w") as file:  # which truncates it
             reserve(partial, needed)
-            file[_RECIPE] = canonical_json(store.recipe.to_dict())
-            file[_LAYOUT] = canonical_json(asdict(store.layout))
+            file[_STORE] = describe(store)
             for key in chosen:
                 _export_video(store, store.video(key), file.create_group(f"videos/{path_name(key)}"))
     return target
@@ -101,8 +97,19 @@ def import_hdf5(
     Raises ConversionError naming the data set.
     """
     with _open(Path(path)) as file:
-        if _RECIPE in file:
-            return _import_own(file, location, dtype, clips_per_shard, storage_options)
+        if _STORE in file:
+            store = described(
+                file[_STORE][()],
+                location,
+                name=str(path),
+                dtype=dtype,
+                clips_per_shard=clips_per_shard,
+                storage_options=storage_options,
+            )
+            for group in file.get("videos", {}).values():
+                _import_video(store, group)
+            store.update_catalogue()
+            return store
         order = array_layout(layout)
         arrays = _arrays(file, order)
         recipe = imported_recipe([(f"{path}: {name}", array) for name, array in arrays], order, dtype, seconds_per_clip)
@@ -138,31 +145,6 @@ def _arrays(file: h5py.File, layout: ArrayLayout) -> list[tuple[str, h5py.Datase
     if not found:
         raise ConversionError(f"{file.filename}: holds no floating-point data set of ({', '.join(layout.axes)})")
     return sorted(found, key=lambda pair: pair[0])
-
-
-def _import_own(
-    file: h5py.File,
-    location: Location,
-    dtype: TokenType | None,
-    clips_per_shard: int | None,
-    storage_options: dict[str, Any] | None,
-) -> FeatureStore:
-    recipe = Recipe.from_dict(json.loads(file[_RECIPE][()]))
-    layout = Layout(**json.loads(file[_LAYOUT][()]))
-    if dtype is not None:
-        recipe = recipe.model_copy(update={"dtype": dtype})
-    store = FeatureStore.create(
-        location,
-        recipe,
-        clips_per_shard=clips_per_shard or layout.clips_per_shard,
-        clips_per_chunk=None if clips_per_shard else layout.clips_per_chunk,
-        compression=layout.compression,
-        storage_options=storage_options,
-    )
-    for group in file.get("videos", {}).values():
-        _import_video(store, group)
-    store.update_catalogue()
-    return store
 
 
 def _import_video(store: FeatureStore, group: h5py.Group) -> None:

@@ -1,5 +1,6 @@
 """From arrays of another project to a store: the part that every import shares."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +9,8 @@ import numpy as np
 
 from stores.convert.arrays import ArrayLayout, ArrayLike
 from stores.errors import ConversionError
+from stores.layout import Layout
+from stores.place import Location
 from stores.recipe import Recipe, TokenType
 from stores.store import FeatureStore
 
@@ -24,6 +27,31 @@ class Incoming:
     source: dict[str, Any]
     array: ArrayLike
     layout: ArrayLayout
+
+
+def described(
+    description: str,
+    location: Location,
+    *,
+    name: str,
+    dtype: TokenType | None,
+    clips_per_shard: int | None,
+    storage_options: dict[str, Any] | None,
+) -> FeatureStore:
+    """A store with the recipe and layout that `outgoing.describe` wrote to `name`, except for what is given."""
+    try:
+        fields = json.loads(description)
+        recipe, layout = Recipe.from_dict(fields["recipe"]), Layout(**fields["layout"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise ConversionError(f"{name}: does not describe a store ({error})") from error
+    return FeatureStore.create(
+        location,
+        recipe if dtype is None else Recipe.from_dict(recipe.to_dict() | {"dtype": dtype}),
+        clips_per_shard=clips_per_shard or layout.clips_per_shard,
+        clips_per_chunk=None if clips_per_shard else layout.clips_per_chunk,
+        compression=layout.compression,
+        storage_options=storage_options,
+    )
 
 
 def imported_recipe(
@@ -44,16 +72,18 @@ def imported_recipe(
                 f"{name}: clips of {shape} (tokens, dim), but the first array's are {num_tokens, dim}"
             )
     narrow = all(array.dtype.itemsize <= 2 for _, array in arrays)
-    return Recipe(
-        encoder="imported",
-        encoder_config={"axes": list(layout.axes)},
-        weights_sha256="",
-        sampling={"seconds_per_clip": seconds_per_clip},
-        preprocessing={},
-        pooling="imported",
-        num_tokens=num_tokens,
-        dim=dim,
-        dtype=dtype or ("float16" if narrow else "float32"),
+    return Recipe.from_dict(
+        {
+            "encoder": "imported",
+            "encoder_config": {"axes": list(layout.axes)},
+            "weights_sha256": "",
+            "sampling": {"seconds_per_clip": seconds_per_clip},
+            "preprocessing": {},
+            "pooling": "imported",
+            "num_tokens": num_tokens,
+            "dim": dim,
+            "dtype": dtype or ("float16" if narrow else "float32"),
+        }
     )
 
 

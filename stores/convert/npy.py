@@ -1,7 +1,7 @@
 """Folders of `.npy` files, one a video: ViS4mer's, MS-TCN's, anyone's.
 
 Beside `key.npy` lies `key.json` with what an array cannot say: the key, the seconds of each clip, the source. An export
-also writes `_recipe.json`, so that importing the folder again gives the same store, file by file. Folders of other
+also writes `_store.json`, so that importing the folder again gives the same store, file by file. Folders of other
 projects have neither; `seconds_per_clip` then says where the clips lie, and the recipe says "imported".
 """
 
@@ -17,16 +17,16 @@ import numpy as np
 
 from stores.canonical import canonical_json
 from stores.convert.arrays import ArrayLayout, array_layout
-from stores.convert.incoming import Incoming, imported_recipe, rows_of_seconds, write_incoming
-from stores.convert.outgoing import new_file, reserve
+from stores.convert.incoming import Incoming, described, imported_recipe, rows_of_seconds, write_incoming
+from stores.convert.outgoing import describe, new_file, reserve
 from stores.errors import ConversionError
 from stores.keys import path_name
 from stores.place import Location
-from stores.recipe import Recipe, TokenType
+from stores.recipe import TokenType
 from stores.store import FeatureStore
 from stores.video import StoredVideo
 
-RECIPE_FILE = "_recipe.json"
+_STORE_FILE = "_store.json"
 _PLAIN_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -50,12 +50,13 @@ def import_npy(
     files = sorted(root.rglob("*.npy"))
     if not files:
         raise ConversionError(f"{root}: there is no .npy file")
-    recipe = _read_recipe(root)
-    if recipe is None:
+    description = root / _STORE_FILE
+    sizes: dict[str, Any] = {"clips_per_shard": clips_per_shard, "storage_options": storage_options}
+    if description.exists():
+        store = described(description.read_text(), location, name=str(description), dtype=dtype, **sizes)
+    else:
         recipe = imported_recipe([(str(file), _header(file)) for file in files], order, dtype, seconds_per_clip)
-    elif dtype is not None:
-        recipe = recipe.model_copy(update={"dtype": dtype})
-    store = FeatureStore.create(location, recipe, clips_per_shard=clips_per_shard, storage_options=storage_options)
+        store = FeatureStore.create(location, recipe, **sizes)
     for file in files:
         write_incoming(store, _incoming(root, file, order, seconds_per_clip), exact=dtype is None)
     store.update_catalogue()
@@ -76,7 +77,7 @@ def export_npy(
     """
     root, order = Path(folder), array_layout(layout)
     order.shape(1, store.recipe.num_tokens, store.recipe.dim)
-    _write_text(root / RECIPE_FILE, canonical_json(store.recipe.to_dict()))
+    _write_text(root / _STORE_FILE, describe(store))
     chosen = list(store.keys() if keys is None else keys)
     written = []
     for key, stem in zip(chosen, _file_stems(chosen), strict=True):
@@ -105,16 +106,6 @@ def _header(file: Path) -> np.ndarray:
     """An array of the file's shape and dtype, but of zeros: it holds no file open, of which there may be thousands."""
     array = _load(file)
     return np.broadcast_to(np.zeros((), array.dtype), array.shape)
-
-
-def _read_recipe(root: Path) -> Recipe | None:
-    file = root / RECIPE_FILE
-    if not file.exists():
-        return None
-    try:
-        return Recipe.from_dict(json.loads(file.read_text(encoding="utf-8")))
-    except ValueError as error:
-        raise ConversionError(f"{file}: is no recipe ({error}); delete it to import the arrays without one") from error
 
 
 def _incoming(root: Path, file: Path, layout: ArrayLayout, seconds_per_clip: float | None) -> Incoming:

@@ -3,10 +3,18 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
+from stores.canonical import canonical_json
 from stores.errors import StoreAccessError, StoreError
 from stores.place import PARTIAL
+from stores.store import FeatureStore
+
+
+def describe(store: FeatureStore) -> str:
+    """The store's recipe and layout as JSON, from which an import makes an equal one."""
+    return canonical_json({"recipe": store.recipe.to_dict(), "layout": asdict(store.layout)})
 
 
 @contextmanager

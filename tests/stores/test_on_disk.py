@@ -130,21 +130,25 @@ import stores
 begin = time.perf_counter()
 store = stores.FeatureStore.open(sys.argv[1])
 lengths = store.num_clips()
-tokens = store.video("cam1/P04600").read(1, 3)
+tokens = store.video("cam2/P00100").read(1, 3)
 print(len(lengths), time.perf_counter() - begin, float(tokens.astype("f4").sum()))
 """
 
 
-def test_a_store_of_ten_thousand_videos_opens_in_a_second(tmp_path, store, make_features, write_video):
+@pytest.mark.parametrize("num_videos", [500, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_a_store_of_many_videos_opens_in_a_second(num_videos, store, make_features, write_video):
     write_video(store, "v", make_features(4))
-    _many_videos(Path(store.location), store, 10_000)
+    _many_videos(Path(store.location), store, num_videos)
     store.update_catalogue()
     seconds = []
     for _ in range(3):
         command = [sys.executable, "-c", _OPEN_AND_READ, store.location]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
-        num_videos, taken, total = done.stdout.split()
-        assert (int(num_videos), float(total)) == (10_001, pytest.approx(float(make_features(4)[1:3].sum()), rel=1e-2))
+        found, taken, total = done.stdout.split()
+        assert (int(found), float(total)) == (
+            num_videos + 1,
+            pytest.approx(float(make_features(4)[1:3].sum()), rel=1e-2),
+        )
         seconds.append(float(taken))
     assert min(seconds) < 1.0
 
