@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from longvid.data import Windows
@@ -173,8 +174,9 @@ def load_weights(path: Path, decoder: Decoder) -> None:
         raise WeightsError(f"{path}: no weights; the seed has not finished an epoch yet, train it first")
     try:
         decoder.load_state_dict(load_file(path))
-    except (RuntimeError, ValueError, OSError) as error:
-        raise WeightsError(f"{path}: weights do not fit the decoder ({str(error).splitlines()[0]})") from None
+    except (SafetensorError, RuntimeError, ValueError, OSError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise WeightsError(f"{path}: weights do not fit the decoder ({reason}); train the seed again") from None
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -1,13 +1,153 @@
 """Evaluation scores what was trained, beside an answer that never looks, and says how many videos it rests on."""
 
-from pipelines.evaluate import EvaluationResult, evaluate
+import csv
+
+import numpy as np
+import pytest
+import torch
+
+from longvid.datasets import Manifest
+from longvid.errors import AnnotationError, ConfigError, WeightsError
+from pipelines.evaluate import EvaluationResult, evaluate, open_run_store, trained_decoder
 from pipelines.train import train
-from pipelines.training.run_folder import read_json
+from pipelines.training.run_folder import RunFolder, read_json
+from stores import FeatureStore
 
 
-def test_x(make_data, recipe_for):
+def predictions(folder, ending: str = "csv") -> list[dict[str, str]]:
+    return list(csv.DictReader((folder / "run" / "evaluation" / f"test-predictions.{ending}").read_text().splitlines()))
+
+
+def test_the_numbers_are_those_of_the_decoder_applied_video_by_video(make_data, recipe_for):
     data = make_data()
-    train(recipe_for(data, seeds=[0, 1]))
+    train(recipe_for(data, epochs=4, window={"clips": 8, "stride": 2}, eval_batch_size=3))
     result = evaluate(data / "run")
-    print(result)
+    run = RunFolder(data / "run")
+    decoder, store = trained_decoder(run, run.record(), 0), FeatureStore.open(data / "features.zarr")
+    right = []
+    for row in run.manifest().split("test"):
+        tokens = torch.from_numpy(store.video(row.key).read(0, 16).astype(np.float32)).flatten(0, 1)
+        windows = [decoder(tokens[None, first : first + 8]).softmax(-1)[0] for first in (0, 2, 4, 6, 8)]
+        right.append(("a-then-b", "b-then-a")[int(sum(windows).argmax())] == row.label)
+    assert result.metrics["accuracy"].mean == np.mean(right)
+    assert (result.windows, result.evaluated, result.coverage) == (40, 8, "all 8 videos")
+    assert np.trace(result.confusion) == sum(right)
+
+
+def test_batching_and_workers_change_no_prediction(make_data, recipe_for):
+    data = make_data({"train": 8, "val": 4, "test": 6})
+    train(recipe_for(data, window={"clips": 8}))
+    evaluate(data / "run", batch_size=1)
+    one_by_one = predictions(data)
+    evaluate(data / "run", batch_size=5)
+    for one, other in zip(one_by_one, predictions(data), strict=True):
+        assert one["predicted"] == other["predicted"]
+        assert float(one["score a-then-b"]) == pytest.approx(float(other["score a-then-b"]), abs=2e-6)
+
+
+def test_seeds_are_averaged_and_each_is_kept(make_data, recipe_for):
+    data = make_data({"train": 8, "val": 4, "test": 8})
+    train(recipe_for(data, seeds=[0, 3], epochs=5))
+    result = evaluate(data / "run")
+    accuracies = [seed.metrics["accuracy"] for seed in result.seeds]
+    assert [seed.seed for seed in result.seeds] == [0, 3]
+    assert result.metrics["accuracy"].mean == np.mean(accuracies)
+    assert result.metrics["accuracy"].std == pytest.approx(np.std(accuracies, ddof=1))
+    assert np.sum(result.confusion) == 16
+    by_seed = {seed: [r for r in predictions(data) if r["seed"] == str(seed)] for seed in (0, 3)}
+    counted = [np.mean([r["target"] == r["predicted"] for r in rows]) for rows in by_seed.values()]
+    assert counted == accuracies
+
+
+def test_the_written_result_reads_back_equal(make_data, recipe_for):
+    data = make_data({"train": 8, "val": 4, "test": 4})
+    train(recipe_for(data))
+    result = evaluate(data / "run")
     assert EvaluationResult.from_dict(read_json(data / "run" / "evaluation" / "test.json")) == result
+
+
+def test_the_baseline_is_the_most_frequent_training_class_whatever_the_test_holds(make_data, recipe_for):
+    data = make_data({"train": 9, "val": 4, "test": 8})
+    train(recipe_for(data))
+    result = evaluate(data / "run")
+    assert result.baseline["accuracy"] == 0.5
+    assert "always 'a-then-b'" in result.baseline_answer
+
+
+def test_missing_videos_are_an_error_or_counted(make_data, recipe_for):
+    data = make_data({"train": 8, "val": 4, "test": 4})
+    train(recipe_for(data))
+    FeatureStore.open(data / "features.zarr", mode="a").delete("test/2")
+    with pytest.raises(AnnotationError, match=r"1 of 4 test videos are not complete in .*: 'test/2'"):
+        evaluate(data / "run")
+    result = evaluate(data / "run", allow_missing=True)
+    assert (result.coverage, result.missing) == ("3 of 4 videos", ("test/2",))
+    assert {row["key"] for row in predictions(data)} == {"test/0", "test/1", "test/3"}
+
+
+def test_features_made_in_another_way_are_refused_with_the_difference(make_data, recipe_for, toy_recipe):
+    data = make_data({"train": 8, "val": 4, "test": 4})
+    train(recipe_for(data))
+    other = toy_recipe.model_copy(update={"pooling": "spatial"})
+    FeatureStore.create(data / "other.zarr", other)
+    with pytest.raises(ConfigError, match=r"pooling: 'mean' != 'spatial'|pooling: mean != spatial|pooling"):
+        evaluate(data / "run", store=str(data / "other.zarr"))
+    assert open_run_store(RunFolder(data / "run").record()).recipe == toy_recipe
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+def test_predictions_come_in_the_format_asked_for(make_data, recipe_for, ending):
+    data = make_data({"train": 8, "val": 4, "test": 4})
+    train(recipe_for(data))
+    evaluate(data / "run", predictions=ending)
+    rows = Manifest.read(data / "run" / "evaluation" / f"test-predictions.{ending}").rows
+    assert [row.key for row in rows] == ["test/0", "test/1", "test/2", "test/3"]
+
+
+@pytest.mark.parametrize(
+    ("label", "task", "metric"),
+    [
+        (lambda order: float(order), {}, "mse"),
+        (lambda order: [("a", "b")[order], "always"], {}, "mean_average_precision"),
+        (lambda order: [[0, 8, order], [8, 16, 1 - order]], {"kind": "dense", "classes": ["x", "y"]}, "frame_accuracy"),
+    ],
+    ids=["regression", "multilabel", "dense"],
+)
+def test_other_kinds_of_tasks_are_scored(make_data, recipe_for, label, task, metric):
+    data = make_data({"train": 8, "val": 4, "test": 6}, label=label)
+    train(recipe_for(data, task=task, window={"clips": 12}))
+    result = evaluate(data / "run")
+    assert metric in result.metrics
+    assert metric in result.baseline
+    assert len(predictions(data)) == (6 * 16 if metric == "frame_accuracy" else 6)
+    assert len(result.timelines) == 6
+
+
+def test_a_timeline_covers_the_video_and_ends_with_the_videos_own_score(make_data, recipe_for):
+    data = make_data({"train": 8, "val": 4, "test": 4})
+    train(recipe_for(data))
+    lines = evaluate(data / "run").timelines
+    scores = {row["key"]: float(row["score a-then-b"]) for row in predictions(data)}
+    assert len(lines) == 4
+    for line in lines:
+        assert line.timeline["kind"] == "so far"
+        assert (line.timeline["seconds"][0][0], line.timeline["seconds"][-1][1]) == (0, 16)
+        assert line.timeline["scores"][-1][0] == pytest.approx(scores[line.key], abs=1e-3)
+
+
+def test_what_cannot_be_evaluated_is_named(make_data, recipe_for, tmp_path):
+    data = make_data({"train": 8, "val": 4})
+    with pytest.raises(ConfigError, match="holds no training run"):
+        evaluate(tmp_path / "nowhere")
+    train(recipe_for(data))
+    with pytest.raises(AnnotationError, match=r"split 'test' lists no videos \(there are: train 8, val 4\)"):
+        evaluate(data / "run")
+    assert evaluate(data / "run", split="val").evaluated == 4
+    with pytest.raises(ConfigError, match="predictions='xlsx' is not one of"):
+        evaluate(data / "run", split="val", predictions="xlsx")
+    (data / "run" / "seed-0" / "best.safetensors").write_bytes(b"no weights")
+    with pytest.raises(WeightsError, match="do not fit"):
+        evaluate(data / "run", split="val")
+    (data / "run" / "seed-0" / "result.json").unlink()
+    with pytest.raises(ConfigError, match="no seed is trained to the end"):
+        evaluate(data / "run", split="val")
