@@ -42,27 +42,28 @@ ROUNDING_SECONDS = 0.002
 
 Number = int | float
 Starts = Float64[np.ndarray, "clips"] | Int64[np.ndarray, "clips"]
+Kept = Float64[np.ndarray, "kept"] | Int64[np.ndarray, "kept"]
 
 
-def drop_incomplete(starts: Starts, span: Number, length: Number, slack: Number) -> Starts:
+def drop_incomplete(starts: Starts, span: Number, length: Number, slack: Number) -> Kept:
     """Only the clips that lie within the video. A video shorter than one clip has none."""
     return starts[starts + span <= length + slack]
 
 
-def repeat_last_frame(starts: Starts, span: Number, length: Number, slack: Number) -> Starts:
+def repeat_last_frame(starts: Starts, span: Number, length: Number, slack: Number) -> Kept:
     """Clips up to the first that reaches the end; its frames past the end are the last frame again."""
     reaches_end = starts + span >= length - slack
     return starts[: int(np.argmax(reaches_end)) + 1] if reaches_end.any() else starts
 
 
-def shift_last_clip(starts: Starts, span: Number, length: Number, slack: Number) -> Starts:
+def shift_last_clip(starts: Starts, span: Number, length: Number, slack: Number) -> Kept:
     """The same clips, but the last is moved back so that it ends where the video does (never before its begin)."""
     starts = repeat_last_frame(starts, span, length, slack).copy()
     starts[-1] = max(min(starts[-1], length - span), 0)
     return starts
 
 
-END_POLICIES: dict[str, Callable[[Starts, Number, Number, Number], Starts]] = {
+END_POLICIES: dict[str, Callable[[Starts, Number, Number, Number], Kept]] = {
     "drop": drop_incomplete,
     "repeat": repeat_last_frame,
     "shift": shift_last_clip,

@@ -42,7 +42,7 @@ class PacketPass:
     jump_seconds: float
     """How far the stream's clock falls back somewhere; 0 for a sound file."""
     file_seconds: float
-    """Length of the whole file, from the first to the last packet of any of its streams."""
+    """Length of the whole file: to the last packet of any of its streams, from the first or from 0."""
     error: str | None
     """Why reading stopped before the end of the file."""
     frame_height: int
@@ -84,7 +84,7 @@ class _Rows:
         self.time_base = stream.time_base or Fraction(1, 90_000)
         # AVI counts pictures in coded order; with B-frames its times say nothing about the order on screen
         self.counts_only = stream.container.format.name == "avi" and bool(stream.codec_context.has_b_frames)
-        self.is_vp8 = stream.codec_context.name == "vp8"
+        self.is_vp8 = stream.codec_context.codec.canonical_name == "vp8"
         self.pts, self.dts, self.durations = array("q"), array("q"), array("q")
         self.is_keyframe = array("b")
         self.first_keyframe_pts: int | None = None
@@ -156,8 +156,8 @@ class _Span:
 
     @property
     def seconds(self) -> float:
-        """Length of the span; 0 before anything was added."""
-        return max(0.0, self.last - self.first)
+        """Length of the span, from 0 if it begins later (as Matroska states durations); 0 before anything was added."""
+        return max(0.0, self.last - min(self.first, 0.0))
 
 
 class _FirstFrame:

@@ -19,6 +19,7 @@ class HeaderMetadata:
     container: str
     """FFmpeg's name of the container, such as "mov,mp4,m4a,3gp,3g2,mj2"."""
     codec: str
+    """FFmpeg's name of the format, such as "h264", whichever decoder reads it."""
     pixel_format: str | None
     coded_height: int
     coded_width: int

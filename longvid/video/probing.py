@@ -17,8 +17,8 @@ from longvid.video.extent import promised_bytes
 from longvid.video.metadata import HeaderMetadata, MeasuredTiming, VideoProbe
 
 FINGERPRINT_BLOCK_BYTES = 256 * 1024
-SHORT_BY_SECONDS = 1.0
-SHORT_BY_SHARE = 0.05
+SHORT_BY_SECONDS = 0.5
+SHORT_BY_SHARE = 0.01
 """A file is truncated if all its streams end earlier than its header says by more than the larger of these two."""
 
 
@@ -105,7 +105,7 @@ def _header(container: InputContainer, stream: VideoStream, packets: PacketPass,
     context, scale = stream.codec_context, stream.time_base or Fraction(1)
     return HeaderMetadata(
         container=container.format.name,
-        codec=context.name,
+        codec=context.codec.canonical_name,
         pixel_format=context.pix_fmt,
         coded_height=packets.frame_height,
         coded_width=packets.frame_width,

@@ -16,6 +16,7 @@ from jaxtyping import UInt8
 from longvid.preprocessing import Interpolation
 
 Frame = UInt8[np.ndarray, "height width 3"]
+Picture = UInt8[np.ndarray, "rows columns 3"]
 
 METHODS: dict[Interpolation, Swscale] = {
     "bilinear": Swscale.BILINEAR,
@@ -45,6 +46,6 @@ class Scaler:
         frame = scaled.to_ndarray()
         return np.ascontiguousarray(np.rot90(frame, self._quarter_turns)) if self._quarter_turns else frame
 
-    def scale_rgb(self, frame: Frame) -> Frame:
-        """The same for a frame that a decoder has already turned to RGB at its full size."""
-        return self.scale(VideoFrame.from_ndarray(frame, format="rgb24"))
+    def scale_rgb(self, picture: Picture) -> Frame:
+        """The same for a picture that a decoder has already turned to RGB at its full size."""
+        return self.scale(VideoFrame.from_ndarray(picture, format="rgb24"))

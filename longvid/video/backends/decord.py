@@ -70,6 +70,8 @@ def _require_same_frames(video: VideoProbe, reader: Any) -> None:
         raise UnreadableVideo(
             f"{video.path}: decord loses the first frames of {video.header.container} files; use PyAV"
         )
+    if video.header.num_video_streams > 1:
+        raise UnreadableVideo(f"{video.path}: decord cannot be told which of the video streams to read; use PyAV")
     if not measured.has_presentation_times:
         raise UnreadableVideo(f"{video.path}: decord needs presentation times, its container has none; use PyAV")
     if len(reader) != measured.num_frames:

@@ -32,6 +32,11 @@ RETRY_KEYFRAMES = (1, 4)
 land behind the keyframe they were asked for, and frames of open GOPs refer across it."""
 
 
+SKIPPING_CODECS = ("h264", "hevc", "mpeg4", "mpeg2video")
+"""Codecs whose decoders heed "skip this one if nothing refers to it" from packet to packet; dav1d, for AV1, takes the
+first such word for all that follow."""
+
+
 def version() -> str:
     """PyAV's own version."""
     return av.__version__
@@ -104,7 +109,7 @@ class _ForwardReader:
 
     def _restart(self, keyframe: int | None, *, skip: bool) -> "_Run":
         """A new run, from a keyframe or, where that is None or not there, from the begin of the file."""
-        wanted_pts = self._wanted_pts if skip and self._timing.has_presentation_times else None
+        may_skip = skip and self._timing.has_presentation_times and self._video.header.codec in SKIPPING_CODECS
         from_begin = keyframe is None or keyframe < 0
         if self._opened is None or from_begin:
             self.close()
@@ -113,7 +118,7 @@ class _ForwardReader:
         if not from_begin:
             pts = int(self._timing.frame_pts[self._timing.keyframe_indices[keyframe]])
             container.seek(pts, stream=stream)
-        self._run = _Run(self._timing, container.demux(stream), stream, wanted_pts)
+        self._run = _Run(self._timing, container.demux(stream), stream, self._wanted_pts if may_skip else None)
         return self._run
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int64
@@ -13,6 +13,7 @@ from longvid.video.metadata import VideoProbe
 from longvid.video.scaling import Frame
 
 
+@runtime_checkable
 class ReadFrames(Protocol):
     """What a backend does: the frames at strictly increasing display positions, one by one."""
 
