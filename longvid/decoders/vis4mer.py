@@ -98,16 +98,21 @@ class ViS4merBlock(nn.Module):
         self, x: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None
     ) -> Float[Tensor, "batch half narrow"]:
         """Tokens of half the length and half the width."""
-        z = self.norm(x) if self.norm_place == "pre" else x
-        return self.pool(x, self.s4(z, lengths))
+        return self.shrink(self.add(x, self.s4(self.before(x), lengths)))
 
-    def pool(
+    def before(self, x: Float[Tensor, "batch length dim"]) -> Float[Tensor, "batch length dim"]:
+        """What the S4 layer reads."""
+        return self.norm(x) if self.norm_place == "pre" else x
+
+    def add(
         self, x: Float[Tensor, "batch length dim"], z: Float[Tensor, "batch length dim"]
-    ) -> Float[Tensor, "batch half narrow"]:
-        """Everything after the S4 layer: x its residual, z its output."""
+    ) -> Float[Tensor, "batch length dim"]:
+        """The residual: x what came in, z what the S4 layer made of it."""
         x = x + self.dropout(z)
-        if self.norm_place == "post":
-            x = self.norm(x)
+        return self.norm(x) if self.norm_place == "post" else x
+
+    def shrink(self, x: Float[Tensor, "batch length dim"]) -> Float[Tensor, "batch half narrow"]:
+        """Pairs to their mean, then to half the width."""
         return self.activation(self.narrow(halve(x)))
 
 

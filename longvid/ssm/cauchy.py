@@ -48,17 +48,22 @@ def even_cauchy_kernel(system: StateSpace, length: int, dtype: torch.dtype) -> F
 
 def generating_function(system: StateSpace, length: int, dtype: torch.dtype) -> Complex[Tensor, "channel frequency"]:
     """FFT of the kernel at the frequencies 0 .. length//2."""
+    wide = system.double()
+    cosine, sine = (t.to(wide.step) for t in frequencies(length))
+    generating: Tensor = _Resolvent.apply(*coefficients(wide), cosine, sine, dtype)
+    return generating
+
+
+def frequencies(length: int) -> tuple[Float[Tensor, " frequency"], Float[Tensor, " frequency"]]:
+    """cos and sin of πj/L for j = 0 .. L//2, in float64."""
     angle = torch.arange(length // 2 + 1, dtype=torch.float64) * (math.pi / length)
     cosine, sine = torch.cos(angle), torch.sin(angle)
     if length % 2 == 0:
         cosine[-1] = 0.0  # cos(π/2) rounds to 6e-17; exactly 0 makes the limit at ω = -1 exact
-    wide = system.double()
-    cosine, sine = cosine.to(wide.step), sine.to(wide.step)
-    generating: Tensor = _Resolvent.apply(*_coefficients(wide), cosine, sine, dtype)
-    return generating
+    return cosine, sine
 
 
-def _coefficients(
+def coefficients(
     system: StateSpace,
 ) -> tuple[Float[Tensor, "channel 8 half"], Float[Tensor, "channel half"], Float[Tensor, "channel half"]]:
     """(Re v, Re v w̄') of the four pairs cb, cp, qb, qp as rows; |w'|²; Re w'."""
@@ -86,7 +91,7 @@ class _Resolvent(torch.autograd.Function):
         for rows, columns in _tiles(modulus, c):
             real, imaginary = _reciprocals(modulus[rows], decay[rows], c[columns], s[columns], dtype)
             sums = torch.stack([rounded[rows] @ real, rounded[rows] @ imaginary])
-            result[rows, columns] = _woodbury(sums, c[columns].to(dtype), s[columns].to(dtype))
+            result[rows, columns] = woodbury(sums, c[columns].to(dtype), s[columns].to(dtype))
         return result
 
     @staticmethod
@@ -123,7 +128,7 @@ def _reciprocals(modulus: Tensor, decay: Tensor, c: Tensor, s: Tensor, dtype: to
     return real.mul_(scale), imaginary.mul_(scale)
 
 
-def _woodbury(sums: Tensor, c: Tensor, s: Tensor) -> Tensor:
+def woodbury(sums: Tensor, c: Tensor, s: Tensor) -> Tensor:
     """k̂ from the sums (2, channel, 8, frequency): real and imaginary part, four Σ Re v/D, then four Σ Re(v w̄')/D."""
     (v_real, vw_real), (v_imaginary, vw_imaginary) = (part.split(4, dim=1) for part in sums)
     R = 2 * torch.complex(-2 * s * v_imaginary - c * vw_real, 2 * s * v_real - c * vw_imaginary)
@@ -138,7 +143,7 @@ def _tile_gradients(
     real, imaginary = reciprocals
     sums = torch.stack([numerators @ real, numerators @ imaginary]).requires_grad_()
     with torch.enable_grad():
-        tile = _woodbury(sums, c, s)
+        tile = woodbury(sums, c, s)
     sums_grad = torch.autograd.grad(tile, sums, grad)[0]
     numerators_grad = sums_grad[0] @ real.mT + sums_grad[1] @ imaginary.mT
     real_grad, imaginary_grad = numerators.mT @ sums_grad[0], numerators.mT @ sums_grad[1]

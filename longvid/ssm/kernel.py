@@ -12,7 +12,9 @@ from torch import Tensor
 
 from longvid.errors import DecoderError
 from longvid.ssm.cauchy import cauchy_kernel, even_cauchy_kernel
+from longvid.ssm.choose import fastest_backend
 from longvid.ssm.dense import truncate
+from longvid.ssm.keops import keops_kernel
 from longvid.ssm.powers import dense_power_kernel
 from longvid.ssm.recurrence import recurrence_kernel
 from longvid.ssm.system import StateSpace
@@ -27,6 +29,7 @@ def kernel_by_cauchy(system: StateSpace, length: int) -> Tensor:
 BACKENDS: dict[str, Callable[[StateSpace, int], Tensor]] = {
     "cauchy": kernel_by_cauchy,
     "dense-power": dense_power_kernel,
+    "pykeops": keops_kernel,
     "recurrence": recurrence_kernel,
 }
 
@@ -46,7 +49,7 @@ def s4_kernel(
         if odd_length == "official":
             return _official_kernel(system, length)
         if backend == "auto":
-            backend = "cauchy"
+            backend = fastest_backend(system, length, BACKENDS)
         if backend not in BACKENDS:
             raise DecoderError(f"no kernel backend {backend!r}; choose one of auto, {', '.join(BACKENDS)}")
         return BACKENDS[backend](system, length)

@@ -1,0 +1,95 @@
+"""ViS4mer on a video that is still running: constant memory, constant cost a token, scores after every push.
+
+A block emits one token for every two it takes in, so its stream keeps the S4 state and at most one token that waits for
+its partner; behind the last block stands a running mean. After any number of pushes the scores are those of one pass
+over all tokens so far.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from longvid.decoders.sequence import check_tokens
+from longvid.decoders.vis4mer import ViS4mer, ViS4merBlock
+from longvid.errors import DecoderError
+
+
+class StreamingViS4mer:
+    """Holds the state of `batch` videos that run in step. The decoder must stay in evaluation mode.
+
+    Raises DecoderError for a decoder that cannot stream: one that looks ahead, one whose kernel is the official one at
+    an odd length (no recurrence has that kernel), or one with another head than `video`.
+    """
+
+    def __init__(self, decoder: ViS4mer, *, batch: int = 1) -> None:
+        config = decoder.config
+        if config.bidirectional:
+            raise DecoderError("bidirectional=True needs the future: train a causal ViS4mer to stream it")
+        if config.head != "video":
+            raise DecoderError(f"head={config.head!r} cannot stream: its coarse scales are read backwards in time")
+        odd = [config.s4(block).max_length % 2 for block in range(config.layers)]
+        if config.odd_length == "official" and any(odd):
+            raise DecoderError(
+                "the official kernel at an odd length has no recurrence: load it with odd_length='exact'"
+            )
+        if decoder.training:
+            raise DecoderError("the decoder is in training mode: call decoder.eval() before streaming")
+        self._decoder = decoder
+        self._batch = batch
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget every token: a new video begins."""
+        blocks = (block for block in self._decoder.blocks if isinstance(block, ViS4merBlock))
+        self._blocks = [_BlockStream(block, self._batch) for block in blocks]
+        self._total: Tensor | None = None
+        self._count = 0
+        self.tokens_seen = 0
+
+    @torch.no_grad()
+    def push(self, tokens: Float[Tensor, "batch length dim"]) -> Float[Tensor, "batch outputs"] | None:
+        """Take the next tokens; the scores so far, or None before the first 2^layers tokens."""
+        check_tokens(tokens, None, dim=self._decoder.config.dim, minimum=0)
+        if len(tokens) != self._batch:
+            raise DecoderError(f"{len(tokens)} videos were pushed to a stream of {self._batch}")
+        self.tokens_seen += tokens.shape[1]
+        x = self._decoder.project(tokens.to(self._decoder.head.dtype))
+        for block in self._blocks:
+            if x.shape[1] == 0:
+                break
+            x = block.push(x)
+        else:
+            self._add(x)
+        return self.scores()
+
+    def scores(self) -> Float[Tensor, "batch outputs"] | None:
+        """Scores of all tokens so far."""
+        if self._total is None or self._count == 0:
+            return None
+        mean = self._total / self._count
+        return self._decoder.head([(mean[:, None].to(self._decoder.head.dtype), None)])
+
+    def _add(self, x: Float[Tensor, "batch length dim"]) -> None:
+        """Into the running mean; in float64, where millions of tokens do not drown the next one."""
+        total = x.double().sum(dim=1)
+        self._total = total if self._total is None else self._total + total
+        self._count += x.shape[1]
+
+
+class _BlockStream:
+    """One block's S4 state and the token that waits for its partner."""
+
+    def __init__(self, block: ViS4merBlock, batch: int) -> None:
+        self._block = block
+        self._state = block.s4.initial_state(batch)
+        self._waiting: Tensor | None = None
+
+    def push(self, x: Float[Tensor, "batch length dim"]) -> Float[Tensor, "batch half narrow"]:
+        """Tokens of the next scale that are complete now; possibly none."""
+        z, self._state = self._block.s4.carry(self._block.before(x), self._state)
+        x = self._block.add(x, z)
+        if self._waiting is not None:
+            x = torch.cat([self._waiting, x], dim=1)
+        # a copy: a view would keep the whole chunk alive
+        self._waiting = x[:, -1:].clone() if x.shape[1] % 2 else None
+        return self._block.shrink(x)
