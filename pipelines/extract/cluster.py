@@ -1,0 +1,105 @@
+"""Where the workers come from: this machine's cores, its GPUs, SLURM, or a scheduler that already runs."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import dask
+from distributed import Client, LocalCluster, Nanny, Scheduler, SpecCluster
+
+from longvid.errors import BackendUnavailable, ConfigError
+from pipelines.extract.executors import SEGMENTS_IN_FLIGHT
+
+Kind = Literal["local", "cuda", "slurm"]
+
+SETTINGS = {
+    # a decoder that hangs while it holds the interpreter cannot be interrupted: its worker is declared dead instead
+    "distributed.scheduler.worker-ttl": "120s",
+    # a video that took this many workers with it is not given another one
+    "distributed.scheduler.allowed-failures": 1,
+    "distributed.worker.profile.enabled": False,
+    "distributed.comm.timeouts.connect": "60s",
+}
+
+
+@contextmanager
+def connect(
+    scheduler: str, *, workers: int | None = None, slurm_options: dict[str, Any] | None = None
+) -> Iterator[Client]:
+    """A client of the named cluster, which is closed at the end unless it ran before.
+
+    `scheduler`: `local` (processes on this machine), `cuda` (a process per GPU), `slurm` (a job per worker), or the
+    address `tcp://host:port` of a running scheduler.
+    """
+    if "://" in scheduler:
+        with _client_of(scheduler) as client:
+            yield client
+        return
+    makers = {"local": _local, "cuda": _cuda, "slurm": _slurm}
+    if scheduler not in makers:
+        raise ConfigError(f"scheduler={scheduler!r} is not serial, {', '.join(makers)} or tcp://host:port")
+    with dask.config.set(SETTINGS):
+        cluster = _slurm(workers, **(slurm_options or {})) if scheduler == "slurm" else makers[scheduler](workers)
+        with cluster, Client(cluster, set_as_default=False) as client:
+            yield client
+
+
+def _client_of(address: str) -> Client:
+    try:
+        return Client(address, timeout="10s", set_as_default=False)
+    except (OSError, TimeoutError) as error:
+        raise ConfigError(f"no dask scheduler answers at {address}: start one with `dask scheduler`") from error
+
+
+def default_workers() -> int:
+    """Encoders this machine runs well at once without a GPU: one for every two cores, two at least where it can."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(min(2, cores), cores // 2)
+
+
+def _local(workers: int | None) -> LocalCluster:
+    return LocalCluster(
+        n_workers=workers or default_workers(),
+        threads_per_worker=SEGMENTS_IN_FLIGHT,
+        processes=True,
+        dashboard_address=None,
+        silence_logs=logging.ERROR,  # a worker that is slow to leave is no news; one that dies is in the report
+    )
+
+
+def _cuda(workers: int | None) -> SpecCluster:
+    """One nanny per GPU, each of which sees only its own; nothing here touches CUDA."""
+    visible = visible_gpus()[:workers]
+    if not visible:
+        raise BackendUnavailable("scheduler='cuda': this machine shows no NVIDIA GPU; use --scheduler local")
+    specification = {
+        f"gpu-{gpu}": {
+            "cls": Nanny,
+            "options": {"nthreads": SEGMENTS_IN_FLIGHT, "env": {"CUDA_VISIBLE_DEVICES": gpu}},
+        }
+        for gpu in visible
+    }
+    scheduler = {"cls": Scheduler, "options": {"dashboard": False}}
+    return SpecCluster(workers=specification, scheduler=scheduler, silence_logs=logging.ERROR)
+
+
+def visible_gpus() -> list[str]:
+    """Names of the GPUs this process may use, found without making a CUDA context."""
+    if (named := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [name for name in named.split(",") if name.strip()]
+    import torch
+
+    return [str(index) for index in range(torch.cuda.device_count())]
+
+
+def _slurm(workers: int | None, **options: Any) -> Any:
+    try:
+        from dask_jobqueue import SLURMCluster
+    except ImportError as error:
+        raise BackendUnavailable("scheduler='slurm' needs dask-jobqueue: pip install 'longvid[slurm]'") from error
+    settings = {"cores": SEGMENTS_IN_FLIGHT, "processes": 1, "memory": "16GB", "job_extra_directives": ["--gres=gpu:1"]}
+    cluster = SLURMCluster(**(settings | options))
+    cluster.scale(jobs=workers or 1)
+    return cluster

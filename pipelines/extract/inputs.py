@@ -1,0 +1,61 @@
+"""From what a user names on the command line to a list of videos, each with the key it will have in the store."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from longvid.datasets import Manifest, ManifestRow
+from longvid.errors import AnnotationError, ConfigError, VideoNotFound
+
+VIDEO_SUFFIXES = (
+    *(".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
+    *(".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
+)
+"""What a folder is searched for; a file named outright may end in anything."""
+
+
+MANIFEST_SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
+
+
+@dataclass(frozen=True)
+class VideoRequest:
+    """A video to extract and its key in the store."""
+
+    key: str
+    path: str
+
+
+def expand_inputs(inputs: Sequence[str | Path]) -> list[VideoRequest]:
+    """Every video named by files, folders and manifests, in their order.
+
+    A file's key is its name without the suffix; a folder's videos have their path inside the folder, without the
+    suffix; a manifest names its keys itself. Raises `ConfigError` where two videos would have one key.
+    """
+    requests: dict[str, VideoRequest] = {}
+    for given in inputs:
+        for request in _expand(Path(given)):
+            known = requests.setdefault(request.key, request)
+            if Path(known.path).absolute() != Path(request.path).absolute():
+                raise ConfigError(
+                    f"{known.path} and {request.path} would both be stored as {request.key!r}; "
+                    "give the folder above them, or a manifest with a key for each"
+                )
+    return list(requests.values())
+
+
+def _expand(path: Path) -> list[VideoRequest]:
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in VIDEO_SUFFIXES and file.is_file())
+        if not files:
+            raise VideoNotFound(f"{path}: the folder holds no video ({', '.join(VIDEO_SUFFIXES)})")
+        return [VideoRequest(file.relative_to(path).with_suffix("").as_posix(), str(file)) for file in files]
+    if path.suffix.lower() in MANIFEST_SUFFIXES and path.is_file():
+        return [_of_row(row) for row in Manifest.read(path)]
+    # a path that does not exist is kept: it becomes a named row of the run's report, and the others go on
+    return [VideoRequest(path.stem, str(path))]
+
+
+def _of_row(row: ManifestRow) -> VideoRequest:
+    if row.path is None:
+        raise AnnotationError(f"{row.where}: video {row.key!r} has no path; add a `path` column with the file's place")
+    return VideoRequest(row.key, row.path)

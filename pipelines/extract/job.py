@@ -1,0 +1,87 @@
+"""What one extraction is: the encoder, the sampling and the other choices, as plain values that travel to workers."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from longvid.encoders import Encoder, EncoderSpec, build_encoder
+from longvid.encoders.pooling import POOLINGS
+from longvid.encoders.wrapping import Autocast
+from longvid.errors import EncoderError
+from longvid.sampling import Sampling
+
+Precision = Literal["float32", "bfloat16", "float16"]
+StoredType = Literal["float16", "float32", "int8"]
+
+
+@dataclass(frozen=True)
+class ExtractionJob:
+    """Every choice of an extraction that a worker needs; two equal jobs make equal features.
+
+    `encoder` is a name `build_encoder` knows, or a callable that builds an `Encoder` (it is pickled by value for dask).
+    """
+
+    encoder: str | Callable[..., Encoder]
+    encoder_options: dict[str, Any] = field(default_factory=dict)
+    weights: str | None = None
+    seed: int = 0
+    """Of random weights, where there are no others."""
+    sampling: Sampling | None = None
+    """None: the encoder's own default."""
+    pooling: str | None = None
+    """None: the encoder's own default."""
+    dtype: StoredType = "float16"
+    precision: Precision = "float32"
+    """Of the encoder's arithmetic; other than float32 it runs under autocast."""
+    batch_clips: int = 8
+    backend: str = "auto"
+    allow_truncated: bool = False
+    device: str = "auto"
+    """`auto`: the first CUDA device this process sees, else the CPU."""
+    torch_threads: int | None = None
+    """Threads of one encoder on a CPU; None leaves torch's own choice."""
+
+    def __post_init__(self) -> None:
+        if self.batch_clips < 1:
+            raise ValueError(f"batch_clips={self.batch_clips}: must be at least 1")
+        if self.pooling is not None and self.pooling not in POOLINGS:
+            raise EncoderError(f"pooling={self.pooling!r} is not one of {', '.join(POOLINGS)}")
+
+    def build(self) -> Encoder:
+        """The encoder, in evaluation mode, on this process's device."""
+        if isinstance(self.encoder, str):
+            options = {"weights": self.weights, "seed": self.seed, "dtype": self.precision, **self.encoder_options}
+            encoder = build_encoder(self.encoder, **options)
+        else:
+            encoder = self.encoder(**self.encoder_options)
+            encoder = encoder if self.precision == "float32" else Autocast(encoder, self.precision)
+        return encoder.eval().requires_grad_(False).to(self.resolve_device())
+
+    def resolve_device(self) -> str:
+        """The device name torch takes."""
+        if self.device != "auto":
+            return self.device
+        import torch
+
+        return "cuda:0" if torch.cuda.is_available() else "cpu"
+
+    def sampling_for(self, spec: EncoderSpec) -> Sampling:
+        """The sampling in force: the job's, else the encoder's default."""
+        return self.sampling if self.sampling is not None else spec.sampling
+
+    def pooling_for(self, spec: EncoderSpec) -> str:
+        """The pooling in force: the job's, else the encoder's default. Raises `EncoderError` where it cannot be had."""
+        pooling = self.pooling if self.pooling is not None else spec.default_pooling
+        if pooling not in spec.poolings:
+            raise EncoderError(f"{spec.name}: pooling={pooling!r} is not one of its {', '.join(spec.poolings)}")
+        return pooling
+
+    def digest(self) -> str:
+        """Names this job in a worker's cache of built encoders."""
+        encoder = self.encoder if isinstance(self.encoder, str) else f"{self.encoder.__module__}:{id(self.encoder)}"
+        text = json.dumps(
+            [encoder, *map(str, (self.weights, self.seed, self.encoder_options, self.precision, self.device))]
+        )
+        return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,165 @@
+"""What an extraction will do to each video, before it does it: clips, shards and bytes."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from longvid.encoders import Encoder
+from longvid.errors import LongvidError, TruncatedVideo
+from longvid.sampling import ClipPlan, Sampling
+from longvid.video import VideoProbe, probe
+from longvid.video.backends import resolve_backend
+from pipelines.extract.inputs import VideoRequest
+from pipelines.extract.job import ExtractionJob
+from pipelines.extract.segment import Segment, encode_frames
+from stores import FeatureStore, Recipe
+
+PROBES_AHEAD = 8
+"""Videos whose demux pass may run ahead of the segments: enough that workers never wait for one."""
+
+
+@dataclass(frozen=True)
+class VideoPlan:
+    """A probed video and its clips."""
+
+    request: VideoRequest
+    video: VideoProbe
+    clips: ClipPlan
+    backend: str
+
+    def source(self) -> dict[str, Any]:
+        """What the store remembers of the file: enough to notice that it was replaced."""
+        return {
+            "size_bytes": self.video.size_bytes,
+            "fingerprint": self.video.fingerprint,
+            "stream_index": self.video.stream_index,
+            "height": self.video.height,
+            "width": self.video.width,
+            "begin_seconds": self.video.begin_seconds,
+            "end_seconds": self.video.end_seconds,
+            "num_frames": self.video.measured.num_frames,
+            "backend": self.backend,
+            "problems": list(self.video.problems),
+        }
+
+    def segments(self, store: FeatureStore) -> Iterator[Segment]:
+        """The segments whose shards the store does not hold yet."""
+        for shard_index in store.missing(self.request.key):
+            first, stop = store.shard_clips(self.request.key, shard_index)
+            yield Segment(
+                self.request.key,
+                self.request.path,
+                shard_index,
+                self.clips[first:stop],
+                self.backend,
+                self.video.fingerprint,
+            )
+
+
+@dataclass(frozen=True)
+class PlanFailure:
+    """A video that cannot be extracted, and why."""
+
+    request: VideoRequest
+    reason: str
+
+
+@dataclass
+class PlanSummary:
+    """What `longvid extract --plan` prints: one row a video and the totals."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    failures: list[PlanFailure] = field(default_factory=list)
+
+    @property
+    def totals(self) -> dict[str, int | float]:
+        """Sums over the videos that can be extracted."""
+        return {name: sum(row[name] for row in self.rows) for name in ("video_seconds", "clips", "shards", "bytes")}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "videos": self.rows,
+            "failed": [asdict(failure) for failure in self.failures],
+            "totals": self.totals,
+        }
+
+
+def make_recipe(job: ExtractionJob, encoder: Encoder) -> Recipe:
+    """The recipe of what `job` makes with `encoder`; the token count is measured on one blank clip."""
+    spec, sampling, pooling = encoder.spec, job.sampling_for(encoder.spec), job.pooling_for(encoder.spec)
+    geometry = spec.preprocessing
+    blank = np.zeros((1, sampling.frames, geometry.height, geometry.width, 3), np.uint8)
+    _, num_tokens, dim = encode_frames(blank, encoder=encoder, pooling=pooling).shape
+    return Recipe(
+        encoder=spec.name,
+        encoder_config={**spec.config, "weights": spec.weights if spec.weights.startswith("random") else "loaded"},
+        weights_sha256=spec.weights_sha256,
+        sampling=sampling.to_dict(),
+        preprocessing=geometry.to_dict(),
+        pooling=pooling,
+        num_tokens=num_tokens,
+        dim=dim,
+        dtype=job.dtype,
+    )
+
+
+def plan_video(request: VideoRequest, *, sampling: Sampling, job: ExtractionJob) -> VideoPlan:
+    """Probe one video and choose its clips and its decoder. Raises `VideoError` for one that cannot be used."""
+    video = probe(request.path)
+    if video.truncated and not job.allow_truncated:
+        raise TruncatedVideo(
+            f"{request.path}: {'; '.join(video.problems)}; use --allow-truncated to extract what is there"
+        )
+    return VideoPlan(request, video, sampling.plan_video(video), resolve_backend(video, job.backend))
+
+
+def plan_ahead(
+    requests: Iterable[VideoRequest], *, sampling: Sampling, job: ExtractionJob
+) -> Iterator[VideoPlan | PlanFailure]:
+    """Each request's plan or failure, in order, while the next ones are probed in threads."""
+    with ThreadPoolExecutor(PROBES_AHEAD, thread_name_prefix="longvid-probe") as pool:
+        waiting: deque[tuple[VideoRequest, Future[VideoPlan]]] = deque()
+        for request in requests:
+            waiting.append((request, pool.submit(plan_video, request, sampling=sampling, job=job)))
+            if len(waiting) >= PROBES_AHEAD:
+                yield _settle(*waiting.popleft())
+        while waiting:
+            yield _settle(*waiting.popleft())
+
+
+def _settle(request: VideoRequest, planned: "Future[VideoPlan]") -> VideoPlan | PlanFailure:
+    try:
+        return planned.result()
+    except (LongvidError, OSError) as error:
+        return PlanFailure(request, str(error))
+
+
+def summarise_plan(
+    requests: Iterable[VideoRequest], job: ExtractionJob, *, recipe: Recipe, sampling: Sampling, clips_per_shard: int
+) -> PlanSummary:
+    """Bytes, files and clips an extraction would make, without making any."""
+    bytes_per_clip = recipe.num_tokens * (recipe.dim * np.dtype(recipe.dtype).itemsize)
+    summary = PlanSummary()
+    for planned in plan_ahead(requests, sampling=sampling, job=job):
+        if isinstance(planned, PlanFailure):
+            summary.failures.append(planned)
+            continue
+        num_clips = len(planned.clips)
+        summary.rows.append(
+            {
+                "key": planned.request.key,
+                "path": planned.request.path,
+                "video_seconds": planned.video.end_seconds - planned.video.begin_seconds,
+                "clips": num_clips,
+                "shards": -(-num_clips // clips_per_shard),
+                "bytes": num_clips * bytes_per_clip,
+                "backend": planned.backend,
+                "problems": list(planned.video.problems),
+            }
+        )
+    return summary

@@ -1,0 +1,58 @@
+"""Encoders that misbehave, importable by dask workers."""
+
+import os
+import signal
+import time
+
+import torch
+from torch import Tensor
+
+from longvid.encoders import Encoder, EncoderSpec, wrap
+from longvid.preprocessing import Preprocessing
+from longvid.sampling import Sampling
+
+SPEC = EncoderSpec(
+    "poison", Sampling(frames=1, fps=4.0, stride_seconds=0.25), Preprocessing(height=32, width=32, resize="squash")
+)
+
+
+def _tokens(clips: Tensor) -> Tensor:
+    return clips.mean(dim=(3, 4)).movedim(1, 2).unsqueeze(2)
+
+
+def _is_marked(clips: Tensor) -> bool:
+    """Whether the batch comes from the video that is all white."""
+    return bool(clips.shape[0] > 1 and (clips > 0.9).float().mean() > 0.9)
+
+
+def build_killer() -> Encoder:
+    """Kills its process when it sees the white video."""
+
+    def kill(clips: Tensor) -> Tensor:
+        if _is_marked(clips):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return _tokens(clips)
+
+    return wrap(kill, SPEC)
+
+
+def build_sleeper() -> Encoder:
+    """Never comes back from the white video."""
+
+    def sleep(clips: Tensor) -> Tensor:
+        while _is_marked(clips):
+            time.sleep(1)
+        return _tokens(clips)
+
+    return wrap(sleep, SPEC)
+
+
+def build_raiser() -> Encoder:
+    """Raises on the white video."""
+
+    def fail(clips: Tensor) -> Tensor:
+        if _is_marked(clips):
+            raise torch.OutOfMemoryError("pretended")
+        return _tokens(clips)
+
+    return wrap(fail, SPEC)

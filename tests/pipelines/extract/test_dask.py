@@ -1,0 +1,121 @@
+"""Extraction over real clusters of processes."""
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from distributed import Client, LocalCluster
+
+from longvid.errors import ConfigError
+from pipelines.extract import ExtractionJob, VideoRequest, extract
+from stores import FeatureStore
+
+HERE = Path(__file__).parent
+Bytes = Callable[[Path], dict[str, bytes]]
+
+
+@pytest.fixture
+def white_video(tmp_path: Path) -> VideoRequest:
+    """A video of white frames: what the encoders of `poison.py` cannot bear."""
+    import av
+
+    path = tmp_path / "white.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=8)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        for _ in range(40):
+            frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 255, np.uint8), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return VideoRequest("white", str(path))
+
+
+@pytest.fixture
+def poison_on_path(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Makes `poison` importable here and in the workers started from here."""
+    monkeypatch.setenv("PYTHONPATH", str(HERE))
+    monkeypatch.syspath_prepend(str(HERE))
+    yield
+    sys.modules.pop("poison", None)
+
+
+def test_two_workers_make_the_bytes_that_one_process_makes(
+    requests: list[VideoRequest], job: ExtractionJob, tmp_path: Path, file_bytes: Bytes
+) -> None:
+    extract(requests, job, tmp_path / "serial.zarr", clips_per_shard=8)
+    report = extract(requests, job, tmp_path / "dask.zarr", clips_per_shard=8, scheduler="local", workers=2)
+    assert report.workers == 2
+    assert report.exit_status == 0
+    assert file_bytes(tmp_path / "dask.zarr") == file_bytes(tmp_path / "serial.zarr")
+
+
+def test_a_running_scheduler_is_used_and_left_running(
+    requests: list[VideoRequest], job: ExtractionJob, tmp_path: Path
+) -> None:
+    with LocalCluster(n_workers=1, threads_per_worker=2, processes=True, dashboard_address=None) as cluster:
+        for name in ("first", "second"):
+            store = tmp_path / f"{name}.zarr"
+            assert extract(requests, job, store, scheduler=cluster.scheduler_address).exit_status == 0
+        with Client(cluster, set_as_default=False) as client:
+            assert len(client.scheduler_info()["workers"]) == 1
+
+
+@pytest.mark.usefixtures("poison_on_path")
+def test_a_video_that_kills_its_worker_is_the_only_one_lost(
+    requests: list[VideoRequest], white_video: VideoRequest, tmp_path: Path
+) -> None:
+    job = ExtractionJob("poison:build_killer", torch_threads=1)
+    report = extract(
+        [white_video, *requests], job, tmp_path / "x.zarr", scheduler="local", workers=2, clips_per_shard=8
+    )
+    assert [row.key for row in report.failed] == ["white"]
+    assert "killed" in report.failed[0].reason
+    assert FeatureStore.open(tmp_path / "x.zarr").keys() == ["video-0", "video-1", "video-2"]
+
+
+@pytest.mark.usefixtures("poison_on_path")
+def test_a_video_that_never_ends_is_given_up_at_its_deadline(
+    requests: list[VideoRequest], white_video: VideoRequest, tmp_path: Path
+) -> None:
+    job = ExtractionJob("poison:build_sleeper", torch_threads=1)
+    report = extract(
+        [white_video, *requests], job, tmp_path / "x.zarr", scheduler="local", workers=2, deadline_seconds=15.0
+    )
+    assert [row.key for row in report.failed] == ["white"]
+    assert "15 s" in report.failed[0].reason
+    assert len(FeatureStore.open(tmp_path / "x.zarr").keys()) == 3
+
+
+@pytest.mark.usefixtures("poison_on_path")
+@pytest.mark.parametrize("scheduler", ["serial", "local"])
+def test_an_encoder_that_raises_fails_that_video_with_its_own_words(
+    requests: list[VideoRequest], white_video: VideoRequest, tmp_path: Path, scheduler: str
+) -> None:
+    job = ExtractionJob("poison:build_raiser", torch_threads=1)
+    report = extract([white_video, *requests], job, tmp_path / "x.zarr", scheduler=scheduler, workers=1)
+    assert [row.key for row in report.failed] == ["white"]
+    assert "OutOfMemoryError: pretended" in report.failed[0].reason
+
+
+def test_an_encoder_given_as_a_function_travels_to_the_workers(
+    requests: list[VideoRequest], job: ExtractionJob, tmp_path: Path
+) -> None:
+    def build():
+        from longvid.encoders import build_encoder
+
+        return build_encoder("patch-statistics")
+
+    own = replace(job, encoder=build)
+    assert extract(requests, own, tmp_path / "x.zarr", scheduler="local", workers=1).exit_status == 0
+
+
+@pytest.mark.parametrize("scheduler", ["nonsense", "tcp://127.0.0.1:1"])
+def test_a_scheduler_that_is_not_there_is_one_clear_line(
+    requests: list[VideoRequest], job: ExtractionJob, tmp_path: Path, scheduler: str
+) -> None:
+    with pytest.raises(ConfigError, match=scheduler) as caught:
+        extract(requests, job, tmp_path / "x.zarr", scheduler=scheduler)
+    assert "\n" not in str(caught.value)
