@@ -1,0 +1,64 @@
+"""`longvid bench`: the numbers longvid claims, measured here."""
+
+from importlib import import_module
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from pipelines.cli.console import console, print_json, table
+
+BENCHES = {
+    "decode": "frames a second of each decoder, and memory against the length of the video",
+    "encode": "clips a second and memory of each encoder, against the limit of this machine's matrix product",
+    "extract": "both together against the slower of the two",
+    "store": "random windows against memmap copies and whole-file loads",
+    "kernel": "the S4 kernel against the direct Cauchy sum",
+    "decoder": "ViS4mer against the same stack with attention, by length",
+    "feed": "samples a second out of the store against the decoder's training step",
+    "longrange": "accuracy of each decoder on tasks that need a memory",
+    "dask": "what the scheduler costs a segment, and how busy a thousand workers are",
+}
+
+
+WHAT = "; ".join(f"[bold]{name}[/bold]: {what}" for name, what in BENCHES.items())
+
+
+def add_to(app: typer.Typer) -> None:
+    """Put this file's command on the command line."""
+    app.command(rich_help_panel="This machine")(bench)
+
+
+def bench(
+    name: Annotated[str, typer.Argument(help=WHAT)],
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Smaller sizes, under a minute; the ratios are rougher.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
+) -> int:
+    """Measure one of longvid's numbers beside its peer or limit; exit status 1 where a goal is not reached."""
+    if name not in BENCHES:
+        raise typer.BadParameter(f"no bench is called {name!r}; there are {', '.join(BENCHES)}")
+    measured = import_module(f"pipelines.bench.{name}").run(quick=quick)
+    if as_json:
+        print_json(measured.to_dict())
+    else:
+        rows = table(*measured.columns, title=measured.title, right=measured.columns[1:])
+        for row in measured.rows:
+            rows.add_row(*(_cell(value) for value in row))
+        console.print(rows)
+        for claim in measured.claims:
+            goal = f">= {claim.at_least:g}" if claim.at_least is not None else f"<= {claim.at_most:g}"
+            mark = Text("reached", "green") if claim.reached else Text("not reached", "red")
+            console.print(Text(f"{claim.what}: {_cell(claim.value)} (goal {goal}) ") + mark)
+        for note in measured.notes:
+            console.print(note, style="dim")
+    return 0 if all(claim.reached for claim in measured.claims) else 1
+
+
+def _cell(value: str | int | float | None) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return f"{value:,}" if isinstance(value, int) else value

@@ -1,0 +1,208 @@
+"""`longvid extract` and `longvid doctor`: stage one."""
+
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import typer
+from rich.text import Text
+
+from pipelines.cli.console import console, error_console, human_bytes, human_seconds, print_json, table
+from pipelines.cli.options import parse_options, parse_sampling
+
+JSON = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Put this file's commands on the command line."""
+    app.command(rich_help_panel="Stage one: videos to features")(extract)
+    app.command(rich_help_panel="This machine")(doctor)
+
+
+def extract(
+    inputs: Annotated[list[Path], typer.Argument(help="Video files, folders of them, or manifests.")],
+    encoder: Annotated[
+        str,
+        typer.Option("--encoder", "-e", help="A name of `longvid encoders`, a folder or hub id, or module:callable."),
+    ],
+    out: Annotated[str, typer.Option("--out", "-o", help="The store: a folder, or a URL such as s3://bucket/x.zarr.")],
+    option: Annotated[list[str] | None, typer.Option(help="An option of the encoder, name=value; repeatable.")] = None,
+    weights: Annotated[str | None, typer.Option(help="Checkpoint file of the encoder.")] = None,
+    seed: Annotated[int, typer.Option(help="Of random weights.")] = 0,
+    sampling: Annotated[
+        str | None,
+        typer.Option(help="frames=16,fps=8,stride_seconds=2 or frames=32,segments=64; default: the encoder's."),
+    ] = None,
+    pooling: Annotated[
+        str | None,
+        typer.Option(help="tokens, class+tokens, class, spatial, temporal, mean or clip; default: the encoder's."),
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="Stored type: float16, float32 or int8.")] = "float16",
+    precision: Annotated[
+        str, typer.Option(help="Of the encoder's arithmetic: float32, bfloat16, float16.")
+    ] = "float32",
+    batch_clips: Annotated[int, typer.Option(help="Clips the model takes at once.")] = 8,
+    clips_per_shard: Annotated[int, typer.Option(help="Clips of one shard: the unit of work and of resuming.")] = 64,
+    compression: Annotated[
+        str | None, typer.Option(help="zstd (0-8 % smaller, slower to read); none by default.")
+    ] = None,
+    backend: Annotated[str, typer.Option(help="Decoder: auto, torchcodec, pyav, decord.")] = "auto",
+    allow_truncated: Annotated[bool, typer.Option(help="Use what is there of files that end early.")] = False,
+    scheduler: Annotated[str, typer.Option(help="local, cuda, slurm, tcp://host:port, or serial (no dask).")] = "local",
+    workers: Annotated[
+        int | None, typer.Option(help="Encoders at once; default: one a GPU, or one for two cores.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="CPU threads of one encoder; default: the cores shared out.")
+    ] = None,
+    deadline_seconds: Annotated[float, typer.Option(help="A segment that takes longer is given up.")] = 3600.0,
+    report: Annotated[
+        Path | None, typer.Option(help="The run's report, JSON lines; default: beside the store.")
+    ] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Print bytes, files and clips; extract nothing.")] = False,
+    as_json: JSON = False,
+) -> int:
+    """Features of every clip of every video into a store. What the store holds already is kept."""
+    from pipelines.extract import ExtractionJob, expand_inputs
+    from pipelines.extract.job import Precision, StoredType
+
+    job = ExtractionJob(
+        encoder=encoder,
+        encoder_options=parse_options(option or []),
+        weights=weights,
+        seed=seed,
+        sampling=parse_sampling(sampling),
+        pooling=pooling,
+        dtype=_one_of("--dtype", dtype, get_args(StoredType)),
+        precision=_one_of("--precision", precision, get_args(Precision)),
+        batch_clips=batch_clips,
+        backend=backend,
+        allow_truncated=allow_truncated,
+        torch_threads=threads,
+    )
+    requests = expand_inputs(inputs)
+    if plan:
+        return _print_plan(requests, job, clips_per_shard, as_json)
+
+    from pipelines.cli.progress import ExtractionProgress
+    from pipelines.extract import extract as run
+
+    with ExtractionProgress(error_console, videos=len(requests)) as progress:
+        result = run(
+            requests,
+            job,
+            out,
+            scheduler=scheduler,
+            workers=workers,
+            clips_per_shard=clips_per_shard,
+            compression=compression,
+            report_path=report or _report_path(out),
+            progress=progress,
+            deadline_seconds=deadline_seconds,
+        )
+    if as_json:
+        print_json(result.to_dict())
+    else:
+        _print_report(result)
+    return result.exit_status
+
+
+def _one_of(flag: str, value: str, allowed: tuple[str, ...]) -> Any:
+    if value not in allowed:
+        raise typer.BadParameter(f"{flag} {value!r} is not one of {', '.join(allowed)}")
+    return value
+
+
+def _report_path(out: str) -> Path:
+    """Beside a local store; for a store elsewhere, in the working folder."""
+    if "://" in out:
+        return Path(f"{out.rstrip('/').rsplit('/', 1)[-1]}.report.jsonl")
+    return Path(f"{out.rstrip('/')}.report.jsonl")
+
+
+def _print_plan(requests: list[Any], job: Any, clips_per_shard: int, as_json: bool) -> int:
+    from pipelines.extract.plan import make_recipe, summarise_plan
+
+    encoder = job.build()
+    summary = summarise_plan(
+        requests,
+        job,
+        recipe=make_recipe(job, encoder),
+        sampling=job.sampling_for(encoder.spec),
+        clips_per_shard=clips_per_shard,
+    )
+    if as_json:
+        print_json(summary.to_dict())
+    else:
+        rows = table(
+            "video", "length", "clips", "shards", "size", "decoder", right=("length", "clips", "shards", "size")
+        )
+        for row in summary.rows:
+            rows.add_row(
+                row["key"],
+                human_seconds(row["video_seconds"]),
+                str(row["clips"]),
+                str(row["shards"]),
+                human_bytes(row["bytes"]),
+                row["backend"],
+            )
+        totals = summary.totals
+        rows.add_section()
+        rows.add_row(
+            f"{len(summary.rows)} videos",
+            human_seconds(totals["video_seconds"]),
+            str(totals["clips"]),
+            str(totals["shards"]),
+            human_bytes(totals["bytes"]),
+        )
+        console.print(rows)
+        for failure in summary.failures:
+            error_console.print(f"failed: {failure.request.key}: {failure.reason}", style="red")
+    return 3 if summary.failures else 0
+
+
+def _print_report(result: Any) -> None:
+    rows = table(
+        "video", "status", "clips", "decode", "encode", "write", "decoder", right=("clips", "decode", "encode")
+    )
+    shown = result.rows if len(result.rows) <= 40 else result.failed
+    for row in shown:
+        style = {"failed": "red", "kept": "dim"}.get(row.status, "")
+        rows.add_row(
+            row.key,
+            row.status,
+            str(row.num_clips),
+            f"{row.decode_seconds:.1f} s",
+            f"{row.encode_seconds:.1f} s",
+            f"{row.write_seconds:.2f} s",
+            row.backend,
+            style=style,
+        )
+    if shown:
+        console.print(rows)
+    for row in result.failed:
+        console.print(f"failed: {row.key}: {row.reason}", style="red")
+    counts = ", ".join(f"{count} {status}" for status, count in sorted(result.counts.items()))
+    rate = result.num_clips / max(result.wall_seconds, 1e-9)
+    console.print(
+        f"{counts or 'no videos'}; {result.num_clips} clips in {human_seconds(result.wall_seconds)} "
+        f"({rate:.1f} clips/s, {result.workers} workers); report: {result.path}",
+    )
+
+
+def doctor(as_json: JSON = False) -> int:
+    """Which decoders and optional packages work on this machine, and the cure for those that do not."""
+    from dataclasses import asdict
+
+    from pipelines.doctor import examine
+
+    checks = examine()
+    if as_json:
+        print_json([asdict(check) for check in checks])
+    else:
+        rows = table("part", "version", "works", "what to do")
+        for check in checks:
+            colour = "green" if check.works else "red" if check.needed else "yellow"
+            works = Text("yes" if check.works else "no", colour)
+            rows.add_row(check.name, check.version, works, check.advice)
+        console.print(rows)
+    return 0 if all(check.works for check in checks if check.needed) else 1

@@ -1,0 +1,56 @@
+"""`longvid`: parse, call a stage, print.
+
+Each subcommand lives in the file of its stage and imports it when it runs, so that `longvid --help` loads nothing
+heavy.
+
+Exit statuses: 0 done; 1 a check found something (`verify`, `doctor`, `bench`); 2 wrong use or input, with one line
+that names the cure; 3 some videos failed, each named; 130 interrupted.
+"""
+
+import sys
+from typing import Any
+
+import typer
+
+from longvid.errors import LongvidError
+from pipelines.cli import bench as bench_commands
+from pipelines.cli import extract, models, store, train
+from pipelines.cli.console import error_console
+from stores import StoreError
+
+app = typer.Typer(
+    name="longvid",
+    help="Long videos to features once, long-range models over them many times.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+for room in (extract, store, train, models, bench_commands):
+    room.add_to(app)
+
+# click's own base class, wherever this version of typer keeps click
+WRONG_USE: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; never returns, never shows a traceback for what a user can mend."""
+    try:
+        status = app(arguments, standalone_mode=False)
+    except (typer.Abort, KeyboardInterrupt):
+        status = _say("interrupted; the same command goes on from what is done", 130)
+    except WRONG_USE as error:
+        status = _say(error.format_message(), 2)
+    except (LongvidError, StoreError) as error:
+        status = _say(str(error), 2)
+    except BrokenPipeError:
+        status = 0
+    except OSError as error:
+        status = _say(f"{error.filename or 'input or output'}: {error.strerror or error}", 2)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _say(message: str, status: int) -> int:
+    error_console.print(f"error: {' '.join(message.split())}", style="bold red")
+    return status

@@ -1,0 +1,163 @@
+"""`longvid info | verify | repair | delete | export | import`: looking after stores."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipelines.cli.console import console, error_console, human_bytes, human_seconds, print_json, table
+
+Location = Annotated[str, typer.Argument(help="The store: a folder or a URL such as s3://bucket/x.zarr.")]
+NpyLayout = Annotated[str, typer.Option(help="Of npy files: vis4mer (clips, tokens, dim) or mstcn (dim, clips).")]
+JSON = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
+
+
+PANEL = "Stores of features"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Put this file's commands on the command line."""
+    for command in (info, verify, repair, delete):
+        app.command(rich_help_panel=PANEL)(command)
+    app.command(name="export", rich_help_panel=PANEL)(export_store)
+    app.command(name="import", rich_help_panel=PANEL)(import_store)
+
+
+def info(
+    store: Location,
+    videos: Annotated[bool, typer.Option("--videos", help="A row for each complete video.")] = False,
+    as_json: JSON = False,
+) -> int:
+    """What a store holds: its recipe, videos, clips and bytes."""
+    from stores import FeatureStore
+
+    opened = FeatureStore.open(store)
+    facts = opened.info()
+    if as_json:
+        listed = {"videos": opened.num_clips()} if videos else {}
+        print_json(facts.to_dict() | listed)
+        return 0
+    recipe, layout = facts.recipe, facts.layout
+    sampling = ", ".join(f"{name} {value}" for name, value in recipe.sampling.items() if value is not None)
+    weights = str(recipe.encoder_config.get("weights", ""))
+    rows = table("", "")
+    rows.show_header = False
+    rows.add_row("encoder", f"{recipe.encoder}{f', weights: {weights}' if weights else ''}")
+    rows.add_row("sampling", sampling or "-")
+    rows.add_row("a clip", f"{recipe.num_tokens} tokens x {recipe.dim}, {recipe.dtype}, pooling {recipe.pooling}")
+    waiting = f", {facts.planned_videos} not complete" if facts.planned_videos else ""
+    rows.add_row("videos", f"{facts.complete_videos} complete{waiting}")
+    rows.add_row("clips", f"{facts.num_clips} over {human_seconds(facts.seconds)}")
+    files = f" of tokens, {human_bytes(facts.file_bytes)} on disk" if facts.file_bytes is not None else " of tokens"
+    rows.add_row("size", human_bytes(facts.token_bytes) + files)
+    compression = layout.compression or "not compressed"
+    rows.add_row("shards", f"{layout.clips_per_shard} clips in chunks of {layout.clips_per_chunk}, {compression}")
+    rows.add_row("digest", recipe.digest[:16])
+    console.print(rows)
+    if videos:
+        listed_videos = table("video", "clips", right=("clips",))
+        for key, num_clips in opened.num_clips().items():
+            listed_videos.add_row(key, str(num_clips))
+        console.print(listed_videos)
+    return 0
+
+
+def verify(store: Location, as_json: JSON = False) -> int:
+    """Read every shard and name what is damaged or missing; exit status 1 if anything is."""
+    from stores import FeatureStore
+    from stores import verify as find_damage
+
+    opened = FeatureStore.open(store)
+    with _watching("verify") as on_video:
+        damages = find_damage(opened, on_video=on_video)
+    _print_damages(damages, as_json, good=f"{opened.location}: every file is what was written")
+    if damages and not as_json:
+        console.print("`longvid repair` removes what is damaged; `longvid extract` then makes it again", style="dim")
+    return 1 if damages else 0
+
+
+def repair(store: Location, as_json: JSON = False) -> int:
+    """Remove what is damaged or left over, so that the next `extract` makes it again."""
+    from stores import FeatureStore
+    from stores import repair as take_out
+
+    opened = FeatureStore.open(store, mode="a")
+    with _watching("repair") as on_video:
+        damages = take_out(opened, on_video=on_video)
+    _print_damages(damages, as_json, good=f"{opened.location}: there was nothing to repair", verb="removed ")
+    return 0
+
+
+def delete(
+    store: Location,
+    keys: Annotated[list[str], typer.Argument(help="Keys of the videos to remove.")],
+) -> int:
+    """Remove videos from a store."""
+    from stores import FeatureStore
+
+    opened = FeatureStore.open(store, mode="a")
+    for key in keys:
+        opened.delete(key)
+        console.print(f"removed {key}")
+    return 0
+
+
+def export_store(
+    store: Location,
+    out: Annotated[Path, typer.Argument(help="A folder for npy files, or a new .h5 file.")],
+    layout: NpyLayout = "vis4mer",
+) -> int:
+    """Write a store's features as a folder of npy files or as one HDF5 file."""
+    from stores import FeatureStore
+    from stores.convert import export_hdf5, export_npy
+
+    opened = FeatureStore.open(store)
+    if out.suffix.lower() in (".h5", ".hdf5"):
+        export_hdf5(opened, out)
+    else:
+        export_npy(opened, out, layout=layout)
+    console.print(f"{len(opened)} videos written to {out}")
+    return 0
+
+
+def import_store(
+    source: Annotated[Path, typer.Argument(help="A folder of npy files, or an .h5 file.")],
+    store: Location,
+    layout: NpyLayout = "vis4mer",
+    seconds_per_clip: Annotated[float | None, typer.Option(help="Where the files do not say it.")] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="float16, float32 or int8; default: the narrowest without loss.")
+    ] = None,
+) -> int:
+    """Make a store of features that were computed elsewhere."""
+    from stores.convert import import_hdf5, import_npy
+
+    run = import_npy if source.is_dir() else import_hdf5
+    options: dict[str, Any] = {"layout": layout, "seconds_per_clip": seconds_per_clip, "dtype": dtype}
+    made = run(source, store, **options)
+    console.print(f"{len(made)} videos in {made.location}")
+    return 0
+
+
+@contextmanager
+def _watching(verb: str) -> Iterator[Any]:
+    """A status line that names the video being read, in a terminal only."""
+    if not error_console.is_terminal:
+        yield None
+        return
+    with error_console.status(verb) as status:
+        yield lambda name: status.update(f"{verb} {name}")
+
+
+def _print_damages(damages: list[Any], as_json: bool, *, good: str, verb: str = "") -> None:
+    if as_json:
+        from dataclasses import asdict
+
+        print_json([asdict(damage) for damage in damages])
+        return
+    for damage in damages:
+        console.print(f"{verb}{damage}", style="red")
+    if not damages:
+        console.print(good, style="green")

@@ -1,0 +1,147 @@
+"""`longvid train | evaluate | predict | report | demo`: stage two, and both stages at once."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipelines.cli.console import console, error_console, human_seconds, print_json, table
+
+RunFolder = Annotated[Path, typer.Argument(help="Folder of a training run.")]
+JSON = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Put this file's commands on the command line."""
+    for command in (train, evaluate, predict, report):
+        app.command(rich_help_panel="Stage two: features to answers")(command)
+    app.command(rich_help_panel="Both stages")(demo)
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a recipe `longvid tasks` lists.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="Settings on top: epochs=20 decoder.name=gru")] = None,
+    as_json: JSON = False,
+) -> int:
+    """Train a long-range decoder over a store. An interrupted run goes on from its last finished epoch."""
+    from pipelines.config import load_config
+    from pipelines.train import train as run
+    from pipelines.training.progress import ConsoleProgress
+
+    # a recipe given wholly by settings needs no file
+    words = [*([recipe] if "=" in recipe else []), *(overrides or [])]
+    config = load_config(None if "=" in recipe else recipe, words)
+    with ConsoleProgress(error_console, label=config.decoder.name, monitor=_monitor(config)) as progress:
+        result = run(config, progress=progress)
+    if as_json:
+        print_json(result.to_dict())
+        return 0
+    for note in result.notes:
+        console.print(f"note: {note}", style="yellow")
+    figures = ", ".join(f"{name} {_spread(value)}" for name, value in result.validation.items())
+    console.print(f"{result.decoder}, {result.parameters:,} parameters; validation: {figures}")
+    console.print(f"run: {result.out}; score it with `longvid evaluate {result.out}`")
+    return 0
+
+
+def _monitor(config: Any) -> str:
+    """The metric that chooses the best epoch."""
+    from longvid.datasets import Manifest
+    from pipelines.training.data import task_of
+
+    return task_of(config, Manifest.read(config.manifest)).metrics[0]
+
+
+def _spread(value: Any) -> str:
+    return f"{value.mean:.4g}" + (f" +- {value.std:.2g}" if value.std is not None else "")
+
+
+def evaluate(
+    run: RunFolder,
+    split: Annotated[str, typer.Option(help="Which videos.")] = "test",
+    store: Annotated[str | None, typer.Option(help="Another store of the same recipe.")] = None,
+    allow_missing: Annotated[bool, typer.Option(help="Score the videos that are there; counts are printed.")] = False,
+    predictions: Annotated[str, typer.Option(help="Format of the predictions file: csv, jsonl or parquet.")] = "csv",
+    as_json: JSON = False,
+) -> int:
+    """Score a trained run on a split, beside an answer that never looks at a video."""
+    from pipelines.evaluate import evaluate as score
+
+    result = score(run, split=split, store=store, allow_missing=allow_missing or None, predictions=predictions)
+    if as_json:
+        print_json(result.to_dict())
+        return 0
+    rows = table("metric", "per video", "per window", "baseline", right=("per video", "per window", "baseline"))
+    for name, value in result.metrics.items():
+        window = result.window_metrics.get(name)
+        baseline = result.baseline.get(name)
+        rows.add_row(
+            name, _spread(value), _spread(window) if window else "-", "-" if baseline is None else f"{baseline:.4g}"
+        )
+    console.print(rows)
+    seeds = f"{len(result.seeds)} seeds" if len(result.seeds) > 1 else "1 seed"
+    console.print(f"{result.coverage} of {split}, {result.windows} windows, {seeds}")
+    console.print(f"baseline: {result.baseline_answer}")
+    for row in result.per_class:
+        console.print(f"  {row}", style="dim")
+    return 0
+
+
+def predict(
+    run: RunFolder,
+    video: Annotated[Path, typer.Argument(help="A video file.")],
+    encoder: Annotated[
+        str | None, typer.Option(help="Where the encoder is now, if it moved (a folder or a name).")
+    ] = None,
+    weights: Annotated[str | None, typer.Option(help="Checkpoint file of the encoder.")] = None,
+    as_json: JSON = False,
+) -> int:
+    """From a video file straight to class scores over time."""
+    from pipelines.predict import predict as run_prediction
+
+    prediction = run_prediction(run, video, encoder=encoder, weights=weights)
+    print_json(prediction.to_dict()) if as_json else console.print(prediction.table())
+    return 0
+
+
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of trained and evaluated runs.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The page.")] = Path("report.html"),
+) -> int:
+    """One self-contained HTML page: results, curves, confusion, per-class table, videos over time."""
+    from pipelines.report import write_report
+
+    write_report(runs, out)
+    console.print(f"report: {out}")
+    return 0
+
+
+def demo(
+    folder: Annotated[Path, typer.Option("--folder", help="Where videos, store, runs and report go.")] = Path(
+        "longvid-demo"
+    ),
+    videos: Annotated[int, typer.Option(help="How many are made.")] = 400,
+    seeds: Annotated[int, typer.Option(help="Trainings of each decoder.")] = 3,
+    workers: Annotated[int, typer.Option(help="Processes that draw, extract and train.")] = 2,
+    as_json: JSON = False,
+) -> int:
+    """Make small long videos, run both stages on them, compare two decoders, write a report."""
+    from pipelines.demo.run import demo as run_demo
+
+    result = run_demo(folder, videos=videos, seeds=tuple(range(seeds)), workers=workers, say=error_console.print)
+    if as_json:
+        print_json(result.to_dict())
+        return 0
+    rows = table(
+        "decoder", "test accuracy", "parameters", "training", right=("test accuracy", "parameters", "training")
+    )
+    for row in result.decoders:
+        accuracy = row.accuracy
+        spread = f" +- {100 * accuracy.std:.1f}" if accuracy.std is not None else ""
+        rows.add_row(
+            row.name, f"{100 * accuracy.mean:.1f}{spread} %", f"{row.parameters:,}", human_seconds(row.train_seconds)
+        )
+    console.print(rows)
+    for line in result.facts():
+        console.print(line)
+    return 0

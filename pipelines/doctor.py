@@ -1,0 +1,96 @@
+"""What works on this machine: the decoders, each tried on a real clip, and the optional packages, each imported."""
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import sys
+from dataclasses import dataclass
+from importlib import import_module
+
+
+@dataclass(frozen=True)
+class Check:
+    """One row of `longvid doctor`."""
+
+    name: str
+    version: str
+    works: bool
+    needed: bool
+    """Whether longvid cannot do without it."""
+    advice: str = ""
+
+
+OPTIONAL = {
+    "torchvision": ("torchvision encoders", "pip install 'longvid[timm]'"),
+    "timm": ("timm encoders", "pip install 'longvid[timm]'"),
+    "dask_cuda": ("GPU clusters with RAPIDS", "pip install 'longvid[cuda]' (the built-in one does the same)"),
+    "dask_jobqueue": ("SLURM", "pip install 'longvid[slurm]'"),
+    "s3fs": ("stores on S3", "pip install 'longvid[s3]'"),
+    "zarrs": ("faster reads of sharded stores", "pip install 'longvid[zarrs]'"),
+}
+NEEDED = ("numpy", "zarr", "torch", "transformers", "lightning", "distributed")
+
+
+def examine() -> list[Check]:
+    """Every check, the needed ones first."""
+    checks = [Check("python", platform.python_version(), sys.version_info >= (3, 11), True, sys.executable)]
+    checks += [_package(name, needed=True, what="", cure="pip install longvid") for name in NEEDED]
+    checks += _decoders()
+    checks += [_package(name, needed=False, what=what, cure=cure) for name, (what, cure) in OPTIONAL.items()]
+    checks += [_gpu(), _compiler(), _cores()]
+    return checks
+
+
+def _package(name: str, *, needed: bool, what: str, cure: str) -> Check:
+    """Whether the package imports; a broken binary raises OSError or RuntimeError as often as ImportError."""
+    try:
+        import_module(name)
+    except (ImportError, OSError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        missing = isinstance(error, ModuleNotFoundError)
+        return Check(name, "-", False, needed, f"{what + ': ' if what else ''}{cure if missing else reason}")
+    return Check(name, _version(name), True, needed, what)
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "?"
+
+
+def _decoders() -> list[Check]:
+    from longvid.video.backends import check_all
+
+    found = check_all()
+    one_works = any(status.works for status in found)
+    return [
+        Check(
+            f"{status.name} (decoder)",
+            status.version or "-",
+            status.works,
+            needed=not one_works,
+            advice="" if status.works else f"{status.reason}; {status.cure}",
+        )
+        for status in found
+    ]
+
+
+def _gpu() -> Check:
+    import torch
+
+    if torch.cuda.is_available():
+        return Check("CUDA", str(torch.version.cuda), True, False, torch.cuda.get_device_name())
+    return Check("CUDA", "-", False, False, "no GPU: encoders run on the CPU")
+
+
+def _compiler() -> Check:
+    path = shutil.which("g++")
+    advice = "PyKeOps kernels can be compiled" if path else "no g++: PyKeOps is not used, the plain kernels are"
+    return Check("g++", path or "-", path is not None, False, advice)
+
+
+def _cores() -> Check:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Check("cores", str(cores), True, False)
