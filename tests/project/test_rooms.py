@@ -1,0 +1,69 @@
+"""The rooms keep their direction of imports, and stay light to import."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ROOMS = ("stores", "longvid", "pipelines")
+MAY_IMPORT = {"stores": {"stores"}, "longvid": {"longvid"}, "pipelines": {"stores", "longvid", "pipelines"}}
+TOUCHES_THE_STORE = ROOT / "longvid" / "data" / "windows.py"
+NOT_IN = {
+    "stores": {"torch", "dask", "distributed", "lightning", "av", "decord", "torchcodec", "transformers"},
+    "longvid": {"dask", "distributed", "lightning", "typer"},
+    "pipelines": set(),
+}
+
+
+def imported_packages(source: Path) -> set[str]:
+    """Top-level names of everything a file imports, wherever in the file."""
+    names = set()
+    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names.update(alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names.add(node.module.partition(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_only_from_its_left(room: str) -> None:
+    for source in sorted((ROOT / room).rglob("*.py")):
+        allowed = MAY_IMPORT[room] | ({"stores"} if source == TOUCHES_THE_STORE else set())
+        imported = imported_packages(source)
+        assert not imported & (set(ROOMS) - allowed), source
+        assert not imported & NOT_IN[room], source
+
+
+def test_the_check_sees_an_import_inside_a_function(tmp_path: Path) -> None:
+    source = tmp_path / "wrong.py"
+    source.write_text("def late():\n    from pipelines.extract import extract\n    import torch.nn\n")
+    assert imported_packages(source) == {"pipelines", "torch"}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import stores",
+        "import longvid",
+        "from pipelines.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass",
+    ],
+    ids=["stores", "longvid", "help"],
+)
+def test_it_loads_nothing_heavy(statement: str) -> None:
+    code = f"{statement}\nimport sys\nprint('HEAVY', sorted({{'torch', 'dask', 'lightning', 'av'}} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert result.stdout.splitlines()[-1] == "HEAVY []", result.stderr
+
+
+@pytest.mark.parametrize("package", ["stores", "longvid", "longvid.encoders", "longvid.decoders", "longvid.video"])
+def test_every_exported_name_exists_and_the_list_is_sorted(package: str) -> None:
+    code = (
+        f"import {package} as p\nassert list(p.__all__) == sorted(p.__all__), p.__all__\n"
+        "missing = [n for n in p.__all__ if not hasattr(p, n)]\nassert not missing, missing"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert result.returncode == 0, result.stderr
