@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from longvid.data import WindowDataset, Windows, split_by_presence
 from longvid.datasets import Task
@@ -23,8 +24,8 @@ from pipelines.training.data import eval_loader, shown
 from pipelines.training.results import Summary, summarise
 from pipelines.training.run_folder import RunFolder, RunRecord, load_weights, torch_device, write_json
 from pipelines.training.scoring import SplitScores, score_windows
-from pipelines.training.timeline import timeline
-from stores import FeatureStore
+from pipelines.training.timeline import ReadClips, timeline
+from stores import FeatureStore, StoredVideo
 
 MAX_TIMELINES = 6
 """Videos whose scores over time are kept for the report."""
@@ -255,13 +256,21 @@ def _class_table(task: Task, confusion: np.ndarray | None, first: SplitScores) -
 
 def _timelines(decoder: Decoder, scores: SplitScores, data: WindowDataset, task: Task) -> Iterator[VideoTimeline]:
     for video in _shown_videos(scores, task, len(data.rows)):
-        row, stored = data.rows[video], data.video(video)
-        device = next(decoder.parameters()).device
-        first, stop = data.span(video)
-        tokens = torch.from_numpy(stored.read(first, stop)).float().to(device)
-        along = timeline(decoder, tokens, stored.seconds[first:stop], task=task, windows=data.windows)
+        row, stored, (first, stop) = data.rows[video], data.video(video), data.span(video)
+        read = clip_reader(stored, decoder, offset=first)
+        along = timeline(decoder, read, stored.seconds[first:stop], task=task, windows=data.windows)
         target = None if task.kind == "dense" else np.asarray(scores.targets[video]).tolist()
         yield VideoTimeline(row.key, row.path, target, along.to_dict())
+
+
+def clip_reader(video: StoredVideo, decoder: Decoder, *, offset: int = 0) -> ReadClips:
+    """Reads clips of a stored video, counted from `offset`, as float32 to where the decoder is."""
+    device = next(decoder.parameters()).device
+
+    def read(first: int, stop: int) -> Tensor:
+        return torch.from_numpy(video.read(offset + first, offset + stop)).to(device).float()
+
+    return read
 
 
 def _shown_videos(scores: SplitScores, task: Task, num_videos: int) -> list[int]:

@@ -7,7 +7,7 @@
 | `clips`   | dense tasks                   | the answer for one clip                                  |
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,81 +46,86 @@ class Timeline:
         }
 
 
+ReadClips = Callable[[int, int], Float[Tensor, "clips tokens dim"]]
+"""Tokens of the clips [first, stop), on the decoder's device."""
+
+
 @torch.inference_mode()
 def timeline(
-    decoder: Decoder,
-    tokens: Float[Tensor, "clips tokens dim"],
-    seconds: Float[np.ndarray, "clips 2"],
-    *,
-    task: Task,
-    windows: Windows,
+    decoder: Decoder, read: ReadClips, seconds: Float[np.ndarray, "clips 2"], *, task: Task, windows: Windows
 ) -> Timeline:
-    """What the decoder says along a video with these tokens and times, on the decoder's device.
+    """What the decoder says along a video of clips with these times.
 
+    Windows are read a few at a time, so a video may be longer than memory unless its window is the whole of it.
     Raises `DecoderError` for a video too short for the decoder.
     """
     decoder = decoder.eval()
-    if task.kind == "dense":
-        return _clips(decoder, tokens, seconds, task, windows)
     ranges = windows.evaluated(len(seconds), seconds)
-    whole = windows.whole or windows.segments is not None or len(ranges) == 1
-    if whole:
-        return _so_far(decoder, tokens, seconds, task, windows)
-    scores = _scores(decoder, [tokens[first:stop] for first, stop in ranges], task)
+    if task.kind == "dense":
+        return _clips(decoder, read, seconds, task, windows, ranges)
+    if windows.segments or len(ranges) == 1:
+        return _so_far(decoder, read(0, len(seconds)), seconds, task, windows)
+    scores = _scores(decoder, (read(first, stop) for first, stop in ranges.tolist()), task)
     spans = np.stack([seconds[ranges[:, 0], 0], seconds[ranges[:, 1] - 1, 1]], axis=1)
     return Timeline("windows", spans, scores, scores.mean(axis=0))
 
 
-def _so_far(decoder: Decoder, tokens: Tensor, seconds: np.ndarray, task: Task, windows: Windows) -> Timeline:
-    num_clips = len(seconds)
-    stops = np.unique(np.ceil(np.linspace(0, num_clips, PREFIXES + 1)[1:]).astype(int))
-    parts = [_picked(tokens[:stop], windows) for stop in stops]
-    enough = next(i for i in range(len(parts)) if i == len(parts) - 1 or _long_enough(decoder, parts[i]))
+def _so_far(
+    decoder: Decoder, tokens: Float[Tensor, "clips tokens dim"], seconds: np.ndarray, task: Task, windows: Windows
+) -> Timeline:
+    """Answers to ever longer beginnings, from the shortest that the decoder takes."""
+    stops = np.unique(np.ceil(np.linspace(0, len(seconds), PREFIXES + 1)[1:]).astype(int)).tolist()
+    parts = [tokens[_indices(0, stop, windows)] for stop in stops]
+    enough = next((i for i in range(len(parts) - 1) if _long_enough(decoder, parts[i])), len(parts) - 1)
     scores = _scores(decoder, parts[enough:], task)
-    ends = seconds[stops[enough:] - 1, 1]
-    begins = np.concatenate([[seconds[0, 0]], ends[:-1]])
+    ends = seconds[np.array(stops[enough:]) - 1, 1]
+    begins = np.concatenate([seconds[:1, 0], ends[:-1]])
     return Timeline("so far", np.stack([begins, ends], axis=1), scores, scores[-1])
 
 
-def _clips(decoder: Decoder, tokens: Tensor, seconds: np.ndarray, task: Task, windows: Windows) -> Timeline:
+def _clips(
+    decoder: Decoder, read: ReadClips, seconds: np.ndarray, task: Task, windows: Windows, ranges: np.ndarray
+) -> Timeline:
     """Mean over the windows that hold a clip of what each says about it."""
-    ranges = windows.evaluated(len(seconds), seconds)
-    answers, indices = [], []
-    for first, stop in ranges.tolist():
-        index = np.arange(first, stop)
-        index = index[windows.picks(len(index), None)] if windows.segments else index
-        logits = decoder(tokens[torch.from_numpy(index)].flatten(0, 1)[None])[0]
+    indices = [_indices(first, stop, windows) for first, stop in ranges.tolist()]
+    answers = []
+    for (first, stop), index in zip(ranges.tolist(), indices, strict=True):
+        logits = decoder(read(first, stop)[index - first].flatten(0, 1)[None])[0]
         answers.append(logits.unflatten(0, (len(index), -1)).mean(dim=1).float().cpu().numpy())
-        indices.append(index)
     scores = probabilities(np.concatenate(answers), task.kind)
     by_clip = mean_by_item(scores, np.concatenate(indices), len(seconds))
     seen = ~np.isnan(by_clip).any(axis=1)
     return Timeline("clips", seconds[seen], by_clip[seen], by_clip[seen].mean(axis=0))
 
 
-def _picked(tokens: Tensor, windows: Windows) -> Tensor:
-    return tokens[torch.from_numpy(windows.picks(len(tokens), None))] if windows.segments else tokens
+def _indices(first: int, stop: int, windows: Windows) -> np.ndarray:
+    """The clips of a window that the decoder sees."""
+    return first + windows.picks(stop - first, None) if windows.segments else np.arange(first, stop)
 
 
-def _long_enough(decoder: Decoder, tokens: Tensor) -> bool:
+def _long_enough(decoder: Decoder, clips: Float[Tensor, "clips tokens dim"]) -> bool:
     try:
-        decoder(tokens.flatten(0, 1)[None])
+        decoder(clips.flatten(0, 1)[None])
     except DecoderError:
         return False
     return True
 
 
-def _scores(decoder: Decoder, parts: list[Tensor], task: Task) -> np.ndarray:
-    """Scores (parts, outputs) of sequences of clips, in padded batches."""
-    return np.concatenate(
-        [probabilities(decoder(x, lengths).float().cpu().numpy(), task.kind) for x, lengths in _batches(parts)]
-    )
+def _scores(decoder: Decoder, parts: Iterable[Tensor], task: Task) -> Float[np.ndarray, "parts outputs"]:
+    """Scores of sequences of clips, in padded batches of a bounded number of tokens."""
+    logits: list[np.ndarray] = []
+    waiting: list[Tensor] = []
+    for part in parts:
+        flat = part.flatten(0, 1)
+        if waiting and (len(waiting) + 1) * max(len(flat), *map(len, waiting)) > _BATCH_TOKENS:
+            logits.append(_logits(decoder, waiting))
+            waiting = []
+        waiting.append(flat)
+    logits.append(_logits(decoder, waiting))
+    return probabilities(np.concatenate(logits), task.kind)
 
 
-def _batches(parts: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-    longest = max(part.shape[0] * part.shape[1] for part in parts)
-    step = max(1, _BATCH_TOKENS // longest)
-    for first in range(0, len(parts), step):
-        flat = [part.flatten(0, 1) for part in parts[first : first + step]]
-        lengths = torch.tensor([len(x) for x in flat], device=flat[0].device)
-        yield torch.nn.utils.rnn.pad_sequence(flat, batch_first=True), lengths
+def _logits(decoder: Decoder, sequences: list[Tensor]) -> np.ndarray:
+    lengths = torch.tensor([len(tokens) for tokens in sequences], device=sequences[0].device)
+    batch = torch.nn.utils.rnn.pad_sequence(sequences, batch_first=True)
+    return decoder(batch, lengths).float().cpu().numpy()

@@ -1,0 +1,193 @@
+"""From a video file straight to answers over time: both stages on one video, with a trained run.
+
+    prediction = predict("runs/order", "holiday.mp4")
+    print(prediction.answer, prediction.scores)
+
+The encoder is built again from the recipe of the features the run was trained on, and refused unless it is that very
+one: the sha256 of its weights and every setting must agree.
+"""
+
+import inspect
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from longvid.datasets import Task
+from longvid.encoders import Encoder
+from longvid.encoders.registry import find_builder
+from longvid.errors import ConfigError, UnreadableVideo
+from longvid.sampling import Sampling
+from pipelines.evaluate import clip_reader, trained_decoder
+from pipelines.extract import ExtractionJob, VideoRequest, extract
+from pipelines.extract.plan import make_recipe
+from pipelines.extract.run import Progress
+from pipelines.training.run_folder import RunFolder, RunRecord, torch_device
+from pipelines.training.timeline import Timeline, timeline
+from stores import FeatureStore, Recipe
+
+_RANDOM = re.compile(r"random \(seed (\d+)\)")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a run says about one video; scores are means over its seeds."""
+
+    video: str
+    run: str
+    task: str
+    outputs: tuple[str, ...]
+    """Class names, or the names of the values."""
+    answer: str | list[str] | list[float] | None
+    """The class, the labels at 0.5, or the values in the label's own unit; None for dense tasks."""
+    total: dict[str, float]
+    """Score of each output for the whole video."""
+    kind: str
+    """What a row of `scores` is: `windows`, `so far` or `clips` (`pipelines.training.timeline`)."""
+    seconds: Float[np.ndarray, "rows 2"]
+    scores: Float[np.ndarray, "rows outputs"]
+    seeds: tuple[int, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; one object a row of scores."""
+        rows = [
+            {"start_seconds": round(start, 3), "end_seconds": round(end, 3), "scores": _named(self.outputs, row)}
+            for (start, end), row in zip(self.seconds.tolist(), self.scores, strict=True)
+        ]
+        return {
+            "video": self.video,
+            "run": self.run,
+            "task": self.task,
+            "answer": self.answer,
+            "scores": self.total,
+            "kind": self.kind,
+            "seeds": list(self.seeds),
+            "timeline": rows,
+        }
+
+
+def predict(
+    run_dir: str | Path,
+    video: str | Path,
+    *,
+    weights: str | None = None,
+    encoder: str | None = None,
+    encoder_options: dict[str, Any] | None = None,
+    device: str = "auto",
+    allow_truncated: bool = False,
+    progress: Progress | None = None,
+) -> Prediction:
+    """Answers of a trained run along a video file.
+
+    `weights` is the encoder's weights file where the features were made with one. `encoder` and `encoder_options` are
+    only needed where the recipe's name and settings do not build it again (an encoder of your own). Raises
+    `ConfigError` for an encoder other than the features' and for a run without a trained seed, `VideoError` for a file
+    that cannot be read, `DecoderError` for a video too short for the decoder.
+    """
+    run = RunFolder(Path(run_dir))
+    record, seeds = run.record(), run.trained_seeds()
+    if not seeds:
+        raise ConfigError(f"{run.path}: no seed is trained to the end; run the same `longvid train` again")
+    recipe = Recipe.from_dict(record.store_recipe)
+    job = job_of_recipe(
+        recipe, weights=weights, encoder=encoder, options=encoder_options, device=str(torch_device(device))
+    )
+    job = replace(job, allow_truncated=allow_truncated)
+    built = job.build()
+    _refuse_another_encoder(recipe, make_recipe(job, built), run.path)
+    with TemporaryDirectory(prefix="longvid-predict-") as folder:
+        store = _features(str(video), job, built, Path(folder) / "features.zarr", progress)
+        lines = [_along(run, record, seed, store, torch_device(device)) for seed in seeds]
+    return _prediction(str(video), run, record, lines, seeds)
+
+
+def job_of_recipe(
+    recipe: Recipe,
+    *,
+    weights: str | None = None,
+    encoder: str | None = None,
+    options: dict[str, Any] | None = None,
+    device: str = "auto",
+) -> ExtractionJob:
+    """The extraction that makes features of a recipe, as far as the recipe tells; check what it builds against it."""
+    name, config = encoder or recipe.encoder, recipe.encoder_config
+    if options is None:
+        taken = inspect.signature(find_builder(name)).parameters
+        options = {key: value for key, value in config.items() if key in taken and key not in ("weights", "seed")}
+    random = _RANDOM.fullmatch(str(config.get("weights", "")))
+    return ExtractionJob(
+        encoder=name,
+        encoder_options=options,
+        weights=weights,
+        seed=int(random[1]) if random else int(config.get("seed", 0)),
+        sampling=Sampling.from_dict(recipe.sampling),
+        pooling=recipe.pooling,
+        dtype=recipe.dtype,
+        precision=config.get("dtype", "float32"),
+        device=device,
+    )
+
+
+def _refuse_another_encoder(trained: Recipe, built: Recipe, run: Path) -> None:
+    differences = trained.differences(built)
+    if differences:
+        cure = "give the weights the features were made with (weights=FILE)"
+        if trained.weights_sha256 == built.weights_sha256:
+            cure = "give the encoder and its options as they were at the extraction"
+        raise ConfigError(
+            f"{run}: the encoder built here is not the one of the features (trained != built: "
+            f"{'; '.join(differences)}); {cure}"
+        )
+
+
+def _features(
+    video: str, job: ExtractionJob, encoder: Encoder, location: Path, progress: Progress | None
+) -> FeatureStore:
+    """The video's features in a store of its own, made as extraction makes them."""
+    ready = replace(job, encoder=lambda: encoder, encoder_options={}, precision="float32")
+    report = extract([VideoRequest("video", video)], ready, location, progress=progress)
+    if report.failed:
+        raise UnreadableVideo(report.failed[0].reason)
+    return FeatureStore.open(location)
+
+
+def _along(run: RunFolder, record: RunRecord, seed: int, store: FeatureStore, device: Any) -> Timeline:
+    decoder = trained_decoder(run, record, seed).to(device)
+    video = store.video("video")
+    read = clip_reader(video, decoder)
+    return timeline(decoder, read, video.seconds, task=record.the_task(), windows=record.the_windows())
+
+
+def _prediction(video: str, run: RunFolder, record: RunRecord, lines: list[Timeline], seeds: list[int]) -> Prediction:
+    task = record.the_task()
+    total = np.mean([line.total for line in lines], axis=0)
+    return Prediction(
+        video=video,
+        run=str(run.path),
+        task=task.name,
+        outputs=task.output_names,
+        answer=_answer(total, task),
+        total=_named(task.output_names, total),
+        kind=lines[0].kind,
+        seconds=lines[0].seconds,
+        scores=np.mean([line.scores for line in lines], axis=0),
+        seeds=tuple(seeds),
+    )
+
+
+def _answer(total: np.ndarray, task: Task) -> str | list[str] | list[float] | None:
+    if task.kind == "classification":
+        return task.classes[int(total.argmax())]
+    if task.kind == "multilabel":
+        return [name for name, value in zip(task.classes, total, strict=True) if value >= 0.5]
+    if task.kind == "regression":
+        return [round(float(value), 6) for value in task.transform.inverse(total)]
+    return None
+
+
+def _named(outputs: tuple[str, ...], scores: np.ndarray) -> dict[str, float]:
+    return {name: round(float(score), 6) for name, score in zip(outputs, scores, strict=True)}

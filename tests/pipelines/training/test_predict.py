@@ -1,0 +1,113 @@
+"""A video file goes through both stages to the answer that evaluation gave for its stored features."""
+
+import json
+
+import numpy as np
+import pytest
+
+from longvid.datasets import Manifest, ManifestRow
+from longvid.errors import ConfigError, UnreadableVideo, VideoError
+from longvid.sampling import Sampling
+from pipelines.config import TrainConfig
+from pipelines.demo.videos import Script, encode
+from pipelines.evaluate import evaluate
+from pipelines.extract import ExtractionJob, VideoRequest, extract
+from pipelines.predict import Prediction, predict
+from pipelines.train import train
+from pipelines.training.run_folder import read_json, write_json
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with four short videos, their features, and a run trained on them."""
+    folder = tmp_path_factory.mktemp("both-stages")
+    rows = []
+    for index, split in enumerate(("train", "train", "val", "test")):
+        encode(Script(f"v{index}", index % 2, 5.0 + index, 0.5, 2.5, seed=index), folder)
+        rows.append(
+            ManifestRow(f"v{index}", split=split, label=("a", "b")[index % 2], path=str(folder / f"v{index}.mp4"))
+        )
+    Manifest(tuple(rows)).write(folder / "manifest.jsonl")
+    job = ExtractionJob(
+        "patch-statistics",
+        encoder_options={"size": 32, "dim": 16, "frames": 2},
+        seed=3,
+        sampling=Sampling(frames=2, fps=4.0, stride_seconds=0.5),
+        pooling="mean",
+    )
+    extract([VideoRequest(row.key, str(row.path)) for row in rows], job, folder / "features.zarr")
+    for name, window in (("whole", {}), ("windows", {"clips": 4, "stride": 2})):
+        train(
+            TrainConfig.of(
+                {
+                    "store": str(folder / "features.zarr"),
+                    "manifest": str(folder / "manifest.jsonl"),
+                    "out": str(folder / name),
+                    "decoder": {"name": "mean-linear"},
+                    "window": window,
+                    "epochs": 2,
+                    "seeds": [0, 1],
+                    "tensorboard": False,
+                    "device": "cpu",
+                }
+            )
+        )
+    return folder
+
+
+@pytest.mark.parametrize("name", ["whole", "windows"])
+def test_a_file_gets_the_scores_that_evaluation_gave_its_features(trained, name):
+    evaluate(trained / name, predictions="jsonl")
+    lines = (trained / name / "evaluation" / "test-predictions.jsonl").read_text().splitlines()
+    expected = np.mean([json.loads(line)["score a"] for line in lines])
+    prediction = predict(trained / name, trained / "v3.mp4", device="cpu")
+    assert prediction.total["a"] == pytest.approx(expected, abs=1e-5)
+    assert prediction.answer == max(prediction.total, key=lambda name: prediction.total[name])
+    assert prediction.seeds == (0, 1)
+
+
+def test_scores_lie_along_the_seconds_of_the_video(trained):
+    windows: Prediction = predict(trained / "windows", trained / "v3.mp4", device="cpu")
+    assert windows.kind == "windows"
+    assert windows.seconds[0].tolist() == [0, 2]
+    assert windows.seconds[-1][1] == pytest.approx(8.0, abs=0.2)
+    np.testing.assert_allclose(windows.scores.sum(axis=1), 1)
+    whole = predict(trained / "whole", trained / "v3.mp4", device="cpu")
+    assert whole.kind == "so far"
+    assert (np.diff(whole.seconds[:, 1]) > 0).all()
+    written = json.loads(json.dumps(whole.to_dict()))
+    assert written["timeline"][-1]["scores"] == pytest.approx(written["scores"], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("weights_sha256", "f" * 64, r"weights_sha256.*give the weights the features were made with"),
+        ("pooling", "spatial", r"num_tokens.*give the encoder and its options"),
+    ],
+)
+def test_another_encoder_than_that_of_the_features_is_refused(trained, tmp_path, field, value, message):
+    record = read_json(trained / "whole" / "run.json")
+    record["store_recipe"][field] = value
+    for name in ("recipe.yaml", "manifest.jsonl"):
+        (tmp_path / name).write_bytes((trained / "whole" / name).read_bytes())
+    write_json(tmp_path / "run.json", record)
+    (tmp_path / "seed-0").symlink_to(trained / "whole" / "seed-0")
+    with pytest.raises(ConfigError, match=message) as caught:
+        predict(tmp_path, trained / "v3.mp4", device="cpu")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_no_video_is_named(trained, tmp_path):
+    (tmp_path / "noise.mp4").write_bytes(b"not a video" * 100)
+    with pytest.raises(VideoError, match=r"noise\.mp4"):
+        predict(trained / "whole", tmp_path / "noise.mp4", device="cpu")
+    with pytest.raises(UnreadableVideo, match=r"nowhere\.mp4"):
+        predict(trained / "whole", tmp_path / "nowhere.mp4", device="cpu")
+
+
+def test_a_run_without_a_trained_seed_predicts_nothing(trained, tmp_path):
+    for name in ("recipe.yaml", "manifest.jsonl", "run.json"):
+        (tmp_path / name).write_bytes((trained / "whole" / name).read_bytes())
+    with pytest.raises(ConfigError, match="no seed is trained to the end"):
+        predict(tmp_path, trained / "v3.mp4")
