@@ -187,7 +187,7 @@ class XViT(Encoder):
     def check_size(self, time: int, height: int, width: int) -> None:
         """Raises `EncoderError`, naming what would fit, for clips this model cannot take."""
         segment, patch = self.config.segment_frames or 1, self.config.patch_size
-        if time % segment:
+        if time < 1 or time % segment:
             near = max(segment, round(time / segment) * segment)
             raise EncoderError(
                 f"clips of {time} frames: this X-ViT takes multiples of segment_frames={segment}, such as {near}"

@@ -99,7 +99,7 @@ def test_a_published_sixteen_frame_clip_repeats_its_eight_temporal_rows() -> Non
     assert torch.equal(first, second)
 
 
-@pytest.mark.parametrize(("time", "segment"), [(12, 8), (4, 8), (17, 16)])
+@pytest.mark.parametrize(("time", "segment"), [(12, 8), (4, 8), (17, 16), (0, 8)])
 def test_clips_that_are_no_multiple_of_the_segment_are_refused_with_a_length_that_works(
     time: int, segment: int
 ) -> None:
