@@ -64,8 +64,12 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise
 
 
-def _decoded(path: Path) -> str:
-    content = path.read_bytes()
+def read_text(path: Path) -> str:
+    """The text of a UTF-8 file, without its byte order mark; `AnnotationError` names the line where it is not."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise AnnotationError(f"{path}: cannot be read ({error.strerror})") from None
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise AnnotationError(f"{path}: is UTF-16 text; save it as UTF-8")
     try:
@@ -76,7 +80,7 @@ def _decoded(path: Path) -> str:
 
 
 def _read_jsonl(path: Path) -> Iterator[tuple[str, Record]]:
-    for number, line in enumerate(_decoded(path).split("\n"), 1):
+    for number, line in enumerate(read_text(path).split("\n"), 1):
         where = f"{path}:{number}"
         if not line.strip():
             continue
@@ -90,7 +94,7 @@ def _read_jsonl(path: Path) -> Iterator[tuple[str, Record]]:
 
 
 def _read_csv(path: Path) -> Iterator[tuple[str, Record]]:
-    text = _decoded(path)
+    text = read_text(path)
     csv.field_size_limit(_LONGEST_FIELD)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=_DELIMITERS[path.suffix.lower()], strict=True)
     columns: list[str] | None = None
