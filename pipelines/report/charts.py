@@ -82,8 +82,9 @@ def around(values: Sequence[float | None], *, zero: bool = False, unit: str = "n
 def line_chart(series: Sequence[Series], x: Axis, y: Axis, *, title: str, height: str = "normal") -> Markup:
     """The chart; `title` is what a screen reader says. `height`: normal or low."""
     lines = "".join(_line(one, x, y) for one in series)
-    grid = "".join(f'<line x1="0" x2="{GRID}" y1="{_down(y, v)}" y2="{_down(y, v)}"/>' for v in y.ticks())
-    y_labels = "".join(f'<span class="y" style="top:{_down(y, v) / 10:.2f}%">{y.shown(v)}</span>' for v in y.ticks())
+    y_ticks = y.ticks(2 if height == "low" else 5)
+    grid = "".join(f'<line x1="0" x2="{GRID}" y1="{_down(y, v)}" y2="{_down(y, v)}"/>' for v in y_ticks)
+    y_labels = "".join(f'<span class="y" style="top:{_down(y, v) / 10:.2f}%">{y.shown(v)}</span>' for v in y_ticks)
     x_ticks = [v for v in x.ticks(6) if x.low <= v <= x.high]
     x_labels = "".join(f'<span class="x" style="left:{x.place(v) * 100:.2f}%">{x.shown(v)}</span>' for v in x_ticks)
     axis = f'<span class="axis">{escape(x.label)}</span>' if x.label else ""
@@ -142,5 +143,5 @@ def _rounded(value: float | None) -> float | None:
 def _round_step(rough: float, *, whole: bool) -> float:
     """The next of 1, 2, 2.5, 5 times a power of ten."""
     power = 10 ** math.floor(math.log10(max(rough, 1e-12)))
-    step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough * 0.999)
+    step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough * 0.95)
     return max(1.0, float(math.ceil(step))) if whole else step

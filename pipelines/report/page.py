@@ -40,7 +40,7 @@ def write_report(
     tasks = {run.task.name: run.task for run in runs}
     if len({(task.kind, task.classes, task.name) for task in (run.task for run in runs)}) > 1:
         raise ConfigError(f"runs answer different tasks ({', '.join(tasks)}); write one report for each")
-    page = _render(_page(runs, split, title or f"{next(iter(tasks))}: long-range decoders compared"))
+    page = _render(_page(runs, split, title or f"{_capital(next(iter(tasks)))}: long\u2011range decoders compared"))
     out = Path(out_html)
     write_atomically(out, page.encode())
     return out
@@ -69,7 +69,7 @@ def _page(runs: list[Run], split: str, title: str) -> dict[str, Any]:
         "results": _results(runs, task),
         "curves": _curves(runs, task),
         "confusions": [_confusion(run, task) for run in runs if run.evaluated.confusion is not None],
-        "tables": [{"label": run.label, "rows": run.evaluated.per_class} for run in runs if run.evaluated.per_class],
+        "classes": _classes(runs, task),
         "videos": _videos(runs, task),
         "features": facts_of_features(first.record),
         "runs": [_run_facts(run) for run in runs],
@@ -89,7 +89,7 @@ def _chips(runs: list[Run]) -> list[tuple[str, str]]:
         (f"{record.found('train')} + {record.found('val')}", "training + validation videos"),
         (str(seeds), "seed" if seeds == 1 else "seeds for each decoder"),
         (clock(float(size.get("seconds") or 0)), "of video in the store"),
-        (human_bytes(float(size.get("bytes") or 0)), f"of features, {size.get('clips', 0)} clips"),
+        (human_bytes(float(size.get("bytes") or 0)), f"of features, {size.get('clips') or 0:,} clips"),
     ]
 
 
@@ -198,6 +198,25 @@ def _confusion(run: Run, task: Task) -> dict[str, Any]:
     return shown
 
 
+def _classes(runs: list[Run], task: Task) -> dict[str, Any]:
+    """One row a class, with each run's figures side by side."""
+    named = [{row.name: row for row in run.evaluated.per_class} for run in runs]
+    columns = ["recall", "precision", "f1"] + (["average_precision"] if task.kind == "multilabel" else [])
+    return {
+        "hint": "Recall: how many of a class were found. Precision: how many answers of a class were right.",
+        "labels": [run.label for run in runs],
+        "columns": [{"f1": "F1", "average_precision": "AP"}.get(name, name) for name in columns],
+        "rows": [
+            {
+                "name": name,
+                "support": row.support // (len(runs[0].evaluated.seeds) if task.kind != "multilabel" else 1),
+                "runs": [[getattr(classes[name], column) or 0.0 for column in columns] for classes in named],
+            }
+            for name, row in named[0].items()
+        ],
+    }
+
+
 def _videos(runs: list[Run], task: Task) -> list[dict[str, Any]]:
     """The videos whose scores over time the first run kept, with what every run says along them."""
     along = [{line.key: line for line in run.evaluated.timelines} for run in runs]
@@ -292,6 +311,10 @@ def _run_facts(run: Run) -> dict[str, Any]:
 def _missing(runs: list[Run]) -> list[tuple[str, list[str]]]:
     missing = runs[0].record.missing
     return [(split, keys) for split, keys in missing.items() if keys]
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def human_bytes(count: float) -> str:

@@ -12,7 +12,7 @@ HEIGHT = 72
 WIDEST = 160
 
 
-def thumbnails(path: str, begin_seconds: float, end_seconds: float, *, count: int = 10) -> list[str]:
+def thumbnails(path: str, begin_seconds: float, end_seconds: float, *, count: int = 8) -> list[str]:
     """`count` JPEG data URIs, each from the middle of an equal part of the span.
 
     Raises `VideoError` (or another `LongvidError`) where the file is gone or cannot be read.
