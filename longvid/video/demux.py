@@ -35,6 +35,8 @@ class PacketPass:
     durations: Int64[np.ndarray, "num_frames"]
     is_keyframe: Bool[np.ndarray, "num_frames"]
     has_presentation_times: bool
+    num_timeless: int
+    """Packets left out because nothing says when their picture is shown."""
     num_undecodable: int
     """Packets that need a keyframe the file does not hold."""
     num_damaged: int
@@ -127,6 +129,7 @@ class _Rows:
             durations=np.array(self.durations, np.int64)[:stop][keep],
             is_keyframe=np.array(self.is_keyframe, bool)[:stop][keep],
             has_presentation_times=not counts_only,
+            num_timeless=int((~keep).sum()),
             num_undecodable=self.num_undecodable,
             num_damaged=self.num_damaged,
             jump_seconds=self._jump_seconds(),

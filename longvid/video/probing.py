@@ -122,6 +122,11 @@ def _header(container: InputContainer, stream: VideoStream, packets: PacketPass,
 
 def _measured(path: Path, packets: PacketPass) -> MeasuredTiming:
     """Sorts what the pass found into display order. Raises UnreadableVideo where there is nothing to show."""
+    if len(packets.pts) == 0 and packets.num_timeless:
+        raise UnreadableVideo(
+            f"{path}: a bare stream, its packets carry no times; "
+            f"put it into a container first: mkvmerge -o {path.stem}.mkv {path.name}"
+        )
     if len(packets.pts) == 0 or not packets.frame_height:
         raise UnreadableVideo(f"{path}: the video stream holds no frame that can be decoded")
     if packets.jump_seconds:

@@ -8,6 +8,7 @@ next keyframe.
 """
 
 from collections.abc import Iterator
+from itertools import dropwhile
 
 import av
 import av.error
@@ -27,10 +28,18 @@ SEEK_GAIN_FRAMES = 4
 """A jump has to save decoding at least this many frames. Measured on 360p and 720p H.264: any gain from 1 to 8 costs
 the same within noise; at one frame a second jumping takes 0.42 x the time with a keyframe every half second."""
 
+NEVER = 2**63 - 1
+"""A presentation time after all others."""
+
+UNSEEKABLE_CONTAINERS = ("mpeg",)
+"""MPEG program streams give packets other times after a jump than in order (38 of 120 frames, off by one to many)."""
+
+SEEK_EARLIER_SECONDS = {"mpegts": 0.5}
+"""Transport streams are sought by decoding time, which lies before the presentation time by the depth of reordering."""
+
 RETRY_KEYFRAMES = (1, 4)
 """Where a frame does not come, decoding starts again so many keyframes earlier, skipping nothing: containers may
 land behind the keyframe they were asked for, and frames of open GOPs refer across it."""
-
 
 SKIPPING_CODECS = ("h264", "hevc", "mpeg4", "mpeg2video")
 """Codecs whose decoders heed "skip this one if nothing refers to it" from packet to packet; dav1d, for AV1, takes the
@@ -72,6 +81,7 @@ class _ForwardReader:
         self._opened: tuple[InputContainer, VideoStream] | None = None
         self._run: _Run | None = None
         self._position = -1
+        self._may_seek = self._timing.has_presentation_times and video.header.container not in UNSEEKABLE_CONTAINERS
 
     def close(self) -> None:
         """Lets go of the file."""
@@ -81,44 +91,47 @@ class _ForwardReader:
     def picture(self, index: int) -> VideoFrame:
         """The picture at a display position beyond the last one asked for. Raises UnreadableVideo if it is damaged."""
         pts = int(self._timing.frame_pts[index])
-        keyframe = self._keyframe_before(index)
-        picture = self._run_for(keyframe).picture(pts)
+        for run in self._attempts(index):
+            picture = run.picture(pts)
+            if picture is not None:
+                self._position = index
+                return picture
+        seconds = self._timing.frame_seconds[index]
+        raise UnreadableVideo(f"{self._video.path}: the frame at {seconds:.3f} s is damaged and cannot be decoded")
+
+    def _attempts(self, index: int) -> Iterator["_Run"]:
+        """Runs of decoding that should come to the picture: the cheapest first, then ever safer ones."""
+        keyframe = int(np.searchsorted(self._timing.keyframe_indices, index, side="right")) - 1
+        gain_frames = int(self._timing.keyframe_indices[keyframe]) - (self._position + 1) if keyframe >= 0 else 0
+        if self._may_seek and gain_frames >= SEEK_GAIN_FRAMES:
+            run = self._start(keyframe)
+        else:
+            run = self._run or self._start(None)
+        yield run
         for back in RETRY_KEYFRAMES:
-            if picture is not None or keyframe is None:
+            if run.keyframe_pts is None or run.landed_wrong:
                 break
-            picture = self._restart(keyframe - back, skip=False).picture(pts)
-        if picture is None:
-            seconds = self._timing.frame_seconds[index]
-            raise UnreadableVideo(f"{self._video.path}: the frame at {seconds:.3f} s is damaged and cannot be decoded")
-        self._position = index
-        return picture
+            run = self._start(keyframe - back, skip=False)
+            yield run
+        if run.landed_wrong:
+            self._may_seek = False
+            yield self._start(None, skip=False)
 
-    def _keyframe_before(self, index: int) -> int | None:
-        """The last keyframe at or before a display position; None where only the file's begin will do."""
-        if not self._timing.has_presentation_times:
-            return None
-        return int(np.searchsorted(self._timing.keyframe_indices, index, side="right")) - 1
-
-    def _run_for(self, keyframe: int | None) -> "_Run":
-        """The current run, or a new one if it pays to jump to the keyframe."""
-        if keyframe is not None and keyframe >= 0:
-            gain_frames = self._timing.keyframe_indices[keyframe] - (self._position + 1)
-            if gain_frames >= SEEK_GAIN_FRAMES:
-                return self._restart(keyframe, skip=True)
-        return self._run or self._restart(None, skip=True)
-
-    def _restart(self, keyframe: int | None, *, skip: bool) -> "_Run":
+    def _start(self, keyframe: int | None, *, skip: bool = True) -> "_Run":
         """A new run, from a keyframe or, where that is None or not there, from the begin of the file."""
         may_skip = skip and self._timing.has_presentation_times and self._video.header.codec in SKIPPING_CODECS
-        from_begin = keyframe is None or keyframe < 0
-        if self._opened is None or from_begin:
+        pts = None
+        if keyframe is not None and keyframe >= 0:
+            pts = int(self._timing.frame_pts[self._timing.keyframe_indices[keyframe]])
+        if self._opened is None or pts is None:
             self.close()
             self._opened = _open(self._video, self._num_threads)
         container, stream = self._opened
-        if not from_begin:
-            pts = int(self._timing.frame_pts[self._timing.keyframe_indices[keyframe]])
-            container.seek(pts, stream=stream)
-        self._run = _Run(self._timing, container.demux(stream), stream, self._wanted_pts if may_skip else None)
+        if pts is not None:
+            earlier_seconds = SEEK_EARLIER_SECONDS.get(self._video.header.container, 0.0)
+            container.seek(pts - int(earlier_seconds / self._timing.time_base), stream=stream)
+        packets = _without_torn_end(container.demux(stream))
+        self._run = _Run(self._timing, stream, packets, pts, self._wanted_pts if may_skip else None)
         return self._run
 
 
@@ -133,56 +146,78 @@ def _open(video: VideoProbe, num_threads: int) -> tuple[InputContainer, VideoStr
 
 
 class _Run:
-    """Decoding without a jump, from the first keyframe among the packets on. `wanted_pts=None` wants every picture."""
+    """Decoding without a jump, from the first keyframe among the packets on.
+
+    `keyframe_pts` is the time of the keyframe that was sought, None at the begin of the file; `wanted_pts=None` wants
+    every picture. After a jump the first packet has to carry the time of a keyframe, and the first picture has to be
+    that keyframe: if not, `landed_wrong`, and nothing comes. (Program streams give packets other times after a jump;
+    with intra refresh, what containers call keyframes are only where a picture begins to mend.)
+    """
 
     def __init__(
         self,
         timing: MeasuredTiming,
-        packets: Iterator[Packet],
         stream: VideoStream,
+        packets: Iterator[Packet],
+        keyframe_pts: int | None,
         wanted_pts: Int64[np.ndarray, "frames"] | None,
     ) -> None:
-        self._timing, self._packets = timing, _without_torn_end(packets)
-        self._context = stream.codec_context
-        self._wanted_pts = wanted_pts
-        self._first_pts: int | None = None
-        self._is_damaged = False
+        self.keyframe_pts, self.landed_wrong = keyframe_pts, False
+        self._timing, self._context, self._wanted_pts = timing, stream.codec_context, wanted_pts
+        self._all_keyframe_pts = timing.frame_pts[timing.keyframe_indices]
+        self._packets = dropwhile(lambda packet: packet.size and not packet.is_keyframe, packets)
+        self._begin_pts: int | None = None
+        self._sound_from = -NEVER
         self._pictures = self._shown() if timing.has_presentation_times else self._counted()
 
     def picture(self, pts: int) -> VideoFrame | None:
         """Goes on to the picture with this presentation time; None where it does not come, or comes damaged."""
         for picture_pts, picture in self._pictures:
             if picture_pts >= pts:
-                return None if self._is_damaged or picture_pts > pts else picture
+                return picture if picture_pts == pts and pts >= self._sound_from else None
         return None
 
     def _shown(self) -> Iterator[tuple[int, VideoFrame]]:
         """Pictures by their own presentation times, those of an open GOP before the first keyframe left out."""
+        is_first = True
         for picture in self._decode():
-            if picture.pts is not None and self._first_pts is not None and picture.pts >= self._first_pts:
-                self._is_damaged = picture.is_corrupt or (self._is_damaged and not picture.key_frame)
-                yield picture.pts, picture
+            if picture.pts is None or self._begin_pts is None or picture.pts < self._begin_pts:
+                continue
+            if is_first and self.keyframe_pts is not None:
+                begins_well = picture.pts == self._begin_pts and picture.key_frame
+                self.landed_wrong = not (begins_well and np.isin(picture.pts, self._all_keyframe_pts))
+                if self.landed_wrong:
+                    return
+            is_first = False
+            if picture.is_corrupt:
+                self._distrust(picture.pts)
+            yield picture.pts, picture
 
     def _counted(self) -> Iterator[tuple[int, VideoFrame]]:
         """Pictures in the decoder's order, each with the next time there is. One lost spoils all that follow."""
         for pts, picture in zip(self._timing.frame_pts.tolist(), self._decode(), strict=False):
-            self._is_damaged = picture.is_corrupt or self._is_damaged
+            if picture.is_corrupt:
+                self._distrust(NEVER)
             yield pts, picture
 
     def _decode(self) -> Iterator[VideoFrame]:
-        """All that comes out of the decoder from the first keyframe packet on."""
+        """All that comes out of the decoder."""
         for packet in self._packets:
-            if self._first_pts is None and packet.size:
-                if not packet.is_keyframe:
-                    continue
-                self._first_pts = packet.pts
+            if self._begin_pts is None:
+                self._begin_pts = packet.pts
             self._context.skip_frame = "DEFAULT" if self._is_wanted(packet) else "NONREF"
             try:
                 pictures = self._context.decode(packet)
             except av.error.InvalidDataError:
-                self._is_damaged = True
+                counted = not self._timing.has_presentation_times
+                self._distrust(NEVER if counted or packet.pts is None else packet.pts)
                 continue
             yield from pictures
+
+    def _distrust(self, pts: int) -> None:
+        """After damage at this time, believes nothing before the next keyframe."""
+        later = self._all_keyframe_pts[np.searchsorted(self._all_keyframe_pts, pts, side="right") :]
+        self._sound_from = max(self._sound_from, int(later[0]) if len(later) else NEVER)
 
     def _is_wanted(self, packet: Packet) -> bool:
         """Whether the packet's picture was asked for; if not, and no other refers to it, it need not be decoded."""
