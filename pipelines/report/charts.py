@@ -12,6 +12,7 @@ from html import escape
 
 from markupsafe import Markup
 
+Number = int | float
 GRID = 1000
 """Units of the stretched SVG on both axes."""
 
@@ -22,8 +23,8 @@ class Series:
 
     name: str
     colour: int
-    x: Sequence[float]
-    y: Sequence[float | None]
+    x: Sequence[Number]
+    y: Sequence[Number | None]
     faint: bool = False
     step: bool = False
     strong: bool = False
@@ -33,12 +34,12 @@ class Series:
 class Axis:
     """A range with ticks; `unit` is one of the formats `page.js` knows: number, percent, seconds, epoch."""
 
-    low: float
-    high: float
+    low: Number
+    high: Number
     unit: str = "number"
     label: str = ""
 
-    def place(self, value: float) -> float:
+    def place(self, value: Number) -> float:
         """Where a value lies, 0 at the low end and 1 at the high end."""
         return (value - self.low) / (self.high - self.low)
 
@@ -52,7 +53,7 @@ class Axis:
         first = math.ceil(self.low / step - 1e-9)
         return [step * i for i in range(first, math.floor(self.high / step + 1e-9) + 1)]
 
-    def shown(self, value: float) -> str:
+    def shown(self, value: Number) -> str:
         """A value as the axis writes it."""
         if self.unit == "percent":
             return f"{value * 100:.0f} %"
@@ -64,14 +65,14 @@ class Axis:
 _CLOCK_STEPS = (1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 7200.0, 14400.0)
 
 
-def clock(seconds: float) -> str:
+def clock(seconds: Number) -> str:
     """`0:07`, `12:30`, `1:02:03`."""
     whole = round(seconds)
     minutes, rest = divmod(whole, 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
 
 
-def around(values: Sequence[float | None], *, zero: bool = False, unit: str = "number", label: str = "") -> Axis:
+def around(values: Sequence[Number | None], *, zero: bool = False, unit: str = "number", label: str = "") -> Axis:
     """An axis that holds the values with a little room; down to zero if asked."""
     finite = [value for value in values if value is not None and math.isfinite(value)] or [0.0, 1.0]
     low, high = min(finite), max(finite)
@@ -114,7 +115,7 @@ def _line(one: Series, x: Axis, y: Axis) -> str:
     return f'<polyline class="line c{one.colour % 8}{kind}" points="{" ".join(points)}"/>'
 
 
-def _down(y: Axis, value: float) -> float:
+def _down(y: Axis, value: Number) -> float:
     return round((1 - min(1.02, max(-0.02, y.place(value)))) * GRID, 1)
 
 
@@ -136,12 +137,12 @@ def _numbers(series: Sequence[Series], x: Axis, y: Axis) -> dict[str, object]:
     }
 
 
-def _rounded(value: float | None) -> float | None:
+def _rounded(value: Number | None) -> float | None:
     return None if value is None or not math.isfinite(value) else round(value, 5)
 
 
 def _round_step(rough: float, *, whole: bool) -> float:
     """The next of 1, 2, 2.5, 5 times a power of ten."""
     power = 10 ** math.floor(math.log10(max(rough, 1e-12)))
-    step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough * 0.95)
+    step = next(power * factor for factor in (1.0, 2.0, 2.5, 5.0, 10.0) if power * factor >= rough * 0.95)
     return max(1.0, float(math.ceil(step))) if whole else step

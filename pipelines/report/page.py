@@ -1,5 +1,6 @@
 """The page: what was collected, as tables and charts in one HTML file that needs nothing else."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
@@ -25,7 +26,7 @@ MOST_CONFUSIONS = 25
 
 
 def write_report(
-    run_dirs: list[str | Path] | list[str] | list[Path],
+    run_dirs: Sequence[str | Path],
     out_html: str | Path,
     *,
     split: str = "test",
