@@ -1,16 +1,17 @@
 """COIN as one manifest of 11,827 videos.
 
-label          the task, 0..179; `task_name` says it in words
+label          the task, 0..179; `label_names` says it in words
 split          COIN's two subsets, with a tenth of each class's training videos set aside for validation
 vis4mer_split  the two subsets as ViS4mer uses them: no validation, two training videos skipped
 start_seconds, end_seconds   the part that shows the task; recipes for steps look at the whole video
-steps          [[start, end, step 1..778], ...] on the clock of the whole video; `step_names` says them in words
+steps          [[start, end, step 1..778], ...] on the clock of the whole video; `steps_names` says them in words
 """
 
 from pathlib import Path
 from typing import Any
 
 from longvid.datasets.benchmark import Benchmark, SplitSet
+from longvid.datasets.class_names import name_classes
 from longvid.datasets.coin import NUM_STEPS, NUM_TASKS, CoinVideo, read_coin
 from longvid.datasets.manifest import Manifest, ManifestRow
 from longvid.datasets.splits import carve_split
@@ -40,13 +41,15 @@ def coin_benchmark(path: str | Path) -> Benchmark:
     listing = read_coin(path)
     if not listing.records:
         raise AnnotationError(f"{path}: no video of it can be used; the first: {listing.faults[0]}")
+    manifest = coin_manifest(listing.records, name=str(path))
+    tasks, steps = name_classes(TASK_TASK, manifest), name_classes(STEP_TASK, manifest)
     return Benchmark(
         name="coin",
-        manifest=coin_manifest(listing.records, name=str(path)),
+        manifest=manifest,
         splits=(
-            SplitSet("split", TASK_TASK, "a tenth of each class's training videos validates", across=False),
-            SplitSet("vis4mer_split", TASK_TASK, "as published: no validation, two videos skipped", across=False),
-            SplitSet("split", STEP_TASK, "the same videos, whole", across=False),
+            SplitSet("split", tasks, "a tenth of each class's training videos validates", across=False),
+            SplitSet("vis4mer_split", tasks, "as published: no validation, two videos skipped", across=False),
+            SplitSet("split", steps, "the same videos, whole", across=False),
         ),
         names=lambda row: (row.key,),
         home=lambda row: f"{row.label}/{row.key}.mp4",
@@ -76,9 +79,9 @@ def _annotation_file(path: Path) -> Path:
 def _row(video: CoinVideo) -> ManifestRow:
     extra: dict[str, Any] = {
         "duration_seconds": video.duration_seconds,
-        "task_name": video.task_name,
+        "label_names": {str(video.task): video.task_name},
         "steps": [[step.start_seconds, step.end_seconds, step.number] for step in video.steps],
-        "step_names": {str(step.number): step.label for step in video.steps},
+        "steps_names": {str(step.number): step.label for step in video.steps},
     }
     if video.key not in VIS4MER_SKIPS:
         extra["vis4mer_split"] = video.split

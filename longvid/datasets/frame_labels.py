@@ -31,22 +31,51 @@ def clip_labels(row: ManifestRow, task: Task, seconds: Float64[np.ndarray, "clip
     return _from_segments(label, row, task, middles)
 
 
+def label_sequence(row: ManifestRow, task: Task) -> Int64[np.ndarray, " frames"]:
+    """Class number of each 1 / `task.labels_per_second` of a video, from its beginning to where its labels end.
+
+    Segments are laid out to `duration_seconds` where the row has one, else to the last one's end. Raises
+    `AnnotationError` where the row has no labels or they make no sense.
+    """
+    rate = _rate(row, task)
+    if row.label_path is not None:
+        return _file_labels(row, task)
+    segments = row.value(task.column)
+    if not isinstance(segments, list):
+        raise AnnotationError(f"{row.where}: a dense task needs label_path, or segments [[start, end, class], ...]")
+    end = row.extra.get("duration_seconds")
+    if not isinstance(end, int | float):
+        end = max((segment[1] for segment in segments if isinstance(segment, list) and len(segment) == 3), default=0)
+    instants = (np.arange(max(1, round(float(end) * rate))) + 0.5) / rate
+    return _from_segments(segments, row, task, instants)
+
+
 def _from_file(row: ManifestRow, task: Task, middles: np.ndarray) -> np.ndarray:
     """Labels of a text file with one class name (or number) a line, `task.labels_per_second` lines a second."""
+    rate, frames = _rate(row, task), _file_labels(row, task)
+    indices = np.floor(middles * rate).astype(np.int64)
+    inside = (indices >= 0) & (indices < len(frames))
+    labels = np.full(len(middles), UNLABELLED, np.int64)
+    labels[inside] = frames[indices[inside]]
+    return labels
+
+
+def _rate(row: ManifestRow, task: Task) -> float:
     if not task.labels_per_second or task.labels_per_second <= 0:
-        raise AnnotationError(f"{row.where}: the task must state labels_per_second to read {row.label_path}")
+        raise AnnotationError(
+            f"{row.where}: the task must state labels_per_second to read {row.label_path or 'labels'}"
+        )
+    return task.labels_per_second
+
+
+def _file_labels(row: ManifestRow, task: Task) -> Int64[np.ndarray, " frames"]:
     path = Path(str(row.label_path))
     try:
         lines = path.read_text("utf-8-sig").split()
     except (OSError, UnicodeDecodeError) as error:
         raise AnnotationError(f"{row.where}: label_path {path} cannot be read ({error})") from None
     known = {name: number for number, name in enumerate(task.classes)}
-    frames = np.array([_number(text, known, task, f"{path}:{i}") for i, text in enumerate(lines, 1)], np.int64)
-    indices = np.floor(middles * task.labels_per_second).astype(np.int64)
-    inside = (indices >= 0) & (indices < len(frames))
-    labels = np.full(len(middles), UNLABELLED, np.int64)
-    labels[inside] = frames[indices[inside]]
-    return labels
+    return np.array([_number(text, known, task, f"{path}:{i}") for i, text in enumerate(lines, 1)], np.int64)
 
 
 def _number(text: str, known: dict[str, int], task: Task, where: str) -> int:

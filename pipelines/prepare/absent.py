@@ -1,0 +1,56 @@
+"""The list of what is not there: one line a video, with the page it can be had from and what it is needed for."""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from longvid.datasets.benchmark import SplitSet
+from longvid.datasets.manifest import ManifestRow
+from longvid.datasets.manifest_files import write_atomically
+from pipelines.prepare.run import Preparation
+
+COLUMNS = ("key", "state", "url", "expected_path", "splits", "reason")
+
+
+@dataclass(frozen=True)
+class AbsentVideo:
+    """One line of the list."""
+
+    key: str
+    state: str
+    url: str
+    expected_path: str
+    splits: str
+    """`relationship_split=test genre_split=train`."""
+    reason: str
+
+
+def absent_videos(prepared: Preparation) -> Iterator[AbsentVideo]:
+    """Missing and unreadable videos, in the order of the manifest."""
+    states = {video.key: video for video in prepared.absent}
+    for row in prepared.manifest:
+        if row.key in states:
+            video = states[row.key]
+            url = prepared.benchmark.url(row) or ""
+            splits = _splits(row, prepared.benchmark.splits)
+            yield AbsentVideo(row.key, video.state, url, video.path, splits, video.reason)
+
+
+def write_absent(path: str | Path, videos: Iterable[AbsentVideo]) -> int:
+    """Write the list as CSV; how many lines it has."""
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    count = 0
+    for video in videos:
+        writer.writerow([getattr(video, column) for column in COLUMNS])
+        count += 1
+    write_atomically(Path(path), out.getvalue().encode())
+    return count
+
+
+def _splits(row: ManifestRow, splits: Iterable[SplitSet]) -> str:
+    columns = dict.fromkeys(one.column for one in splits)
+    return " ".join(f"{column}={row.value(column)}" for column in columns if row.value(column))

@@ -1,0 +1,32 @@
+"""Data sets by name."""
+
+from pathlib import Path
+
+from longvid.datasets.benchmark import Benchmark
+from longvid.datasets.breakfast_benchmark import breakfast_benchmark
+from longvid.datasets.coin_benchmark import coin_benchmark
+from longvid.datasets.lvu_benchmark import lvu_benchmark
+from longvid.errors import AnnotationError
+from pipelines.prepare.own import own_benchmark
+
+BENCHMARKS = {"lvu": lvu_benchmark, "breakfast": breakfast_benchmark, "coin": coin_benchmark}
+
+
+def load_benchmark(
+    name: str, annotations: str | Path | None, videos: str | Path, *, test_fraction: float | None = None
+) -> Benchmark:
+    """The data set of that name from its annotation files; `folder`, one's own videos, needs none.
+
+    Raises `AnnotationError` for an unknown name, and whatever its reader raises.
+    """
+    if name == "folder":
+        return own_benchmark(videos, annotations, test_fraction=test_fraction)
+    if name not in BENCHMARKS:
+        raise AnnotationError(
+            f"no data set {name!r}; there are {', '.join(BENCHMARKS)}, and `folder` for your own videos"
+        )
+    if annotations is None:
+        raise AnnotationError(f"{name} needs its annotation files; give --annotations")
+    if test_fraction is not None:
+        raise AnnotationError(f"--test-fraction is for your own videos; {name} says itself what is tested")
+    return BENCHMARKS[name](annotations)

@@ -1,0 +1,106 @@
+"""How many of the listed videos of each split are there, and what that does to a score on them."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from longvid.datasets import ManifestRow, Task
+from longvid.datasets.benchmark import SplitSet, rows_of
+from longvid.datasets.frame_labels import label_sequence
+from longvid.datasets.manifest import SPLITS, Manifest
+from longvid.metrics import baseline_scores, score
+
+
+@dataclass(frozen=True)
+class SplitCount:
+    """One set of splits. `listed`, `found` and `unreadable` count videos of each split."""
+
+    column: str
+    task: str
+    what: str
+    listed: dict[str, int]
+    found: dict[str, int]
+    unreadable: dict[str, int]
+    metric: str = ""
+    """What a score in this task is."""
+    answer: str = ""
+    """The answer that never looks at a video."""
+    baseline_listed: float | None = None
+    """Score of that answer on all listed test videos; None where it cannot be told."""
+    baseline_found: float | None = None
+    """The same on those that are there."""
+
+    @property
+    def missing(self) -> dict[str, int]:
+        """Videos of each split without a file."""
+        return {split: self.listed[split] - self.found[split] - self.unreadable[split] for split in self.listed}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self) | {"missing": self.missing}
+
+
+def count_splits(
+    manifest: Manifest, splits: Iterable[SplitSet], *, found: frozenset[str], unreadable: frozenset[str]
+) -> Iterator[SplitCount]:
+    """The counts of each set of splits, with its baseline."""
+    for one in splits:
+        rows = {split: rows_of(manifest, one.column, split) for split in SPLITS}
+        there = [row for row in rows["test"] if row.key in found]
+        answer, listed_score, found_score = _baselines(one.task, rows["train"], rows["test"], there)
+        yield SplitCount(
+            one.column,
+            one.task.name,
+            one.what,
+            listed={split: len(listed) for split, listed in rows.items()},
+            found={split: sum(row.key in found for row in listed) for split, listed in rows.items()},
+            unreadable={split: sum(row.key in unreadable for row in listed) for split, listed in rows.items()},
+            metric=one.task.metrics[0],
+            answer=answer,
+            baseline_listed=listed_score,
+            baseline_found=found_score,
+        )
+
+
+def _baselines(
+    task: Task, train: Sequence[ManifestRow], test: Sequence[ManifestRow], there: Sequence[ManifestRow]
+) -> tuple[str, float | None, float | None]:
+    """A constant answer in words, and its score on the listed test videos and on those that are there.
+
+    It is the answer of someone who knows all listed training labels: the most frequent class, or 0 for a regression
+    whose targets are centred.
+    """
+    known = _targets(task, train)
+    if not len(known) or not test:
+        return "", None, None
+    if task.kind == "regression" and task.transform.shift:
+        constant = np.zeros(task.outputs)
+    else:
+        constant = baseline_scores(task.kind, known, 1, task.outputs)[0]
+    return _in_words(task, constant), _score(task, constant, test), _score(task, constant, there)
+
+
+def _targets(task: Task, rows: Sequence[ManifestRow]) -> np.ndarray:
+    if not rows:
+        return np.zeros(0)
+    if task.kind == "dense":
+        return np.concatenate([label_sequence(row, task) for row in rows])
+    return np.stack([np.asarray(task.target(row)) for row in rows])
+
+
+def _score(task: Task, constant: np.ndarray, rows: Sequence[ManifestRow]) -> float | None:
+    if not rows:
+        return None
+    targets = _targets(task, rows)
+    if task.kind == "dense":  # a table of every frame's scores would fill the memory
+        return float(np.mean(targets == constant.argmax()))
+    first = task.metrics[0]
+    return score((first,), np.tile(constant, (len(targets), 1)), targets)[first]
+
+
+def _in_words(task: Task, constant: np.ndarray) -> str:
+    if task.kind in ("classification", "dense"):
+        return f"always {task.classes[int(constant.argmax())]}"
+    return "always " + ", ".join(f"{value:.4g}" for value in constant)

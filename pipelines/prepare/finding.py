@@ -1,0 +1,54 @@
+"""Which file below a folder is which video, whatever layout the folder has.
+
+One walk over the folder; then every video is looked up by the last one, two, three or all parts of its path without
+ending, or by the id that yt-dlp puts in brackets: `x/-abc.mkv`, `P03/cam01/P03_tea.avi`, `Title of a clip [-abc].webm`.
+"""
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from longvid.datasets.folders import VIDEO_ENDINGS
+from longvid.errors import VideoNotFound
+
+_BRACKETED_ID = re.compile(r".*\[([A-Za-z0-9_-]{11})\]", re.ASCII | re.DOTALL)
+_LONGEST_TAIL = 3
+
+
+class VideoFolder:
+    """The video files below a folder, by name."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        if not self.folder.is_dir():
+            raise VideoNotFound(f"{self.folder}: no such folder; make it, or give the one that holds the videos")
+        self._files: dict[str, list[Path]] = defaultdict(list)
+        self.num_files = 0
+        for path in _video_files(self.folder):
+            self.num_files += 1
+            for name in _names(path.relative_to(self.folder)):
+                self._files[name].append(path)
+
+    def find(self, names: Sequence[str]) -> list[Path]:
+        """Files of the first name that any file has, sorted by path."""
+        for name in names:
+            if name in self._files:
+                return sorted(self._files[name])
+        return []
+
+
+def _video_files(folder: Path) -> list[Path]:
+    found = []
+    for parent, _, files in os.walk(folder, followlinks=True):
+        found += [Path(parent, name) for name in files if os.path.splitext(name)[1].lower() in VIDEO_ENDINGS]
+    return found
+
+
+def _names(relative: Path) -> list[str]:
+    parts = relative.with_suffix("").parts
+    names = {"/".join(parts[-count:]) for count in range(1, min(_LONGEST_TAIL, len(parts)) + 1)}
+    names |= {"/".join(parts), relative.as_posix()}
+    bracketed = _BRACKETED_ID.fullmatch(parts[-1])
+    return [*names, bracketed[1]] if bracketed else [*names]

@@ -1,0 +1,180 @@
+"""From what a data set lists and what a folder holds to a manifest, and to the account of what is missing.
+
+    prepared = prepare(lvu_benchmark("lvu_1.0"), videos="clips")
+    prepared.manifest.write("lvu.jsonl")
+
+Videos that are missing stay in the manifest, with the path where they are expected: an extraction then names each as
+failed, and every score says how many of the listed videos it rests on.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from longvid.datasets.benchmark import Benchmark
+from longvid.datasets.leaks import Leak, find_leaks
+from longvid.datasets.manifest import Manifest, ManifestRow
+from longvid.errors import VideoError
+from longvid.video import probe
+from pipelines.prepare.counts import SplitCount, count_splits
+from pipelines.prepare.finding import VideoFolder
+
+State = Literal["found", "unreadable", "missing"]
+LENGTH_TOLERANCE_SECONDS = 2.0
+"""A file whose length differs more than this from the listed one is named: it may be another cut of the clip."""
+
+OnVideo = Callable[["VideoStatus"], None]
+
+
+@dataclass(frozen=True)
+class VideoStatus:
+    """Whether one listed video is there."""
+
+    key: str
+    state: State
+    path: str
+    """Its file; where it is expected, if it is missing."""
+    reason: str = ""
+    """Why it is unreadable."""
+    seconds: float | None = None
+    """Measured length, where it was opened."""
+    others: tuple[str, ...] = ()
+    """More files of the same name, which are not used."""
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """A manifest with paths, and everything there is to say about it."""
+
+    benchmark: Benchmark
+    manifest: Manifest
+    videos: tuple[VideoStatus, ...]
+    """In the order of the manifest."""
+    splits: tuple[SplitCount, ...]
+    leaks: tuple[Leak, ...]
+
+    @property
+    def counts(self) -> dict[State, int]:
+        """Videos by state."""
+        counted = Counter(video.state for video in self.videos)
+        return {"found": counted["found"], "unreadable": counted["unreadable"], "missing": counted["missing"]}
+
+    @property
+    def absent(self) -> tuple[VideoStatus, ...]:
+        """Videos that are missing or unreadable."""
+        return tuple(video for video in self.videos if video.state != "found")
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the annotations and the files found say besides."""
+        return (*self.benchmark.notes, *_file_notes(self.benchmark.manifest, self.videos))
+
+    @property
+    def exit_status(self) -> int:
+        """0, or 3 where a file cannot be read or a row of the annotations cannot be used."""
+        return 3 if self.benchmark.faults or self.counts["unreadable"] else 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "benchmark": self.benchmark.name,
+            "listed": len(self.manifest),
+            "counts": self.counts,
+            "splits": [count.to_dict() for count in self.splits],
+            "leaks": [asdict(leak) for leak in self.leaks],
+            "notes": list(self.notes),
+            "faults": [asdict(fault) for fault in self.benchmark.faults],
+            "absent": [asdict(video) for video in self.absent],
+        }
+
+
+def prepare(
+    benchmark: Benchmark,
+    videos: str | Path,
+    *,
+    check: bool = True,
+    workers: int = 8,
+    on_video: OnVideo | None = None,
+) -> Preparation:
+    """Find each listed video below the folder `videos`, and open it unless `check` is false.
+
+    `on_video` hears of every video as soon as its state is known. Raises `VideoNotFound` where there is no folder.
+    """
+    folder = VideoFolder(videos)
+    found = [_found(row, benchmark, folder) for row in benchmark.manifest]
+    if check:
+        found = _checked(found, workers=workers, on_video=on_video)
+    manifest = Manifest(
+        tuple(replace(row, path=video.path) for row, video in zip(benchmark.manifest, found, strict=True)),
+        name=benchmark.manifest.name,
+    )
+    there = frozenset(video.key for video in found if video.state == "found")
+    broken = frozenset(video.key for video in found if video.state == "unreadable")
+    return Preparation(
+        benchmark,
+        manifest,
+        tuple(found),
+        tuple(count_splits(manifest, benchmark.splits, found=there, unreadable=broken)),
+        tuple(find_leaks(manifest, benchmark.splits)),
+    )
+
+
+def _found(row: ManifestRow, benchmark: Benchmark, folder: VideoFolder) -> VideoStatus:
+    if row.path is not None:
+        state: State = "found" if Path(row.path).is_file() else "missing"
+        return VideoStatus(row.key, state, row.path)
+    files = folder.find(benchmark.names(row))
+    if not files:
+        return VideoStatus(row.key, "missing", str(folder.folder.absolute() / benchmark.home(row)))
+    path, *others = (str(file.absolute()) for file in files)
+    return VideoStatus(row.key, "found", path, others=tuple(others))
+
+
+def _checked(videos: list[VideoStatus], *, workers: int, on_video: OnVideo | None) -> list[VideoStatus]:
+    """The same videos, those that are there opened and measured, several at once."""
+    settled = {video.key: video for video in videos}
+    there = [video for video in videos if video.state == "found"]
+    with ThreadPoolExecutor(max(1, workers), thread_name_prefix="longvid-prepare") as pool:
+        for future in as_completed([pool.submit(_opened, video) for video in there]):
+            video = future.result()
+            settled[video.key] = video
+            if on_video is not None:
+                on_video(video)
+    return [settled[video.key] for video in videos]
+
+
+def _opened(video: VideoStatus) -> VideoStatus:
+    try:
+        measured = probe(video.path)
+    except (VideoError, OSError) as error:
+        return replace(video, state="unreadable", reason=str(error))
+    seconds = measured.end_seconds - measured.begin_seconds
+    if measured.truncated:
+        reason = "; ".join(measured.problems)
+        return replace(video, state="unreadable", reason=f"{video.path}: {reason}", seconds=seconds)
+    return replace(video, seconds=seconds)
+
+
+def _file_notes(manifest: Manifest, videos: Iterable[VideoStatus]) -> list[str]:
+    notes = []
+    ambiguous = [video for video in videos if video.others]
+    if ambiguous:
+        first = ambiguous[0]
+        notes.append(
+            f"{len(ambiguous)} videos have several files; the first by path is used, "
+            f"as {first.path} for {first.key} (not {', '.join(first.others[:3])})"
+        )
+    other = []
+    for row, video in zip(manifest, videos, strict=True):
+        listed = row.extra.get("duration_seconds")
+        if video.seconds is None or not isinstance(listed, int | float):
+            continue
+        if abs(video.seconds - listed) > LENGTH_TOLERANCE_SECONDS:
+            other.append(f"{video.key} ({video.seconds:.0f} s, listed {listed:g} s)")
+    if other:
+        more = f" and {len(other) - 10} more" if len(other) > 10 else ""
+        notes.append(f"{len(other)} files are not as long as listed: {', '.join(other[:10])}{more}")
+    return notes
