@@ -14,7 +14,7 @@ import typer
 
 from longvid.errors import LongvidError
 from pipelines.cli import bench as bench_commands
-from pipelines.cli import extract, models, store, train
+from pipelines.cli import data, extract, models, store, train
 from pipelines.cli.console import error_console
 from stores import StoreError
 
@@ -27,7 +27,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-for room in (extract, store, train, models, bench_commands):
+for room in (data, extract, store, train, models, bench_commands):
     room.add_to(app)
 
 # click's own base class, wherever this version of typer keeps click
