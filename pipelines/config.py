@@ -117,6 +117,8 @@ class TrainConfig(Settings):
     """Videos, splits and labels: .jsonl, .csv or .parquet."""
     task: TaskSettings = TaskSettings()
     decoder: DecoderSettings = DecoderSettings()
+    standardise: bool = False
+    """Give the decoder features of mean 0 and deviation 1 over the training videos: for encoders without a final norm."""
     window: WindowSettings = WindowSettings()
     batch_size: int = Field(default=16, ge=1)
     eval_batch_size: int = Field(default=32, ge=1)

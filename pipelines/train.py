@@ -19,11 +19,12 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from longvid.decoders import Decoder
+from longvid.decoders.standardise import Standardised
 from longvid.errors import ConfigError
 from longvid.weights import state_sha256
 from pipelines.config import TrainConfig, load_config
 from pipelines.training.callbacks import BestWeights, History, ResumePoint
-from pipelines.training.data import TrainingData, eval_loader, open_training_data, train_loader
+from pipelines.training.data import TrainingData, eval_loader, open_training_data, train_loader, training_features
 from pipelines.training.module import DecoderModule
 from pipelines.training.progress import Quiet, TrainingProgress
 from pipelines.training.results import SeedResult, TrainResult
@@ -108,6 +109,8 @@ def _train_seed(
     folder.path.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
     decoder = data.record.decoder.build()
+    if isinstance(decoder, Standardised):
+        decoder.fit(training_features(data.train))
     batches = train_loader(data.train, config, seed=seed, device=device)
     module = DecoderModule(decoder, config, data.val, seed=seed, steps=config.epochs * len(batches))
     history, best = History(folder, progress), BestWeights(folder, config.early_stopping)

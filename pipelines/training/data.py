@@ -1,12 +1,17 @@
 """From a recipe to the videos, windows and batches of a training run."""
 
+import multiprocessing
 import platform
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import Float
 from torch.utils.data import DataLoader
 
 import longvid
@@ -17,6 +22,9 @@ from longvid.metrics import METRICS
 from pipelines.config import TrainConfig
 from pipelines.training.run_folder import DecoderRecord, RunRecord
 from stores import FeatureStore
+
+CLIPS_AT_ONCE = 256
+"""Read together in a pass over all features."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +117,16 @@ def _decoder_record(config: TrainConfig, task: Task, train: WindowDataset) -> De
     options = dict(config.decoder.options)
     if task.kind == "dense":
         options["head"] = "steps"
-    return DecoderRecord(config.decoder.name, train.store.recipe.dim, task.outputs, train.max_length, options)
+    dim = train.store.recipe.dim
+    return DecoderRecord(config.decoder.name, dim, task.outputs, train.max_length, options, config.standardise)
+
+
+def training_features(data: WindowDataset) -> Iterator[Float[np.ndarray, "clips tokens dim"]]:
+    """The stored features that count of every video, a few clips at a time."""
+    for index in range(len(data.rows)):
+        first, stop = data.span(index)
+        for begin in range(first, stop, CLIPS_AT_ONCE):
+            yield data.video(index).read(begin, min(begin + CLIPS_AT_ONCE, stop))
 
 
 def train_loader(
@@ -134,11 +151,22 @@ def _loader(
         sampler=sampler,
         num_workers=workers,
         collate_fn=partial(collate, length=None if data.windows.whole else data.max_length),
-        # a fork would copy the threads of zarr and torch in whatever state they are
-        multiprocessing_context="spawn" if workers else None,
+        multiprocessing_context=_worker_context() if workers else None,
         persistent_workers=workers > 0,
         pin_memory=device.type == "cuda",
     )
+
+
+def _worker_context() -> BaseContext:
+    """How worker processes start: not as copies of this one, whose threads (zarr's, torch's) could be in any state.
+
+    Where there is a fork server it imports torch once for all of them.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["longvid.data.windows"])
+    return context
 
 
 def shown(names: list[str], limit: int = 5) -> str:

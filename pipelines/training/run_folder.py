@@ -26,6 +26,7 @@ from longvid.data import Windows
 from longvid.datasets import Manifest, Task
 from longvid.datasets.manifest_files import write_atomically
 from longvid.decoders import Decoder, build_decoder
+from longvid.decoders.standardise import Standardised
 from longvid.errors import ConfigError, WeightsError
 
 FORMAT = 1
@@ -40,11 +41,13 @@ class DecoderRecord:
     outputs: int
     max_length: int
     options: dict[str, Any] = field(default_factory=dict)
+    standardise: bool = False
 
     def build(self) -> Decoder:
         """The decoder, freshly initialised."""
         options = {name: tuple(value) if isinstance(value, list) else value for name, value in self.options.items()}
-        return build_decoder(self.name, dim=self.dim, outputs=self.outputs, max_length=self.max_length, **options)
+        decoder = build_decoder(self.name, dim=self.dim, outputs=self.outputs, max_length=self.max_length, **options)
+        return Standardised(decoder, self.dim) if self.standardise else decoder
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,56 @@
+"""Features with mean 0 and deviation 1: a step before any decoder, learned from the training videos' features.
+
+Encoders without a final norm give features whose constant parts dwarf what changes from clip to clip; a decoder that
+starts with a layer norm over channels then sees the constants and little else.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from longvid.decoders.base import Decoder
+
+SMALLEST_DEVIATION = 1e-6
+"""A feature that varies less is left at its own scale: dividing by nothing would make noise of it."""
+
+
+class Standardised(Decoder):
+    """`decoder` on features less their mean, over their deviation. Before `fit` it changes nothing."""
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, decoder: Decoder, dim: int) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self.config = decoder.config
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("scale", torch.ones(dim))
+
+    def fit(self, blocks: Iterable[Float[np.ndarray, "_ _ dim"]]) -> None:
+        """Take mean and deviation from blocks of features, in one pass and in float64."""
+        count, total, square = 0, np.zeros(len(self.mean)), np.zeros(len(self.mean))
+        for block in blocks:
+            flat = block.reshape(-1, block.shape[-1]).astype(np.float64)
+            count += len(flat)
+            total += flat.sum(axis=0)
+            square += np.square(flat).sum(axis=0)
+        mean = total / count
+        deviation = np.sqrt(np.maximum(square / count - mean**2, 0))
+        deviation[deviation < SMALLEST_DEVIATION] = 1
+        self.mean.copy_(torch.from_numpy(mean))
+        self.scale.copy_(torch.from_numpy(1 / deviation))
+
+    def forward(
+        self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None
+    ) -> Float[Tensor, "batch *steps outputs"]:
+        """What the decoder says to the standardised tokens."""
+        return self.decoder((tokens.to(self.mean.dtype) - self.mean) * self.scale, lengths)
+
+    def param_groups(self, learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:
+        """The decoder's own groups; mean and scale are not trained."""
+        return self.decoder.param_groups(learning_rate, weight_decay)

@@ -1,0 +1,40 @@
+"""Standardised features: moments of all blocks together, and nothing else changed."""
+
+import numpy as np
+import torch
+
+from longvid.decoders import build_decoder
+from longvid.decoders.standardise import Standardised
+
+
+def _blocks() -> list[np.ndarray]:
+    random = np.random.default_rng(0)
+    return [(random.normal(size=(clips, 2, 4)) * [1, 5, 0.1, 0] + [0, 3, -2, 7]).astype(np.float32) for clips in (3, 9)]
+
+
+def test_the_moments_are_those_of_all_blocks_together() -> None:
+    decoder = Standardised(build_decoder("mean-linear", dim=4, outputs=2), 4)
+    decoder.fit(_blocks())
+    everything = np.concatenate([block.reshape(-1, 4) for block in _blocks()])
+    np.testing.assert_allclose(decoder.mean, everything.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(decoder.scale[:3], 1 / everything.std(axis=0)[:3], rtol=1e-4)
+    assert decoder.scale[3] == 1, "a feature that never changes must not be divided by nothing"
+
+
+def test_it_equals_the_decoder_on_features_standardised_by_hand_and_survives_saving() -> None:
+    inner = build_decoder("vis4mer", dim=4, outputs=3, max_length=16, layers=1).eval()
+    decoder = Standardised(inner, 4).eval()
+    tokens, lengths = torch.randn(2, 16, 4), torch.tensor([16, 9])
+    torch.testing.assert_close(decoder(tokens, lengths), inner(tokens, lengths))
+    decoder.fit(_blocks())
+    by_hand = inner((tokens - decoder.mean) * decoder.scale, lengths)
+    torch.testing.assert_close(decoder(tokens, lengths), by_hand)
+    again = Standardised(build_decoder("vis4mer", dim=4, outputs=3, max_length=16, layers=1), 4).eval()
+    again.load_state_dict(decoder.state_dict())
+    torch.testing.assert_close(again(tokens, lengths), by_hand)
+
+
+def test_every_trained_parameter_is_in_one_group_and_the_moments_are_in_none() -> None:
+    decoder = Standardised(build_decoder("vis4mer", dim=4, outputs=3, max_length=16, layers=1), 4)
+    grouped = [id(p) for group in decoder.param_groups(1e-3, 0.1) for p in group["params"]]
+    assert sorted(grouped) == sorted(id(p) for p in decoder.parameters())
