@@ -59,7 +59,7 @@ def read_frames(
             picture = reader.next()
             if position in wanted:
                 yield scaler.scale_rgb(picture.asnumpy())
-    except (decord.DECORDError, decord.DECORDLimitReachedError) as error:
+    except (decord.DECORDError, decord.DECORDLimitReachedError, RuntimeError) as error:
         raise UnreadableVideo(f"{video.path}: decord cannot read it; use PyAV") from error
 
 

@@ -18,6 +18,7 @@ from longvid.sampling import SAME_INSTANT_SECONDS
 from longvid.video.metadata import VideoProbe
 from longvid.video.scaling import Frame, Scaler
 
+UNSEEKABLE_CONTAINERS = ("mpeg",)
 BATCH_FRAMES = 8
 
 
@@ -41,8 +42,7 @@ def read_frames(
     from torchcodec.decoders import VideoDecoder
     from torchcodec.transforms import Resize
 
-    if not video.measured.has_presentation_times:
-        raise UnreadableVideo(f"{video.path}: torchcodec needs presentation times, its container has none; use PyAV")
+    _require_reliable_times(video)
     shrinks_itself = interpolation == "bilinear"
     scaler = Scaler(height, width, interpolation)
     try:
@@ -64,6 +64,13 @@ def read_frames(
         raise
     except (RuntimeError, IndexError, ValueError) as error:
         raise UnreadableVideo(f"{video.path}: torchcodec cannot read it: {_first_line(error)}; use PyAV") from error
+
+
+def _require_reliable_times(video: VideoProbe) -> None:
+    if not video.measured.has_presentation_times:
+        raise UnreadableVideo(f"{video.path}: torchcodec needs presentation times, its container has none; use PyAV")
+    if video.header.container in UNSEEKABLE_CONTAINERS:
+        raise UnreadableVideo(f"{video.path}: torchcodec sees other times after a jump in its container; use PyAV")
 
 
 def _require_same_frames(video: VideoProbe, num_frames: int) -> None:

@@ -67,6 +67,12 @@ def without_times(path: Path, codec: str) -> Truth:
     return Truth(path, list(range(NUM_FRAMES)), steady(), refused_by=refused)
 
 
+def odd_size(path: Path) -> Truth:
+    """Neither side divides by two, which 4:2:0 chroma would like."""
+    write_video(path, pictures(NUM_FRAMES, 97, 121), codec="mpeg4", b_frames=0)
+    return Truth(path, list(range(NUM_FRAMES)), steady())
+
+
 def rotated(path: Path, degrees: int) -> Truth:
     turned = (np.rot90(picture, -degrees // 90) for picture in pictures(12))
     write_video(path, turned, rotation_degrees=degrees, codec_options=FIXED_GOPS)
@@ -95,7 +101,7 @@ CUT_REFUSED = {"decord": "frames where", "torchcodec": "instead of"}
 
 
 def copied_cut(path: Path) -> Truth:
-    """What `ffmpeg -ss 1.3 -c copy` makes: packets from the keyframe on, the ones before 1.3 s hidden by an edit list."""
+    """What `ffmpeg -ss 1.3 -c copy` makes: packets from a keyframe on, those before 1.3 s hidden by an edit list."""
     source = path.with_name("source-of-" + path.name)
     write_video(source, pictures(), keyframe_every=24, b_frames=0, codec_options=FIXED_GOPS)
     with av.open(str(source)) as whole, av.open(str(path), "w") as cut:
@@ -130,6 +136,7 @@ def attached_picture(path: Path) -> Truth:
     return Truth(path, list(range(NUM_FRAMES)), steady())
 
 
+PS_REFUSED = {"decord": "loses the first frames", "torchcodec": "after a jump"}
 TS_REFUSED = {"decord": "loses the first frames", "torchcodec": "instead of"}
 
 MAKERS: dict[str, Callable[[Path], Truth]] = {
@@ -146,6 +153,11 @@ MAKERS: dict[str, Callable[[Path], Truth]] = {
     "late.mkv": lambda path: timed(path, steady(begin=5.0)),
     "live.mkv": lambda path: replaced(plain(path, container_options={"live": "1"}), decord="cannot read"),
     "transport.ts": lambda path: replaced(plain(path), shift=True, **TS_REFUSED),
+    "program.mpg": lambda path: replaced(plain(path, codec="mpeg2video", codec_options={}), shift=True, **PS_REFUSED),
+    "open_gop.mp4": lambda path: plain(path, b_frames=3, codec_options=FIXED_GOPS | {"x264-params": "open-gop=1"}),
+    "intra_refresh.mp4": lambda path: replaced(
+        plain(path, b_frames=0, codec_options=FIXED_GOPS | {"intra-refresh": "1"}), torchcodec="instead of"
+    ),
     "flash.flv": lambda path: replaced(plain(path), shift=True),
     "mpeg4.avi": lambda path: plain(path, codec="mpeg4", b_frames=0, codec_options={}),
     "mpeg4_b_frames.avi": lambda path: without_times(path, "mpeg4"),
@@ -154,6 +166,7 @@ MAKERS: dict[str, Callable[[Path], Truth]] = {
     "hevc.mp4": lambda path: plain(path, codec="libx265", codec_options={"x265-params": "log-level=none"}),
     "av1.mp4": lambda path: replaced(plain(path, codec="libsvtav1", codec_options=FAST_AV1), decord="cannot read"),
     "vp9.webm": lambda path: plain(path, codec="libvpx-vp9", codec_options={"cpu-used": "8", "deadline": "realtime"}),
+    "odd.avi": odd_size,
     "rotated90.mp4": lambda path: rotated(path, 90),
     "rotated180.mp4": lambda path: rotated(path, 180),
     "rotated270.mov": lambda path: rotated(path, 270),
