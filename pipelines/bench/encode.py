@@ -34,22 +34,23 @@ MATRIX_SIDE = 2048
 
 @dataclass(frozen=True)
 class Cell:
-    """One encoder, run one way."""
+    """One encoder, run one way with each number of threads in turn."""
 
     encoder: str
     way: str
-    threads: int
+    threads: tuple[int, ...]
     rounds: int
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a cell's process found."""
+    """What a cell's process found with one number of threads."""
 
+    threads: int
     clip_seconds: float
-    peak_bytes: int
     gflops: float
     matrix_gflops_per_second: float
+    peak_bytes: int
 
     @property
     def share(self) -> float:
@@ -58,25 +59,16 @@ class Measured:
 
 
 def run(*, quick: bool = False) -> BenchTable:
-    """Ratios of one run on this machine. Quick: three encoders, one round, nothing compiled."""
+    """Ratios of one run on this machine. Quick: three encoders, one thread, nothing compiled."""
     table = BenchTable(
         "encode", ["encoder", "way", "threads", "clips/s", "s a clip", "GFLOP a clip", "share of matmul", "peak MB"]
     )
     for cell in cells(quick=quick):
-        found = in_own_process(measure_cell, cell)
-        table.rows.append(
-            [
-                cell.encoder,
-                cell.way,
-                cell.threads,
-                1 / found.clip_seconds,
-                found.clip_seconds,
-                found.gflops,
-                found.share,
-                found.peak_bytes / MEGABYTE,
-            ]
-        )
-    claim_ratios(table, rounds=1 if quick else 4)
+        for found in in_own_process(measure_cell, cell):
+            rate, megabytes = 1 / found.clip_seconds, found.peak_bytes / MEGABYTE
+            figures = [found.threads, rate, found.clip_seconds, found.gflops, found.share, megabytes]
+            table.rows.append([cell.encoder, cell.way, *figures])
+    claim_ratios(table, rounds=2 if quick else 4)
     table.notes += [
         f"batch 1, random weights; the limit is a float32 product of two {MATRIX_SIDE} x {MATRIX_SIDE} matrices",
         "peak MB: resident memory that the first clip adds to the built model",
@@ -92,26 +84,27 @@ def cells(*, quick: bool) -> Iterator[Cell]:
     names = EACH_WAY if quick else [name for name, entry in ENCODERS.items() if isinstance(entry, EncoderEntry)]
     for name in names:
         for way in ways if name in EACH_WAY else ("eager",):
-            for count in threads:
-                yield Cell(name, way, count, rounds=1 if quick else 2)
+            yield Cell(name, way, threads, rounds=1)
 
 
-def measure_cell(cell: Cell) -> Measured:
+def measure_cell(cell: Cell) -> list[Measured]:
     """Run in a process of its own: time and memory of one encoder."""
-    torch.set_num_threads(cell.threads)
+    torch.set_num_threads(cell.threads[0])
     encoder = build_encoder(cell.encoder, dtype="bfloat16" if cell.way == "bfloat16" else "float32")
     with torch.device("meta"):
         operations, _ = count_operations(build_encoder(cell.encoder))
-    clip = clip_for(encoder)
-    compiled = torch.compile(encoder) if cell.way == "compiled" else encoder
+    clip, product = clip_for(encoder), matrix_product()
+    forward = torch.compile(encoder) if cell.way == "compiled" else encoder
+    measured = []
     with torch.inference_mode():
         with PeakMemory() as memory:
-            compiled(clip)
-        call, product = (lambda: compiled(clip)), matrix_product()
-        seconds = interleaved_seconds({"encoder": call, "matrix": product}, rounds=cell.rounds)
-    return Measured(
-        seconds["encoder"], memory.grown_bytes, operations / 1e9, 2 * MATRIX_SIDE**3 / 1e9 / seconds["matrix"]
-    )
+            forward(clip)
+        for threads in cell.threads:
+            torch.set_num_threads(threads)
+            seconds = interleaved_seconds({"encoder": lambda: forward(clip), "matrix": product}, rounds=cell.rounds)
+            limit = 2 * MATRIX_SIDE**3 / 1e9 / seconds["matrix"]
+            measured.append(Measured(threads, seconds["encoder"], operations / 1e9, limit, memory.grown_bytes))
+    return measured
 
 
 def clip_for(encoder: Any, *, frames: int | None = None) -> Tensor:
