@@ -65,7 +65,7 @@ def timeline(
         return _clips(decoder, read, seconds, task, windows, ranges)
     if windows.segments or len(ranges) == 1:
         return _so_far(decoder, read(0, len(seconds)), seconds, task, windows)
-    scores = _scores(decoder, (read(first, stop) for first, stop in ranges.tolist()), task)
+    scores = _scores(decoder, (_filled(read(first, stop), windows) for first, stop in ranges.tolist()), task)
     spans = np.stack([seconds[ranges[:, 0], 0], seconds[ranges[:, 1] - 1, 1]], axis=1)
     return Timeline("windows", spans, scores, scores.mean(axis=0))
 
@@ -75,7 +75,7 @@ def _so_far(
 ) -> Timeline:
     """Answers to ever longer beginnings, from the shortest that the decoder takes."""
     stops = np.unique(np.ceil(np.linspace(0, len(seconds), PREFIXES + 1)[1:]).astype(int)).tolist()
-    parts = [tokens[_indices(0, stop, windows)] for stop in stops]
+    parts = [_filled(tokens[_indices(0, stop, windows)], windows) for stop in stops]
     enough = next((i for i in range(len(parts) - 1) if _long_enough(decoder, parts[i])), len(parts) - 1)
     scores = _scores(decoder, parts[enough:], task)
     ends = seconds[np.array(stops[enough:]) - 1, 1]
@@ -101,6 +101,12 @@ def _clips(
 def _indices(first: int, stop: int, windows: Windows) -> np.ndarray:
     """The clips of a window that the decoder sees."""
     return first + windows.picks(stop - first, None) if windows.segments else np.arange(first, stop)
+
+
+def _filled(clips: Float[Tensor, "clips tokens dim"], windows: Windows) -> Float[Tensor, "filled tokens dim"]:
+    """The clips, with the zero clips behind them that a short window is padded with."""
+    lacking = windows.lacking(len(clips))
+    return torch.cat([clips, clips.new_zeros(lacking, *clips.shape[1:])]) if lacking else clips
 
 
 def _long_enough(decoder: Decoder, clips: Float[Tensor, "clips tokens dim"]) -> bool:

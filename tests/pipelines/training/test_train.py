@@ -40,7 +40,7 @@ class CutOff(Quiet):
 def test_order_is_learned_by_vis4mer_and_not_by_the_pooled_baseline(make_data, recipe_for):
     data = make_data({"train": 32, "val": 16})
     order = train(recipe_for(data, epochs=40, out=str(data / "order")))
-    pooled = train(recipe_for(data, epochs=40, out=str(data / "pooled"), decoder={"name": "mean-linear"}))
+    pooled = train(recipe_for(data, epochs=10, out=str(data / "pooled"), decoder={"name": "mean-linear"}))
     assert order.validation["accuracy"].mean >= 0.95
     assert pooled.validation["accuracy"].mean <= 0.8
     assert order.parameters > pooled.parameters == 2 * 4 + 2
@@ -104,6 +104,18 @@ def test_seeds_differ_and_the_same_seed_does_not(make_data, recipe_for):
     assert hashes[0] != hashes[1] == again.seeds[0].weights_sha256
     assert one.validation["accuracy"].std is not None
     assert again.validation["accuracy"].std is None
+
+
+def test_worker_processes_change_no_weight(make_data, recipe_for):
+    data = make_data({"train": 8, "val": 4})
+    alone = train(recipe_for(data, out=str(data / "alone"), window={"clips": 9}))
+    helped = train(recipe_for(data, out=str(data / "helped"), window={"clips": 9}, workers=2))
+    assert helped.seeds[0].weights_sha256 == alone.seeds[0].weights_sha256
+
+
+def test_half_precision_trains(make_data, recipe_for):
+    data = make_data({"train": 8, "val": 4})
+    assert train(recipe_for(data, precision="bfloat16")).seeds[0].epochs == 2
 
 
 def test_a_finished_run_is_read_not_trained_again_and_more_seeds_are_added(make_data, recipe_for):

@@ -1,0 +1,157 @@
+"""`longvid bench feed`: does reading windows keep up with the decoder that learns from them?
+
+Windows of ViS4mer's LVU size (60 clips of 197 x 1024 tokens) are drawn at random from a store on this disk, padded and
+turned to float32 as training does it, beside the decoder's own training step (forward, backward, AdamW) on the same
+windows, on this machine's best device. Samples a second of the one over the other: below 1 reading would hold
+training up.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from longvid.data import Draw, RandomWindows, WindowBatch, WindowDataset, Windows, collate
+from longvid.datasets import ManifestRow, Task
+from longvid.decoders import Decoder, build_decoder
+from pipelines.bench.measure import MEGABYTE, interleaved_seconds
+from pipelines.bench.table import BenchTable
+from pipelines.training.scoring import loss_of
+from stores import FeatureStore, Recipe
+
+CLASSES = ("friend", "ex", "married", "couple")
+
+
+@dataclass(frozen=True)
+class FeedSize:
+    """How large a window, a batch and the store are."""
+
+    clips: int
+    tokens: int
+    dim: int
+    video_clips: int
+    videos: int
+    batch: int
+
+    @property
+    def sample_bytes(self) -> int:
+        """Bytes of one window as float16 in the store."""
+        return 2 * self.clips * self.tokens * self.dim
+
+
+LVU = FeedSize(clips=60, tokens=197, dim=1024, video_clips=130, videos=4, batch=2)
+QUICK = FeedSize(clips=60, tokens=16, dim=128, video_clips=130, videos=4, batch=4)
+
+
+def run(*, quick: bool = False) -> BenchTable:
+    """Samples a second from the store, and through the decoder's training step."""
+    size = QUICK if quick else LVU
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    megabytes = size.sample_bytes / MEGABYTE
+    table = BenchTable(
+        title=f"Feed: windows of {size.clips} x {size.tokens} x {size.dim} ({megabytes:.1f} MB each)",
+        columns=["what", "samples/s", "MB/s", "ms a sample"],
+    )
+    with TemporaryDirectory(prefix="longvid-bench-") as folder:
+        data = _windows(Path(folder) / "features.zarr", size)
+        read, step = _reader(data, size), _trainer(data, size, device)
+        seconds = interleaved_seconds({"read": read, "step": step}, rounds=3 if quick else 2)
+        by_workers = None if quick else _loader_seconds(data, size, workers=2)
+    _add(table, "windows from the store, in the training process", seconds["read"] / size.batch, size)
+    if by_workers is not None:
+        _add(table, "the same by 2 worker processes", by_workers, size)
+    _add(table, f"ViS4mer's training step on {device.type}", seconds["step"] / size.batch, size)
+    table.claim(
+        "samples/s from the store over samples/s of the training step", seconds["step"] / seconds["read"], at_least=1.0
+    )
+    table.notes.append("The store lies in the page cache, as it does after the first epoch.")
+    return table
+
+
+def _windows(location: Path, size: FeedSize) -> WindowDataset:
+    """Random features in a store on this disk, seen as training windows."""
+    recipe = Recipe(
+        encoder="random numbers",
+        encoder_config={},
+        weights_sha256="",
+        sampling={},
+        preprocessing={},
+        pooling="tokens",
+        num_tokens=size.tokens,
+        dim=size.dim,
+    )
+    store = FeatureStore.create(location, recipe)
+    rng = np.random.default_rng(0)
+    begins = np.arange(size.video_clips, dtype=np.float64)
+    rows = []
+    for index in range(size.videos):
+        key = f"video-{index}"
+        store.plan(key, np.stack([begins, begins + 1], axis=1), {})
+        for shard in store.missing(key):
+            first, stop = store.shard_clips(key, shard)
+            store.write_shard(key, shard, rng.standard_normal((stop - first, size.tokens, size.dim), np.float32))
+        store.complete(key)
+        rows.append(ManifestRow(key, split="train", label=index % len(CLASSES)))
+    task = Task("bench", "classification", CLASSES)
+    return WindowDataset(FeatureStore.open(location), rows, Windows(clips=size.clips), task=task, training=True)
+
+
+def _reader(data: WindowDataset, size: FeedSize) -> Callable[[], WindowBatch]:
+    rng = np.random.default_rng(0)
+    return lambda: collate([data[Draw(int(rng.integers(len(data))), 0)] for _ in range(size.batch)])
+
+
+def _trainer(data: WindowDataset, size: FeedSize, device: torch.device) -> Callable[[], None]:
+    """One training step of ViS4mer as published, on a batch that already lies on the device."""
+    decoder: Decoder = build_decoder("vis4mer", dim=size.dim, outputs=len(CLASSES), max_length=data.max_length)
+    decoder = decoder.to(device).train()
+    optimiser = torch.optim.AdamW(decoder.param_groups(1e-3, 0.01))
+    batch = collate([data[i] for i in range(size.batch)])
+    tokens, lengths = batch.tokens.to(device), batch.lengths.to(device)
+    assert batch.targets is not None
+    targets = batch.targets.to(device)
+
+    def step() -> None:
+        optimiser.zero_grad()
+        loss_of(decoder(tokens, lengths), targets, "classification").backward()
+        optimiser.step()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    return step
+
+
+def _loader_seconds(data: WindowDataset, size: FeedSize, *, workers: int, batches: int = 12) -> float:
+    """Seconds a sample through a `DataLoader`, from its first batch on: starting the processes does not count."""
+    sampler = RandomWindows(data, draw="windows")
+    repeated = [draw for epoch in range(batches * size.batch // len(sampler) + 1) for draw in _epoch(sampler, epoch)]
+    loader = DataLoader(
+        data,
+        batch_size=size.batch,
+        sampler=repeated,
+        num_workers=workers,
+        collate_fn=partial(collate, length=data.max_length),
+        multiprocessing_context="spawn",
+    )
+    seen, begin = 0, 0.0
+    for index, batch in enumerate(loader):
+        if index == 0:
+            begin = time.perf_counter()
+        else:
+            seen += len(batch.lengths)
+    return (time.perf_counter() - begin) / seen
+
+
+def _epoch(sampler: RandomWindows, epoch: int) -> list[Draw]:
+    sampler.set_epoch(epoch)
+    return list(sampler)
+
+
+def _add(table: BenchTable, what: str, seconds: float, size: FeedSize) -> None:
+    table.rows.append([what, 1 / seconds, size.sample_bytes / MEGABYTE / seconds, seconds * 1000])

@@ -1,0 +1,10 @@
+"""The feed bench measures what training does, at a size that takes seconds."""
+
+from pipelines.bench import feed
+
+
+def test_the_quick_feed_bench_compares_reading_with_a_training_step():
+    table = feed.run(quick=True)
+    assert [len(row) for row in table.rows] == [len(table.columns)] * 2
+    assert table.claims[0].at_least == 1
+    assert table.to_dict()["claims"][0]["value"] > 0
