@@ -44,6 +44,10 @@ class WindowSettings(Settings):
     stride: int | None = Field(default=None, gt=0)
     """Clips from one evaluated window to the next; none: they do not overlap."""
     stride_seconds: float | None = Field(default=None, gt=0)
+    shortest_seconds: float | None = Field(default=None, gt=0)
+    """A window that the video's end cuts is kept if it lasts this long; none: it is moved back to end there."""
+    short: Literal["masked", "padded"] = "masked"
+    """A video with fewer clips than a window: masked, or padded with zero clips that count (ViS4mer)."""
     draw: Literal["videos", "windows"] = "videos"
     """A training epoch takes a random window of every video, or as many from all windows of all videos (LVU)."""
 

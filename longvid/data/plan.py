@@ -10,6 +10,7 @@ A video shorter than a window gives one window with all its clips. All ranges ar
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -40,12 +41,17 @@ class Windows:
     """Clips from one evaluated window to the next; none: windows do not overlap."""
     stride_seconds: float | None = None
     """The same for windows given in seconds."""
+    shortest_seconds: float | None = None
+    """What becomes of the window that the video's end cuts: kept, cut, if it lasts this long; none: it is moved back to
+    end where the video does."""
+    short: Literal["masked", "padded"] = "masked"
+    """A video with fewer than `clips` clips: the decoder is told its length, or zero clips are added and count."""
 
     def __post_init__(self) -> None:
         given = [name for name in ("clips", "seconds", "segments") if getattr(self, name) is not None]
         if len(given) > 1:
             raise ConfigError(f"window: give one of clips, seconds and segments, not {' and '.join(given)}")
-        for name in ("clips", "seconds", "segments", "stride", "stride_seconds"):
+        for name in ("clips", "seconds", "segments", "stride", "stride_seconds", "shortest_seconds"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ConfigError(f"window: {name}={value} must be positive")
@@ -53,6 +59,10 @@ class Windows:
             raise ConfigError("window: stride counts clips and needs `clips`; use stride_seconds with `seconds`")
         if self.stride_seconds is not None and self.seconds is None:
             raise ConfigError("window: stride_seconds needs `seconds`; use stride with `clips`")
+        if self.shortest_seconds is not None and self.seconds is None:
+            raise ConfigError("window: shortest_seconds needs `seconds`")
+        if self.short not in ("masked", "padded") or (self.short == "padded" and self.clips is None):
+            raise ConfigError(f"window: short={self.short!r} should be 'masked', or with `clips` 'padded'")
 
     @property
     def whole(self) -> bool:
@@ -65,7 +75,7 @@ class Windows:
             return _by_clips(num_clips, self.clips, self.stride or self.clips)
         if self.seconds is not None:
             assert seconds is not None
-            return _by_seconds(seconds, self.seconds, self.stride_seconds or self.seconds)
+            return _by_seconds(seconds, self.seconds, self.stride_seconds or self.seconds, self.shortest_seconds)
         return np.array([[0, num_clips]])
 
     def trained(self, num_clips: int, seconds: ClipSeconds | None = None) -> ClipRanges:
@@ -74,8 +84,12 @@ class Windows:
             return _by_clips(num_clips, self.clips, 1)
         if self.seconds is not None:
             assert seconds is not None
-            return _by_seconds(seconds, self.seconds, None)
+            return _by_seconds(seconds, self.seconds, None, None)
         return np.array([[0, num_clips]])
+
+    def lacking(self, num_clips: int) -> int:
+        """How many zero clips are added to a window with that many."""
+        return max(0, self.clips - num_clips) if self.short == "padded" and self.clips is not None else 0
 
     def picks(self, num_clips: int, seed: int | None) -> np.ndarray:
         """Indices of the clips that `segments` takes from a video; a seed makes the choice random (training).
@@ -94,12 +108,15 @@ def _by_clips(num_clips: int, length: int, stride: int) -> ClipRanges:
     return np.stack([starts, np.minimum(starts + length, num_clips)], axis=1)
 
 
-def _by_seconds(seconds: ClipSeconds, length: float, stride: float | None) -> ClipRanges:
+def _by_seconds(seconds: ClipSeconds, length: float, stride: float | None, shortest: float | None) -> ClipRanges:
     """Windows [t, t + length) as ranges of the clips that begin in them; a stride of None starts one at each clip."""
     begins, end = seconds[:, 0], seconds[-1, 1]
     last = max(begins[0], end - length)
     if stride is None:
         times = begins[begins <= last + _SAME_INSTANT_SECONDS]
+    elif shortest is not None:
+        times = np.arange(begins[0], end - _SAME_INSTANT_SECONDS, stride)
+        times = times[(times == begins[0]) | (end - times >= min(shortest, length) - _SAME_INSTANT_SECONDS)]
     else:
         times = np.append(np.arange(begins[0], last + _SAME_INSTANT_SECONDS, stride), last)
     firsts = np.searchsorted(begins, times - _SAME_INSTANT_SECONDS)

@@ -19,7 +19,7 @@ from longvid.data.plan import Windows, clips_within
 from longvid.datasets.frame_labels import UNLABELLED, clip_labels
 from longvid.datasets.manifest import ManifestRow
 from longvid.datasets.tasks import Task
-from longvid.errors import AnnotationError
+from longvid.errors import AnnotationError, ConfigError
 from stores import FeatureStore, StoredVideo
 
 
@@ -76,6 +76,8 @@ class WindowDataset(Dataset[WindowItem]):
         task: Task | None = None,
         training: bool = False,
     ) -> None:
+        if task is not None and task.kind == "dense" and windows.short == "padded":
+            raise ConfigError(f"task {task.name!r} labels clips, and added ones have no label; use window.short=masked")
         self.store = store
         self.rows = tuple(rows)
         self.windows = windows
@@ -102,6 +104,8 @@ class WindowDataset(Dataset[WindowItem]):
         picks = self.windows.picks(stop - first, seed) if self.windows.segments else None
         if picks is not None:
             tokens = tokens[picks]
+        if lacking := self.windows.lacking(len(tokens)):
+            tokens = np.concatenate([tokens, np.zeros((lacking, *tokens.shape[1:]), tokens.dtype)])
         target = self._window_target(video, first, stop, picks)
         return WindowItem(torch.from_numpy(tokens.reshape(-1, tokens.shape[-1])), target, video, first, stop)
 
@@ -127,7 +131,8 @@ class WindowDataset(Dataset[WindowItem]):
     @property
     def max_clips(self) -> int:
         """Clips in the longest window."""
-        return self.windows.segments or int(np.diff(self.ranges).max(initial=1))
+        longest = self.windows.segments or int(np.diff(self.ranges).max(initial=1))
+        return longest + self.windows.lacking(longest)
 
     def targets(self) -> np.ndarray:
         """The target of every row, stacked; for dense tasks the labels of all clips of all rows, end to end."""
@@ -184,15 +189,15 @@ class WindowDataset(Dataset[WindowItem]):
 
 
 def collate(
-    items: Sequence[WindowItem], *, length: int | None = None, dtype: torch.dtype = torch.float32
+    items: Sequence[WindowItem], *, length: int | None = None, dtype: torch.dtype | None = torch.float32
 ) -> WindowBatch:
     """Windows as one batch, padded with zeros to `length` tokens or to the longest of them.
 
-    Each token is copied once, into its place and `dtype`. Clip labels are padded with `UNLABELLED`.
+    Each token is copied once, into its place and `dtype` (None: as stored). Clip labels are padded with `UNLABELLED`.
     """
     lengths = torch.tensor([len(item.tokens) for item in items])
     padded = max(length or 0, int(lengths.max()))
-    tokens = torch.empty((len(items), padded, items[0].tokens.shape[1]), dtype=dtype)
+    tokens = torch.empty((len(items), padded, items[0].tokens.shape[1]), dtype=dtype or items[0].tokens.dtype)
     for row, item in zip(tokens, items, strict=True):
         row[: len(item.tokens)] = item.tokens
         row[len(item.tokens) :] = 0
