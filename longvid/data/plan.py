@@ -111,7 +111,7 @@ def _by_clips(num_clips: int, length: int, stride: int) -> ClipRanges:
 def _by_seconds(seconds: ClipSeconds, length: float, stride: float | None, shortest: float | None) -> ClipRanges:
     """Windows [t, t + length) as ranges of the clips that begin in them; a stride of None starts one at each clip."""
     begins, end = seconds[:, 0], seconds[-1, 1]
-    last = max(begins[0], end - length)
+    last = max(begins[0], min(end - length, begins[-1]))  # a window may be shorter than a clip
     if stride is None:
         times = begins[begins <= last + _SAME_INSTANT_SECONDS]
     elif shortest is not None:

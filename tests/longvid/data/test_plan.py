@@ -48,6 +48,11 @@ def test_one_minute_windows_at_one_second_count_as_the_lvu_protocol_does(duratio
     np.testing.assert_array_equal(by_clips, by_seconds)
 
 
+def test_the_last_clip_is_in_a_window_even_if_windows_are_shorter_than_clips():
+    windows = Windows(seconds=0.75, stride_seconds=2.0)
+    assert windows.evaluated(2, even_seconds(2)).tolist() == [[0, 1], [1, 2]]
+
+
 def test_training_may_draw_every_start_that_leaves_room():
     assert Windows(clips=3).trained(5).tolist() == [[0, 3], [1, 4], [2, 5]]
     assert Windows(seconds=1.5).trained(5, even_seconds(5, 0.5)).tolist() == [[0, 3], [1, 4], [2, 5]]
