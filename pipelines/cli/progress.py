@@ -44,6 +44,8 @@ class ExtractionProgress:
 
     def planned(self, *, clips: int) -> None:
         """This many more clips have to be encoded."""
+        if not self._total:
+            self._begin = time.monotonic()  # not before: workers that start are not slow workers
         self._total += clips
         self._draw()
 

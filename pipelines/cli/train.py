@@ -4,8 +4,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from pipelines.cli.console import console, error_console, human_seconds, print_json, table
+
+MAX_ROWS = 40
+"""Of a prediction in the terminal; `--json` has them all."""
 
 RunFolder = Annotated[Path, typer.Argument(help="Folder of a training run.")]
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
@@ -100,8 +104,25 @@ def predict(
     from pipelines.predict import predict as run_prediction
 
     prediction = run_prediction(run, video, encoder=encoder, weights=weights)
-    print_json(prediction.to_dict()) if as_json else console.print(prediction.table())
+    if as_json:
+        print_json(prediction.to_dict())
+    else:
+        _print_prediction(prediction)
     return 0
+
+
+def _print_prediction(prediction: Any) -> None:
+    """The answer, then the scores over time, the highest of each row in bold; at most `MAX_ROWS` rows."""
+    rows = table(prediction.kind, *prediction.outputs, right=prediction.outputs)
+    every = max(1, -(-len(prediction.scores) // MAX_ROWS))
+    for (start, end), scores in list(zip(prediction.seconds, prediction.scores, strict=True))[::every]:
+        best = scores.argmax() if len(scores) > 1 else -1
+        cells = [Text(f"{score:.3f}", "bold" if index == best else "") for index, score in enumerate(scores)]
+        rows.add_row(f"{start:.0f} - {end:.0f} s", *cells)
+    console.print(rows)
+    total = ", ".join(f"{name} {score:.3f}" for name, score in prediction.total.items())
+    answer = prediction.answer if prediction.answer is not None else "see the rows above"
+    console.print(f"{prediction.video}: {answer} ({total})")
 
 
 def report(
@@ -120,7 +141,7 @@ def demo(
     folder: Annotated[Path, typer.Option("--folder", help="Where videos, store, runs and report go.")] = Path(
         "longvid-demo"
     ),
-    videos: Annotated[int, typer.Option(help="How many are made.")] = 400,
+    videos: Annotated[int, typer.Option(help="How many are made.")] = 540,
     seeds: Annotated[int, typer.Option(help="Trainings of each decoder.")] = 3,
     workers: Annotated[int, typer.Option(help="Processes that draw, extract and train.")] = 2,
     as_json: JSON = False,

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from time import perf_counter
@@ -32,10 +33,10 @@ ENCODER = ExtractionJob(
 """One frame a second and one token a frame: a video is a sequence of 60 to 100 tokens."""
 
 DECODERS: dict[str, dict[str, Any]] = {
-    "vis4mer": {"width": 64, "bidirectional": True, "dropout": 0.1},
+    "vis4mer": {"width": 64},
     "mean-linear": {},
 }
-EPOCHS = 40
+EPOCHS = 60
 LEARNING_RATE = 5e-3
 
 Say = Callable[[str], Any]
@@ -86,7 +87,13 @@ class DemoResult:
 
 
 def demo(
-    folder: Path, *, videos: int = 400, seeds: tuple[int, ...] = (0, 1, 2), workers: int = 2, say: Say = print
+    folder: Path,
+    *,
+    videos: int = 540,
+    seeds: tuple[int, ...] = (0, 1, 2),
+    epochs: int = EPOCHS,
+    workers: int = 2,
+    say: Say = print,
 ) -> DemoResult:
     """Draw videos, extract them over dask workers, train both decoders with every seed, write the report.
 
@@ -114,7 +121,7 @@ def demo(
         trained = {}
         for name in DECODERS:
             say(f"training {name} with seeds {', '.join(map(str, seeds))}")
-            trained[name] = _train_all(name, folder, seeds, workers)
+            trained[name] = _train_all(partial(config_of, name, folder, epochs), seeds, workers)
     with _timed(seconds, "report"):
         rows = tuple(_row(result) for result in trained.values())
         report = folder / "report.html"
@@ -162,7 +169,7 @@ def _write_manifest(scripts: list[Script], paths: list[Path], folder: Path) -> M
     return manifest
 
 
-def config_of(name: str, folder: Path, seeds: tuple[int, ...]) -> TrainConfig:
+def config_of(name: str, folder: Path, epochs: int, seeds: tuple[int, ...]) -> TrainConfig:
     """The recipe of one decoder; everything but the decoder is the same for both."""
     return TrainConfig.of(
         {
@@ -171,7 +178,8 @@ def config_of(name: str, folder: Path, seeds: tuple[int, ...]) -> TrainConfig:
             "manifest": str(folder / "manifest.jsonl"),
             "task": {"name": "order and distance", "kind": "classification", "classes": list(CLASSES)},
             "decoder": {"name": name, "options": DECODERS[name]},
-            "epochs": EPOCHS,
+            "standardise": True,
+            "epochs": epochs,
             "optimiser": {"learning_rate": LEARNING_RATE},
             "seeds": list(seeds),
             "out": str(folder / "runs" / name),
@@ -180,18 +188,18 @@ def config_of(name: str, folder: Path, seeds: tuple[int, ...]) -> TrainConfig:
     )
 
 
-def _train_all(name: str, folder: Path, seeds: tuple[int, ...], workers: int) -> TrainResult:
+def _train_all(config: Callable[[tuple[int, ...]], TrainConfig], seeds: tuple[int, ...], workers: int) -> TrainResult:
     """Every seed of one decoder, several at once; the last call gathers them into one run."""
     with ProcessPoolExecutor(min(workers, len(seeds)), mp_context=get_context("spawn")) as pool:
-        list(pool.map(_train_one, [name] * len(seeds), [folder] * len(seeds), seeds))
-    return train(config_of(name, folder, seeds))
+        list(pool.map(_train_one, [config((seed,)) for seed in seeds]))
+    return train(config(seeds))
 
 
-def _train_one(name: str, folder: Path, seed: int) -> None:
+def _train_one(config: TrainConfig) -> None:
     import torch
 
     torch.set_num_threads(1)
-    train(config_of(name, folder, (seed,)))
+    train(config)
 
 
 def _row(trained: TrainResult) -> DecoderRow:

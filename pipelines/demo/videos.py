@@ -18,14 +18,14 @@ import numpy as np
 HEIGHT, WIDTH = 96, 128
 BALL = 8
 """Radius in pixels."""
-FRAMES_PER_SECOND = 8
+FRAMES_PER_SECOND = 6
 EVENT_SECONDS = 3.0
 MARGIN_SECONDS = 3.0
 """Before the first event and after the second."""
 LENGTH_SECONDS = (60.0, 100.0)
 WAIT_SECONDS = {"close": (3.0, 9.0), "far": (24.0, 42.0)}
 """From the end of the first event to the begin of the second."""
-CLASSES = ("red, blue soon", "red, blue late", "blue, red soon", "blue, red late")
+CLASSES = ("red-blue soon", "red-blue late", "blue-red soon", "blue-red late")
 
 
 @dataclass(frozen=True)
