@@ -20,7 +20,7 @@ def logits_of(
     decoder: Decoder, batch: WindowBatch, *, task: Task, num_tokens: int
 ) -> Float[Tensor, "batch *clips outputs"]:
     """The decoder's answer to each window; for dense tasks the mean over the tokens of each clip."""
-    logits = decoder(batch.tokens, batch.lengths)
+    logits = decoder(batch.tokens.float(), batch.lengths)
     return logits.unflatten(1, (-1, num_tokens)).mean(dim=2) if task.kind == "dense" else logits
 
 

@@ -5,6 +5,6 @@ from pipelines.bench import feed
 
 def test_the_quick_feed_bench_compares_reading_with_a_training_step():
     table = feed.run(quick=True)
-    assert [len(row) for row in table.rows] == [len(table.columns)] * 2
+    assert [len(row) for row in table.rows] == [len(table.columns)] * 3
     assert table.claims[0].at_least == 1
     assert table.to_dict()["claims"][0]["value"] > 0
