@@ -7,6 +7,8 @@ frames never pile up; the normalisation is applied on the encoder's device, so t
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from longvid.errors import ConfigError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -36,16 +38,16 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         if min(self.height, self.width) < 1:
-            raise ValueError(f"frames of {self.height}x{self.width} pixels: both sides must be at least 1")
+            raise ConfigError(f"frames of {self.height}x{self.width} pixels: both sides must be at least 1")
         if min(self.std) <= 0:
-            raise ValueError(f"std={self.std}: every channel's standard deviation must be positive")
+            raise ConfigError(f"std={self.std}: every channel's standard deviation must be positive")
         if self.short_side is not None and self.resize != "short_side":
-            raise ValueError(f"short_side={self.short_side} has no meaning with resize={self.resize!r}")
+            raise ConfigError(f"short_side={self.short_side} has no meaning with resize={self.resize!r}")
         if self.squash_side is not None and self.resize != "squash":
-            raise ValueError(f"squash_side={self.squash_side} has no meaning with resize={self.resize!r}")
+            raise ConfigError(f"squash_side={self.squash_side} has no meaning with resize={self.resize!r}")
         for name, side in (("short_side", self.short_side), ("squash_side", self.squash_side)):
             if side is not None and side < max(self.height, self.width):
-                raise ValueError(f"{name}={side} does not cover a crop of {self.height}x{self.width} pixels")
+                raise ConfigError(f"{name}={side} does not cover a crop of {self.height}x{self.width} pixels")
 
     def resized(self, height: int, width: int) -> tuple[int, int]:
         """Size (height, width) to which an upright frame of the given size is resized before the crop."""
