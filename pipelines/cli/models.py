@@ -10,6 +10,11 @@ JSON = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 MARKDOWN = Annotated[bool, typer.Option("--markdown", help="Print the table of the README.")]
 
 
+WIDE_COLUMNS = 130
+LEFT_OUT = ("output tokens", "published")
+"""Columns of the encoders' table that narrower terminals do without."""
+
+
 def add_to(app: typer.Typer) -> None:
     """Put this file's commands on the command line."""
     app.command(rich_help_panel="What there is")(encoders)
@@ -17,7 +22,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def encoders(
-    names: Annotated[list[str] | None, typer.Argument(help="Only these; default: all that are built in.")] = None,
+    only: Annotated[list[str] | None, typer.Argument(help="Only these; default: all that are built in.")] = None,
     as_json: JSON = False,
     markdown: MARKDOWN = False,
 ) -> int:
@@ -25,7 +30,7 @@ def encoders(
     from longvid.encoders import table as truth
 
     with error_console.status("counting"):
-        rows = list(truth.truth_table(names or None))
+        rows = list(truth.truth_table(only or None))
     if as_json:
         print_json([row.to_dict() for row in rows])
         return 0
@@ -33,14 +38,20 @@ def encoders(
         print(truth.markdown(rows))
         return 0
     notes = truth.table_notes(rows)
-    drawn = table(*truth.COLUMNS, right=[name for name in truth.COLUMNS if name not in ("encoder", "output tokens")])
+    narrow = console.width < WIDE_COLUMNS
+    shown = [index for index, name in enumerate(truth.COLUMNS) if not (narrow and name in LEFT_OUT)]
+    names_shown = [truth.COLUMNS[index] for index in shown]
+    drawn = table(*names_shown, right=[name for name in names_shown if name not in ("encoder", "output tokens")])
     for row in rows:
-        drawn.add_row(*truth.cells(row, truth.row_note(row, notes)))
+        cells = truth.cells(row, truth.row_note(row, notes))
+        drawn.add_row(*(cells[index] for index in shown))
     console.print(drawn)
+    if narrow:
+        console.print(f"{' and '.join(LEFT_OUT)} are shown in a terminal of {WIDE_COLUMNS} columns, and by --json")
     for text, mark in notes.items():
         console.print(f"{mark} {text}", style="dim")
     console.print(truth.EXPLANATION, style="dim")
-    if not names:
+    if not only:
         _print_families()
     return 0
 

@@ -1,0 +1,45 @@
+"""Prints the tree of the README: every source file with the first line of its docstring."""
+
+import ast
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ("stores", "longvid", "pipelines", "scripts")
+WIDTH = 118
+
+
+def phrase(path: Path) -> str:
+    """What a file says of itself first: a module's docstring, a script's first comment."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".py":
+        return (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
+    comments = [line for line in text.splitlines() if line.startswith("# ")]
+    return comments[0].removeprefix("# ") if comments else ""
+
+
+def lines(folder: Path, indent: int = 0) -> list[str]:
+    """The folder's line, then its files' and folders', each in the order of the alphabet."""
+    package = folder / "__init__.py"
+    about = phrase(package) if package.exists() else "set-up-and-run recipes"
+    made = [_line(indent, f"{folder.name}/", about)]
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() and any(path.rglob("*.py")):
+            made += lines(path, indent + 2)
+        elif path.suffix in (".py", ".sh") and path.name != "__init__.py":
+            made.append(_line(indent + 2, path.name, phrase(path)))
+    return made
+
+
+def _line(indent: int, name: str, about: str) -> str:
+    text = f"{' ' * indent}{name:{max(1, 30 - indent)}}{about}".rstrip()
+    return text if len(text) <= WIDTH else text[: WIDTH - 3].rstrip() + "..."
+
+
+def tree() -> str:
+    """The whole tree."""
+    return "\n".join(line for room in ROOMS for line in lines(ROOT / room))
+
+
+if __name__ == "__main__":
+    sys.stdout.write(tree() + "\n")
