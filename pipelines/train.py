@@ -24,7 +24,14 @@ from longvid.errors import ConfigError
 from longvid.weights import state_sha256
 from pipelines.config import TrainConfig, load_config
 from pipelines.training.callbacks import BestWeights, History, ResumePoint
-from pipelines.training.data import TrainingData, eval_loader, open_training_data, train_loader, training_features
+from pipelines.training.data import (
+    TrainingData,
+    eval_loader,
+    open_training_data,
+    refuse_short_windows,
+    train_loader,
+    training_features,
+)
 from pipelines.training.module import DecoderModule
 from pipelines.training.progress import Quiet, TrainingProgress
 from pipelines.training.results import SeedResult, TrainResult
@@ -55,7 +62,8 @@ def train(config: TrainConfig, *, progress: TrainingProgress | None = None) -> T
     data = open_training_data(config)
     run = RunFolder(Path(config.out))
     _refuse_another_run(run, config, data)
-    parameters = sum(p.numel() for p in data.record.decoder.build().parameters())
+    decoder = data.record.decoder.build()
+    refuse_short_windows(decoder, data.train, data.val)
     run.write_record(data.record, data.manifest, config.to_yaml())
     with quiet_lightning():
         seeds = tuple(_train_seed(config, data, run.seed(seed), seed, device, progress) for seed in config.seeds)
@@ -64,7 +72,7 @@ def train(config: TrainConfig, *, progress: TrainingProgress | None = None) -> T
         name=config.name,
         decoder=config.decoder.name,
         task=data.task.name,
-        parameters=parameters,
+        parameters=sum(parameter.numel() for parameter in decoder.parameters()),
         seeds=seeds,
         listed=data.record.listed,
         found={split: data.record.found(split) for split in data.record.listed},

@@ -17,7 +17,9 @@ from torch.utils.data import DataLoader
 import longvid
 from longvid.data import RandomWindows, WindowBatch, WindowDataset, collate, split_by_presence
 from longvid.datasets import Manifest, ManifestRow, Task, carve_split, infer_task
-from longvid.errors import AnnotationError
+from longvid.datasets.manifest import SPLITS
+from longvid.decoders import Decoder
+from longvid.errors import AnnotationError, DecoderError
 from longvid.metrics import METRICS
 from pipelines.config import TrainConfig
 from pipelines.training.run_folder import DecoderRecord, RunRecord
@@ -85,6 +87,9 @@ def task_of(config: TrainConfig, manifest: Manifest) -> Task:
         given = settings.model_dump() | {"kind": settings.kind or "classification"}
     task = Task.from_dict(given)
     unknown = [name for name in task.metrics if name not in METRICS]
+    unfit = [name for name in task.metrics if name not in unknown and METRICS[name].function is None]
+    if unfit and task.kind != "dense":
+        raise AnnotationError(f"task {task.name!r}: metric {unfit[0]!r} is for dense tasks, this is a {task.kind}")
     if unknown:
         raise AnnotationError(f"task {task.name!r}: no metric {unknown[0]!r}; there are {', '.join(METRICS)}")
     return task
@@ -97,9 +102,9 @@ def find_videos(
 
     Raises `AnnotationError` that names missing videos unless they are allowed, and where nothing is left to train on.
     """
-    found, missing = {}, {}
-    for split in ("train", "val", "test"):
-        found[split], missing[split] = split_by_presence(store, manifest.split(split))
+    there, not_there = split_by_presence(store, manifest.rows)
+    found = {split: [row for row in there if row.split == split] for split in SPLITS}
+    missing = {split: [row for row in not_there if row.split == split] for split in SPLITS}
     absent = [row.key for rows in missing.values() for row in rows]
     if absent and not allow_missing:
         listed = sum(len(rows) for rows in found.values()) + len(absent)
@@ -127,6 +132,21 @@ def training_features(data: WindowDataset) -> Iterator[Float[np.ndarray, "clips 
         first, stop = data.span(index)
         for begin in range(first, stop, CLIPS_AT_ONCE):
             yield data.video(index).read(begin, min(begin + CLIPS_AT_ONCE, stop))
+
+
+def refuse_short_windows(decoder: Decoder, *datasets: WindowDataset) -> None:
+    """Raise `DecoderError` naming the video where the shortest window has fewer tokens than the decoder needs."""
+    for data in datasets:
+        lengths = np.diff(data.ranges)[:, 0]
+        shortest = int(lengths.argmin())
+        if data.windows.segments or lengths[shortest] == lengths.max():
+            continue  # all alike: the first step would say it of every video
+        item = data[shortest]
+        try:
+            with torch.inference_mode():
+                decoder.eval()(item.tokens[None].float())
+        except DecoderError as error:
+            raise DecoderError(f"{data.rows[item.video].where}: {error}, or leave the video out") from None
 
 
 def train_loader(

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -246,6 +247,16 @@ def test_what_is_wrong_is_said_before_anything_is_trained(make_data, recipe_for,
         train(recipe_for(data, **settings))
     assert "\n" not in str(caught.value)
     assert not (data / "run").exists()
+
+
+def test_a_video_too_short_for_the_decoder_is_named_before_training(make_data, recipe_for):
+    data = make_data({"train": 8, "val": 4})
+    rows = list(Manifest.read(data / "manifest.jsonl"))
+    rows[2] = replace(rows[2], end_seconds=3.0)
+    Manifest(tuple(rows)).write(data / "manifest.jsonl")
+    with pytest.raises(DecoderError, match=r"manifest\.jsonl:3: an item has 3 tokens; .* needs at least 4"):
+        train(recipe_for(data))
+    assert train(recipe_for(data, decoder={"name": "mean-linear"})).found["train"] == 8
 
 
 def test_a_recipe_of_a_run_trains_it_again(make_data, recipe_for):
