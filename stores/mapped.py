@@ -8,24 +8,46 @@ otherwise `MappedArray.read` gives None and the ordinary reader decides.
 A chunk is checked against its checksum when a mapping first touches it, so a changed byte is found here as it is there.
 """
 
+import errno
+import math
 import mmap
 import os
+import weakref
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import google_crc32c
 import numpy as np
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 from stores.errors import DamagedStore
 from stores.layout import Layout, shard_file
 from stores.shard import CRC_BYTES, ShardShape
 
-_KEPT_MAPPINGS = 256
-"""Mappings a process keeps open: each holds a file descriptor, of which a process often has but 1,024."""
+_MOST_KEPT_MAPPINGS = 4096
+
+
+def _kept_mappings() -> int:
+    """How many shards a process keeps mapped: each holds a file descriptor, so a quarter of those it may have."""
+    if resource is None:
+        return 256
+    may_have = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if may_have == resource.RLIM_INFINITY:
+        return _MOST_KEPT_MAPPINGS
+    return min(_MOST_KEPT_MAPPINGS, may_have // 4)
 
 
 class MappedArray:
-    """A sharded array of one video, read from its files. Holds no file itself, so it may be pickled and forked."""
+    """A sharded array of one video, read from its files; may be pickled and forked.
+
+    A file that was mapped goes on being read even when another has taken its name: it is a snapshot, as the video's
+    record is.
+    """
 
     def __init__(
         self, folder: Path, name: str, dtype: np.dtype, clip_shape: tuple[int, ...], layout: Layout, num_clips: int
@@ -34,9 +56,10 @@ class MappedArray:
         self._name = name
         self._dtype = dtype
         self._clip_shape = clip_shape
-        self._clip_bytes = int(np.prod(clip_shape)) * dtype.itemsize
         self._layout = layout
         self._num_clips = num_clips
+        # weak: which mappings stay open is decided for the whole process, below
+        self._mapped: dict[int, weakref.ref[_MappedShard]] = {}
 
     def read(self, start_clip: int, stop_clip: int) -> np.ndarray | None:
         """A copy of the clips (stop_clip - start_clip, ...), or None if a shard is not there or not as expected.
@@ -44,33 +67,44 @@ class MappedArray:
         Raises DamagedStore if a chunk does not match its checksum.
         """
         window = np.empty((stop_clip - start_clip, *self._clip_shape), self._dtype)
+        clips_per_shard = self._layout.clips_per_shard
         clip = start_clip
         while clip < stop_clip:
-            shard_index = clip // self._layout.clips_per_shard
-            first_clip, end_clip = self._layout.shard_clips(self._num_clips, shard_index)
-            shard = self._shard(shard_index, end_clip - first_clip)
+            shard_index, offset = divmod(clip, clips_per_shard)
+            known = self._mapped.get(shard_index)
+            shard = (known and known()) or self._map(shard_index)
             if shard is None:
                 return None
-            end_clip = min(end_clip, stop_clip)
+            upto = min(clip - offset + clips_per_shard, stop_clip)
             try:
-                shard.copy(clip - first_clip, window[clip - start_clip : end_clip - start_clip])
+                shard.copy(offset, window[clip - start_clip : upto - start_clip])
             except DamagedStore as error:
                 raise DamagedStore(f"shard {shard_index} of `{self._name}`: {error}") from error
-            clip = end_clip
+            clip = upto
         return window
 
-    def _shard(self, shard_index: int, num_clips: int) -> "_MappedShard | None":
+    def _map(self, shard_index: int) -> "_MappedShard | None":
+        first_clip, stop_clip = self._layout.shard_clips(self._num_clips, shard_index)
+        clip_bytes = math.prod(self._clip_shape) * self._dtype.itemsize
+        shape = ShardShape(self._layout, stop_clip - first_clip, clip_bytes)
         path = f"{self._folder}/{shard_file(self._name, shard_index)}"
         try:
             status = os.stat(path)
-        except OSError:
+            if status.st_size != shape.file_bytes:
+                return None
+            # a file that was replaced is another file: its mapping must not be taken for the old one's
+            identity = (status.st_dev, status.st_ino, status.st_mtime_ns)
+            shard = _map_shard(path, identity, shape, self._dtype, self._clip_shape)
+        except (OSError, ValueError) as error:  # gone, not permitted, emptied: the ordinary reader says which
+            if isinstance(error, OSError) and error.errno == errno.EMFILE:
+                _map_shard.cache_clear()
             return None
-        shape = ShardShape(self._layout, num_clips, self._clip_bytes)
-        if status.st_size != shape.file_bytes:
-            return None
-        # a file that was replaced is another file: its mapping must not be taken for the old one's
-        identity = (status.st_dev, status.st_ino, status.st_mtime_ns)
-        return _map_shard(path, identity, shape, self._dtype, self._clip_shape)
+        if shard is not None:
+            self._mapped[shard_index] = weakref.ref(shard)
+        return shard
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_mapped": {}}
 
 
 class _MappedShard:
@@ -81,6 +115,7 @@ class _MappedShard:
         self._chunk_bytes = shape.chunk_bytes
         self._clips_per_chunk = shape.layout.clips_per_chunk
         self._checked = bytearray(shape.num_chunks)
+        self._num_unchecked = shape.num_chunks
         chunk_shape = (self._clips_per_chunk, *clip_shape)
         strides = np.empty(chunk_shape, dtype).strides
         self._chunks: np.ndarray = np.ndarray(
@@ -90,20 +125,25 @@ class _MappedShard:
     def copy(self, start_clip: int, window: np.ndarray) -> None:
         """Fill `window` (n, ...) with the shard's clips from `start_clip` on."""
         size = self._clips_per_chunk
+        num_clips = len(window)
         filled = 0
-        while filled < len(window):
+        while filled < num_clips:
             chunk, offset = divmod(start_clip + filled, size)
-            whole = (len(window) - filled) // size if offset == 0 else 0
-            if whole:
-                self._check(chunk, chunk + whole)
-                taken = whole * size
-                pieces = window[filled : filled + taken].reshape(whole, size, *window.shape[1:])
-                pieces[...] = self._chunks[chunk : chunk + whole]
+            left = num_clips - filled
+            if offset == 0 and left > size:
+                whole = left // size
+                upto = filled + whole * size
+                source = self._chunks[chunk : chunk + whole]
+                target = window[filled:upto].reshape(source.shape)
             else:
-                self._check(chunk, chunk + 1)
-                taken = min(size - offset, len(window) - filled)
-                window[filled : filled + taken] = self._chunks[chunk, offset : offset + taken]
-            filled += taken
+                whole = 1
+                upto = filled + size - offset if left > size - offset else num_clips
+                source = self._chunks[chunk, offset : offset + upto - filled]
+                target = window[filled:upto]
+            if self._num_unchecked:
+                self._check(chunk, chunk + whole)
+            target[...] = source
+            filled = upto
 
     def _check(self, start_chunk: int, stop_chunk: int) -> None:
         for chunk in range(start_chunk, stop_chunk):
@@ -115,19 +155,20 @@ class _MappedShard:
             if google_crc32c.value(self._data[begin:end]) != stored:
                 raise DamagedStore(f"chunk {chunk} does not match its checksum")
             self._checked[chunk] = 1
+            self._num_unchecked -= 1
 
 
 # lru_cache takes no lock of Python's, so a fork in another thread's lookup cannot leave one locked behind
-@lru_cache(maxsize=_KEPT_MAPPINGS)
+@lru_cache(maxsize=_kept_mappings())
 def _map_shard(
     path: str, identity: tuple[int, int, int], shape: ShardShape, dtype: np.dtype, clip_shape: tuple[int, ...]
 ) -> _MappedShard | None:
     """The mapping of a shard file of the right size, or None if its index is not the one such a file has."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        with open(path, "rb") as file:
-            data = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
-    except (OSError, ValueError):  # gone, not permitted, or empty: the ordinary reader says which
-        return None
+        data = np.frombuffer(mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ), np.uint8)
+    finally:
+        os.close(descriptor)
     index = shape.index()
     if len(data) != shape.file_bytes or data[-len(index) :].tobytes() != index:
         return None

@@ -36,6 +36,7 @@ class StoredVideo:
         self._recipe = recipe
         self._layout = layout
         self._record = record
+        self._arrays = shard_arrays(recipe)
         self._path = video_path(path_name(record.key))
         self._seconds: np.ndarray | None = None
         self._mapped: dict[str, MappedArray] | None = None
@@ -118,9 +119,7 @@ class StoredVideo:
 
     def read_stored(self, start_clip: int, stop_clip: int) -> dict[str, np.ndarray]:
         """The arrays as they are stored: `tokens`, and `scale` for int8."""
-        arrays = {name: self._read_array(name, start_clip, stop_clip) for name in shard_arrays(self._recipe)}
-        self._refuse_missing(arrays, start_clip)
-        return arrays
+        return {name: self._read_array(name, start_clip, stop_clip) for name in self._arrays}
 
     def _read_array(self, name: str, start_clip: int, stop_clip: int) -> np.ndarray:
         if self._mapped is None:
@@ -137,7 +136,7 @@ class StoredVideo:
             return {}
         documents = array_documents(self._recipe, self._layout, self.num_clips)
         mapped = {}
-        for name in shard_arrays(self._recipe):
+        for name in self._arrays:
             shape, data_type = documents[name]["shape"], documents[name]["data_type"]
             document = self._place.get(f"{self._path}/{name}/{DOCUMENT}")
             if document is not None and _parsed(document) == documents[name]:
@@ -149,9 +148,16 @@ class StoredVideo:
     def _read_ordinarily(self, name: str, start: int, stop: int) -> np.ndarray:
         """Through zarr, whatever the place and the codecs."""
         try:
-            return np.asarray(self._array(name)[start:stop])
+            window = np.asarray(self._array(name)[start:stop])
         except (ValueError, OSError, RuntimeError) as error:
             raise self._damaged(f"clips {start} to {stop} of `{name}` cannot be read ({error})") from error
+        # a shard that is not there reads as a value that is never written, so one number a clip tells
+        witness = window.reshape(len(window), -1)[:, 0]
+        missing = witness == INT8_MISSING if window.dtype == np.int8 else np.isnan(witness)
+        if missing.any():
+            shard_index = (start + int(missing.argmax())) // self._layout.clips_per_shard
+            raise self._damaged(f"shard {shard_index} of `{name}` is missing")
+        return window
 
     def _array(self, name: str) -> zarr.Array:
         opened = (os.getpid(), name)  # a connection does not survive a fork
@@ -161,15 +167,6 @@ class StoredVideo:
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_opened": {}}
-
-    def _refuse_missing(self, arrays: dict[str, np.ndarray], start_clip: int) -> None:
-        """A shard that is not there reads as a value that is never written, so one number a clip tells."""
-        for name, array in arrays.items():
-            witness = array.reshape(len(array), -1)[:, 0]
-            missing = witness == INT8_MISSING if array.dtype == np.int8 else np.isnan(witness)
-            if missing.any():
-                shard_index = (start_clip + int(missing.argmax())) // self._layout.clips_per_shard
-                raise self._damaged(f"shard {shard_index} of `{name}` is missing")
 
     def _damaged(self, reason: str) -> DamagedStore:
         return DamagedStore(
