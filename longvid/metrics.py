@@ -150,7 +150,8 @@ def mae(scores: Scores, targets: Targets) -> float:
 class Metric:
     """One way to score a split: a function, which way is better, and how it is printed."""
 
-    function: Callable[[np.ndarray, np.ndarray], float]
+    function: Callable[[np.ndarray, np.ndarray], float] | None
+    """From scores and targets of items; none for those that need whole videos (`longvid.video_metrics`)."""
     label: str
     higher_is_better: bool = True
     percent: bool = True
@@ -170,14 +171,19 @@ METRICS: dict[str, Metric] = {
     "mean_average_precision": Metric(mean_average_precision, "mAP"),
     "micro_f1": Metric(micro_f1, "micro F1"),
     "frame_accuracy": Metric(accuracy, "clip accuracy"),
+    "mof": Metric(None, "frame accuracy"),
+    "edit": Metric(None, "edit score"),
+    **{f"f1@{overlap}": Metric(None, f"F1@{overlap}") for overlap in (10, 25, 50)},
+    **{f"map@{iou}": Metric(None, f"mAP@{iou}") for iou in (10, 20, 30, 40, 50)},
+    **{f"recall@{iou}": Metric(None, f"recall@{iou}") for iou in (10, 20, 30, 40, 50)},
     "mse": Metric(mse, "MSE", higher_is_better=False, percent=False),
     "mae": Metric(mae, "MAE", higher_is_better=False, percent=False),
 }
 
 
 def score(names: tuple[str, ...], scores: Scores, targets: Targets) -> dict[str, float]:
-    """The named metrics of a split."""
-    return {name: METRICS[name].function(scores, targets) for name in names}
+    """The named metrics of a split, without those that need whole videos."""
+    return {name: function(scores, targets) for name in names if (function := METRICS[name].function) is not None}
 
 
 def baseline_scores(

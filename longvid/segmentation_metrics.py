@@ -90,7 +90,8 @@ def segmentation_scores(
         predicted, true = predicted[known], true[known]
         right_frames, frames = right_frames + int((predicted == true).sum()), frames + len(true)
         edits.append(edit_score(predicted, true))
-        counts += [overlap_counts(predicted, true, overlap / 100) for overlap in overlaps]
+        for row, overlap in enumerate(overlaps):
+            counts[row] += overlap_counts(predicted, true, overlap / 100)
     scores = {"mof": right_frames / max(frames, 1), "edit": float(np.mean(edits)) if edits else 0.0}
     for overlap, (right, wrong, missed) in zip(overlaps, counts.tolist(), strict=True):
         scores[f"f1@{overlap}"] = 2 * right / max(2 * right + wrong + missed, 1)

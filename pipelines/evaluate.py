@@ -18,7 +18,7 @@ from longvid.datasets import Task
 from longvid.datasets.manifest_files import write_records
 from longvid.decoders import Decoder
 from longvid.errors import AnnotationError, ConfigError
-from longvid.metrics import ClassRow, baseline_scores, confusion_matrix, per_class, per_label, score
+from longvid.metrics import ClassRow, baseline_scores, confusion_matrix, per_class, per_label
 from pipelines.config import load_config
 from pipelines.training.data import eval_loader, shown
 from pipelines.training.results import Summary, summarise
@@ -202,7 +202,7 @@ def _result(
 ) -> EvaluationResult:
     task = record.the_task()
     first = next(iter(scored.values()))
-    answer = _baseline(run, task, dataset, len(first.targets))
+    answer = _baseline(run, task, dataset)
     confusion = None
     if task.kind in ("classification", "dense"):
         confusion = np.sum([confusion_matrix(found.scores, found.targets) for found in scored.values()], axis=0)
@@ -214,8 +214,8 @@ def _result(
         seeds=tuple(
             SeedEvaluation(seed, found.metrics(task), found.window_metrics(task)) for seed, found in scored.items()
         ),
-        baseline=score(task.metrics, answer, first.targets),
-        baseline_answer=_in_words(answer[0], task),
+        baseline=first.answering(answer).metrics(task),
+        baseline_answer=_in_words(answer, task),
         listed=len(dataset.rows) + len(missing),
         evaluated=len(dataset.rows),
         windows=len(dataset),
@@ -233,11 +233,11 @@ def _size(store: FeatureStore) -> dict[str, int | float | None]:
     return {"videos": info.complete_videos, "clips": info.num_clips, "seconds": info.seconds, "bytes": bytes_}
 
 
-def _baseline(run: RunFolder, task: Task, dataset: WindowDataset, num_items: int) -> np.ndarray:
-    """What someone who knows the training labels and never looks at a video would answer, for each item."""
+def _baseline(run: RunFolder, task: Task, dataset: WindowDataset) -> np.ndarray:
+    """Scores (outputs,) of the answer of someone who knows the training labels and never looks at a video."""
     rows = split_by_presence(dataset.store, run.manifest().split("train"))[0]
     train = WindowDataset(dataset.store, rows, Windows(), task=task).targets()
-    return baseline_scores(task.kind, train, num_items, task.outputs)
+    return baseline_scores(task.kind, train, 1, task.outputs)[0]
 
 
 def _in_words(answer: np.ndarray, task: Task) -> str:

@@ -49,6 +49,7 @@ UNIT_TASK = Task(
     "breakfast/units",
     "dense",
     UNITS,
+    metrics=("mof", "edit", "f1@10", "f1@25", "f1@50", "mean_class_accuracy"),
     column="segments",
     labels_per_second=LABELS_PER_SECOND,
 )

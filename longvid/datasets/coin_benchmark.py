@@ -30,6 +30,7 @@ STEP_TASK = Task(
     "coin/steps",
     "dense",
     (BACKGROUND, *(str(step) for step in range(1, NUM_STEPS + 1))),
+    metrics=(*(f"map@{iou}" for iou in (10, 20, 30, 40, 50)), *(f"recall@{iou}" for iou in (10, 30, 50)), "mof"),
     column="steps",
     labels_per_second=FRAME_LABELS_PER_SECOND,
 )

@@ -4,6 +4,7 @@ A clip gets the label that holds at its middle. Where the labels end before the 
 frames), the clips beyond have none and count in no metric.
 """
 
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -71,11 +72,19 @@ def _rate(row: ManifestRow, task: Task) -> float:
 def _file_labels(row: ManifestRow, task: Task) -> Int64[np.ndarray, " frames"]:
     path = Path(str(row.label_path))
     try:
-        lines = path.read_text("utf-8-sig").split()
+        return _parsed_labels(path, path.stat().st_mtime_ns, task)
     except (OSError, UnicodeDecodeError) as error:
         raise AnnotationError(f"{row.where}: label_path {path} cannot be read ({error})") from None
+
+
+@lru_cache(maxsize=4096)
+def _parsed_labels(path: Path, modified_ns: int, task: Task) -> Int64[np.ndarray, " frames"]:
+    """Labels of a file as it was at that time; remembered, for they are needed after each epoch. Read-only."""
     known = {name: number for number, name in enumerate(task.classes)}
-    return np.array([_number(text, known, task, f"{path}:{i}") for i, text in enumerate(lines, 1)], np.int64)
+    lines = path.read_text("utf-8-sig").split()
+    labels = np.array([_number(text, known, task, f"{path}:{i}") for i, text in enumerate(lines, 1)], np.int64)
+    labels.flags.writeable = False
+    return labels
 
 
 def _number(text: str, known: dict[str, int], task: Task, where: str) -> int:

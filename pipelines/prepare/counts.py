@@ -57,7 +57,7 @@ def count_splits(
             listed={split: len(listed) for split, listed in rows.items()},
             found={split: sum(row.key in found for row in listed) for split, listed in rows.items()},
             unreadable={split: sum(row.key in unreadable for row in listed) for split, listed in rows.items()},
-            metric=one.task.metrics[0],
+            metric=_metric(one.task),
             answer=answer,
             baseline_listed=listed_score,
             baseline_found=found_score,
@@ -93,11 +93,15 @@ def _targets(task: Task, rows: Sequence[ManifestRow]) -> np.ndarray:
 def _score(task: Task, constant: np.ndarray, rows: Sequence[ManifestRow]) -> float | None:
     if not rows:
         return None
-    targets = _targets(task, rows)
-    if task.kind == "dense":  # a table of every frame's scores would fill the memory
+    targets, metric = _targets(task, rows), _metric(task)
+    if task.kind == "dense":
         return float(np.mean(targets == constant.argmax()))
-    first = task.metrics[0]
-    return score((first,), np.tile(constant, (len(targets), 1)), targets)[first]
+    return score((metric,), np.broadcast_to(constant, (len(targets), len(constant))), targets)[metric]
+
+
+def _metric(task: Task) -> str:
+    """What is told of a constant answer: the task's first metric, frame accuracy of dense tasks."""
+    return "mof" if task.kind == "dense" else task.metrics[0]
 
 
 def _in_words(task: Task, constant: np.ndarray) -> str:

@@ -1,7 +1,7 @@
 """From a decoder's outputs on windows to the scores of a split; one way, for validation and for evaluation."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from longvid.datasets import Task
 from longvid.datasets.frame_labels import UNLABELLED
 from longvid.decoders import Decoder
 from longvid.metrics import mean_by_item, probabilities, score
+from longvid.video_metrics import ScoredVideo, video_metrics
 
 
 def logits_of(
@@ -68,10 +69,19 @@ class SplitScores:
     window_clips: Int[np.ndarray, "windows 2"]
     item_videos: Int[np.ndarray, " items"]
     """The video of each item."""
+    along: tuple[ScoredVideo, ...] = ()
+    """Dense tasks: the scores of every clip, labelled or not, video by video."""
 
     def metrics(self, task: Task) -> dict[str, float]:
-        """The task's metrics over items (videos, or clips of dense tasks)."""
-        return score(task.metrics, self.scores, self.targets)
+        """The task's metrics over items (videos, or clips of dense tasks), and over whole videos of dense tasks."""
+        found = score(task.metrics, self.scores, self.targets)
+        found |= video_metrics([name for name in task.metrics if name not in found], self.along, task)
+        return {name: found[name] for name in task.metrics}
+
+    def answering(self, answer: Float[np.ndarray, " outputs"]) -> "SplitScores":
+        """The same items with one and the same answer to all."""
+        along = (replace(v, scores=np.broadcast_to(answer, v.scores.shape)) for v in self.along)
+        return replace(self, scores=np.broadcast_to(answer, self.scores.shape), along=tuple(along))
 
     def window_metrics(self, task: Task) -> dict[str, float]:
         """The same with every window counted on its own."""
@@ -111,7 +121,16 @@ def _dense_scores(scores: list[np.ndarray], videos: np.ndarray, clips: np.ndarra
         window_videos=np.zeros(0, np.int64),
         window_clips=np.zeros((0, 2), np.int64),
         item_videos=np.repeat(np.arange(len(labels)), [len(label) for label in labels])[scored],
+        along=tuple(_along(data, every, offsets)),
     )
+
+
+def _along(data: WindowDataset, every: np.ndarray, offsets: np.ndarray) -> Iterator[ScoredVideo]:
+    """The answered clips of each video."""
+    for video, row in enumerate(data.rows):
+        scores = every[offsets[video] : offsets[video + 1]]
+        answered = ~np.isnan(scores).any(axis=1)
+        yield ScoredVideo(row, data.seconds(video)[answered], scores[answered])
 
 
 @torch.inference_mode()
