@@ -65,7 +65,7 @@ def timeline(
         return _clips(decoder, read, seconds, task, windows, ranges)
     if windows.segments or len(ranges) == 1:
         return _so_far(decoder, read(0, len(seconds)), seconds, task, windows)
-    scores = _scores(decoder, (_filled(read(first, stop), windows) for first, stop in ranges.tolist()), task)
+    scores = _scores(decoder, (_seen(read(first, stop), windows) for first, stop in ranges.tolist()), task)
     spans = np.stack([seconds[ranges[:, 0], 0], seconds[ranges[:, 1] - 1, 1]], axis=1)
     return Timeline("windows", spans, scores, scores.mean(axis=0))
 
@@ -75,7 +75,7 @@ def _so_far(
 ) -> Timeline:
     """Answers to ever longer beginnings, from the shortest that the decoder takes."""
     stops = np.unique(np.ceil(np.linspace(0, len(seconds), PREFIXES + 1)[1:]).astype(int)).tolist()
-    parts = [_filled(tokens[_indices(0, stop, windows)], windows) for stop in stops]
+    parts = [_seen(tokens[:stop], windows) for stop in stops]
     enough = next((i for i in range(len(parts) - 1) if _long_enough(decoder, parts[i])), len(parts) - 1)
     scores = _scores(decoder, parts[enough:], task)
     ends = seconds[np.array(stops[enough:]) - 1, 1]
@@ -87,24 +87,22 @@ def _clips(
     decoder: Decoder, read: ReadClips, seconds: np.ndarray, task: Task, windows: Windows, ranges: np.ndarray
 ) -> Timeline:
     """Mean over the windows that hold a clip of what each says about it."""
-    indices = [_indices(first, stop, windows) for first, stop in ranges.tolist()]
-    answers = []
-    for (first, stop), index in zip(ranges.tolist(), indices, strict=True):
-        logits = decoder(read(first, stop)[index - first].flatten(0, 1)[None])[0]
+    answers, indices = [], []
+    for first, stop in ranges.tolist():
+        index = windows.picks(stop - first, None) if windows.segments else np.arange(stop - first)
+        logits = decoder(read(first, stop)[index].flatten(0, 1)[None])[0]
         answers.append(logits.unflatten(0, (len(index), -1)).mean(dim=1).float().cpu().numpy())
+        indices.append(first + index)
     scores = probabilities(np.concatenate(answers), task.kind)
     by_clip = mean_by_item(scores, np.concatenate(indices), len(seconds))
     seen = ~np.isnan(by_clip).any(axis=1)
     return Timeline("clips", seconds[seen], by_clip[seen], by_clip[seen].mean(axis=0))
 
 
-def _indices(first: int, stop: int, windows: Windows) -> np.ndarray:
-    """The clips of a window that the decoder sees."""
-    return first + windows.picks(stop - first, None) if windows.segments else np.arange(first, stop)
-
-
-def _filled(clips: Float[Tensor, "clips tokens dim"], windows: Windows) -> Float[Tensor, "filled tokens dim"]:
-    """The clips, with the zero clips behind them that a short window is padded with."""
+def _seen(clips: Float[Tensor, "clips tokens dim"], windows: Windows) -> Float[Tensor, "seen tokens dim"]:
+    """What the decoder sees of a window: the segments picked from it, or the clips with zeros to fill them up."""
+    if windows.segments:
+        return clips[windows.picks(len(clips), None)]
     lacking = windows.lacking(len(clips))
     return torch.cat([clips, clips.new_zeros(lacking, *clips.shape[1:])]) if lacking else clips
 
