@@ -7,12 +7,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from zarr.storage import MemoryStore
 
-from stores import FeatureStore, IncompleteVideo, repair, verify
+from stores import FeatureStore, IncompleteVideo, StoreAccessError, repair, verify
+from stores.place import ZarrPlace
 
 NUM_CLIPS = 40
 
@@ -140,6 +143,45 @@ def test_a_killed_writer_leaves_nothing_that_can_be_read_as_complete(tmp_path: P
         assert {damage.kind for damage in damages} <= {"stray"}, damages
         assert verify(store) == []
         assert not list(location.rglob("*.partial"))
+
+
+class _Overtaken(ZarrPlace):
+    """A place where another worker writes the same shard just before the given number of puts."""
+
+    def __init__(self, memory: MemoryStore, overtake: Callable[[], object], before: list[int]) -> None:
+        super().__init__(memory, writable=True)
+        self._overtake = overtake
+        self._before = before
+        self._num_puts = 0
+
+    def put(self, path: str, data: bytes, *, flush: bool = True) -> None:
+        self._num_puts += 1
+        if self._num_puts in self._before:
+            self._overtake()
+        super().put(path, data, flush=flush)
+
+
+@pytest.mark.parametrize("before", [[1], [2], [1, 2], [2, 3], [2, 4, 6]])
+def test_tokens_and_scales_of_two_writers_are_never_mixed(before, make_recipe, make_features, make_seconds):
+    memory = MemoryStore()
+    other = FeatureStore.create(memory, make_recipe(dtype="int8"))
+    other.plan("v", make_seconds(4), {})
+    place = _Overtaken(memory, lambda: other.write_shard("v", 0, make_features(4, seed=2)), before)
+    mine = FeatureStore(place, other.recipe, other.layout)
+    mine.write_shard("v", 0, make_features(4, seed=1))
+    other.complete("v")
+    read = other.video("v").read(0, 4)
+    errors = [np.abs(read - make_features(4, seed=seed)).max() for seed in (1, 2)]
+    assert min(errors) < 0.02 < max(errors)
+
+
+def test_a_shard_that_keeps_changing_under_a_writer_is_an_error(make_recipe, make_features, make_seconds):
+    memory = MemoryStore()
+    other = FeatureStore.create(memory, make_recipe(dtype="int8"))
+    other.plan("v", make_seconds(4), {})
+    place = _Overtaken(memory, lambda: other.write_shard("v", 0, make_features(4, seed=2)), list(range(2, 100, 2)))
+    with pytest.raises(StoreAccessError, match="keeps changing; stop the other run"):
+        FeatureStore(place, other.recipe, other.layout).write_shard("v", 0, make_features(4, seed=1))
 
 
 def test_two_planners_and_completers_of_one_video_agree(store, make_features, make_seconds, folder_bytes):
