@@ -15,7 +15,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from longvid.data.plan import Windows
+from longvid.datasets.protocols import find_protocol
 from longvid.errors import ConfigError
+from pipelines.recipes import read_settings, recipe_settings
 
 _PATHS = ("store", "manifest", "out")
 
@@ -80,6 +82,9 @@ class ScheduleSettings(Settings):
     factor: float = Field(default=0.2, gt=0, lt=1)
     """`plateau`: what the rate is multiplied with when validation has not improved for `patience` validations."""
     patience: int = Field(default=5, ge=0)
+    backwards: bool = False
+    """`plateau`, as ViS4mer's code runs it: a rising accuracy counts as no improvement, so the rate falls as long as
+    the model learns. For its published schedule only; regressions are stepped the right way."""
 
 
 class EarlyStoppingSettings(Settings):
@@ -96,6 +101,9 @@ class ValidationSettings(Settings):
     fraction: float = Field(default=0.15, gt=0, lt=1)
     seed: int = 0
     every_epochs: int = Field(default=1, ge=1)
+    on_test: bool = False
+    """Choose the best epoch by the test videos, as some authors did. Needs `as_published: true`; the run and its
+    results are labelled."""
 
 
 class TaskSettings(Settings):
@@ -111,6 +119,21 @@ class TaskSettings(Settings):
     labels_per_second: float | None = Field(default=None, gt=0)
 
 
+class FeatureSettings(Settings):
+    """How stage one makes the features: `longvid extract --recipe` does so, training says where a store differs."""
+
+    encoder: str
+    """A name `longvid extract --encoder` takes."""
+    options: dict[str, Any] = {}
+    """Of the encoder."""
+    sampling: dict[str, Any] | None = None
+    """Fields of `longvid.Sampling`; none: the encoder's own."""
+    preprocessing: dict[str, Any] = {}
+    """Fields of `longvid.Preprocessing` other than the encoder's own."""
+    pooling: str | None = None
+    dtype: Literal["float16", "float32", "int8"] = "float16"
+
+
 class TrainConfig(Settings):
     """One training run. Frozen; `load_config` makes it from a file, the constructor from keyword arguments."""
 
@@ -119,10 +142,22 @@ class TrainConfig(Settings):
     """Feature store: folder or URL."""
     manifest: str
     """Videos, splits and labels: .jsonl, .csv or .parquet."""
+    features: FeatureSettings | None = None
+    """The features the recipe is meant for; none: any."""
+    protocol: str | None = None
+    """A way to measure that `longvid tasks` lists; it sets `window`, and what the recipe says there goes on top."""
+    as_published: bool = False
+    """Whether the quirks of a published code (`validation.on_test`, `schedule.backwards`) are wanted."""
+    split_column: str | None = None
+    """Manifest column that holds the splits, for manifests with several; none: its own `split`."""
+    key_column: str | None = None
+    """Manifest column that holds the videos' keys in the store, for stores made elsewhere; none: `key`."""
+    span: Literal["listed", "whole"] = "listed"
+    """Of each video: the part between the manifest's start_seconds and end_seconds, or all of it."""
     task: TaskSettings = TaskSettings()
     decoder: DecoderSettings = DecoderSettings()
     standardise: bool = False
-    """Give the decoder features of mean 0 and deviation 1 over the training videos: for encoders without a final norm."""
+    """Give the decoder features of mean 0 and deviation 1 over the training videos, for encoders without a norm."""
     window: WindowSettings = WindowSettings()
     batch_size: int = Field(default=16, ge=1)
     eval_batch_size: int = Field(default=32, ge=1)
@@ -142,6 +177,34 @@ class TrainConfig(Settings):
     tensorboard: bool = True
     out: str = "runs/run"
     """Folder of the run: weights, logs, results."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_protocol(cls, settings: Any) -> Any:
+        """Put the protocol's window under the recipe's."""
+        if not isinstance(settings, dict) or not isinstance(settings.get("protocol"), str):
+            return settings
+        window, given = dict(find_protocol(settings["protocol"]).window), settings.get("window") or {}
+        return settings | {"window": window | given if isinstance(given, dict) else given}
+
+    @model_validator(mode="after")
+    def _honest(self) -> "TrainConfig":
+        for name, wanted in {
+            "validation.on_test": self.validation.on_test,
+            "schedule.backwards": self.schedule.backwards,
+        }.items():
+            if wanted and not self.as_published:
+                raise ValueError(f"{name} repeats a mistake of a published code; it needs as_published=true")
+        return self
+
+    @property
+    def protocol_changes(self) -> tuple[str, ...]:
+        """Where the recipe's window differs from its protocol's, `stride_seconds: 1.0 -> 5.0`."""
+        if self.protocol is None:
+            return ()
+        published = WindowSettings(**find_protocol(self.protocol).window).model_dump()
+        own = self.window.model_dump()
+        return tuple(f"{name}: {published[name]} -> {own[name]}" for name in own if own[name] != published[name])
 
     @field_validator("seeds", mode="before")
     @classmethod
@@ -186,16 +249,12 @@ def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> Train
 
 
 def _read_recipe(path: Path) -> dict[str, Any]:
+    """Settings of a recipe file, or of the recipe of that name that comes with longvid."""
+    if not path.is_file() and path.suffix not in (".yaml", ".yml"):
+        return recipe_settings(path.as_posix())
     if not path.is_file():
         raise ConfigError(f"{path}: no such recipe file")
-    try:
-        settings = yaml.safe_load(path.read_text("utf-8-sig"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"{path}:{mark.line + 1}" if mark is not None else str(path)
-        raise ConfigError(f"{place}: is not readable as YAML ({getattr(error, 'problem', None) or error})") from None
-    if not isinstance(settings, dict):
-        raise ConfigError(f"{path}: a recipe is a list of `setting: value` lines")
+    settings = read_settings(path)
     for name in _PATHS:
         if isinstance(settings.get(name), str) and "://" not in settings[name]:
             settings[name] = str((path.parent / Path(settings[name]).expanduser()).absolute())
@@ -223,6 +282,8 @@ def _fault(fault: Any) -> str:
     """One pydantic error as `setting: what is wrong and what would be right`."""
     location = [str(part) for part in fault["loc"]]
     where = ".".join(location)
+    if not location:
+        return str(fault["msg"]).removeprefix("Value error, ")
     if fault["type"] == "extra_forbidden":
         known = _known_settings(location[:-1])
         near = difflib.get_close_matches(location[-1], known, 1)

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from longvid.datasets.listing import Fault
-from longvid.datasets.manifest import Manifest, ManifestRow
+from longvid.datasets.manifest import SPLITS, Manifest, ManifestRow
 from longvid.datasets.tasks import Task
+from longvid.errors import AnnotationError
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,26 @@ def rows_of(manifest: Manifest, column: str, split: str | None = None) -> tuple[
 
 
 def select_splits(manifest: Manifest, column: str) -> Manifest:
-    """The rows that take part in a split column, with that split as theirs."""
+    """The rows that take part in a split column, with that split as theirs; `AnnotationError` where none does."""
+    if not rows_of(manifest, column):
+        columns = sorted({name for row in manifest for name, value in row.extra.items() if value in SPLITS})
+        raise AnnotationError(
+            f"{manifest.name}: no video has a split in column {column!r}; such columns: {', '.join(columns) or 'none'}"
+        )
     chosen = (replace(row, split=str(row.value(column))) for row in rows_of(manifest, column))
     return Manifest(tuple(chosen), name=manifest.name)
+
+
+def with_keys(manifest: Manifest, column: str) -> Manifest:
+    """The rows under the names of another column; `AnnotationError` for a row that has none there."""
+    rows = []
+    for row in manifest:
+        key = row.value(column)
+        if not isinstance(key, str):
+            raise AnnotationError(f"{row.where}: video {row.key!r} has no key in column {column!r}")
+        extra = {name: value for name, value in row.extra.items() if name != column}
+        rows.append(replace(row, key=key, extra=extra))
+    return Manifest(tuple(rows), name=manifest.name)
 
 
 def with_columns(manifest: Manifest, columns: Mapping[str, Mapping[str, Any]]) -> Manifest:

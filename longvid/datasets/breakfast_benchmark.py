@@ -7,6 +7,7 @@
     label              the dish
     label_path         its label file, 15 lines a second; `segments` where only the official spans are there
     duration_seconds   as ViS4mer lists it
+    label_name         as label files and MS-TCN's features are called: `key_column` of a store of those
 
 The people of `test` are a part of those of fold s4: what is trained on `split` has seen P42-P46, whom s4 tests.
 """
@@ -178,7 +179,8 @@ def _count_labels(path: Path) -> int:
 
 def _row(name: BreakfastName, lists: _Entries, bundles: dict[int, _Entries], labels: _Labels | None) -> ManifestRow:
     entry = lists.get(name.key)
-    extra: dict[str, Any] = {} if entry is None else {"duration_seconds": entry.duration_seconds}
+    extra: dict[str, Any] = {"label_name": name.label_name if name.channel != "ch1" else None}
+    extra |= {} if entry is None else {"duration_seconds": entry.duration_seconds}
     published = entry.split if entry is not None else ("test" if name.person in TEST_PEOPLE else "train")
     if (entry is not None or not lists) and name.key not in VIS4MER_SKIPS:
         extra["vis4mer_split"] = published

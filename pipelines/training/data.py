@@ -3,7 +3,7 @@
 import multiprocessing
 import platform
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from multiprocessing.context import BaseContext
 from pathlib import Path
@@ -17,6 +17,9 @@ from torch.utils.data import DataLoader
 import longvid
 from longvid.data import RandomWindows, WindowBatch, WindowDataset, collate, split_by_presence
 from longvid.datasets import Manifest, ManifestRow, Task, carve_split, infer_task
+from longvid.datasets.benchmark import select_splits, with_keys
+from longvid.datasets.class_names import name_classes
+from longvid.datasets.known_tasks import KNOWN_TASKS
 from longvid.datasets.manifest import SPLITS
 from longvid.decoders import Decoder
 from longvid.errors import AnnotationError, DecoderError
@@ -47,20 +50,14 @@ def open_training_data(config: TrainConfig) -> TrainingData:
     `config.allow_missing`, for videos that are not complete in the store; `stores.StoreNotFound` without a store.
     """
     store = FeatureStore.open(config.store)
-    manifest = Manifest.read(config.manifest)
+    manifest = listed_videos(config)
     task = task_of(config, manifest)
-    notes: list[str] = []
-    if not manifest.split("val"):
-        validation = config.validation
-        manifest = carve_split(manifest, fraction=validation.fraction, seed=validation.seed, column=task.column)
-        notes.append(
-            f"The manifest has no validation split: {len(manifest.split('val'))} training videos were set aside for "
-            f"it, whole groups by a hash of their names (fraction {validation.fraction:g}, seed {validation.seed})."
-        )
-    found, missing = find_videos(store, manifest, allow_missing=config.allow_missing)
+    manifest, notes = _with_validation(manifest, config, task)
+    selection = "test" if config.validation.on_test else "val"
+    found, missing = find_videos(store, manifest, allow_missing=config.allow_missing, selection=selection)
     windows = config.window.windows()
     train = WindowDataset(store, found["train"], windows, task=task, training=True)
-    val = WindowDataset(store, found["val"], windows, task=task)
+    val = WindowDataset(store, found[selection], windows, task=task)
     record = RunRecord(
         name=config.name,
         task=task.to_dict(),
@@ -77,12 +74,47 @@ def open_training_data(config: TrainConfig) -> TrainingData:
     return TrainingData(task, manifest, train, val, record)
 
 
+def listed_videos(config: TrainConfig) -> Manifest:
+    """The manifest's videos that take part, in the splits and with the span that the recipe asks for."""
+    manifest = Manifest.read(config.manifest)
+    if config.split_column is not None:
+        manifest = select_splits(manifest, config.split_column)
+    if config.key_column is not None:
+        manifest = with_keys(manifest, config.key_column)
+    if config.span == "whole":
+        whole = (replace(row, start_seconds=None, end_seconds=None) for row in manifest)
+        manifest = Manifest(tuple(whole), name=manifest.name)
+    return manifest
+
+
+def _with_validation(manifest: Manifest, config: TrainConfig, task: Task) -> tuple[Manifest, list[str]]:
+    """The manifest with videos to select the best epoch by, and what has to be said about them."""
+    validation, notes = config.validation, []
+    if validation.on_test:
+        notes.append(
+            f"AS PUBLISHED: the best epoch is chosen by the {len(manifest.split('test'))} test videos, so the test "
+            "scores are too high; compare them only with numbers found in the same way."
+        )
+    elif not manifest.split("val"):
+        manifest = carve_split(manifest, fraction=validation.fraction, seed=validation.seed, column=task.column)
+        notes.append(
+            f"The manifest has no validation split: {len(manifest.split('val'))} training videos were set aside for "
+            f"it, whole groups by a hash of their names (fraction {validation.fraction:g}, seed {validation.seed})."
+        )
+    if config.protocol_changes:
+        notes.append(f"Not to the letter {config.protocol}: window {', '.join(config.protocol_changes)}.")
+    return manifest, notes
+
+
 def task_of(config: TrainConfig, manifest: Manifest) -> Task:
-    """The task the recipe states, or the one the manifest's labels speak of."""
+    """The task the recipe states or names (`longvid tasks`), or the one the manifest's labels speak of."""
     settings = config.task
-    if settings.kind is None and not settings.classes:
+    if settings.kind is None and not settings.classes and settings.name in KNOWN_TASKS:
+        known = name_classes(KNOWN_TASKS[settings.name], manifest)
+        given: dict[str, Any] = known.to_dict() | ({"metrics": settings.metrics} if settings.metrics else {})
+    elif settings.kind is None and not settings.classes:
         inferred = infer_task(manifest, name=settings.name, column=settings.column)
-        given: dict[str, Any] = inferred.to_dict() | ({"metrics": settings.metrics} if settings.metrics else {})
+        given = inferred.to_dict() | ({"metrics": settings.metrics} if settings.metrics else {})
     else:
         given = settings.model_dump() | {"kind": settings.kind or "classification"}
     task = Task.from_dict(given)
@@ -96,7 +128,7 @@ def task_of(config: TrainConfig, manifest: Manifest) -> Task:
 
 
 def find_videos(
-    store: FeatureStore, manifest: Manifest, *, allow_missing: bool
+    store: FeatureStore, manifest: Manifest, *, allow_missing: bool, selection: str = "val"
 ) -> tuple[dict[str, list[ManifestRow]], dict[str, list[ManifestRow]]]:
     """Rows of each split whose videos are complete in the store, and those whose are not.
 
@@ -112,7 +144,7 @@ def find_videos(
             f"{len(absent)} of {listed} videos of {manifest.name} are not complete in {store.location}: "
             f"{shown(absent)}; extract them, or train without them by allow_missing=true"
         )
-    for split in ("train", "val"):
+    for split in ("train", selection):
         if not found[split]:
             raise AnnotationError(f"{manifest.name}: no video of split {split!r} is in {store.location}")
     return found, missing

@@ -85,7 +85,7 @@ class DecoderModule(LightningModule):
         groups = self.decoder.param_groups(settings.learning_rate, settings.weight_decay)
         optimiser = AdamW(groups, lr=settings.learning_rate, betas=settings.betas)
         if schedule.name == "plateau":
-            mode = "max" if METRICS[self.monitor].higher_is_better else "min"
+            mode = "max" if METRICS[self.monitor].higher_is_better and not schedule.backwards else "min"
             plateau = ReduceLROnPlateau(optimiser, mode, factor=schedule.factor, patience=schedule.patience)  # type: ignore[arg-type]
             if self._plateau_state is not None:
                 plateau.load_state_dict(self._plateau_state)

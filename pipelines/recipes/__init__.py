@@ -1,0 +1,77 @@
+"""The recipes that come with longvid, by name.
+
+    lvu/relationship                 our training of one LVU task; so for each of the nine
+    lvu/relationship-as-published    ViS4mer's, with its schedule and quirks
+    breakfast, coin, ...             likewise
+
+An LVU recipe is its task's file over the file of its form (`lvu/ours.yaml`, `lvu/as-published.yaml`); every other one
+is one file. Its name is the run's, and its folder `runs/<name>`, unless the user says otherwise.
+"""
+
+import difflib
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from longvid.errors import ConfigError
+
+AS_PUBLISHED = "-as-published"
+_FORMS = ("ours", "as-published")
+_OURS_ONLY = ("all",)
+
+
+def recipe_names() -> list[str]:
+    """Every name `recipe_settings` knows, sorted."""
+    room = files("pipelines.recipes")
+    whole = [_stem(file) for file in room.iterdir() if file.name.endswith(".yaml")]
+    tasks = [_stem(file) for file in (room / "lvu").iterdir() if file.name.endswith(".yaml")]
+    ours = [f"lvu/{task}" for task in tasks if task not in _FORMS]
+    published = [f"lvu/{task}{AS_PUBLISHED}" for task in tasks if task not in (*_FORMS, *_OURS_ONLY)]
+    return sorted(whole + ours + published)
+
+
+def recipe_settings(name: str) -> dict[str, Any]:
+    """Settings of a recipe by name; `ConfigError` with the near names where there is none."""
+    names = recipe_names()
+    if name not in names:
+        near = difflib.get_close_matches(name, names, 4, 0.4)
+        there = ", ".join(near or [n for n in names if not n.endswith(AS_PUBLISHED)])
+        raise ConfigError(
+            f"no recipe file {name} and no recipe of that name; {'near' if near else 'there are'}: {there}"
+        )
+    room = files("pipelines.recipes")
+    named = {"name": name, "out": f"runs/{name}"}
+    if not name.startswith("lvu/"):
+        return named | read_settings(room / f"{name}.yaml")
+    task = name.removesuffix(AS_PUBLISHED).removeprefix("lvu/")
+    form = "as-published" if name.endswith(AS_PUBLISHED) else "ours"
+    return merged(named | read_settings(room / "lvu" / f"{form}.yaml"), read_settings(room / "lvu" / f"{task}.yaml"))
+
+
+def read_settings(path: Path | Traversable) -> dict[str, Any]:
+    """The settings in a YAML file; `ConfigError` with the line where it is none."""
+    try:
+        settings = yaml.safe_load(path.read_bytes().decode("utf-8-sig"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"{path}:{mark.line + 1}" if mark is not None else str(path)
+        raise ConfigError(f"{place}: is not readable as YAML ({getattr(error, 'problem', None) or error})") from None
+    if not isinstance(settings, dict):
+        raise ConfigError(f"{path}: a recipe is a list of `setting: value` lines")
+    return settings
+
+
+def merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Nested settings with others on top."""
+    made = dict(under)
+    for name, value in over.items():
+        both = isinstance(value, dict) and isinstance(made.get(name), dict)
+        made[name] = merged(made[name], value) if both else value
+    return made
+
+
+def _stem(file: Traversable) -> str:
+    return file.name.removesuffix(".yaml")

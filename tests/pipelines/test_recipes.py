@@ -1,0 +1,101 @@
+"""Every recipe that comes with longvid is whole, is found by its name, and says what it repeats of others' mistakes."""
+
+import pytest
+
+from longvid.datasets.known_tasks import KNOWN_TASKS, find_task
+from longvid.datasets.lvu import LVU_TASKS
+from longvid.datasets.protocols import PROTOCOLS, find_protocol
+from longvid.decoders import build_decoder
+from longvid.errors import ConfigError
+from longvid.sampling import Sampling
+from pipelines.config import load_config
+from pipelines.recipes import recipe_names
+
+NEEDED = ["store=s.zarr", "manifest=m.jsonl"]
+NAMES = recipe_names()
+
+
+def test_every_benchmark_has_its_recipes_in_both_forms():
+    own = [f"lvu/{task}" for task in LVU_TASKS] + ["breakfast", "breakfast-segmentation", "coin", "coin-steps"]
+    assert set(NAMES) >= {name + form for name in own for form in ("", "-as-published")}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_loads_by_its_name_and_everything_it_names_exists(name):
+    config = load_config(name, NEEDED)
+    assert (config.name, config.out) == (name, f"runs/{name}")
+    assert config.task.name in KNOWN_TASKS
+    assert config.protocol in PROTOCOLS
+    assert not config.protocol_changes
+    assert config.as_published == name.endswith("-as-published")
+    if config.features is not None and config.features.sampling is not None:
+        Sampling.from_dict(config.features.sampling)
+    head = {"head": "steps"} if KNOWN_TASKS[config.task.name].kind == "dense" else {}
+    build_decoder(
+        config.decoder.name, dim=64, outputs=4, max_length=64, **(config.decoder.options | {"width": 16} | head)
+    )
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.endswith("-as-published")])
+def test_our_own_recipes_never_look_at_test(name):
+    config = load_config(name, NEEDED)
+    assert not config.validation.on_test
+    assert not config.schedule.backwards
+
+
+@pytest.mark.parametrize("task", LVU_TASKS)
+def test_vis4mers_lvu_training_has_its_windows_and_its_backward_schedule(task):
+    config = load_config(f"lvu/{task}-as-published", NEEDED)
+    window = config.window
+    assert (window.clips, window.stride, window.short, window.draw) == (60, 1, "padded", "windows")
+    assert (config.batch_size, config.epochs, config.validation.every_epochs) == (16, 100, 10)
+    assert config.schedule.backwards
+    assert config.split_column == f"{task}_split"
+
+
+def test_a_protocol_asked_for_on_the_command_line_brings_its_window():
+    config = load_config("lvu/scene", [*NEEDED, "protocol=lvu/videomamba"])
+    assert (config.window.seconds, config.window.stride_seconds, config.window.shortest_seconds) == (60.0, 16.0, 30.0)
+
+
+def test_what_is_changed_in_a_protocols_window_is_told():
+    config = load_config("lvu/scene", [*NEEDED, "window.stride_seconds=5"])
+    assert config.protocol_changes == ("stride_seconds: 1.0 -> 5.0",)
+
+
+def test_a_saved_recipe_of_a_protocol_loads_equal(tmp_path):
+    config = load_config("lvu/scene-as-published", NEEDED)
+    (tmp_path / "recipe.yaml").write_text(config.to_yaml())
+    again = load_config(tmp_path / "recipe.yaml", [*NEEDED, f"out={config.out}"])
+    assert again == config
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("lvu/relationships", "no recipe file lvu/relationships and no recipe of that name; near: lvu/relationship"),
+        ("brekfast", "near: breakfast"),
+        ("xyz", "there are: breakfast, "),
+        ("nowhere.yaml", "nowhere.yaml: no such recipe file"),
+    ],
+)
+def test_a_name_that_is_no_recipe_is_answered_with_the_near_ones(name, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(name, NEEDED)
+
+
+@pytest.mark.parametrize("override", ["validation.on_test=true", "schedule={name: plateau, backwards: true}"])
+def test_a_published_mistake_is_repeated_only_under_its_label(override):
+    with pytest.raises(ConfigError, match="needs as_published=true") as caught:
+        load_config("breakfast", [*NEEDED, override])
+    assert "\n" not in str(caught.value)
+    load_config("breakfast", [*NEEDED, override, "as_published=true"])
+
+
+def test_near_protocols_and_tasks_are_named():
+    with pytest.raises(ConfigError, match="no protocol 'lvu/vis4mr'; there are lvu/vis4mer"):
+        load_config("breakfast", [*NEEDED, "protocol=lvu/vis4mr"])
+    with pytest.raises(ConfigError, match="no protocol"):
+        find_protocol("x")
+    with pytest.raises(ConfigError, match="no task 'lvu/scenes'; there are lvu/scene"):
+        find_task("lvu/scenes")
