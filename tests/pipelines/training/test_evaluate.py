@@ -20,7 +20,7 @@ def predictions(folder, ending: str = "csv") -> list[dict[str, str]]:
 
 def test_the_numbers_are_those_of_the_decoder_applied_video_by_video(make_data, recipe_for):
     data = make_data()
-    train(recipe_for(data, epochs=4, window={"clips": 8, "stride": 2}, eval_batch_size=3))
+    train(recipe_for(data, window={"clips": 8, "stride": 2}, eval_batch_size=3))
     result = evaluate(data / "run")
     run = RunFolder(data / "run")
     decoder, store = trained_decoder(run, run.record(), 0), FeatureStore.open(data / "features.zarr")
