@@ -112,7 +112,7 @@ class FolderPlace:
                     if flush:
                         file.flush()
                         os.fsync(file.fileno())
-                partial.replace(target)
+                _rename(partial, target)
             except OSError:
                 partial.unlink(missing_ok=True)
                 raise
@@ -157,6 +157,16 @@ class FolderPlace:
 
     def zarr_store(self) -> Store:
         return LocalStore(self._root, read_only=True)
+
+
+def _rename(partial: Path, target: Path) -> None:
+    """Give a finished file its name."""
+    try:
+        partial.replace(target)
+    except FileNotFoundError:
+        # a video that is completed is cleared of temporary files: what this one was to become is there already
+        if not target.exists():
+            raise
 
 
 def _size(entry: os.DirEntry[str]) -> int | None:

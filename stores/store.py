@@ -287,7 +287,9 @@ class FeatureStore:
             raise IncompleteVideo(
                 f"{self.location}: video {key!r} cannot be completed: {what} missing; extract it again"
             )
-        documents = [f"{self._path(key)}/{array}/{on_disk.DOCUMENT}" for array in self._arrays]
+        arrays = [f"{self._path(key)}/{array}" for array in self._arrays]
+        self._clear_partials(self._path(key), *arrays)
+        documents = [f"{array}/{on_disk.DOCUMENT}" for array in arrays]
         self.place.flush([*documents, f"{self._path(key)}/seconds/{on_disk.SECONDS_FILE}"])
         self._put_record(record.with_status("complete"))
 
@@ -310,8 +312,12 @@ class FeatureStore:
         Catalogue(self.place).drop()
 
     def update_catalogue(self) -> None:
-        """Name all complete videos in one document, so that a large store opens fast. Nothing needs it to be right."""
+        """Name all complete videos in one document, so that a large store opens fast. Nothing needs it to be right.
+
+        For the end of a run: also clears what killed processes left of the store's own documents.
+        """
         self._refuse_read_only()
+        self._clear_partials("", on_disk.VIDEOS, on_disk.CATALOGUE)
         Catalogue(self.place).write()
 
     # --- inside
@@ -371,6 +377,15 @@ class FeatureStore:
 
     def _put_record(self, record: VideoRecord, *, flush: bool = True) -> None:
         self.place.put(f"{self._path(record.key)}/{on_disk.DOCUMENT}", record.to_bytes(), flush=flush)
+
+    def _clear_partials(self, *folders: str) -> None:
+        """Remove what killed writers left, so that a finished store equals one that was never interrupted."""
+        if self.place.folder is None:  # elsewhere an interrupted put leaves nothing
+            return
+        for folder in folders:
+            for name in self.place.sizes(folder):
+                if name.endswith(PARTIAL):
+                    self.place.delete(f"{folder}/{name}".lstrip("/"))
 
     def _refuse_read_only(self) -> None:
         if not self.place.writable:

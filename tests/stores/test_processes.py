@@ -15,7 +15,7 @@ import pytest
 from zarr.storage import MemoryStore
 
 from stores import FeatureStore, IncompleteVideo, StoreAccessError, repair, verify
-from stores.place import ZarrPlace
+from stores.place import ZarrPlace, _rename
 
 NUM_CLIPS = 40
 
@@ -195,3 +195,24 @@ def test_two_planners_and_completers_of_one_video_agree(store, make_features, ma
     before = folder_bytes(Path(store.location))
     other.plan("v", make_seconds(4), {"size_bytes": 1})
     assert folder_bytes(Path(store.location)) == before
+
+
+def test_a_video_finished_after_a_kill_has_no_file_that_an_undisturbed_one_has_not(store, make_features, write_video):
+    write_video(store, "v", make_features(9), complete=False)
+    video = Path(store.location) / "videos/v"
+    left = [video / "tokens/c.0.0.0.0f.partial", video / "zarr.json.0f.partial", video / "seconds/zarr.json.0f.partial"]
+    left.append(Path(store.location) / "zarr.json.0f.partial")
+    for file in left:
+        file.write_bytes(b"half")
+    store.complete("v")
+    store.update_catalogue()
+    assert not any(file.exists() for file in left)
+
+
+def test_a_writer_whose_temporary_file_was_cleared_loses_only_if_it_was_needed(tmp_path):
+    target = tmp_path / "c.0.0.0"
+    with pytest.raises(FileNotFoundError):
+        _rename(tmp_path / "c.0.0.0.0f.partial", target)
+    target.write_bytes(b"by another worker")
+    _rename(tmp_path / "c.0.0.0.0f.partial", target)
+    assert target.read_bytes() == b"by another worker"
