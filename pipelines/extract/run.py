@@ -81,6 +81,7 @@ def extract(
         with _executor(scheduler, encoder, store, job, workers=workers, deadline_seconds=deadline_seconds) as executor:
             report.workers = executor.workers
             run.execute(executor, plan_ahead(requests, sampling=sampling, job=job))
+        store.update_catalogue()
         report.wall_seconds = time.perf_counter() - begin
         return report
 

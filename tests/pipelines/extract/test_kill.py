@@ -36,7 +36,7 @@ def test_after_kill_9_the_same_command_finishes_and_the_bytes_are_those_of_an_un
         stderr=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 120
-    while len(shards := list(cut.glob("videos/*/tokens/c.*"))) < 3:
+    while len(shards := list(cut.glob("videos/*/tokens/c.*.0.0"))) < 3:
         assert process.poll() is None, "the run ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.002)
