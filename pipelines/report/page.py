@@ -206,6 +206,7 @@ def _classes(runs: list[Run], task: Task) -> dict[str, Any]:
     return {
         "hint": "Recall: how many of a class were found. Precision: how many answers of a class were right.",
         "labels": [run.label for run in runs],
+        "items": "clips" if task.kind == "dense" else "videos",
         "columns": [{"f1": "F1", "average_precision": "AP"}.get(name, name) for name in columns],
         "rows": [
             {

@@ -10,21 +10,27 @@ from longvid.errors import LongvidError
 HEIGHT = 72
 """Pixels; the width follows the video's shape."""
 WIDEST = 160
+CANDIDATES = 5
+"""Frames looked at for each one shown."""
 
 
 def thumbnails(path: str, begin_seconds: float, end_seconds: float, *, count: int = 8) -> list[str]:
-    """`count` JPEG data URIs, each from the middle of an equal part of the span.
+    """`count` JPEG data URIs, one from each equal part of the span: the frame most unlike the video's usual one.
 
-    Raises `VideoError` (or another `LongvidError`) where the file is gone or cannot be read.
+    An event of a few seconds is seen that way, where a frame at a fixed place would most likely miss it. Raises
+    `VideoError` (or another `LongvidError`) where the file is gone or cannot be read.
     """
     from longvid.video import iter_frames, probe
 
     video = probe(path)
-    edges = np.linspace(begin_seconds, end_seconds, count + 1)
+    edges = np.linspace(begin_seconds, end_seconds, count * CANDIDATES + 1)
     seconds = np.clip((edges[:-1] + edges[1:]) / 2, video.begin_seconds, video.end_seconds)
     width = min(WIDEST, max(16, round(HEIGHT * video.width / video.height)))
-    frames = iter_frames(video, seconds, height=HEIGHT, width=width, interpolation="area", allow_truncated=True)
-    return [_data_uri(frame) for frame in frames]
+    found = iter_frames(video, seconds, height=HEIGHT, width=width, interpolation="area", allow_truncated=True)
+    frames = np.stack(list(found))
+    unlike = np.abs(frames - np.median(frames, axis=0)).mean(axis=(1, 2, 3)).reshape(count, CANDIDATES)
+    chosen = np.arange(count) * CANDIDATES + unlike.argmax(axis=1)
+    return [_data_uri(frame) for frame in frames[chosen]]
 
 
 def thumbnails_or_reason(path: str | None, begin_seconds: float, end_seconds: float) -> tuple[list[str], str]:

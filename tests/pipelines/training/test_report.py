@@ -3,9 +3,13 @@
 import re
 import shutil
 import subprocess
+from base64 import b64decode
+from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from longvid.datasets import Manifest
 from longvid.errors import ConfigError
@@ -13,6 +17,7 @@ from pipelines.demo.videos import Script, encode
 from pipelines.evaluate import evaluate
 from pipelines.report import write_report
 from pipelines.report.charts import Axis, Series, around, clock, line_chart
+from pipelines.report.thumbnails import thumbnails, thumbnails_or_reason
 from pipelines.train import train
 from pipelines.training.run_folder import read_json, write_json
 
@@ -162,6 +167,26 @@ def test_every_kind_of_task_has_a_report(make_data, recipe_for, tmp_path, label,
     evaluate(data / "run")
     html = write_report([data / "run"], tmp_path / "report.html").read_text("utf-8")
     assert html.count('class="chart low"') == 4
+
+
+def test_an_event_of_three_seconds_is_among_the_pictures(tmp_path):
+    video = encode(Script("clip", 0, 60.0, 20.0, 41.0, seed=0), tmp_path)
+    pictures = [
+        np.array(Image.open(BytesIO(b64decode(uri.split(",")[1]))), int) for uri in thumbnails(str(video), 0.0, 60.0)
+    ]
+    redness = [(picture[..., 0] - picture[..., 1:].max(axis=-1) > 80).mean() for picture in pictures]
+    blueness = [(picture[..., 2] - picture[..., :2].max(axis=-1) > 80).mean() for picture in pictures]
+    assert np.argmax(redness) == 2
+    assert np.argmax(blueness) == 5
+    assert max(redness) > 0.01
+    assert max(blueness) > 0.01
+
+
+def test_a_file_that_is_gone_leaves_a_reason_instead_of_pictures(tmp_path):
+    assert thumbnails_or_reason(None, 0.0, 1.0)[1] == "The manifest names no file for this video."
+    pictures, reason = thumbnails_or_reason(str(tmp_path / "gone.mp4"), 0.0, 1.0)
+    assert pictures == []
+    assert "gone.mp4" in reason
 
 
 def test_what_has_not_been_evaluated_is_not_reported(make_data, recipe_for, tmp_path):
