@@ -31,6 +31,8 @@ class Protocol:
     """Split columns over which the number is averaged; none: one split."""
     selects_on_test: bool = False
     """Whether the authors chose the epoch by the test videos; only a recipe that says `as_published` may."""
+    beside: str | None = None
+    """The published protocol whose numbers may stand in one table with this one's."""
     departs: str = ""
     """Where this differs from the authors' code."""
 
@@ -49,6 +51,7 @@ _ALL = (
         "The same in seconds, whatever the clips' stride; clips under 60 s are masked, not filled up.",
         "longvid; comparable with lvu/vis4mer where few clips are under 60 s (359 of 9,996)",
         window={"seconds": 60.0, "stride_seconds": 1.0, "draw": "windows"},
+        beside="lvu/vis4mer",
     ),
     Protocol(
         "lvu/one-window",

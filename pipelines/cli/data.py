@@ -5,14 +5,15 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines.cli.console import error_console, print_json
+from pipelines.cli.console import console, error_console, print_json, table
 
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 
 
 def add_to(app: typer.Typer) -> None:
     """Put this file's commands on the command line."""
-    app.command(rich_help_panel="Data sets")(prepare)
+    for command in (prepare, tasks, results):
+        app.command(rich_help_panel="Data sets")(command)
 
 
 def prepare(
@@ -79,3 +80,60 @@ def _download(prepared: Any, videos: Path, *, cookies: str | None, retry_failed:
         DownloadSettings(cookies=cookies, retry_failed=retry_failed),
         on_video=told,
     )
+
+
+def tasks(
+    protocols: Annotated[bool, typer.Option("--protocols", help="How each is measured, and who does so.")] = False,
+    recipes: Annotated[bool, typer.Option("--recipes", help="The names `longvid train` takes.")] = False,
+    as_json: JSON = False,
+) -> int:
+    """The public questions, the recipes that train them, and the protocols they are measured by."""
+    from longvid.datasets.known_tasks import KNOWN_TASKS
+    from longvid.datasets.protocols import PROTOCOLS
+    from pipelines.recipes import recipe_names, recipe_settings
+
+    named = {name: recipe_settings(name) for name in recipe_names()}
+    if as_json:
+        from dataclasses import asdict, replace
+
+        known = {name: task.to_dict() for name, task in KNOWN_TASKS.items()}
+        measured = {name: asdict(replace(one, window=dict(one.window))) for name, one in PROTOCOLS.items()}
+        print_json({"tasks": known, "protocols": measured, "recipes": named})
+        return 0
+    if protocols:
+        rows = table("protocol", "what it does", "used by", "where ours departs")
+        for protocol in PROTOCOLS.values():
+            rows.add_row(protocol.name, protocol.summary, protocol.used_by, protocol.departs or "-")
+    elif recipes:
+        rows = table("recipe", "task", "protocol", "splits")
+        for name, settings in named.items():
+            task = settings.get("task", {}).get("name", "several")
+            rows.add_row(name, task, settings.get("protocol", "-"), settings.get("split_column", "split"))
+    else:
+        rows = table("task", "kind", "outputs", "metrics", "recipes", right=("outputs",))
+        for task in KNOWN_TASKS.values():
+            own = [name for name, settings in named.items() if settings.get("task", {}).get("name") == task.name]
+            rows.add_row(task.name, task.kind, str(task.outputs), ", ".join(task.metrics), ", ".join(own))
+    console.print(rows)
+    if not (protocols or recipes):
+        console.print("--protocols says how each is measured, --recipes what each recipe trains", style="dim")
+    return 0
+
+
+def results(
+    task: Annotated[str, typer.Argument(help="A task of `longvid tasks`, or a recipe.")],
+    runs: Annotated[Path, typer.Option(help="Folder of your own runs.")] = Path("runs"),
+    protocol: Annotated[str | None, typer.Option(help="Only numbers measured by this protocol.")] = None,
+    as_json: JSON = False,
+) -> int:
+    """Published numbers of a task, each with its source, and your own runs beside them."""
+    from pipelines.cli.scoreboard import print_scoreboard, scoreboard_json
+    from pipelines.results import own_results, task_named
+
+    asked = task_named(task)
+    own = own_results(runs, asked.name)
+    if as_json:
+        print_json(scoreboard_json(asked, own, protocol=protocol))
+    else:
+        print_scoreboard(asked, own, protocol=protocol)
+    return 0

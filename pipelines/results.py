@@ -1,0 +1,129 @@
+"""One's own runs of a public task, to be held beside what others published."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from longvid.datasets.known_tasks import KNOWN_TASKS, find_task
+from longvid.datasets.protocols import PROTOCOLS
+from longvid.datasets.tasks import Task
+from longvid.errors import ConfigError
+from pipelines.config import TrainConfig, load_config
+from pipelines.evaluate import EvaluationResult
+from pipelines.recipes import recipe_names, recipe_settings
+from pipelines.training.results import Summary
+from pipelines.training.run_folder import RunFolder, RunRecord, read_json
+
+
+@dataclass(frozen=True)
+class OwnResult:
+    """The test scores of one run, or the average of several folds."""
+
+    run: str
+    decoder: str
+    protocol: str | None
+    split_column: str | None
+    metrics: dict[str, Summary]
+    """By what the protocol counts: videos, or windows on their own."""
+    baseline: dict[str, float]
+    coverage: str
+    """`all 42 videos`, `40 of 42 videos`."""
+    remarks: tuple[str, ...] = ()
+    """What keeps the numbers from being compared: changed windows, a best epoch chosen by test."""
+
+
+def task_named(name: str) -> Task:
+    """The public task of that name, or of the recipe of that name; `ConfigError` with the near ones."""
+    if name not in KNOWN_TASKS and name in recipe_names():
+        task = recipe_settings(name).get("task", {}).get("name", "")
+        if task in KNOWN_TASKS:
+            return KNOWN_TASKS[task]
+    return find_task(name)
+
+
+def own_results(folder: str | Path, task: str) -> list[OwnResult]:
+    """Every run below the folder that answers the task and was evaluated on test, sorted by path.
+
+    Folds of one kind of run are followed by their average. Runs that are not evaluated yet are left out.
+    """
+    entries = [entry for path in sorted(Path(folder).rglob("run.json")) if (entry := _entry(path.parent, task))]
+    return [result for result, _ in entries] + _averages(entries)
+
+
+def _entry(folder: Path, task: str) -> tuple[OwnResult, str] | None:
+    """A run's scores, and what its folds have in common; None for another task or no evaluation."""
+    run = RunFolder(folder)
+    try:
+        record = run.record()
+    except ConfigError:
+        return None
+    if record.task.get("name") != task or not run.evaluation_file("test").is_file():
+        return None
+    config = load_config(run.recipe_file)
+    evaluated = EvaluationResult.from_dict(read_json(run.evaluation_file("test")))
+    protocol = PROTOCOLS.get(config.protocol or "")
+    by_window = protocol is not None and protocol.scored == "windows"
+    result = OwnResult(
+        run=str(folder),
+        decoder=record.decoder.name,
+        protocol=config.protocol,
+        split_column=config.split_column,
+        metrics=evaluated.window_metrics if by_window else evaluated.metrics,
+        baseline=evaluated.baseline,
+        coverage=evaluated.coverage,
+        remarks=tuple(_remarks(config)),
+    )
+    return result, _kind(record, config)
+
+
+def _remarks(config: TrainConfig) -> Iterable[str]:
+    if config.validation.on_test:
+        yield "best epoch chosen by test, as published"
+    if config.protocol_changes:
+        yield f"window changed ({', '.join(config.protocol_changes)})"
+    if config.protocol is None:
+        yield "no protocol"
+
+
+def _kind(record: RunRecord, config: TrainConfig) -> str:
+    """What must be equal in runs that are averaged over folds."""
+    same: list[Any] = [record.decoder.name, record.decoder.options, record.store_recipe, config.protocol, config.epochs]
+    return json.dumps(same, sort_keys=True, default=str)
+
+
+def _averages(entries: list[tuple[OwnResult, str]]) -> list[OwnResult]:
+    """The mean over the folds of each kind of run that has more than one, the latest run of a fold counting."""
+    kinds: dict[str, dict[str, OwnResult]] = defaultdict(dict)
+    for result, kind in entries:
+        protocol = PROTOCOLS.get(result.protocol or "")
+        if protocol is not None and result.split_column in protocol.folds:
+            kinds[kind][str(result.split_column)] = result
+    return [_average(folds) for folds in kinds.values() if len(folds) > 1]
+
+
+def _average(folds: dict[str, OwnResult]) -> OwnResult:
+    results = list(folds.values())
+    wanted = PROTOCOLS[str(results[0].protocol)].folds
+    means = {
+        name: Summary(float(np.mean([result.metrics[name].mean for result in results])), None)
+        for name in results[0].metrics
+    }
+    baseline = {name: float(np.mean([result.baseline[name] for result in results])) for name in means}
+    absent = [fold for fold in wanted if fold not in folds]
+    remarks = [remark for result in results for remark in result.remarks] + (
+        [f"without {', '.join(absent)}"] if absent else []
+    )
+    return replace(
+        results[0],
+        run=f"mean of {len(results)} of {len(wanted)} folds",
+        split_column=None,
+        metrics=means,
+        baseline=baseline,
+        coverage="; ".join(f"{fold}: {result.coverage}" for fold, result in sorted(folds.items())),
+        remarks=tuple(dict.fromkeys(remarks)),
+    )
