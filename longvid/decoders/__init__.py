@@ -4,6 +4,7 @@ from dataclasses import fields
 from typing import Any
 
 from longvid.decoders.base import Decoder, DecoderConfig, DecoderEntry
+from longvid.decoders.global_tokens import GlobalTokenConfig, GlobalTokenDecoder
 from longvid.decoders.pooled import MaxPooledConfig, PooledConfig, PooledLinear
 from longvid.decoders.vis4mer import ViS4mer, ViS4merConfig
 from longvid.errors import DecoderError
@@ -11,6 +12,11 @@ from longvid.errors import DecoderError
 __all__ = ["DECODERS", "Decoder", "DecoderConfig", "DecoderEntry", "build_decoder"]
 
 DECODERS: dict[str, DecoderEntry] = {
+    "global-tokens": DecoderEntry(
+        GlobalTokenConfig,
+        GlobalTokenDecoder,
+        "a few tokens read and write a sequence of any length (Mobile-Former in time)",
+    ),
     "max-linear": DecoderEntry(MaxPooledConfig, PooledLinear, "maximum over time, one linear layer"),
     "mean-linear": DecoderEntry(PooledConfig, PooledLinear, "mean over time, one linear layer: the floor"),
     "vis4mer": DecoderEntry(ViS4merConfig, ViS4mer, "multi-scale S4 (ViS4mer, ECCV 2022)"),

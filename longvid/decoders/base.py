@@ -17,9 +17,6 @@ from torch import Tensor, nn
 from longvid.errors import DecoderError
 from longvid.ssm.config import HasDynamics
 
-GENTLE_LEARNING_RATE = 1e-3
-"""Highest learning rate of parameters that set the dynamics of a state-space layer (the S4 papers' choice)."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderConfig:
@@ -54,6 +51,8 @@ class Decoder(nn.Module):
     """A module with a frozen `config`; `forward(tokens, lengths)` gives logits (batch, outputs)."""
 
     config: Any
+    dynamics_learning_rate: float = 1e-3
+    """Highest learning rate of parameters that set the time scales of a state-space layer (the S4 papers' choice)."""
 
     def forward(
         self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None
@@ -65,7 +64,7 @@ class Decoder(nn.Module):
         """Optimiser groups that hold every trainable parameter exactly once.
 
         Parameters that a state-space mixer names as its dynamics are not decayed and learn at most at
-        `GENTLE_LEARNING_RATE`; everything else has the given rate and decay.
+        `dynamics_learning_rate`; everything else has the given rate and decay.
         """
         gentle = {
             id(parameter): parameter
@@ -77,7 +76,7 @@ class Decoder(nn.Module):
         plain = [p for p in self.parameters() if p.requires_grad and id(p) not in gentle]
         groups: list[dict[str, Any]] = [{"params": plain, "lr": learning_rate, "weight_decay": weight_decay}]
         if gentle:
-            rate = min(learning_rate, GENTLE_LEARNING_RATE)
+            rate = min(learning_rate, self.dynamics_learning_rate)
             groups.append({"params": list(gentle.values()), "lr": rate, "weight_decay": 0.0})
         return groups
 

@@ -11,17 +11,18 @@ Scale = tuple[Tensor, Tensor | None]
 
 
 class PyramidHead(nn.Module):
-    """Reads a pyramid whose every scale has half the length of the one before.
+    """Reads a pyramid; each scale is `factor` times shorter than the one before.
 
     `video`: a linear layer on the mean of the last scale. `steps`: one linear layer a scale, each repeated to the full
     length, summed; so a step sees its own token as well as the long range.
     """
 
-    def __init__(self, widths: list[int], outputs: int, head: str) -> None:
+    def __init__(self, widths: list[int], outputs: int, head: str, *, factor: int = 2) -> None:
         super().__init__()
         read = widths if head == "steps" else widths[-1:]
         self.linears = nn.ModuleList(nn.Linear(width, outputs) for width in read)
         self.head = head
+        self.factor = factor
 
     @property
     def dtype(self) -> torch.dtype:
@@ -32,9 +33,9 @@ class PyramidHead(nn.Module):
         """Logits from (tokens, lengths) of every scale, finest first."""
         if self.head == "video":
             return self.linears[0](mean_over_time(*scales[-1]))
-        finest, lengths = scales[0]
+        finest = scales[0][0]
         logits = self.linears[0](finest)
         for level, linear in enumerate(self.linears[1:], start=1):
-            coarse = linear(scales[level][0])
-            logits = logits + repeat_to_length(coarse, 2**level, finest.shape[1], lengths)
+            coarse, lengths = scales[level]
+            logits = logits + repeat_to_length(linear(coarse), self.factor**level, finest.shape[1], lengths)
         return logits

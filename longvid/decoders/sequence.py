@@ -3,6 +3,7 @@
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn import functional
 
 from longvid.errors import DecoderError
 from longvid.ssm.masks import beyond, zero_beyond
@@ -37,14 +38,28 @@ def repeat_to_length(
 ) -> Float[Tensor, "batch length dim"]:
     """Each coarse token at the `factor` steps it was made of; left-over last steps take the last token.
 
-    `lengths` counts fine steps.
+    `lengths` counts coarse tokens.
     """
     index = torch.arange(length, device=x.device) // factor
     if lengths is None:
         return x[:, index.clamp(max=x.shape[1] - 1)]
-    last = (lengths // factor).clamp(min=1) - 1
-    index = torch.minimum(index[None, :], last[:, None])
+    index = torch.minimum(index[None, :], lengths[:, None] - 1)
     return x.gather(1, index[..., None].expand(-1, -1, x.shape[-1]))
+
+
+def pool_time(
+    x: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None, factor: int
+) -> tuple[Float[Tensor, "batch coarse dim"], Int[Tensor, " batch"] | None]:
+    """Mean of every `factor` tokens, of fewer at an item's end, and the coarse lengths."""
+    spare = -x.shape[1] % factor
+    if spare == 0 and lengths is None:
+        return x.unflatten(1, (-1, factor)).mean(dim=2), None
+    ends = torch.full((len(x),), x.shape[1], device=x.device) if lengths is None else lengths
+    sums = functional.pad(zero_beyond(x, ends), (0, 0, 0, spare)).unflatten(1, (-1, factor)).sum(dim=2)
+    begins = torch.arange(sums.shape[1], device=x.device) * factor
+    counts = (ends[:, None] - begins).clamp(1, factor)
+    coarse = (ends + factor - 1).div(factor, rounding_mode="floor")
+    return sums / counts[..., None], None if lengths is None else coarse
 
 
 def check_tokens(

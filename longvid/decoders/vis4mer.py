@@ -41,6 +41,9 @@ class ViS4merConfig(DecoderConfig):
     """`official`: the released code's kernel where a block's length is odd, for its weights."""
     map_lengths: tuple[int, ...] = ()
     """Length each block's output map is truncated at; empty: `max_length` halved by every block."""
+    dynamics_learning_rate: float = 1e-3
+    """Highest learning rate of step sizes, eigenvalues and input columns. The paper's; toy tasks of a few hundred steps
+    are learned sooner, and with every seed, at 1e-2."""
     checkpointing: bool = False
     """Recompute each block in the backward pass: memory of one block instead of all, a third more time."""
 
@@ -124,6 +127,7 @@ class ViS4mer(Decoder):
     def __init__(self, config: ViS4merConfig) -> None:
         super().__init__()
         self.config = config
+        self.dynamics_learning_rate = config.dynamics_learning_rate
         width = config.first_width
         self.project = nn.Identity() if width == config.dim else nn.Linear(config.dim, width)
         self.blocks = nn.ModuleList(

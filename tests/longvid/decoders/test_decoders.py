@@ -6,7 +6,10 @@ import torch
 from longvid.decoders import DECODERS, build_decoder
 from longvid.errors import DecoderError
 
-SMALL: dict[str, dict[str, object]] = {"vis4mer": {"width": 16, "layers": 2, "state_size": 8}}
+SMALL: dict[str, dict[str, object]] = {
+    "global-tokens": {"width": 16, "token_dim": 16, "num_tokens": 3, "dilations": (1, 2), "dropout": 0.0},
+    "vis4mer": {"width": 16, "layers": 2, "state_size": 8},
+}
 
 
 def small(name: str, **options: object) -> torch.nn.Module:

@@ -1,0 +1,155 @@
+"""One block of the global-token decoder: Read -> Former -> Local -> Write.
+
+A sequence is cut into segments: (batch, segments, length, dim) with tokens (batch, segments, num_tokens, token_dim).
+Offline there is one segment, and its tokens have seen everything. In the causal form a segment's tokens have seen it
+and what came before, so the same weights run segment by segment on a stream, with `BlockState` carried along.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from longvid.decoders.global_tokens.config import GlobalTokenConfig
+from longvid.decoders.global_tokens.read import Read, ReadState, prefixes, read_in_chunks
+from longvid.encoders.mobile_former.blocks import SlopeGenerator
+from longvid.encoders.mobile_former.bridges import Former
+
+
+class BlockState(NamedTuple):
+    """What a block of the causal form remembers: what was read, and the last inputs of its convolution."""
+
+    read: ReadState | None
+    recent: Tensor
+
+
+class GlobalTokenBlock(nn.Module):
+    """Positions and tokens that have looked at each other; any part can be left out (`config.without`)."""
+
+    def __init__(self, config: GlobalTokenConfig, dilation: int) -> None:
+        super().__init__()
+        self.causal = config.causal
+        self.read_chunk = config.read_chunk
+        dim, token_dim = config.width, config.token_dim
+        self.read = (
+            Read(
+                dim,
+                token_dim,
+                num_tokens=config.num_tokens,
+                heads=config.heads,
+                fixed=config.queries == "fixed",
+                gated=config.has("gate"),
+            )
+            if config.has("read")
+            else None
+        )
+        self.former = Former(token_dim, heads=config.heads) if config.has("tokens") else None
+        self.local = Local(config, dilation) if config.has("local") else None
+        self.write = Write(dim, token_dim, heads=config.heads) if config.has("write") else None
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch segments length dim"],
+        tokens: Float[Tensor, "batch segments num_tokens token_dim"],
+        valid: Bool[Tensor, "batch segments length"] | None,
+        state: BlockState | None = None,
+    ) -> tuple[
+        Float[Tensor, "batch segments length dim"], Float[Tensor, "batch segments num_tokens token_dim"], BlockState
+    ]:
+        """Updated positions and tokens, and what the next segment needs."""
+        read_state = None if state is None else state.read
+        if self.read is not None:
+            seen = read_in_chunks(self.read.queries(tokens), rms(x), valid, self.read.heads, self.read_chunk)
+            if self.causal:
+                seen = prefixes(seen, read_state)
+                read_state = ReadState(*(part[:, -1] for part in seen))
+            tokens = self.read.finish(tokens, seen)
+        if self.former is not None:
+            tokens = self.former(tokens.flatten(0, 1)).unflatten(0, tokens.shape[:2])
+        recent = x.new_zeros(0) if state is None else state.recent
+        if self.local is not None:
+            first = tokens[:, :, 0] if self.former is not None else None
+            x, recent = self.local(x, first, valid, None if state is None else recent)
+        if self.write is not None:
+            x = self.write(x, tokens)
+        return x, tokens, BlockState(read_state, recent)
+
+
+class Local(nn.Module):
+    """Inverted bottleneck along time: widen, dilated depth-wise convolution, narrow; activations set by token 0."""
+
+    def __init__(self, config: GlobalTokenConfig, dilation: int) -> None:
+        super().__init__()
+        wide = config.expansion * config.width
+        self.causal = config.causal
+        self.dilation = dilation
+        self.reach = (config.kernel_size - 1) * dilation
+        self.up = nn.Linear(config.width, wide)
+        self.taps = nn.Conv1d(wide, wide, config.kernel_size, dilation=dilation, groups=wide)
+        self.down = nn.Linear(wide, config.width)
+        dynamic = config.has("dynamic-relu") and config.has("tokens")
+        self.before, self.after = (SlopeGenerator(config.token_dim, wide) if dynamic else None for _ in range(2))
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch segments length dim"],
+        token: Float[Tensor, "batch segments token_dim"] | None,
+        valid: Bool[Tensor, "batch segments length"] | None,
+        recent: Tensor | None,
+    ) -> tuple[Float[Tensor, "batch segments length dim"], Tensor]:
+        """x with its residual, and the convolution's last inputs (causal form)."""
+        h = activate(self.up(rms(x)), self.before, token)
+        if valid is not None:
+            h = h.masked_fill(~valid[..., None], 0.0)
+        line = h.flatten(1, 2).transpose(1, 2)  # batch wide time
+        if self.causal:
+            past = line.new_zeros(*line.shape[:2], self.reach) if recent is None else recent
+            line = torch.cat([past, line], dim=-1)
+        else:
+            line = functional.pad(line, (self.reach // 2, self.reach - self.reach // 2))
+        convolved = self.taps(line).transpose(1, 2).unflatten(1, x.shape[1:3])
+        kept = line[..., line.shape[-1] - self.reach :].clone() if self.causal else line.new_zeros(0)
+        return x + self.down(activate(convolved, self.after, token)), kept
+
+
+class Write(nn.Module):
+    """Every position looks at the tokens; the positions themselves are not projected."""
+
+    def __init__(self, dim: int, token_dim: int, *, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.key = nn.Linear(token_dim, dim)
+        self.value = nn.Linear(token_dim, dim)
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch segments length dim"],
+        tokens: Float[Tensor, "batch segments num_tokens token_dim"],
+    ) -> Float[Tensor, "batch segments length dim"]:
+        """x with what the tokens say at each position added."""
+        query, key, value = (
+            part.unflatten(-1, (self.heads, -1)).transpose(-3, -2)
+            for part in (rms(x), self.key(tokens), self.value(tokens))
+        )
+        weights = (query @ key.mT * key.shape[-1] ** -0.5).softmax(-1)
+        return x + (weights @ value).transpose(-3, -2).flatten(-2)
+
+
+def rms(x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
+    """x over its root mean square; no weights."""
+    return functional.rms_norm(x, x.shape[-1:])
+
+
+def activate(
+    x: Float[Tensor, "batch segments length dim"],
+    generator: SlopeGenerator | None,
+    token: Float[Tensor, "batch segments token_dim"] | None,
+) -> Float[Tensor, "batch segments length dim"]:
+    """max(2 θa x, (2 θb - 1) x) with slopes from the segment's first token; plain ReLU without a generator."""
+    if generator is None or token is None:
+        return functional.relu(x)
+    theta = generator(token.flatten(0, 1)).unflatten(0, token.shape[:2])[:, :, None]
+    first, second = theta.chunk(2, dim=-1)
+    return torch.maximum(x * (2 * first), x * (2 * second - 1))

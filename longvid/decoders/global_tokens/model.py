@@ -1,0 +1,155 @@
+"""The global-token decoder: a few learned tokens read a sequence of any length and write back to it; linear cost.
+
+Mobile-Former's two bridged streams with time as the only axis: positions (local, convolutions) and tokens (global,
+attention among themselves), exchanged both ways in every block. Time is added once, as a code, because Read is blind to
+order.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from longvid.decoders.base import Decoder
+from longvid.decoders.global_tokens.blocks import BlockState, GlobalTokenBlock, rms
+from longvid.decoders.global_tokens.config import GlobalTokenConfig
+from longvid.decoders.heads import PyramidHead, Scale
+from longvid.decoders.sequence import check_tokens, mean_over_time, pool_time
+from longvid.decoders.time_code import TimeCode
+from longvid.ssm.masks import beyond
+
+
+class GlobalTokenDecoder(Decoder):
+    """Input projection and time code, blocks, and a head that reads the positions' mean beside the first token."""
+
+    config: GlobalTokenConfig
+
+    def __init__(self, config: GlobalTokenConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.norm = nn.LayerNorm(config.dim)
+        self.project = nn.Linear(config.dim, config.width)
+        self.time = TimeCode(config.width, normalised=not config.causal) if config.has("time-code") else None
+        self.tokens = nn.Parameter(torch.randn(config.num_tokens, config.token_dim) * 0.5)
+        self.tokens.requires_grad_(config.has("tokens"))
+        self.blocks = nn.ModuleList(GlobalTokenBlock(config, dilation) for dilation in config.dilations)
+        if config.head == "steps":
+            scales = len(config.dilations) if config.pool > 1 else 1
+            self.head: nn.Module = PyramidHead([config.width] * scales, config.outputs, "steps", factor=config.pool)
+        else:
+            self.head = VideoHead(config)
+
+    def forward(
+        self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None
+    ) -> Float[Tensor, "batch *steps outputs"]:
+        """Logits of each item."""
+        check_tokens(tokens, lengths, dim=self.config.dim)
+        length = tokens.shape[1]
+        x = self.embed(tokens, lengths)
+        run = self.cut(x, lengths)
+        for index, block in enumerate(self.blocks):
+            if index and self.config.pool > 1:
+                run = run.pooled(self.config.pool)
+            x, read, _ = self._run_block(block, run)
+            run = run.after(x, read)
+        if self.config.head == "steps":
+            return self.head([(rms(x), at) for x, at in run.scales()])[:, :length]
+        return self.head(rms(run.positions()), run.lengths, run.last_tokens(self.config.segment))
+
+    def embed(
+        self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None, *, first: int = 0
+    ) -> Float[Tensor, "batch length width"]:
+        """Positions before the first block; `first` is the number of the first token in its stream."""
+        x = self.project(self.norm(tokens.to(self.project.weight.dtype)))
+        return x if self.time is None else x + self.time(tokens.shape[1], lengths, first=first)
+
+    def cut(self, x: Float[Tensor, "batch length width"], lengths: Int[Tensor, " batch"] | None) -> "Run":
+        """Positions in segments, each with the learned tokens."""
+        size = self.config.segment if self.config.causal else x.shape[1]
+        spare = -x.shape[1] % size
+        if spare and lengths is None:
+            lengths = torch.full((len(x),), x.shape[1], device=x.device)
+        segments = functional.pad(x, (0, 0, 0, spare)).unflatten(1, (-1, size))
+        tokens = self.tokens.expand(*segments.shape[:2], -1, -1)
+        return Run(segments, tokens, lengths, ())
+
+    def _run_block(self, block: nn.Module, run: "Run") -> tuple[Tensor, Tensor, BlockState]:
+        if self.config.checkpointing and self.training:
+            outputs: tuple[Tensor, Tensor, BlockState] = checkpoint(
+                block, run.x, run.tokens, run.valid(), use_reentrant=False
+            )
+            return outputs
+        result: tuple[Tensor, Tensor, BlockState] = block(run.x, run.tokens, run.valid())
+        return result
+
+
+class Run(NamedTuple):
+    """Where a pass through the blocks stands."""
+
+    x: Float[Tensor, "batch segments size width"]
+    tokens: Float[Tensor, "batch segments num_tokens token_dim"]
+    lengths: Int[Tensor, " batch"] | None
+    """Real positions of each item at this scale."""
+    finer: tuple[Scale, ...]
+    """Finished scales before this one."""
+
+    def positions(self) -> Float[Tensor, "batch length width"]:
+        """Segments joined."""
+        return self.x.flatten(1, 2)
+
+    def valid(self) -> Bool[Tensor, "batch segments size"] | None:
+        """Which positions are real."""
+        if self.lengths is None:
+            return None
+        return ~beyond(self.positions(), self.lengths)[..., 0].unflatten(1, self.x.shape[1:3])
+
+    def after(self, x: Tensor, tokens: Tensor) -> "Run":
+        """After a block."""
+        return self._replace(x=x, tokens=tokens)
+
+    def pooled(self, factor: int) -> "Run":
+        """One scale coarser (one segment)."""
+        x, lengths = pool_time(self.positions(), self.lengths, factor)
+        return Run(x[:, None], self.tokens, lengths, (*self.finer, (self.positions(), self.lengths)))
+
+    def scales(self) -> list[Scale]:
+        """Every scale, finest first."""
+        return [*self.finer, (self.positions(), self.lengths)]
+
+    def last_tokens(self, segment: int) -> Float[Tensor, "batch num_tokens token_dim"]:
+        """Tokens of the segment that holds an item's last real position."""
+        if self.tokens.shape[1] == 1 or self.lengths is None:
+            return self.tokens[:, -1]
+        last = (self.lengths - 1).div(segment, rounding_mode="floor")
+        return self.tokens[torch.arange(len(last), device=last.device), last]
+
+
+class VideoHead(nn.Module):
+    """Mean of the positions beside the first token, through one hidden layer."""
+
+    def __init__(self, config: GlobalTokenConfig) -> None:
+        super().__init__()
+        self.reads_token = config.has("tokens")
+        features = config.width + (config.token_dim if self.reads_token else 0)
+        self.hidden = nn.Linear(features, config.width)
+        self.dropout = nn.Dropout(config.dropout)
+        self.out = nn.Linear(config.width, config.outputs)
+
+    def forward(
+        self,
+        positions: Float[Tensor, "batch length width"],
+        lengths: Int[Tensor, " batch"] | None,
+        tokens: Float[Tensor, "batch num_tokens token_dim"],
+    ) -> Float[Tensor, "batch outputs"]:
+        """Logits."""
+        return self.classify(mean_over_time(positions, lengths), tokens)
+
+    def classify(
+        self, mean: Float[Tensor, "batch width"], tokens: Float[Tensor, "batch num_tokens token_dim"]
+    ) -> Float[Tensor, "batch outputs"]:
+        """Logits from the mean of the normalised positions and the tokens."""
+        features = torch.cat([mean, tokens[:, 0]], dim=-1) if self.reads_token else mean
+        return self.out(self.dropout(functional.hardswish(self.hidden(features))))

@@ -1,0 +1,121 @@
+"""Read: a few tokens look at a sequence of any length by cross attention, in chunks, exactly.
+
+The softmax of one token over all positions needs three things of every chunk: the largest score m, the sum s of
+exp(score - m), and the sum a of exp(score - m) times the row. Two chunks merge by bringing both to the larger m, in any
+order, so a chunk can be forgotten once it has been read. The result is a / s.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+NOTHING = -1e30
+"""Largest score of no position at all; finite, so that two empty chunks merge without NaN."""
+
+
+class ReadState(NamedTuple):
+    """What has been read so far."""
+
+    largest: Float[Tensor, "*batch heads num_tokens"]
+    total: Float[Tensor, "*batch heads num_tokens"]
+    weighted: Float[Tensor, "*batch heads num_tokens head_dim"]
+
+    def merge(self, other: "ReadState") -> "ReadState":
+        """Both, as if read at once."""
+        largest = torch.maximum(self.largest, other.largest)
+        mine, theirs = (self.largest - largest).exp(), (other.largest - largest).exp()
+        return ReadState(
+            largest,
+            self.total * mine + other.total * theirs,
+            self.weighted * mine[..., None] + other.weighted * theirs[..., None],
+        )
+
+
+def read_chunk(
+    query: Float[Tensor, "*batch num_tokens dim"],
+    rows: Float[Tensor, "*batch length dim"],
+    valid: Bool[Tensor, "*batch length"] | None,
+    heads: int,
+) -> ReadState:
+    """State of one chunk; rows are keys and values at once, heads are slices of their channels."""
+    q = query.unflatten(-1, (heads, -1)).transpose(-3, -2)
+    k = rows.unflatten(-1, (heads, -1)).transpose(-3, -2)
+    scores = q @ k.mT
+    if valid is None:
+        largest = scores.amax(-1)
+        weights = (scores - largest[..., None]).exp()
+    else:
+        mask = valid[..., None, None, :]
+        largest = scores.masked_fill(~mask, NOTHING).amax(-1)
+        weights = (scores - largest[..., None]).masked_fill(~mask, NOTHING).exp()
+    return ReadState(largest, weights.sum(-1), weights @ k)
+
+
+def read_in_chunks(
+    query: Float[Tensor, "*batch num_tokens dim"],
+    rows: Float[Tensor, "*batch length dim"],
+    valid: Bool[Tensor, "*batch length"] | None,
+    heads: int,
+    chunk: int,
+) -> ReadState:
+    """State of all rows, `chunk` of them at a time."""
+    state: ReadState | None = None
+    for begin in range(0, rows.shape[-2], chunk):
+        part = None if valid is None else valid[..., begin : begin + chunk]
+        now = read_chunk(query, rows[..., begin : begin + chunk, :], part, heads)
+        state = now if state is None else state.merge(now)
+    assert state is not None
+    return state
+
+
+def prefixes(states: ReadState, before: ReadState | None) -> ReadState:
+    """State after each segment of axis 1, everything earlier (and `before`) merged in."""
+    merged = []
+    running = before
+    for largest, total, weighted in zip(*(part.unbind(1) for part in states), strict=True):
+        now = ReadState(largest, total, weighted)
+        running = now if running is None else running.merge(now)
+        merged.append(running)
+    return ReadState(*(torch.stack(parts, dim=1) for parts in zip(*merged, strict=True)))
+
+
+class Read(nn.Module):
+    """Queries, temperature, gate and output projection of Read.
+
+    With queries of its own (`fixed`) the block can stream: what has been read does not depend on the tokens. They learn
+    only if attention can focus from the start, hence a temperature for each head that begins at 3.
+    """
+
+    def __init__(self, dim: int, token_dim: int, *, num_tokens: int, heads: int, fixed: bool, gated: bool) -> None:
+        super().__init__()
+        self.heads = heads
+        self.source = nn.Parameter(torch.randn(num_tokens, token_dim) * 0.5) if fixed else None
+        self.source_norm = nn.LayerNorm(token_dim)
+        self.query = nn.Linear(token_dim, dim)
+        self.log_temperature = nn.Parameter(torch.full((heads,), math.log(3.0)))
+        self.gate = nn.Linear(token_dim, dim) if gated else None
+        self.out = nn.Linear(dim, token_dim)
+        self.norm = nn.LayerNorm(token_dim)
+
+    def queries(
+        self, tokens: Float[Tensor, "batch segments num_tokens token_dim"]
+    ) -> Float[Tensor, "batch segments num_tokens dim"]:
+        """Scaled queries of each segment."""
+        source = tokens if self.source is None else self.source.expand_as(tokens)
+        query = self.query(self.source_norm(source)).unflatten(-1, (self.heads, -1))
+        scale = self.log_temperature.exp()[:, None] / math.sqrt(query.shape[-1])
+        return (query * scale).flatten(-2)
+
+    def finish(
+        self, tokens: Float[Tensor, "batch segments num_tokens token_dim"], state: ReadState
+    ) -> Float[Tensor, "batch segments num_tokens token_dim"]:
+        """Tokens with what was read added, normalised."""
+        seen = state.weighted / state.total.clamp(min=1e-30)[..., None]
+        seen = seen.transpose(-3, -2).flatten(-2)
+        if self.gate is not None:
+            seen = seen * (2 * functional.hardsigmoid(self.gate(tokens)))
+        return self.norm(tokens + self.out(seen))
