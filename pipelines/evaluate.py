@@ -27,8 +27,8 @@ from pipelines.training.scoring import SplitScores, score_windows
 from pipelines.training.timeline import ReadClips, timeline
 from stores import FeatureStore, StoredVideo
 
-MAX_TIMELINES = 6
-"""Videos whose scores over time are kept for the report."""
+MAX_TIMELINES, MAX_WRONG = 6, 2
+"""Videos whose scores over time are kept for the report, and wrongly answered ones beside them."""
 
 
 @dataclass(frozen=True)
@@ -274,14 +274,13 @@ def clip_reader(video: StoredVideo, decoder: Decoder, *, offset: int = 0) -> Rea
 
 
 def _shown_videos(scores: SplitScores, task: Task, num_videos: int) -> list[int]:
-    """A few videos worth looking at: up to two wrong ones, then videos of every class in turn."""
+    """A few videos worth looking at: up to two wrong ones, then of every class in turn, the same for any run."""
     if task.kind != "classification":
         return list(range(min(MAX_TIMELINES, num_videos)))
-    wrong = np.flatnonzero(scores.scores.argmax(axis=1) != scores.targets)[:2].tolist()
     rank_in_class = [int((scores.targets[:video] == scores.targets[video]).sum()) for video in range(num_videos)]
     by_turns = sorted(range(num_videos), key=lambda video: (rank_in_class[video], int(scores.targets[video])))
-    chosen = wrong + [video for video in by_turns if video not in wrong]
-    return chosen[:MAX_TIMELINES]
+    wrong = np.flatnonzero(scores.scores.argmax(axis=1) != scores.targets)[:MAX_WRONG].tolist()
+    return list(dict.fromkeys([*wrong, *by_turns[:MAX_TIMELINES]]))
 
 
 def _write_predictions(path: Path, scored: dict[int, SplitScores], dataset: WindowDataset) -> None:

@@ -135,6 +135,16 @@ def test_a_timeline_covers_the_video_and_ends_with_the_videos_own_score(make_dat
         assert line.timeline["scores"][-1][0] == pytest.approx(scores[line.key], abs=1e-3)
 
 
+def test_runs_keep_timelines_of_the_same_videos_and_of_two_wrong_ones(make_data, recipe_for):
+    data = make_data({"train": 8, "val": 4, "test": 20})
+    kept = []
+    for seed in (0, 1):
+        train(recipe_for(data, out=str(data / f"run{seed}"), seeds=[seed], epochs=1))
+        kept.append({line.key for line in evaluate(data / f"run{seed}").timelines})
+    assert {f"test/{i}" for i in range(6)} <= kept[0] & kept[1]
+    assert all(len(keys) <= 8 for keys in kept)
+
+
 def test_what_cannot_be_evaluated_is_named(make_data, recipe_for, tmp_path):
     data = make_data({"train": 8, "val": 4})
     with pytest.raises(ConfigError, match="holds no training run"):
