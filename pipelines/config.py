@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from longvid.data.plan import Windows
 from longvid.datasets.protocols import find_protocol
 from longvid.errors import ConfigError
+from longvid.sampling import Sampling
 from pipelines.recipes import read_settings, recipe_settings
 
 _PATHS = ("store", "manifest", "out")
@@ -133,6 +134,20 @@ class FeatureSettings(Settings):
     pooling: str | None = None
     dtype: Literal["float16", "float32", "int8"] = "float16"
 
+    def the_sampling(self) -> Sampling | None:
+        """The rule of the clips; `ConfigError` for a field that does not exist."""
+        return None if self.sampling is None else Sampling.from_dict(self.sampling)
+
+    def differences(self, made: dict[str, Any]) -> list[str]:
+        """Where a store's recipe (`stores.Recipe.to_dict()`) is not what is wanted here, `pooling: class, not mean`."""
+        wanted = {"encoder": self.encoder, "dtype": self.dtype} | ({"pooling": self.pooling} if self.pooling else {})
+        for part, fields in (("sampling", self.sampling), ("preprocessing", self.preprocessing)):
+            wanted |= {f"{part}.{name}": value for name, value in (fields or {}).items()}
+        found = dict(made)
+        for part in ("sampling", "preprocessing"):
+            found |= {f"{part}.{name}": value for name, value in made.get(part, {}).items()}
+        return [f"{name}: {found.get(name)}, not {want}" for name, want in wanted.items() if found.get(name) != want]
+
 
 class TrainConfig(Settings):
     """One training run. Frozen; `load_config` makes it from a file, the constructor from keyword arguments."""
@@ -246,6 +261,19 @@ def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> Train
         cure = " ".join(f"{name}=..." for name in absent)
         raise ConfigError(f"{source}: no {' and no '.join(absent)} is given; add `{cure}`")
     return TrainConfig.of(settings, source=source)
+
+
+def load_features(recipe: str | Path) -> FeatureSettings:
+    """What a recipe file, or the recipe of that name, says of its features; `ConfigError` where it says nothing."""
+    settings = _read_recipe(Path(recipe))
+    if settings.get("features") is None:
+        raise ConfigError(
+            f"{recipe}: says nothing of features; give --encoder, or see the recipe for how they are made"
+        )
+    placeholders = {"store": "store", "manifest": "manifest"}
+    features = TrainConfig.of(settings | placeholders, source=str(recipe)).features
+    assert features is not None
+    return features
 
 
 def _read_recipe(path: Path) -> dict[str, Any]:

@@ -126,6 +126,7 @@ def job_of_recipe(
         seed=int(random[1]) if random else int(config.get("seed", 0)),
         sampling=Sampling.from_dict(recipe.sampling),
         pooling=recipe.pooling,
+        preprocessing=dict(recipe.preprocessing),
         dtype=recipe.dtype,
         precision=config.get("dtype", "float32"),
         device=device,

@@ -20,11 +20,15 @@ def add_to(app: typer.Typer) -> None:
 
 def extract(
     inputs: Annotated[list[Path], typer.Argument(help="Video files, folders of them, or manifests.")],
-    encoder: Annotated[
-        str,
-        typer.Option("--encoder", "-e", help="A name of `longvid encoders`, a folder or hub id, or module:callable."),
-    ],
     out: Annotated[str, typer.Option("--out", "-o", help="The store: a folder, or a URL such as s3://bucket/x.zarr.")],
+    encoder: Annotated[
+        str | None,
+        typer.Option("--encoder", "-e", help="A name of `longvid encoders`, a folder or hub id, or module:callable."),
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="Features as a training recipe wants them; the other options go on top."),
+    ] = None,
     option: Annotated[list[str] | None, typer.Option(help="An option of the encoder, name=value; repeatable.")] = None,
     weights: Annotated[str | None, typer.Option(help="Checkpoint file of the encoder.")] = None,
     seed: Annotated[int, typer.Option(help="Of random weights.")] = 0,
@@ -36,7 +40,7 @@ def extract(
         str | None,
         typer.Option(help="tokens, class+tokens, class, spatial, temporal, mean or clip; default: the encoder's."),
     ] = None,
-    dtype: Annotated[str, typer.Option(help="Stored type: float16, float32 or int8.")] = "float16",
+    dtype: Annotated[str | None, typer.Option(help="Stored type: float16 (default), float32 or int8.")] = None,
     precision: Annotated[
         str, typer.Option(help="Of the encoder's arithmetic: float32, bfloat16, float16.")
     ] = "float32",
@@ -65,14 +69,16 @@ def extract(
     from pipelines.extract import ExtractionJob, expand_inputs
     from pipelines.extract.job import Precision, StoredType
 
+    wanted = _features_of(recipe, encoder)
     job = ExtractionJob(
-        encoder=encoder,
-        encoder_options=parse_options(option or []),
+        encoder=encoder or wanted.encoder,
+        encoder_options=wanted.options | parse_options(option or []),
         weights=weights,
         seed=seed,
-        sampling=parse_sampling(sampling),
-        pooling=pooling,
-        dtype=_one_of("--dtype", dtype, get_args(StoredType)),
+        sampling=parse_sampling(sampling) or wanted.the_sampling(),
+        pooling=pooling or wanted.pooling,
+        preprocessing=wanted.preprocessing,
+        dtype=_one_of("--dtype", dtype or wanted.dtype, get_args(StoredType)),
         precision=_one_of("--precision", precision, get_args(Precision)),
         batch_clips=batch_clips,
         backend=backend,
@@ -104,6 +110,20 @@ def extract(
     else:
         _print_report(result)
     return result.exit_status
+
+
+def _features_of(recipe: str | None, encoder: str | None) -> Any:
+    """What the recipe says of features; with an encoder named beside it only what holds for any encoder."""
+    from pipelines.config import FeatureSettings, load_features
+
+    if recipe is None and encoder is None:
+        raise typer.BadParameter("give --encoder NAME, or --recipe NAME for the encoder of a training recipe")
+    if recipe is None:
+        return FeatureSettings(encoder=str(encoder))
+    wanted = load_features(recipe)
+    if encoder is None or encoder == wanted.encoder:
+        return wanted
+    return FeatureSettings(encoder=encoder, dtype=wanted.dtype)
 
 
 def _one_of(flag: str, value: str, allowed: tuple[str, ...]) -> Any:

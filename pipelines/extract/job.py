@@ -3,13 +3,13 @@
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from longvid.encoders import Encoder, EncoderSpec, build_encoder
 from longvid.encoders.pooling import POOLINGS
 from longvid.encoders.wrapping import Autocast
-from longvid.errors import EncoderError
+from longvid.errors import ConfigError, EncoderError
 from longvid.sampling import Sampling
 
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -32,6 +32,8 @@ class ExtractionJob:
     """None: the encoder's own default."""
     pooling: str | None = None
     """None: the encoder's own default."""
+    preprocessing: dict[str, Any] = field(default_factory=dict)
+    """Fields of `longvid.Preprocessing` other than the encoder's own."""
     dtype: StoredType = "float16"
     precision: Precision = "float32"
     """Of the encoder's arithmetic; other than float32 it runs under autocast."""
@@ -57,6 +59,8 @@ class ExtractionJob:
         else:
             encoder = self.encoder(**self.encoder_options)
             encoder = encoder if self.precision == "float32" else Autocast(encoder, self.precision)
+        if self.preprocessing:
+            encoder.spec = _prepared(encoder.spec, self.preprocessing)
         return encoder.eval().requires_grad_(False).to(self.resolve_device())
 
     def resolve_device(self) -> str:
@@ -82,6 +86,21 @@ class ExtractionJob:
         """Names this job in a worker's cache of built encoders."""
         encoder = self.encoder if isinstance(self.encoder, str) else f"{self.encoder.__module__}:{id(self.encoder)}"
         text = json.dumps(
-            [encoder, *map(str, (self.weights, self.seed, self.encoder_options, self.precision, self.device))]
+            [
+                encoder,
+                *map(str, (self.weights, self.seed, self.encoder_options, self.precision, self.device)),
+                str(self.preprocessing),
+            ]
         )
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _prepared(spec: EncoderSpec, changes: dict[str, Any]) -> EncoderSpec:
+    """The spec with other preprocessing; `ConfigError` for a field that does not exist or has an impossible value."""
+    fields: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in changes.items()
+    }
+    try:
+        return replace(spec, preprocessing=replace(spec.preprocessing, **fields))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"preprocessing {changes}: {error}") from None

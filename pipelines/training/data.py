@@ -52,7 +52,7 @@ def open_training_data(config: TrainConfig) -> TrainingData:
     store = FeatureStore.open(config.store)
     manifest = listed_videos(config)
     task = task_of(config, manifest)
-    manifest, notes = _with_validation(manifest, config, task)
+    manifest, notes = _with_validation(manifest, config, task, store.recipe.to_dict())
     selection = "test" if config.validation.on_test else "val"
     found, missing = find_videos(store, manifest, allow_missing=config.allow_missing, selection=selection)
     windows = config.window.windows()
@@ -87,8 +87,10 @@ def listed_videos(config: TrainConfig) -> Manifest:
     return manifest
 
 
-def _with_validation(manifest: Manifest, config: TrainConfig, task: Task) -> tuple[Manifest, list[str]]:
-    """The manifest with videos to select the best epoch by, and what has to be said about them."""
+def _with_validation(
+    manifest: Manifest, config: TrainConfig, task: Task, store_recipe: dict[str, Any]
+) -> tuple[Manifest, list[str]]:
+    """The manifest with videos to select the best epoch by, and what has to be said about them and the features."""
     validation, notes = config.validation, []
     if validation.on_test:
         notes.append(
@@ -101,6 +103,8 @@ def _with_validation(manifest: Manifest, config: TrainConfig, task: Task) -> tup
             f"The manifest has no validation split: {len(manifest.split('val'))} training videos were set aside for "
             f"it, whole groups by a hash of their names (fraction {validation.fraction:g}, seed {validation.seed})."
         )
+    if config.features is not None and (other := config.features.differences(store_recipe)):
+        notes.append(f"The features are not those the recipe is meant for ({'; '.join(other)}).")
     if config.protocol_changes:
         notes.append(f"Not to the letter {config.protocol}: window {', '.join(config.protocol_changes)}.")
     return manifest, notes

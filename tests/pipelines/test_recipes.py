@@ -8,7 +8,8 @@ from longvid.datasets.protocols import PROTOCOLS, find_protocol
 from longvid.decoders import build_decoder
 from longvid.errors import ConfigError
 from longvid.sampling import Sampling
-from pipelines.config import load_config
+from pipelines.config import load_config, load_features
+from pipelines.extract import ExtractionJob
 from pipelines.recipes import recipe_names
 
 NEEDED = ["store=s.zarr", "manifest=m.jsonl"]
@@ -28,8 +29,9 @@ def test_a_recipe_loads_by_its_name_and_everything_it_names_exists(name):
     assert config.protocol in PROTOCOLS
     assert not config.protocol_changes
     assert config.as_published == name.endswith("-as-published")
-    if config.features is not None and config.features.sampling is not None:
-        Sampling.from_dict(config.features.sampling)
+    if config.features is not None:
+        Sampling.from_dict(config.features.sampling or {})
+        ExtractionJob("patch-statistics", preprocessing=config.features.preprocessing, device="cpu").build()
     head = {"head": "steps"} if KNOWN_TASKS[config.task.name].kind == "dense" else {}
     build_decoder(
         config.decoder.name, dim=64, outputs=4, max_length=64, **(config.decoder.options | {"width": 16} | head)
@@ -99,3 +101,31 @@ def test_near_protocols_and_tasks_are_named():
         find_protocol("x")
     with pytest.raises(ConfigError, match="no task 'lvu/scenes'; there are lvu/scene"):
         find_task("lvu/scenes")
+
+
+def test_features_of_another_kind_than_the_recipes_are_told():
+    features = load_features("lvu/scene")
+    made = {
+        "encoder": "patch-statistics",
+        "dtype": "float16",
+        "pooling": "class",
+        "sampling": {"frames": 4, "fps": 1.0},
+    }
+    assert features.differences(made) == [
+        "encoder: patch-statistics, not timm:vit_large_patch16_224.augreg_in21k",
+        "sampling.frames: 4, not 1",
+        "sampling.stride_seconds: None, not 1.0",
+    ]
+
+
+def test_a_recipe_for_features_from_elsewhere_says_so_at_extraction():
+    with pytest.raises(ConfigError, match="says nothing of features; give --encoder"):
+        load_features("breakfast-segmentation-as-published")
+
+
+def test_preprocessing_of_a_recipe_reaches_the_encoder_and_a_field_that_is_none_is_refused():
+    published = load_features("lvu/scene-as-published").preprocessing
+    spec = ExtractionJob("patch-statistics", preprocessing=published, device="cpu").build().spec
+    assert (spec.preprocessing.mean, spec.preprocessing.std) == ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    with pytest.raises(ConfigError, match="preprocessing"):
+        ExtractionJob("patch-statistics", preprocessing={"widht": 3}, device="cpu").build()
