@@ -1,6 +1,8 @@
 """A recipe is taken whole or refused in one line that names the setting."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from longvid.errors import ConfigError
 from pipelines.config import TrainConfig, load_config
@@ -82,6 +84,44 @@ def test_a_file_that_is_no_recipe_is_named(tmp_path, content, message):
         load_config(tmp_path / "recipe.yaml")
     with pytest.raises(ConfigError, match="no such recipe"):
         load_config(tmp_path / "nowhere.yaml")
+
+
+WORDS = [
+    "store",
+    "decoder",
+    "options",
+    "window",
+    "clips",
+    "optimiser",
+    "betas",
+    "early_stopping",
+    "seeds",
+    "task",
+    "x",
+    "",
+]
+VALUES = st.sampled_from(
+    ["", "1", "-1", "1e400", "null", "[1, [2]]", "{a: {b: 1}}", "!!python/object:os.x {}", "2001-01-01", "a: b", "*x"]
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    overrides=st.lists(
+        st.builds(
+            lambda w, v: ".".join(w) + "=" + v,
+            st.lists(st.sampled_from(WORDS), max_size=4),
+            VALUES | st.text(max_size=8),
+        ),
+        max_size=3,
+    )
+)
+def test_any_override_is_a_setting_or_one_line_of_error(overrides):
+    try:
+        outcome = str(load_config(None, [*NEEDED, *overrides]).epochs)
+    except ConfigError as error:
+        outcome = str(error)
+    assert "\n" not in outcome
 
 
 def test_the_constructor_takes_plain_keywords():
