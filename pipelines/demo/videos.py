@@ -1,6 +1,6 @@
 """Videos whose class lies in the order and the distance of two events, and in nothing else.
 
-Each video shows a drifting background, a ball that never stops, and exactly two events of three seconds: a red disc
+Each video shows a drifting background, a ball that never stops, and exactly two events of five seconds: a red disc
 and a blue square. The class is which came first and whether the second followed closely or after a long wait. Every
 class has the same events for the same time in the same places, so that any mean over a video is the same for all
 four: whoever forgets the order cannot tell them apart.
@@ -19,11 +19,11 @@ HEIGHT, WIDTH = 96, 128
 BALL = 8
 """Radius in pixels."""
 FRAMES_PER_SECOND = 6
-EVENT_SECONDS = 3.0
+EVENT_SECONDS = 5.0
 MARGIN_SECONDS = 3.0
 """Before the first event and after the second."""
-LENGTH_SECONDS = (60.0, 100.0)
-WAIT_SECONDS = {"close": (3.0, 9.0), "far": (24.0, 42.0)}
+LENGTH_SECONDS = (66.0, 100.0)
+WAIT_SECONDS = {"close": (2.0, 7.0), "far": (28.0, 42.0)}
 """From the end of the first event to the begin of the second."""
 CLASSES = ("red-blue soon", "red-blue late", "blue-red soon", "blue-red late")
 

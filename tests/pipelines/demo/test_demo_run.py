@@ -11,7 +11,7 @@ from pipelines.demo.run import demo
 def test_it_runs_both_stages_and_a_second_call_keeps_what_is_there(tmp_path: Path) -> None:
     first = demo(tmp_path, videos=20, seeds=(0,), epochs=2, workers=1, say=lambda text: None)
     assert [row.name for row in first.decoders] == ["vis4mer", "mean-linear"]
-    assert first.test_videos == 3
+    assert first.test_videos == 4
     page = Path(first.report).read_text()
     assert "mean-linear" in page
     assert json.loads(json.dumps(first.to_dict()))["videos"] == 20
