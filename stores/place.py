@@ -78,8 +78,8 @@ class FolderPlace:
     """A folder of the local file system (or one mounted as such)."""
 
     def __init__(self, folder: Path, *, writable: bool) -> None:
-        self.folder: Path | None = folder
-        self._root = folder.absolute()
+        self._root = folder.absolute()  # a worker may have another working directory
+        self.folder: Path | None = self._root
         self.location = str(folder)
         self.writable = writable
 

@@ -66,8 +66,9 @@ class FeatureStore:
         """A store for features of `recipe` at `location`, open for writing; one of the same recipe is opened as it is.
 
         `location` is a folder, a URL that fsspec knows (s3://...), or a zarr store object. `clips_per_shard` (64 by
-        default) is the unit of work, of writing and of resuming; `clips_per_chunk` the unit of reading (by default what
-        fits into half a megabyte). A store that exists keeps its own layout. `storage_options` go to fsspec.
+        default) is the unit of work, of writing and of resuming; 256 and more read faster where a clip is but a few
+        tokens. `clips_per_chunk` is the unit of reading, by default what fits into half a megabyte; `compression` is
+        None or "zstd". A store that exists keeps its own layout. `storage_options` go to fsspec.
 
         Raises RecipeMismatch naming the fields if a store of another recipe is there, NotAFeatureStore if other files
         are, ValueError for an impossible layout.

@@ -94,6 +94,8 @@ class StoredVideo:
                 f"{self._place.location}: video {self.key!r} has clips 0 to {self.num_clips}, but [{start_clip}, "
                 f"{stop_clip}) was asked"
             )
+        if len(self._arrays) == 1:
+            return self._read_array("tokens", start_clip, stop_clip)
         return from_stored(self.read_stored(start_clip, stop_clip))
 
     def read_seconds(self, start_seconds: float, stop_seconds: float) -> tuple[np.ndarray, np.ndarray]:
