@@ -1,4 +1,4 @@
-"""Videos made on the spot."""
+"""Videos made on the spot, and the command line as a user meets it."""
 
 from collections.abc import Callable
 from fractions import Fraction
@@ -7,6 +7,8 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+
+from pipelines.cli import main
 
 
 @pytest.fixture(scope="session")
@@ -40,3 +42,18 @@ def make_video() -> Callable[..., Path]:
         return path
 
     return make
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
+    """Runs `longvid` in a folder of its own: exit status, output, errors."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "160")
+
+    def run(*words: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main([str(word) for word in words])
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return run

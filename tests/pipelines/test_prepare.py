@@ -2,7 +2,6 @@
 
 import csv
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,6 @@ from longvid.datasets.breakfast_benchmark import breakfast_benchmark
 from longvid.datasets.coin_benchmark import coin_benchmark
 from longvid.datasets.lvu_benchmark import lvu_benchmark
 from longvid.errors import AnnotationError, VideoNotFound
-from pipelines.cli import main
 from pipelines.prepare import prepare
 from pipelines.prepare.absent import absent_videos, write_absent
 from pipelines.prepare.benchmarks import load_benchmark
@@ -156,21 +154,6 @@ def test_a_data_set_nobody_knows_is_refused_with_those_there_are(tmp_path):
         load_benchmark("lvy", None, tmp_path)
     with pytest.raises(AnnotationError, match="give --annotations"):
         load_benchmark("lvu", None, tmp_path)
-
-
-@pytest.fixture
-def command(tmp_path, monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
-    """Runs `longvid` in a folder of its own: exit status, output, errors."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "160")
-
-    def run(*words: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main([str(word) for word in words])
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return run
 
 
 def test_the_command_writes_a_manifest_and_says_what_is_missing(command, lvu, make_video, tmp_path):
