@@ -3,23 +3,31 @@
 from dataclasses import fields
 from typing import Any
 
+from longvid.decoders.attention import Performer, PerformerConfig, Transformer, TransformerConfig
 from longvid.decoders.base import Decoder, DecoderConfig, DecoderEntry
+from longvid.decoders.convolutional import Convolutional, ConvolutionalConfig
 from longvid.decoders.global_tokens import GlobalTokenConfig, GlobalTokenDecoder
+from longvid.decoders.hybrid import Hybrid, HybridConfig
 from longvid.decoders.pooled import MaxPooledConfig, PooledConfig, PooledLinear
+from longvid.decoders.recurrent import GRUConfig, Recurrent, RecurrentConfig
+from longvid.decoders.selective import Selective, SelectiveConfig
 from longvid.decoders.vis4mer import ViS4mer, ViS4merConfig
 from longvid.errors import DecoderError
 
 __all__ = ["DECODERS", "Decoder", "DecoderConfig", "DecoderEntry", "build_decoder"]
 
 DECODERS: dict[str, DecoderEntry] = {
-    "global-tokens": DecoderEntry(
-        GlobalTokenConfig,
-        GlobalTokenDecoder,
-        "a few tokens read and write a sequence of any length (Mobile-Former in time)",
-    ),
-    "max-linear": DecoderEntry(MaxPooledConfig, PooledLinear, "maximum over time, one linear layer"),
-    "mean-linear": DecoderEntry(PooledConfig, PooledLinear, "mean over time, one linear layer: the floor"),
     "vis4mer": DecoderEntry(ViS4merConfig, ViS4mer, "multi-scale S4 (ViS4mer, ECCV 2022)"),
+    "global-tokens": DecoderEntry(GlobalTokenConfig, GlobalTokenDecoder, "a few tokens read and write the sequence"),
+    "hybrid": DecoderEntry(HybridConfig, Hybrid, "multi-scale S4 with global tokens between the scales"),
+    "transformer": DecoderEntry(TransformerConfig, Transformer, "ViS4mer's stack with self-attention in place of S4"),
+    "performer": DecoderEntry(PerformerConfig, Performer, "ViS4mer's stack with linear attention (FAVOR+)"),
+    "selective-scan": DecoderEntry(SelectiveConfig, Selective, "ViS4mer's stack with Mamba-2's selective scan"),
+    "temporal-convolution": DecoderEntry(ConvolutionalConfig, Convolutional, "residual dilated convolutions"),
+    "lstm": DecoderEntry(RecurrentConfig, Recurrent, "the last state of an LSTM"),
+    "gru": DecoderEntry(GRUConfig, Recurrent, "the last state of a GRU"),
+    "mean-linear": DecoderEntry(PooledConfig, PooledLinear, "mean over time, one linear layer: blind to order"),
+    "max-linear": DecoderEntry(MaxPooledConfig, PooledLinear, "maximum over time, one linear layer"),
 }
 
 

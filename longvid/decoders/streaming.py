@@ -9,9 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from longvid.decoders.pyramid import PyramidBlock
 from longvid.decoders.sequence import check_tokens
-from longvid.decoders.vis4mer import ViS4mer, ViS4merBlock
+from longvid.decoders.vis4mer import ViS4mer
 from longvid.errors import DecoderError
+from longvid.ssm import S4Layer
 
 
 class StreamingViS4mer:
@@ -32,6 +34,8 @@ class StreamingViS4mer:
             raise DecoderError(
                 "the official kernel at an odd length has no recurrence: load it with odd_length='exact'"
             )
+        if config.time_code:
+            raise DecoderError("time_code=True counts in shares of the whole video: train without it to stream")
         if decoder.training:
             raise DecoderError("the decoder is in training mode: call decoder.eval() before streaming")
         self._decoder = decoder
@@ -40,7 +44,7 @@ class StreamingViS4mer:
 
     def reset(self) -> None:
         """Forget every token: a new video begins."""
-        blocks = (block for block in self._decoder.blocks if isinstance(block, ViS4merBlock))
+        blocks = (block for block in self._decoder.blocks if isinstance(block, PyramidBlock))
         self._blocks = [_BlockStream(block, self._batch) for block in blocks]
         self._total: Tensor | None = None
         self._count = 0
@@ -79,14 +83,15 @@ class StreamingViS4mer:
 class _BlockStream:
     """One block's S4 state and the token that waits for its partner."""
 
-    def __init__(self, block: ViS4merBlock, batch: int) -> None:
-        self._block = block
-        self._state = block.s4.initial_state(batch)
+    def __init__(self, block: PyramidBlock, batch: int) -> None:
+        assert isinstance(block.mix, S4Layer)
+        self._block, self._layer = block, block.mix
+        self._state = self._layer.initial_state(batch)
         self._waiting: Tensor | None = None
 
     def push(self, x: Float[Tensor, "batch length dim"]) -> Float[Tensor, "batch half narrow"]:
         """Tokens of the next scale that are complete now; possibly none."""
-        z, self._state = self._block.s4.carry(self._block.before(x), self._state)
+        z, self._state = self._layer.carry(self._block.before(x), self._state)
         x = self._block.add(x, z)
         if self._waiting is not None:
             x = torch.cat([self._waiting, x], dim=1)

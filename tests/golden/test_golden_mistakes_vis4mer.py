@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from longvid.decoders import vis4mer
+from longvid.decoders import pyramid
 from longvid.ssm import cauchy, dense, kernel, low_rank, mixer
 from longvid.ssm.low_rank import LowRankMixer
 from longvid.ssm.system import StateSpace
@@ -73,7 +73,7 @@ def no_correction(sums: Tensor, c: Tensor, s: Tensor) -> Tensor:
 def test_golden_kernels_catch_a_forgotten_low_rank_correction(
     monkeypatch: pytest.MonkeyPatch, golden_bites: Bites
 ) -> None:
-    monkeypatch.setattr(cauchy, "_woodbury", no_correction)
+    monkeypatch.setattr(cauchy, "woodbury", no_correction)
     for layout in ("model", "layer", "successor, low rank"):
         golden_bites("vis4mer", layout)
 
@@ -83,7 +83,7 @@ def test_golden_models_catch_a_pooling_by_maximum(monkeypatch: pytest.MonkeyPatc
         pairs = x.shape[1] // 2
         return x[:, : 2 * pairs].unflatten(1, (pairs, 2)).amax(dim=2)
 
-    monkeypatch.setattr(vis4mer, "halve", halve_by_maximum)
+    monkeypatch.setattr(pyramid, "halve", halve_by_maximum)
     golden_bites("vis4mer", "model")
 
 

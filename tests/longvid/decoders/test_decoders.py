@@ -6,9 +6,17 @@ import torch
 from longvid.decoders import DECODERS, build_decoder
 from longvid.errors import DecoderError
 
+PYRAMID: dict[str, object] = {"width": 16, "layers": 2, "dropout": 0.0}
 SMALL: dict[str, dict[str, object]] = {
     "global-tokens": {"width": 16, "token_dim": 16, "num_tokens": 3, "dilations": (1, 2), "dropout": 0.0},
-    "vis4mer": {"width": 16, "layers": 2, "state_size": 8},
+    "gru": {"width": 8},
+    "hybrid": PYRAMID | {"state_size": 8, "num_tokens": 3, "token_dim": 16},
+    "lstm": {"width": 8, "layers": 2, "bidirectional": True},
+    "performer": PYRAMID | {"features": 32},
+    "selective-scan": PYRAMID | {"state_size": 4, "chunk": 8},
+    "temporal-convolution": {"width": 8, "layers": 3, "dropout": 0.0},
+    "transformer": PYRAMID,
+    "vis4mer": PYRAMID | {"state_size": 8},
 }
 
 

@@ -42,7 +42,7 @@ def test_the_dynamics_are_not_decayed_and_the_output_map_is() -> None:
     plain, gentle = decoder.param_groups(0.01, 0.05)
     assert (plain["lr"], plain["weight_decay"]) == (0.01, 0.05)
     assert (gentle["lr"], gentle["weight_decay"]) == (1e-3, 0.0)
-    mixer = decoder.blocks[0].s4.mixer
+    mixer = decoder.blocks[0].mix.mixer
     assert any(mixer.log_step is p for p in gentle["params"])
     assert any(mixer.c is p for p in plain["params"])
 

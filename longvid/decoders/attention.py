@@ -1,0 +1,135 @@
+"""The pyramid with self-attention: the paper's long sequence transformer, and Performer's linear attention."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from longvid.decoders.base import require_choice, require_positive
+from longvid.decoders.pyramid import PyramidConfig, PyramidDecoder
+from longvid.nn import join_heads, split_heads
+from longvid.ssm.masks import beyond
+
+HEAD_DIM = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformerConfig(PyramidConfig):
+    """Settings of `Transformer`."""
+
+    time_code: bool = True
+    attention: str = "fused"
+    """`fused`: scaled-dot-product attention, whose weights are never stored; `stored`: with its weights in memory."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_choice("attention", self.attention, ("fused", "stored"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PerformerConfig(PyramidConfig):
+    """Settings of `Performer`."""
+
+    time_code: bool = True
+    features: int = 128
+    """Random features a head."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_positive("features", self.features)
+
+
+class Transformer(PyramidDecoder):
+    """The pyramid with softmax attention."""
+
+    config: TransformerConfig
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__(config, lambda block: SoftmaxAttention(config.widths[block], kind=config.attention))
+
+
+class Performer(PyramidDecoder):
+    """The pyramid with linear attention by positive random features (FAVOR+, arXiv 2009.14794)."""
+
+    config: PerformerConfig
+
+    def __init__(self, config: PerformerConfig) -> None:
+        super().__init__(config, lambda block: LinearAttention(config.widths[block], features=config.features))
+
+
+def num_heads(width: int) -> int:
+    """Heads of about 64 channels."""
+    wanted = max(1, width // HEAD_DIM)
+    return next(heads for heads in range(wanted, 0, -1) if width % heads == 0)
+
+
+class SoftmaxAttention(nn.Module):
+    """Multi-head self-attention over all of an item's own tokens."""
+
+    def __init__(self, width: int, *, kind: str) -> None:
+        super().__init__()
+        self.heads = num_heads(width)
+        self.kind = kind
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(
+        self, x: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None
+    ) -> Float[Tensor, "batch length dim"]:
+        """Every token's mixture of the item."""
+        query, key, value = (split_heads(part, self.heads) for part in self.qkv(x).chunk(3, dim=-1))
+        mask = None if lengths is None else ~beyond(x, lengths)[:, None, None, :, 0]
+        if self.kind == "fused":
+            mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        else:
+            scores = query @ key.mT / math.sqrt(query.shape[-1])
+            if mask is not None:
+                scores = scores.masked_fill(~mask, -torch.inf)
+            mixed = scores.softmax(-1) @ value
+        return self.out(join_heads(mixed))
+
+
+class LinearAttention(nn.Module):
+    """Attention whose exp(q·k) is a product of positive random features: linear in the length.
+
+    exp(q·k) = E[ φ(q) φ(k) ] with φ(x) = exp(ω·x - |x|²/2) over Gaussian ω; the ω are orthogonal in blocks, drawn once.
+    """
+
+    projection: Tensor
+
+    def __init__(self, width: int, *, features: int) -> None:
+        super().__init__()
+        self.heads = num_heads(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.register_buffer("projection", orthogonal_directions(features, width // self.heads))
+
+    def forward(
+        self, x: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None
+    ) -> Float[Tensor, "batch length dim"]:
+        """Every token's mixture of the item."""
+        query, key, value = (split_heads(part, self.heads) for part in self.qkv(x).chunk(3, dim=-1))
+        outside = None if lengths is None else beyond(x, lengths)[:, None]
+        seen_by = self._features(query, over=-1, outside=None)
+        seen = self._features(key, over=(-2, -1), outside=outside)
+        mixed = seen_by @ (seen.mT @ value)
+        total = seen_by @ seen.sum(-2)[..., None]
+        return self.out(join_heads(mixed / total.clamp(min=1e-6)))
+
+    def _features(self, vectors: Tensor, *, over: int | tuple[int, ...], outside: Tensor | None) -> Tensor:
+        """φ up to a factor that cancels: one for each query, one for all keys; zero outside an item."""
+        scaled = vectors * vectors.shape[-1] ** -0.25
+        exponent = scaled @ self.projection.mT - scaled.square().sum(-1, keepdim=True) / 2
+        if outside is not None:
+            exponent = exponent.masked_fill(outside, -torch.inf)
+        return (exponent - exponent.amax(dim=over, keepdim=True).detach()).exp()
+
+
+def orthogonal_directions(features: int, dim: int) -> Float[Tensor, "features dim"]:
+    """Gaussian directions, orthogonal in blocks of `dim`, with the lengths of independent ones."""
+    blocks = [torch.linalg.qr(torch.randn(dim, dim))[0] for _ in range(-(-features // dim))]
+    lengths = torch.randn(features, dim).norm(dim=1, keepdim=True)
+    return torch.cat(blocks)[:features] * lengths

@@ -1,0 +1,66 @@
+"""Temporal convolution: residual dilated convolutions whose reach doubles with each layer (as in TCN and MS-TCN)."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from longvid.decoders.base import Decoder, DecoderConfig, require_positive
+from longvid.decoders.sequence import check_tokens, mean_over_time
+from longvid.ssm.masks import zero_beyond
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvolutionalConfig(DecoderConfig):
+    """Settings of `Convolutional`."""
+
+    width: int = 64
+    layers: int = 10
+    """Layer i is dilated by 2^i: ten layers of three taps reach 2,047 tokens."""
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_positive("width", self.width)
+        require_positive("layers", self.layers)
+
+
+class Convolutional(Decoder):
+    """Point-wise projection, dilated layers, and the mean over time or every step."""
+
+    config: ConvolutionalConfig
+
+    def __init__(self, config: ConvolutionalConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.project = nn.Linear(config.dim, config.width)
+        self.layers = nn.ModuleList(DilatedLayer(config, 2**layer) for layer in range(config.layers))
+        self.linear = nn.Linear(config.width, config.outputs)
+
+    def forward(
+        self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None
+    ) -> Float[Tensor, "batch *steps outputs"]:
+        """Logits of each item."""
+        check_tokens(tokens, lengths, dim=self.config.dim)
+        x = self.project(tokens)
+        for layer in self.layers:
+            x = layer(x, lengths)
+        return self.linear(x if self.config.head == "steps" else mean_over_time(x, lengths))
+
+
+class DilatedLayer(nn.Module):
+    """Three taps, ReLU, point-wise, dropout, residual."""
+
+    def __init__(self, config: ConvolutionalConfig, dilation: int) -> None:
+        super().__init__()
+        self.taps = nn.Conv1d(config.width, config.width, 3, padding=dilation, dilation=dilation)
+        self.point = nn.Linear(config.width, config.width)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(
+        self, x: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None
+    ) -> Float[Tensor, "batch length dim"]:
+        """x with the layer's residual; padding reads as zero, as beyond the ends."""
+        seen = self.taps(zero_beyond(x, lengths).transpose(1, 2)).transpose(1, 2)
+        return x + self.dropout(self.point(functional.relu(seen)))

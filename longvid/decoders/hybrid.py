@@ -1,0 +1,156 @@
+"""Multi-scale S4 with global tokens between the scales: fixed dynamics for the long memory, content for the choice.
+
+Every block of the pyramid mixes time with S4; then the same few tokens read that scale, talk to each other, and write
+back, before it is pooled. Either half can be switched off.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from longvid.decoders.base import Decoder, require_choice, require_positive
+from longvid.decoders.global_tokens.blocks import Write, rms
+from longvid.decoders.global_tokens.read import Read, read_in_chunks
+from longvid.decoders.heads import PyramidHead, Scale
+from longvid.decoders.pyramid import PyramidBlock
+from longvid.decoders.vis4mer import ViS4mer, ViS4merConfig
+from longvid.encoders.mobile_former.bridges import Former
+from longvid.errors import DecoderError
+from longvid.ssm.masks import beyond
+
+PARTS = ("s4", "tokens", "read", "write", "gate")
+"""What an ablation can leave out; without `tokens` it is ViS4mer, without `s4` an order-blind set reader."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HybridConfig(ViS4merConfig):
+    """Settings of `Hybrid`: ViS4mer's, and the tokens'."""
+
+    num_tokens: int = 8
+    token_dim: int = 128
+    heads: int = 4
+    """At most; fewer where a scale is too narrow."""
+    read_chunk: int = 4096
+    without: tuple[str, ...] = ()
+    """Parts left out, for ablations; see `PARTS`."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "without", tuple(self.without))
+        for name in ("num_tokens", "token_dim", "heads"):
+            require_positive(name, getattr(self, name))
+        for part in self.without:
+            require_choice("without", part, PARTS)
+        if {"s4", "tokens"} <= set(self.without):
+            raise DecoderError("without s4 and tokens nothing would mix time; leave one in")
+        if self.token_dim % self.heads:
+            raise DecoderError(f"token_dim={self.token_dim} cannot be cut into heads={self.heads}")
+
+    def has(self, part: str) -> bool:
+        """Whether a part of `PARTS` is in; read and write need tokens."""
+        if part in ("read", "write", "gate") and "tokens" in self.without:
+            return False
+        return part not in self.without
+
+
+class Hybrid(Decoder):
+    """ViS4mer's pyramid with an exchange with global tokens at every scale."""
+
+    config: HybridConfig
+
+    def __init__(self, config: HybridConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.dynamics_learning_rate = config.dynamics_learning_rate
+        self.pyramid = ViS4mer(config)
+        if not config.has("s4"):
+            for block in self.pyramid.blocks:
+                block.mix = Nothing()
+                block.norm = nn.Identity() if config.norm == "pre" else block.norm
+        self.tokens = nn.Parameter(torch.randn(config.num_tokens, config.token_dim) * 0.5)
+        self.tokens.requires_grad_(config.has("tokens"))
+        self.exchanges = nn.ModuleList(TokenExchange(config, width) for width in config.widths[:-1])
+        reads_token = config.head == "video" and config.has("tokens")
+        self.from_token = nn.Linear(config.token_dim, config.outputs, bias=False) if reads_token else None
+
+    @property
+    def head(self) -> PyramidHead:
+        """Of the positions."""
+        return self.pyramid.head
+
+    def forward(
+        self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None
+    ) -> Float[Tensor, "batch *steps outputs"]:
+        """Logits of each item. Raises DecoderError for an item with fewer than 2^layers tokens."""
+        x = self.pyramid.embed(tokens, lengths)
+        read = self.tokens.expand(len(x), -1, -1)
+        scales: list[Scale] = [(x, lengths)]
+        for block, exchange in zip(self.pyramid.blocks, self.exchanges, strict=True):
+            assert isinstance(block, PyramidBlock)
+            x = self.pyramid.run_block(block.mixed, x, lengths)
+            x, read = exchange(x, read, lengths)
+            x = block.shrink(x)
+            lengths = None if lengths is None else lengths // 2
+            scales.append((x, lengths))
+        logits = self.head(scales)
+        return logits if self.from_token is None else logits + self.from_token(read[:, 0])
+
+
+class TokenExchange(nn.Module):
+    """Tokens read a scale, attend to each other, and write back to it."""
+
+    def __init__(self, config: HybridConfig, width: int) -> None:
+        super().__init__()
+        heads = math.gcd(config.heads, width)
+        self.read_chunk = config.read_chunk
+        self.read = (
+            Read(
+                width,
+                config.token_dim,
+                num_tokens=config.num_tokens,
+                heads=heads,
+                fixed=True,
+                gated=config.has("gate"),
+            )
+            if config.has("read")
+            else None
+        )
+        self.former = Former(config.token_dim, heads=config.heads) if config.has("tokens") else None
+        self.write = Write(width, config.token_dim, heads=heads) if config.has("write") else None
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch length dim"],
+        tokens: Float[Tensor, "batch num_tokens token_dim"],
+        lengths: Int[Tensor, " batch"] | None,
+    ) -> tuple[Float[Tensor, "batch length dim"], Float[Tensor, "batch num_tokens token_dim"]]:
+        """Both after the exchange."""
+        if self.read is not None:
+            valid = None if lengths is None else ~beyond(x, lengths)[..., 0]
+            one = tokens[:, None]
+            state = read_in_chunks(
+                self.read.queries(one),
+                rms(x)[:, None],
+                None if valid is None else valid[:, None],
+                self.read.heads,
+                self.read_chunk,
+            )
+            tokens = self.read.finish(one, state)[:, 0]
+        if self.former is not None:
+            tokens = self.former(tokens)
+        if self.write is not None:
+            x = self.write(x[:, None], tokens[:, None])[:, 0]
+        return x, tokens
+
+
+class Nothing(nn.Module):
+    """Stands where a mixing layer was left out: adds nothing to the residual."""
+
+    def forward(
+        self, x: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None
+    ) -> Float[Tensor, "batch length dim"]:
+        """Zeros."""
+        return torch.zeros_like(x)

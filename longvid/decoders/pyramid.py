@@ -1,0 +1,150 @@
+"""The stack ViS4mer introduced, whatever mixes time in it: every block halves the length and the width.
+
+One block: norm, a layer that mixes time, channel dropout, residual, mean of token pairs, linear to half the width,
+GELU. S4 makes it ViS4mer; self-attention makes it the paper's long sequence transformer; the comparison is fair because
+nothing else differs.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from longvid.decoders.base import Decoder, DecoderConfig, require_choice, require_positive
+from longvid.decoders.heads import PyramidHead
+from longvid.decoders.sequence import check_tokens, halve
+from longvid.decoders.time_code import TimeCode
+from longvid.errors import DecoderError
+from longvid.ssm.layer import ChannelDropout
+
+
+@dataclass(frozen=True, kw_only=True)
+class PyramidConfig(DecoderConfig):
+    """What every decoder of this stack has; the defaults are ViS4mer's."""
+
+    max_length: int = 0
+    """Usual length of a window, for the layers that care. 0: no usual length."""
+    width: int | None = None
+    """Width of the first block, halved by each; another one than `dim` adds an input projection. None: `dim`."""
+    layers: int = 3
+    dropout: float = 0.2
+    """Of whole channels, after each mixing layer."""
+    norm: str = "pre"
+    """`pre`: before the mixing layer; `post`: after its residual."""
+    time_code: bool = False
+    """Add a learned code of time to the tokens; for layers that are blind to order."""
+    checkpointing: bool = False
+    """Recompute each block in the backward pass: memory of one block instead of all, a third more time."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_positive("layers", self.layers)
+        require_choice("norm", self.norm, ("pre", "post"))
+        if not 0 <= self.dropout < 1:
+            raise DecoderError(f"dropout={self.dropout} must lie in [0, 1)")
+        if self.first_width >> self.layers < 1:
+            raise DecoderError(
+                f"width={self.first_width} cannot be halved {self.layers} times; widen it or use fewer layers"
+            )
+        if self.max_length and self.max_length >> (self.layers - 1) < 1:
+            raise DecoderError(f"max_length={self.max_length} cannot be halved {self.layers - 1} times")
+
+    @property
+    def first_width(self) -> int:
+        """Width of the first block."""
+        return self.dim if self.width is None else self.width
+
+    @property
+    def widths(self) -> list[int]:
+        """Width of each scale, the projected tokens first."""
+        return [self.first_width >> scale for scale in range(self.layers + 1)]
+
+
+class PyramidBlock(nn.Module):
+    """A mixing layer with a residual, mean of token pairs, then a linear layer to half the width."""
+
+    def __init__(self, mix: nn.Module, width: int, *, norm: str, dropout: float) -> None:
+        super().__init__()
+        self.norm_place = norm
+        self.norm = nn.LayerNorm(width)
+        self.mix = mix
+        self.dropout = ChannelDropout(dropout)
+        self.narrow = nn.Linear(width, width // 2)
+        self.activation = nn.GELU()
+
+    def forward(
+        self, x: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None
+    ) -> Float[Tensor, "batch half narrow"]:
+        """Tokens of half the length and half the width."""
+        return self.shrink(self.mixed(x, lengths))
+
+    def mixed(
+        self, x: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None
+    ) -> Float[Tensor, "batch length dim"]:
+        """x after the mixing layer and its residual."""
+        return self.add(x, self.mix(self.before(x), lengths))
+
+    def before(self, x: Float[Tensor, "batch length dim"]) -> Float[Tensor, "batch length dim"]:
+        """What the mixing layer reads."""
+        return self.norm(x) if self.norm_place == "pre" else x
+
+    def add(
+        self, x: Float[Tensor, "batch length dim"], z: Float[Tensor, "batch length dim"]
+    ) -> Float[Tensor, "batch length dim"]:
+        """The residual: x what came in, z what the mixing layer made of it."""
+        x = x + self.dropout(z)
+        return self.norm(x) if self.norm_place == "post" else x
+
+    def shrink(self, x: Float[Tensor, "batch length dim"]) -> Float[Tensor, "batch half narrow"]:
+        """Pairs to their mean, then to half the width."""
+        return self.activation(self.narrow(halve(x)))
+
+
+class PyramidDecoder(Decoder):
+    """Blocks, then the mean of the last one's tokens, or all scales for the `steps` head.
+
+    make_mixer(block) gives the layer that mixes time in that block: from (batch, length, width) and lengths to
+    (batch, length, width).
+    """
+
+    config: PyramidConfig
+
+    def __init__(self, config: PyramidConfig, make_mixer: Callable[[int], nn.Module]) -> None:
+        super().__init__()
+        self.config = config
+        self.project = nn.Identity() if config.first_width == config.dim else nn.Linear(config.dim, config.first_width)
+        self.time = TimeCode(config.first_width, normalised=True) if config.time_code else None
+        self.blocks = nn.ModuleList(
+            PyramidBlock(make_mixer(block), config.widths[block], norm=config.norm, dropout=config.dropout)
+            for block in range(config.layers)
+        )
+        self.head = PyramidHead(config.widths, config.outputs, config.head)
+
+    def forward(
+        self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None
+    ) -> Float[Tensor, "batch *steps outputs"]:
+        """Logits of each item. Raises DecoderError for an item with fewer than 2^layers tokens."""
+        x = self.embed(tokens, lengths)
+        scales = [(x, lengths)]
+        for block in self.blocks:
+            x = self.run_block(block, x, lengths)
+            lengths = None if lengths is None else lengths // 2
+            scales.append((x, lengths))
+        return self.head(scales)
+
+    def embed(
+        self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None
+    ) -> Float[Tensor, "batch length width"]:
+        """Tokens before the first block."""
+        check_tokens(tokens, lengths, dim=self.config.dim, minimum=2**self.config.layers)
+        x: Tensor = self.project(tokens.to(self.head.dtype))
+        return x if self.time is None else x + self.time(x.shape[1], lengths)
+
+    def run_block(self, block: Callable[..., Tensor], *arguments: Tensor | None) -> Tensor:
+        """block(*arguments), recomputed in the backward pass if the config says so."""
+        if self.config.checkpointing and self.training:
+            recomputed: Tensor = checkpoint(block, *arguments, use_reentrant=False)
+            return recomputed
+        return block(*arguments)

@@ -1,0 +1,75 @@
+"""LSTM and GRU over the tokens."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from longvid.decoders.base import Decoder, DecoderConfig, require_choice, require_positive
+from longvid.decoders.sequence import check_tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecurrentConfig(DecoderConfig):
+    """Settings of `Recurrent`."""
+
+    cell: str = "lstm"
+    width: int = 128
+    layers: int = 1
+    bidirectional: bool = False
+    dropout: float = 0.0
+    """Between layers and before the head."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_choice("cell", self.cell, ("lstm", "gru"))
+        require_positive("width", self.width)
+        require_positive("layers", self.layers)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GRUConfig(RecurrentConfig):
+    """`RecurrentConfig` that starts from the GRU."""
+
+    cell: str = "gru"
+
+
+class Recurrent(Decoder):
+    """The last state of each direction, through a linear layer; the `steps` head reads every step's output."""
+
+    config: RecurrentConfig
+
+    def __init__(self, config: RecurrentConfig) -> None:
+        super().__init__()
+        self.config = config
+        make = nn.LSTM if config.cell == "lstm" else nn.GRU
+        between = config.dropout if config.layers > 1 else 0.0
+        self.cells = make(
+            config.dim,
+            config.width,
+            config.layers,
+            batch_first=True,
+            dropout=between,
+            bidirectional=config.bidirectional,
+        )
+        self.dropout = nn.Dropout(config.dropout)
+        self.linear = nn.Linear(config.width * (1 + config.bidirectional), config.outputs)
+
+    def forward(
+        self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None
+    ) -> Float[Tensor, "batch *steps outputs"]:
+        """Logits of each item."""
+        check_tokens(tokens, lengths, dim=self.config.dim)
+        if lengths is None:
+            outputs, last = self.cells(tokens)
+        else:
+            packed = pack_padded_sequence(tokens, lengths.cpu(), batch_first=True, enforce_sorted=False)
+            packed_outputs, last = self.cells(packed)
+            outputs, _ = pad_packed_sequence(packed_outputs, batch_first=True, total_length=tokens.shape[1])
+        if self.config.head == "steps":
+            return self.linear(self.dropout(outputs))
+        state = last[0] if self.config.cell == "lstm" else last
+        directions = state[-(1 + self.config.bidirectional) :]
+        return self.linear(self.dropout(torch.cat(directions.unbind(0), dim=-1)))

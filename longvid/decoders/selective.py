@@ -1,0 +1,118 @@
+"""The pyramid with a selective state space, Mamba-2's structure in plain torch (arXiv 2405.21060).
+
+A head's state S is a matrix (state, head dim): S_t = a_t S_(t-1) + b_t (Δ_t x_t)^T, y_t = c_t S_t + D x_t, where the
+decay a_t = exp(-Δ_t exp(log_decay)), b_t and c_t come from the input. Within a chunk the recurrence is a masked product
+of matrices, between chunks one state is handed on; the cost is linear in the length.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from longvid.decoders.attention import num_heads
+from longvid.decoders.base import require_positive
+from longvid.decoders.pyramid import PyramidConfig, PyramidDecoder
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectiveConfig(PyramidConfig):
+    """Settings of `Selective`."""
+
+    state_size: int = 64
+    chunk: int = 64
+    """Steps that are one masked matrix product."""
+    taps: int = 4
+    """Of the short convolution before the scan."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("state_size", "chunk", "taps"):
+            require_positive(name, getattr(self, name))
+
+
+class Selective(PyramidDecoder):
+    """The pyramid with selective scans; causal."""
+
+    config: SelectiveConfig
+
+    def __init__(self, config: SelectiveConfig) -> None:
+        super().__init__(config, lambda block: SelectiveScan(config.widths[block], config))
+
+
+class SelectiveScan(nn.Module):
+    """Gate, short causal convolution, scan, norm and output projection of a Mamba-2 layer."""
+
+    def __init__(self, width: int, config: SelectiveConfig) -> None:
+        super().__init__()
+        self.heads, self.state_size, self.chunk, self.taps = (
+            num_heads(width),
+            config.state_size,
+            config.chunk,
+            config.taps,
+        )
+        mixed = width + 2 * config.state_size
+        self.sizes = [width, mixed, self.heads]
+        self.enter = nn.Linear(width, sum(self.sizes))
+        self.short = nn.Conv1d(mixed, mixed, config.taps, groups=mixed)
+        steps = torch.logspace(-3, -1, self.heads)  # Mamba's range
+        self.step_bias = nn.Parameter(torch.log(torch.expm1(steps)))
+        self.log_decay = nn.Parameter(torch.log(torch.linspace(1, 16, self.heads)))
+        self.skip = nn.Parameter(torch.ones(self.heads))
+        self.norm = nn.LayerNorm(width)
+        self.out = nn.Linear(width, width)
+
+    def forward(
+        self, x: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None
+    ) -> Float[Tensor, "batch length dim"]:
+        """Causal, so what lies beyond an item cannot reach it."""
+        gate, mixed, step = self.enter(x).split(self.sizes, dim=-1)
+        mixed = functional.pad(mixed.transpose(1, 2), (self.taps - 1, 0))
+        mixed = functional.silu(self.short(mixed)).transpose(1, 2)
+        u, b, c = mixed.split([x.shape[-1], self.state_size, self.state_size], dim=-1)
+        step = functional.softplus(step.float() + self.step_bias)
+        heads = u.unflatten(-1, (self.heads, -1)).float()
+        y = selective_scan(heads * step[..., None], -step * self.log_decay.exp(), b.float(), c.float(), self.chunk)
+        y = (y + self.skip[:, None] * heads).flatten(2).to(x.dtype)
+        return self.out(self.norm(y * functional.silu(gate)))
+
+    def dynamics_parameters(self) -> list[nn.Parameter]:
+        """Steps and decays."""
+        return [self.step_bias, self.log_decay]
+
+
+def selective_scan(
+    u: Float[Tensor, "batch length heads head_dim"],
+    log_decay: Float[Tensor, "batch length heads"],
+    b: Float[Tensor, "batch length state"],
+    c: Float[Tensor, "batch length state"],
+    chunk: int,
+) -> Float[Tensor, "batch length heads head_dim"]:
+    """y_t = Σ_(s<=t) (c_t·b_s) exp(Σ_(s<r<=t) log_decay_r) u_s, in chunks."""
+    length = u.shape[1]
+    spare = -length % chunk
+    u, log_decay, b, c = (functional.pad(t, (0, 0) * (t.ndim - 2) + (0, spare)) for t in (u, log_decay, b, c))
+    u, log_decay, b, c = (t.unflatten(1, (-1, chunk)) for t in (u, log_decay, b, c))
+    total = log_decay.cumsum(2).movedim(-1, 2)  # batch chunks heads chunk
+    between = total[..., :, None] - total[..., None, :]
+    causal = torch.ones(chunk, chunk, dtype=torch.bool, device=u.device).tril()
+    weights = between.masked_fill(~causal, -torch.inf).exp() * (c @ b.mT)[:, :, None]
+    within = torch.einsum("bkhts,bkshd->bkthd", weights, u)
+    to_end = (total[..., -1:] - total).exp()
+    added = torch.einsum("bkhs,bksn,bkshd->bkhnd", to_end, b, u)
+    carried = torch.einsum("bktn,bkht,bkhnd->bkthd", c, total.exp(), _before_each(added, total[..., -1].exp()))
+    return (within + carried).flatten(1, 2)[:, :length]
+
+
+def _before_each(
+    added: Float[Tensor, "batch chunks heads state head_dim"], decay: Float[Tensor, "batch chunks heads"]
+) -> Float[Tensor, "batch chunks heads state head_dim"]:
+    """State at the start of each chunk."""
+    state = torch.zeros_like(added[:, 0])
+    states = []
+    for new, kept in zip(added.unbind(1), decay.unbind(1), strict=True):
+        states.append(state)
+        state = state * kept[..., None, None] + new
+    return torch.stack(states, dim=1)

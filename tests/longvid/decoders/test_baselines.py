@@ -1,0 +1,115 @@
+"""The decoders that ViS4mer is compared with, each against a slow form of its own rule."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from longvid.decoders import build_decoder
+from longvid.decoders.attention import LinearAttention, SoftmaxAttention, num_heads, orthogonal_directions
+from longvid.decoders.probe import fit_linear_probe
+from longvid.decoders.selective import selective_scan
+from longvid.errors import DecoderError
+
+
+def slow_scan(u: Tensor, log_decay: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    """S_t = a_t S_(t-1) + b_t u_t^T, y_t = c_t S_t."""
+    batch, length, heads, head_dim = u.shape
+    state = u.new_zeros(batch, heads, b.shape[-1], head_dim)
+    outputs = []
+    for t in range(length):
+        state = log_decay[:, t].exp()[..., None, None] * state
+        state = state + torch.einsum("bn,bhd->bhnd", b[:, t], u[:, t])
+        outputs.append(torch.einsum("bn,bhnd->bhd", c[:, t], state))
+    return torch.stack(outputs, dim=1)
+
+
+@pytest.mark.parametrize("chunk", [1, 5, 8, 64])
+def test_the_selective_scan_equals_its_recurrence_with_gradients(chunk: int) -> None:
+    torch.manual_seed(0)
+    u = torch.randn(2, 21, 3, 4, dtype=torch.float64).requires_grad_()
+    log_decay = -torch.rand(2, 21, 3, dtype=torch.float64)
+    b, c = torch.randn(2, 2, 21, 5, dtype=torch.float64)
+    fast, slow = selective_scan(u, log_decay, b, c, chunk), slow_scan(u, log_decay, b, c)
+    torch.testing.assert_close(fast, slow)
+    weight = torch.randn_like(fast)
+    (fast_grad,) = torch.autograd.grad((fast * weight).sum(), u)
+    (slow_grad,) = torch.autograd.grad((slow * weight).sum(), u)
+    torch.testing.assert_close(fast_grad, slow_grad)
+
+
+def test_fast_decay_leaves_no_infinity_in_the_selective_scan() -> None:
+    u, log_decay = torch.ones(1, 100, 1, 1, requires_grad=True), torch.full((1, 100, 1), -50.0)
+    b = c = torch.ones(1, 100, 2)
+    y = selective_scan(u, log_decay, b, c, 64)
+    y.sum().backward()
+    assert torch.isfinite(y).all()
+    assert u.grad is not None
+    assert torch.isfinite(u.grad).all()
+
+
+def test_stored_and_fused_attention_are_one_function() -> None:
+    torch.manual_seed(0)
+    fused, stored = SoftmaxAttention(32, kind="fused"), SoftmaxAttention(32, kind="stored")
+    stored.load_state_dict(fused.state_dict())
+    x = torch.randn(2, 20, 32)
+    for lengths in (None, torch.tensor([20, 9])):
+        torch.testing.assert_close(fused(x, lengths)[1, :9], stored(x, lengths)[1, :9], atol=1e-6, rtol=1e-5)
+
+
+def test_linear_attention_comes_near_softmax_attention_with_many_features() -> None:
+    torch.manual_seed(0)
+    softmax = SoftmaxAttention(16, kind="fused")
+    linear = LinearAttention(16, features=8192)
+    linear.load_state_dict(softmax.state_dict() | {"projection": linear.projection})
+    x = torch.randn(1, 30, 16)
+    expected, found = softmax(x, None), linear(x, None)
+    assert (found - expected).norm() < 0.1 * expected.norm()
+
+
+def test_random_directions_are_orthogonal_in_blocks() -> None:
+    directions = torch.nn.functional.normalize(orthogonal_directions(20, 8), dim=1)
+    torch.testing.assert_close(directions[:8] @ directions[:8].T, torch.eye(8), atol=1e-5, rtol=0)
+    torch.testing.assert_close(directions[8:16] @ directions[8:16].T, torch.eye(8), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("width", "heads"), [(1024, 16), (64, 1), (16, 1), (192, 3), (200, 2), (7, 1)])
+def test_heads_are_about_64_wide_and_divide_the_width(width: int, heads: int) -> None:
+    assert num_heads(width) == heads
+
+
+@pytest.mark.parametrize("name", ["transformer", "performer"])
+def test_attention_tells_orders_apart_only_by_its_time_code(name: str) -> None:
+    tokens = torch.randn(1, 32, 12)
+    # whole pairs change places: pooling must not be what tells them apart
+    shuffled = tokens.unflatten(1, (8, 4))[:, torch.randperm(8)].flatten(1, 2)
+    for time_code in (True, False):
+        torch.manual_seed(0)
+        decoder = build_decoder(name, dim=12, outputs=3, width=16, layers=2, time_code=time_code).eval()
+        with torch.no_grad():
+            same = torch.allclose(decoder(tokens), decoder(shuffled), atol=1e-5)
+        assert same is not time_code
+
+
+def videos(count: int, seed: int) -> list[tuple[np.ndarray, int]]:
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(0, 3, count)
+    return [(generator.normal(label, 1.0, (20 + index % 7, 5)), int(label)) for index, label in enumerate(labels)]
+
+
+@pytest.mark.parametrize("pooling", ["mean", "max", "mean-deviation"])
+def test_the_linear_probe_finds_what_pooling_keeps(pooling: str) -> None:
+    probe = fit_linear_probe(videos(90, 0), pooling=pooling)
+    assert probe.accuracy(videos(60, 1)) > 0.8
+    scores = probe.scores(videos(4, 2))
+    assert scores.shape == (4, 3)
+    np.testing.assert_allclose(scores.sum(axis=1), 1)
+
+
+def test_the_linear_probe_says_what_it_cannot_fit() -> None:
+    with pytest.raises(DecoderError, match="4 videos of a single class"):
+        fit_linear_probe([(np.ones((3, 2)), 0)] * 4)
+    with pytest.raises(DecoderError, match="no videos to probe"):
+        fit_linear_probe([])
+    with pytest.raises(DecoderError, match="pooling='sum' is not a choice"):
+        fit_linear_probe(videos(3, 0), pooling="sum")
