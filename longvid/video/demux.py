@@ -91,7 +91,7 @@ class _Rows:
         self.is_keyframe = array("b")
         self.first_keyframe_pts: int | None = None
         self.num_undecodable = self.num_damaged = 0
-        self.last_is_damaged = False
+        self.last_row_is_damaged = False
         self.last_dts, self.largest_jump = NO_TIME, 0
 
     def add(self, packet: Packet) -> None:
@@ -103,7 +103,7 @@ class _Rows:
             self.last_dts = dts
         if packet.is_keyframe and self.first_keyframe_pts is None:
             self.first_keyframe_pts = pts
-        self.last_is_damaged = packet.is_corrupt
+        self.last_row_is_damaged = False
         self.num_damaged += packet.is_corrupt
         if self.first_keyframe_pts is None or (not self.counts_only and NO_TIME < pts < self.first_keyframe_pts):
             self.num_undecodable += 1
@@ -114,10 +114,11 @@ class _Rows:
         self.dts.append(dts)
         self.durations.append(packet.duration or 0)
         self.is_keyframe.append(packet.is_keyframe)
+        self.last_row_is_damaged = packet.is_corrupt
 
     def result(self, **others: Any) -> PacketPass:
         """The arrays as numpy's, without a last packet that is only there in part, and with one clock for all."""
-        stop = len(self.pts) - bool(self.last_is_damaged and len(self.pts))
+        stop = len(self.pts) - self.last_row_is_damaged
         pts, dts = np.array(self.pts, np.int64)[:stop], np.array(self.dts, np.int64)[:stop]
         keep = pts != NO_TIME
         counts_only = self.counts_only or not keep.any()

@@ -27,7 +27,7 @@ def probe(path: str | Path, *, stream: int | None = None) -> VideoProbe:
 
     `stream` is a position among all streams of the file. None takes the video stream marked as default (all are, in
     many files), then the one with most pixels, then the first; cover pictures are never taken.
-    Memory: 9 bytes a frame, whatever the file's size.
+    Memory: 25 bytes a frame while it reads and 16 after, whatever the file's size.
     Raises VideoNotFound; UnreadableVideo for what is no video, or holds none that can be decoded.
     """
     path = Path(path)

@@ -59,6 +59,8 @@ def iter_clips(
     """
     video = video if isinstance(video, VideoProbe) else probe(video)
     _require_readable(video, np.sort(plan.frame_seconds, axis=None), allow_truncated)
+    if (np.diff(plan.frame_seconds, axis=1) < 0).any() or (np.diff(plan.frame_seconds[:, :1], axis=0) < 0).any():
+        raise ValueError("plan: expected frames in order within each clip, and clips in the order of their begins")
     indices = frames_on_screen(video.measured.frame_seconds, plan.frame_seconds)
     height, width = preprocessing.resized(video.height, video.width)
     rows, columns = preprocessing.crop(height, width)

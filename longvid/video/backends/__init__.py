@@ -4,10 +4,12 @@ Each is held to what the demux pass found, so any of them gives the right frames
 the files they can read, in the damage they notice, and in rounding (by at most 2 levels of 255 in the mean).
 `auto` takes the first that works, in this order, and the next where that one cannot read a file:
 
-    pyav        H.264 at 720p, 1 / 2 / 8 frames a second: 0.70 / 0.77 / 0.97 x the CPU time of decoding every frame;
+    pyav        H.264 at 720p, 1 / 2 / 8 frames a second: 0.75 / 0.82 / 0.98 x the CPU time of decoding every frame;
                 12 of 12 damaged H.264 files noticed, no wrong frame
-    torchcodec  0.98 / 1.17 / 1.78 x; 2 of 12 noticed
-    decord      slower still, reads forward only, no AV1; 2 of 12 noticed
+    torchcodec  0.99 / 1.09 / 1.42 x; 2 of 12 noticed
+    decord      1.56 / 1.60 / 1.83 x; 2 of 12 noticed; reads from the first frame on only, no AV1
+
+(`longvid bench decode` repeats the ratios.)
 """
 
 from longvid.video.backends.check import BackendStatus, check_all, check_backend

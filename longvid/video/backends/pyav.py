@@ -7,7 +7,7 @@ Strict: the decoder is told to report damage instead of painting over it, and af
 next keyframe.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from itertools import dropwhile
 
 import av
@@ -84,7 +84,9 @@ class _ForwardReader:
         self._may_seek = self._timing.has_presentation_times and video.header.container not in UNSEEKABLE_CONTAINERS
 
     def close(self) -> None:
-        """Lets go of the file."""
+        """Lets go of the file and of the pictures in flight."""
+        if self._run is not None:
+            self._run.close()
         if self._opened is not None:
             self._opened[0].close()
 
@@ -123,6 +125,8 @@ class _ForwardReader:
         pts = None
         if keyframe is not None and keyframe >= 0:
             pts = int(self._timing.frame_pts[self._timing.keyframe_indices[keyframe]])
+        if self._run is not None:
+            self._run.close()
         if self._opened is None or pts is None:
             self.close()
             self._opened = _open(self._video, self._num_threads)
@@ -170,6 +174,11 @@ class _Run:
         self._sound_from = -NEVER
         self._pictures = self._shown() if timing.has_presentation_times else self._counted()
 
+    def close(self) -> None:
+        """Ends the generator, which refers to the run that refers to it: left to the garbage collector, such rings keep
+        a full-size picture each, and a film with many jumps fills the memory."""
+        self._pictures.close()
+
     def picture(self, pts: int) -> VideoFrame | None:
         """Goes on to the picture with this presentation time; None where it does not come, or comes damaged."""
         for picture_pts, picture in self._pictures:
@@ -177,7 +186,7 @@ class _Run:
                 return picture if picture_pts == pts and pts >= self._sound_from else None
         return None
 
-    def _shown(self) -> Iterator[tuple[int, VideoFrame]]:
+    def _shown(self) -> Generator[tuple[int, VideoFrame]]:
         """Pictures by their own presentation times, those of an open GOP before the first keyframe left out."""
         is_first = True
         for picture in self._decode():
@@ -193,7 +202,7 @@ class _Run:
                 self._distrust(picture.pts)
             yield picture.pts, picture
 
-    def _counted(self) -> Iterator[tuple[int, VideoFrame]]:
+    def _counted(self) -> Generator[tuple[int, VideoFrame]]:
         """Pictures in the decoder's order, each with the next time there is. One lost spoils all that follow."""
         for pts, picture in zip(self._timing.frame_pts.tolist(), self._decode(), strict=False):
             if picture.is_corrupt:

@@ -1,6 +1,8 @@
 """Every sampled frame is the one on screen, for every kind of file and every backend."""
 
+import gc
 import re
+import weakref
 
 import numpy as np
 import pytest
@@ -9,7 +11,15 @@ from longvid.errors import UnreadableVideo
 from longvid.preprocessing import Preprocessing
 from longvid.sampling import Sampling
 from longvid.video import iter_clips, iter_frames, probe
+from longvid.video.backends import pyav
 from longvid.video.numbered import read_number
+from longvid.video.reader import _gathered
+
+
+class CountedFrame(np.ndarray):
+    """An array that can be watched by a weak reference set."""
+
+    __hash__ = object.__hash__
 
 
 def on_screen(truth, seconds):
@@ -148,6 +158,44 @@ def test_clips_come_one_by_one_while_the_video_is_read(make_video):
     first = next(clips)
     clips.close()
     assert [read_number(frame) for frame in first] == [0, 3]
+
+
+def test_frames_are_let_go_when_no_later_clip_needs_them():
+    """The obvious bound: never more than the frames between the begin and the end of one clip."""
+    alive = weakref.WeakSet()
+
+    def frames():
+        for index in range(2000):
+            frame = np.zeros((2, 2, 3), np.uint8).view(CountedFrame)
+            alive.add(frame)
+            most.append(len(alive))
+            yield index, frame
+            del frame
+
+    most: list[int] = []
+    indices = np.arange(0, 1900, 5)[:, None] + np.arange(0, 48, 3)
+    assert sum(1 for _ in _gathered(indices, frames())) == len(indices)
+    assert max(most) <= 48 + 1
+
+
+def test_a_film_with_many_jumps_leaves_nothing_to_the_garbage_collector(make_video):
+    """Each jump ends a run of decoding; kept until a collection, runs hold a full-size picture each."""
+    gc.collect()
+    gc.disable()
+    try:
+        instants = np.arange(0, 2, 0.2)
+        assert numbers_of(make_video("steady.mp4").path, instants, backend="pyav") == list(range(0, 60, 6))
+        runs = [thing for thing in gc.get_objects() if isinstance(thing, pyav._Run) and thing._pictures.gi_frame]
+    finally:
+        gc.enable()
+    assert runs == []
+
+
+def test_clips_out_of_order_are_refused(make_video):
+    video = probe(make_video("steady.mp4").path)
+    plan = Sampling(2, 10, 0.5).plan_video(video)
+    with pytest.raises(ValueError, match="clips in the order of their begins"):
+        iter_clips(video, plan[::-1], Preprocessing(height=32, width=40))
 
 
 def test_a_path_and_its_probe_read_alike(make_video):
