@@ -39,6 +39,11 @@ class Run:
         """What was asked."""
         return self.record.the_task()
 
+    @property
+    def chosen_on_test(self) -> bool:
+        """Whether the best epoch was chosen by the test videos, as some published code does."""
+        return bool(yaml.safe_load(self.recipe_yaml).get("validation", {}).get("on_test", False))
+
 
 def collect_runs(run_dirs: list[Path], split: str) -> list[Run]:
     """Every run with its evaluation on the split; `ConfigError` naming the run that has none."""

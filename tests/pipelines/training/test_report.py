@@ -127,6 +127,15 @@ def test_random_encoder_weights_are_called_that(two_runs, tmp_path):
     assert "<strong>random</strong>, never trained" in html
 
 
+def test_a_run_that_was_selected_on_test_says_so_beside_its_score(two_runs, tmp_path):
+    html = write_report([two_runs / "vis4mer"], tmp_path / "report.html").read_text("utf-8")
+    assert "epoch chosen on test" not in html
+    recipe = two_runs / "vis4mer" / "recipe.yaml"
+    recipe.write_text(recipe.read_text().replace("on_test: false", "on_test: true"))
+    html = write_report([two_runs / "vis4mer", two_runs / "mean-linear"], tmp_path / "report.html").read_text("utf-8")
+    assert html.count("epoch chosen on test") == 1
+
+
 def test_hostile_names_are_only_text(make_data, recipe_for, tmp_path):
     hostile = "<script>alert(1)</script>"
     data = make_data({"train": 8, "val": 4, "test": 4}, label=lambda order: (hostile, "\"&'")[order])
@@ -170,7 +179,7 @@ def test_every_kind_of_task_has_a_report(make_data, recipe_for, tmp_path, label,
 
 
 def test_an_event_of_three_seconds_is_among_the_pictures(tmp_path):
-    video = encode(Script("clip", 0, 60.0, 20.0, 41.0, seed=0), tmp_path)
+    video = encode(Script("clip", 0, 60.0, 17.0, 40.0, seed=0), tmp_path)
     pictures = [
         np.array(Image.open(BytesIO(b64decode(uri.split(",")[1]))), int) for uri in thumbnails(str(video), 0.0, 60.0)
     ]

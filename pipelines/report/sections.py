@@ -1,0 +1,196 @@
+"""The tables and charts of the page, each as the values its part of the template shows."""
+
+import json
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from longvid.datasets import Task
+from longvid.metrics import METRICS
+from pipelines.report.charts import Axis, Series, around, clock, line_chart
+from pipelines.report.collect import Run, facts_of_features
+
+MOST_CLASSES_AS_MATRIX = 30
+MOST_CONFUSIONS = 25
+
+
+def chips(runs: list[Run]) -> list[tuple[str, str]]:
+    """The figures at the top: a value and what it counts."""
+    evaluated, record = runs[0].evaluated, runs[0].record
+    seeds = max(len(run.evaluated.seeds) for run in runs)
+    size = evaluated.features
+    return [
+        (evaluated.coverage, f"scored in the {evaluated.split} split"),
+        (f"{record.found('train')} + {record.found('val')}", "training + validation videos"),
+        (str(seeds), "seed" if seeds == 1 else "seeds for each decoder"),
+        (clock(float(size.get("seconds") or 0)), "of video in the store"),
+        (human_bytes(float(size.get("bytes") or 0)), f"of features, {size.get('clips') or 0:,} clips"),
+    ]
+
+
+def headline(runs: list[Run], task: Task) -> str:
+    """One sentence: who is best, by the first metric, and how that compares with not looking."""
+    name = task.metrics[0]
+    metric = METRICS[name]
+    best = (max if metric.higher_is_better else min)(runs, key=lambda run: run.evaluated.metrics[name].mean)
+    summary, baseline = best.evaluated.metrics[name], best.evaluated.baseline[name]
+    return (
+        f"{best.label} reaches {metric.format(summary.mean, summary.std)} {metric.label} on {best.evaluated.coverage}; "
+        f"answering without looking gives {metric.format(baseline)}."
+    )
+
+
+def results(runs: list[Run], task: Task) -> dict[str, Any]:
+    """The table of runs by metrics, with the answer that never looks as its last row."""
+    metrics = [(name, METRICS[name]) for name in task.metrics]
+    windows = any(run.evaluated.windows > run.evaluated.evaluated for run in runs)
+    rows = [
+        {
+            "label": run.label,
+            "chosen_on_test": run.chosen_on_test,
+            "colour": index % 8,
+            "parameters": f"{run.trained.parameters:,}",
+            "seconds": clock(run.trained.train_seconds),
+            "cells": [_cell(run, name) for name, _ in metrics],
+            "windows": _window_cell(run, task.metrics[0]) if windows else None,
+            "coverage": run.evaluated.coverage,
+        }
+        for index, run in enumerate(runs)
+    ]
+    baseline = runs[0].evaluated.baseline
+    return {
+        "metrics": [{"label": metric.label, "up": metric.higher_is_better} for _, metric in metrics],
+        "windows": windows,
+        "rows": rows,
+        "baseline": [METRICS[name].format(baseline[name]) for name, _ in metrics],
+        "answer": runs[0].evaluated.baseline_answer,
+    }
+
+
+def _cell(run: Run, name: str) -> dict[str, Any]:
+    metric, summary = METRICS[name], run.evaluated.metrics[name]
+    seeds = [seed.metrics[name] for seed in run.evaluated.seeds]
+    return {
+        "text": metric.format(summary.mean, summary.std),
+        "bar": summary.mean if metric.percent else None,
+        "seeds": seeds if metric.percent else [],
+        "baseline": run.evaluated.baseline[name],
+        "hint": ", ".join(f"seed {s.seed}: {metric.format(s.metrics[name])}" for s in run.evaluated.seeds),
+    }
+
+
+def _window_cell(run: Run, name: str) -> str:
+    summary = run.evaluated.window_metrics.get(name)
+    return "" if summary is None else f"{METRICS[name].format(summary.mean, summary.std)} of {run.evaluated.windows}"
+
+
+def curves(runs: list[Run], task: Task) -> list[dict[str, Any]]:
+    """Training loss and the first validation metric of every run: a thin line a seed, a strong one for their mean."""
+    name = task.metrics[0]
+    unit, title = "percent" if METRICS[name].percent else "number", f"Validation {METRICS[name].label}"
+    return [
+        {"title": "Training loss", "chart": _curve(runs, "train_loss", "number", "Training loss")},
+        {"title": title, "chart": _curve(runs, name, unit, title)},
+    ]
+
+
+def _curve(runs: list[Run], column: str, unit: str, title: str) -> Markup:
+    series: list[Series] = []
+    for colour, run in enumerate(runs):
+        curves = [seed[column] for seed in run.history.values()]
+        if len(curves) > 1:
+            series += [Series("", colour, c.epochs, c.values, faint=True) for c in curves]
+        epochs = sorted({epoch for curve in curves for epoch in curve.epochs})
+        means = [
+            float(np.mean([c.values[c.epochs.index(epoch)] for c in curves if epoch in c.epochs])) for epoch in epochs
+        ]
+        series.append(Series(run.label, colour, epochs, means, strong=True))
+    values = [value for one in series for value in one.y]
+    last = max((one.x[-1] for one in series if len(one.x)), default=1)
+    y = Axis(0, 1.02, "percent") if unit == "percent" else around(values, zero=min(v or 0 for v in values) >= 0)
+    return line_chart(series, Axis(1, max(2, last), "epoch", "epoch"), y, title=title)
+
+
+def confusion(run: Run, task: Task) -> dict[str, Any]:
+    """The matrix with a shade for each cell's share of its row; only the most frequent confusions of many classes."""
+    matrix = np.array(run.evaluated.confusion)
+    totals = matrix.sum(axis=1, keepdims=True)
+    shares = np.divide(matrix, totals, out=np.zeros(matrix.shape), where=totals > 0)
+    seeds = len(run.evaluated.seeds)
+    shown: dict[str, Any] = {"label": run.label, "seeds": seeds, "classes": task.classes, "rows": [], "pairs": []}
+    if len(task.classes) <= MOST_CLASSES_AS_MATRIX:
+        shown["rows"] = [
+            {"name": name, "cells": [{"count": int(c), "share": float(s)} for c, s in zip(counts, parts, strict=True)]}
+            for name, counts, parts in zip(task.classes, matrix, shares, strict=True)
+        ]
+        return shown
+    wrong = matrix - np.diag(np.diag(matrix))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:MOST_CONFUSIONS]
+    pairs = [(int(i), int(j)) for i, j in zip(*np.unravel_index(order, wrong.shape), strict=True)]
+    shown["pairs"] = [
+        {"true": task.classes[i], "predicted": task.classes[j], "count": int(wrong[i, j]), "share": float(shares[i, j])}
+        for i, j in pairs
+        if wrong[i, j]
+    ]
+    return shown
+
+
+def classes(runs: list[Run], task: Task) -> dict[str, Any]:
+    """One row a class, with each run's figures side by side."""
+    named = [{row.name: row for row in run.evaluated.per_class} for run in runs]
+    columns = ["recall", "precision", "f1"] + (["average_precision"] if task.kind == "multilabel" else [])
+    return {
+        "hint": "Recall: how many of a class were found. Precision: how many answers of a class were right.",
+        "labels": [run.label for run in runs],
+        "items": "clips" if task.kind == "dense" else "videos",
+        "columns": [{"f1": "F1", "average_precision": "AP"}.get(name, name) for name in columns],
+        "rows": [
+            {
+                "name": name,
+                "support": row.support // (len(runs[0].evaluated.seeds) if task.kind != "multilabel" else 1),
+                "runs": [[getattr(classes[name], column) or 0.0 for column in columns] for classes in named],
+            }
+            for name, row in named[0].items()
+        ],
+    }
+
+
+def run_facts(run: Run) -> dict[str, Any]:
+    """Where a run lies, which epochs were best, and its recipe."""
+    versions = ", ".join(f"{name} {version}" for name, version in run.record.versions.items())
+    best = ", ".join(f"seed {s.seed}: epoch {s.best_epoch + 1} of {s.epochs}" for s in run.trained.seeds)
+    facts = [("Best epoch by validation", best), ("Folder", run.evaluated.run), ("Versions", versions)]
+    return {"label": run.label, "facts": facts, "yaml": run.recipe_yaml}
+
+
+def features(runs: list[Run]) -> list[dict[str, Any]]:
+    """How the features were made, once for all runs that share them."""
+    shared: dict[str, list[Run]] = {}
+    for run in runs:
+        shared.setdefault(json.dumps([run.record.store_recipe, run.record.store], sort_keys=True), []).append(run)
+    return [
+        {
+            "label": ", ".join(run.label for run in members) if len(shared) > 1 else "",
+            "facts": facts_of_features(members[0].record),
+        }
+        for members in shared.values()
+    ]
+
+
+def missing(runs: list[Run]) -> list[tuple[str, list[str]]]:
+    """Listed videos that were not in the store, by split, over all runs."""
+    found: dict[str, dict[str, None]] = {}
+    for run in runs:
+        for split, keys in run.record.missing.items():
+            found.setdefault(split, {}).update(dict.fromkeys(keys))
+    return [(split, list(keys)) for split, keys in found.items() if keys]
+
+
+def human_bytes(count: float) -> str:
+    """`1.2 GB`: decimal units."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if count < 1000 or unit == "TB":
+            break
+        count /= 1000
+    return f"{count:.0f} {unit}" if count >= 100 or unit == "B" else f"{count:.1f} {unit}"

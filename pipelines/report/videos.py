@@ -1,0 +1,98 @@
+"""What each run says along a few videos, under pictures of them."""
+
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from longvid.datasets import Task
+from pipelines.evaluate import VideoTimeline
+from pipelines.report.charts import Axis, Series, around, clock, line_chart
+from pipelines.report.collect import Run
+from pipelines.report.thumbnails import thumbnails_or_reason
+
+MOST_CLASSES_AS_LINES = 6
+
+
+def videos(runs: list[Run], task: Task) -> list[dict[str, Any]]:
+    """The videos whose scores over time the first run kept, with what every run says along them."""
+    along = [{line.key: line for line in run.evaluated.timelines} for run in runs]
+    return [_video(line, [lines.get(line.key) for lines in along], runs, task) for line in along[0].values()]
+
+
+def _video(line: VideoTimeline, others: list[VideoTimeline | None], runs: list[Run], task: Task) -> dict[str, Any]:
+    seconds = np.array(line.timeline["seconds"])
+    begin, end = float(seconds.min()), float(seconds.max())
+    pictures, reason = thumbnails_or_reason(line.path, begin, end)
+    shown = [other for other in others if other is not None]
+    classes = _drawn_classes(shown, task)
+    return {
+        "key": line.key,
+        "length": clock(end - begin),
+        "truth": _truth(line, task),
+        "pictures": pictures,
+        "reason": reason,
+        "kind": line.timeline["kind"],
+        "legend": [(task.output_names[index], colour % 8) for colour, index in enumerate(classes)],
+        "left_out": len(task.output_names) - len(classes),
+        "plots": [
+            {
+                "label": run.label,
+                "answer": _answer(other, task),
+                "chart": _timeline_chart(other, classes, task, begin, end, f"{run.label} along {line.key}"),
+            }
+            for run, other in zip(runs, others, strict=True)
+            if other is not None
+        ],
+    }
+
+
+def _drawn_classes(lines: list[VideoTimeline], task: Task) -> list[int]:
+    """Classes drawn as lines: all if they are few, else the true one and those that score highest somewhere."""
+    if len(task.output_names) <= MOST_CLASSES_AS_LINES:
+        return list(range(len(task.output_names)))
+    peaks = np.max([np.max(line.timeline["scores"], axis=0) for line in lines], axis=0)
+    ranked = np.argsort(-peaks, kind="stable").tolist()
+    true = [lines[0].target] if task.kind == "classification" and isinstance(lines[0].target, int) else []
+    return sorted({*true, *ranked[: MOST_CLASSES_AS_LINES - len(true)]})
+
+
+def _truth(line: VideoTimeline, task: Task) -> str:
+    if task.kind == "classification" and isinstance(line.target, int):
+        return task.classes[line.target]
+    if task.kind == "multilabel" and isinstance(line.target, list):
+        return ", ".join(name for name, flag in zip(task.classes, line.target, strict=True) if flag) or "none"
+    if task.kind == "regression" and isinstance(line.target, list):
+        return ", ".join(f"{value:.4g}" for value in line.target)
+    return ""
+
+
+def _answer(line: VideoTimeline, task: Task) -> dict[str, Any]:
+    """What a run says about the whole video, and whether that is right (None where it is a matter of degree)."""
+    total = np.array(line.timeline["total"])
+    if task.kind == "classification":
+        best = int(total.argmax())
+        return {"text": f"{task.classes[best]} ({total[best] * 100:.0f} %)", "right": best == line.target}
+    if task.kind == "multilabel":
+        named = [name for name, value in zip(task.classes, total, strict=True) if value >= 0.5]
+        return {"text": ", ".join(named) or "none", "right": None}
+    if task.kind == "regression":
+        return {"text": ", ".join(f"{value:.4g}" for value in total), "right": None}
+    return {"text": "", "right": None}
+
+
+def _timeline_chart(
+    line: VideoTimeline, classes: list[int], task: Task, begin: float, end: float, title: str
+) -> Markup:
+    rows, scores = np.array(line.timeline["seconds"]), np.array(line.timeline["scores"])
+    times = rows[:, 1] if line.timeline["kind"] == "so far" else rows.mean(axis=1)
+    step = line.timeline["kind"] == "clips"
+    series = [
+        Series(
+            task.output_names[index], colour, times.tolist(), scores[:, index].tolist(),
+            step=step, strong=index == line.target,
+        )
+        for colour, index in enumerate(classes)
+    ]  # fmt: skip
+    y = around(scores.ravel().tolist()) if task.kind == "regression" else Axis(0, 1.02, "percent")
+    return line_chart(series, Axis(begin, end, "seconds"), y, title=title, height="low")
