@@ -153,15 +153,13 @@ def _print_plan(requests: list[Any], job: Any, clips_per_shard: int, as_json: bo
     if as_json:
         print_json(summary.to_dict())
     else:
-        rows = table(
-            "video", "length", "clips", "shards", "size", "decoder", right=("length", "clips", "shards", "size")
-        )
+        rows = table("video", "length", "clips", "files", "size", "decoder", right=("length", "clips", "files", "size"))
         for row in summary.rows:
             rows.add_row(
                 row["key"],
                 human_seconds(row["video_seconds"]),
                 str(row["clips"]),
-                str(row["shards"]),
+                str(row["files"]),
                 human_bytes(row["bytes"]),
                 row["backend"],
             )
@@ -171,7 +169,7 @@ def _print_plan(requests: list[Any], job: Any, clips_per_shard: int, as_json: bo
             f"{len(summary.rows)} videos",
             human_seconds(totals["video_seconds"]),
             str(totals["clips"]),
-            str(totals["shards"]),
+            str(totals["files"]),
             human_bytes(totals["bytes"]),
         )
         console.print(rows)

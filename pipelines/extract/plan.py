@@ -17,6 +17,8 @@ from pipelines.extract.inputs import VideoRequest
 from pipelines.extract.job import ExtractionJob
 from pipelines.extract.segment import Segment, encode_frames
 from stores import FeatureStore, Recipe
+from stores.info import clip_bytes
+from stores.layout import shard_arrays
 
 PROBES_AHEAD = 8
 """Videos whose demux pass may run ahead of the segments: enough that workers never wait for one."""
@@ -78,7 +80,7 @@ class PlanSummary:
     @property
     def totals(self) -> dict[str, int | float]:
         """Sums over the videos that can be extracted."""
-        return {name: sum(row[name] for row in self.rows) for name in ("video_seconds", "clips", "shards", "bytes")}
+        return {name: sum(row[name] for row in self.rows) for name in ("video_seconds", "clips", "files", "bytes")}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -143,7 +145,7 @@ def summarise_plan(
     requests: Iterable[VideoRequest], job: ExtractionJob, *, recipe: Recipe, sampling: Sampling, clips_per_shard: int
 ) -> PlanSummary:
     """Bytes, files and clips an extraction would make, without making any."""
-    bytes_per_clip = recipe.num_tokens * (recipe.dim * np.dtype(recipe.dtype).itemsize)
+    arrays = len(shard_arrays(recipe))
     summary = PlanSummary()
     for planned in plan_ahead(requests, sampling=sampling, job=job):
         if isinstance(planned, PlanFailure):
@@ -156,8 +158,9 @@ def summarise_plan(
                 "path": planned.request.path,
                 "video_seconds": planned.video.end_seconds - planned.video.begin_seconds,
                 "clips": num_clips,
-                "shards": -(-num_clips // clips_per_shard),
-                "bytes": num_clips * bytes_per_clip,
+                # a shard of each array, its document, those of the video and its seconds, and the seconds
+                "files": arrays * -(-num_clips // clips_per_shard) + arrays + 3,
+                "bytes": num_clips * clip_bytes(recipe),
                 "backend": planned.backend,
                 "problems": list(planned.video.problems),
             }

@@ -64,6 +64,8 @@ def test_the_plan_tells_clips_and_bytes_and_makes_nothing(folder: Path, tmp_path
     made = json.loads(longvid("info", folder / "x.zarr", "--json").stdout)
     assert plan["totals"]["clips"] == made["num_clips"]
     assert plan["totals"]["bytes"] == made["token_bytes"]
+    files = [path for path in (folder / "x.zarr" / "videos").glob("*/**/*") if path.is_file()]
+    assert plan["totals"]["files"] == len(files)
     assert not (tmp_path / "z.zarr").exists()
 
 

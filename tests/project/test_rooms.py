@@ -60,9 +60,9 @@ def test_it_loads_nothing_heavy(statement: str) -> None:
 
 
 @pytest.mark.parametrize("package", ["stores", "longvid", "longvid.encoders", "longvid.decoders", "longvid.video"])
-def test_every_exported_name_exists_and_the_list_is_sorted(package: str) -> None:
+def test_every_exported_name_exists_and_is_listed_once(package: str) -> None:
     code = (
-        f"import {package} as p\nassert list(p.__all__) == sorted(p.__all__), p.__all__\n"
+        f"import {package} as p\nassert len(p.__all__) == len(set(p.__all__)) > 0, p.__all__\n"
         "missing = [n for n in p.__all__ if not hasattr(p, n)]\nassert not missing, missing"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)

@@ -1,0 +1,53 @@
+"""The README says what is so: its tree is the tree, its table is what the command prints, its code runs."""
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_its_tree_is_the_tree() -> None:
+    tree = runpy.run_path(str(ROOT / "scripts" / "tree.py"))["tree"]()
+    assert tree in README, "run `python scripts/tree.py` and put what it prints into the README"
+
+
+def test_every_source_file_says_what_it_is() -> None:
+    lines = runpy.run_path(str(ROOT / "scripts" / "tree.py"))["tree"]().splitlines()
+    silent = [line for line in lines if len(line.split()) < 2]
+    assert not silent
+
+
+@pytest.mark.slow
+def test_its_table_of_encoders_is_what_the_command_prints() -> None:
+    from longvid.encoders.table import markdown, truth_table
+
+    assert markdown(truth_table()) in README, "run `longvid encoders --markdown` and put what it prints into the README"
+
+
+def test_the_encoder_it_shows_works() -> None:
+    import torch
+
+    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    imports = "\n".join(line for line in blocks[0].splitlines() if line.startswith("from "))
+    shown = next(block for block in blocks if block.startswith("def build"))
+    names: dict = {}
+    exec(imports + "\n" + shown, names)  # the README's own code
+    from longvid.encoders import ENCODERS, build_encoder
+
+    try:
+        output = build_encoder("colour")(torch.zeros(2, 3, 1, 64, 64))
+    finally:
+        ENCODERS.pop("colour", None)
+    assert tuple(output.tokens.shape) == (2, 1, 1, 3)
+
+
+def test_every_command_it_shows_exists() -> None:
+    from pipelines.cli.main import app
+
+    known = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    shown = set(re.findall(r"\blongvid ([a-z]+)\b", README)) - {"turns", "into"}
+    assert shown <= known | {"turns"}, shown - known
