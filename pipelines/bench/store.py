@@ -15,7 +15,6 @@ mapped pages.
 """
 
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -30,8 +29,6 @@ from pipelines.bench.table import BenchTable
 from stores import FeatureStore, Recipe, path_name
 
 WINDOW_CLIPS = 60
-BATCH = 8
-"""Windows that a reader must leave alone until the batch is done, so memory is taken anew as in training."""
 _MEMMAP, _OPENED = "numpy.memmap", "numpy.memmap, opened"
 _STORE = "longvid store"
 _WHOLE = "ViS4mer's way"
@@ -155,10 +152,9 @@ def draw_windows(case: Case) -> list[Window]:
 
 
 def read_all(read: Read, windows: list[Window]) -> None:
-    """Read each window once, and keep as many as a batch would."""
-    batch: deque[np.ndarray] = deque(maxlen=BATCH)
+    """Read each window once."""
     for key, start_clip in windows:
-        batch.append(read(key, start_clip))
+        read(key, start_clip)
 
 
 def first_pass(case: Case, folder: Path, name: str, windows: list[Window]) -> tuple[float, int]:
