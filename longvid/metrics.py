@@ -176,6 +176,7 @@ METRICS: dict[str, Metric] = {
     **{f"f1@{overlap}": Metric(None, f"F1@{overlap}") for overlap in (10, 25, 50)},
     **{f"map@{iou}": Metric(None, f"mAP@{iou}") for iou in (10, 20, 30, 40, 50)},
     **{f"recall@{iou}": Metric(None, f"recall@{iou}") for iou in (10, 20, 30, 40, 50)},
+    "skill": Metric(None, "skill", percent=False),
     "mse": Metric(mse, "MSE", higher_is_better=False, percent=False),
     "mae": Metric(mae, "MAE", higher_is_better=False, percent=False),
 }

@@ -170,6 +170,8 @@ class TrainConfig(Settings):
     span: Literal["listed", "whole"] = "listed"
     """Of each video: the part between the manifest's start_seconds and end_seconds, or all of it."""
     task: TaskSettings = TaskSettings()
+    joint: list[str] = []
+    """Known tasks that one decoder learns together; the labels that count stand in `task.column`, by task."""
     decoder: DecoderSettings = DecoderSettings()
     standardise: bool = False
     """Give the decoder features of mean 0 and deviation 1 over the training videos, for encoders without a norm."""
@@ -321,7 +323,7 @@ def _fault(fault: Any) -> str:
     if fault["type"] == "missing":
         return f"{where} must be given"
     message = fault["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
-    shown = "" if isinstance(fault["input"], dict) else f"={str(fault['input'])[:60]}"
+    shown = "" if isinstance(fault["input"], dict) else f"={' '.join(str(fault['input']).split())[:60]}"
     return f"{where}{shown}: {message[0].lower()}{message[1:]}"
 
 

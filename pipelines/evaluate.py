@@ -131,6 +131,8 @@ def evaluate(
     """
     run = RunFolder(Path(run_dir))
     record, config = run.record(), load_config(run.recipe_file)
+    if record.task["kind"] == "joint":
+        raise ConfigError(f"{run.path} answers several questions; evaluate its parts, {run.path}/*, one by one")
     seeds = run.trained_seeds()
     if not seeds:
         raise ConfigError(f"{run.path}: no seed is trained to the end; run the same `longvid train` again")

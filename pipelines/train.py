@@ -18,6 +18,7 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from longvid.datasets.joint import JointTask
 from longvid.decoders import Decoder
 from longvid.decoders.standardise import Standardised
 from longvid.errors import ConfigError
@@ -32,6 +33,7 @@ from pipelines.training.data import (
     train_loader,
     training_features,
 )
+from pipelines.training.joint import JointModule, write_parts
 from pipelines.training.module import DecoderModule
 from pipelines.training.progress import Quiet, TrainingProgress
 from pipelines.training.results import SeedResult, TrainResult
@@ -78,6 +80,8 @@ def train(config: TrainConfig, *, progress: TrainingProgress | None = None) -> T
         found={split: data.record.found(split) for split in data.record.listed},
         notes=tuple(data.record.notes),
     )
+    if isinstance(data.task, JointTask):
+        write_parts(run, data, config, result)
     write_json(run.result_file, result.to_dict())
     return result
 
@@ -120,7 +124,7 @@ def _train_seed(
     if isinstance(decoder, Standardised):
         decoder.fit(training_features(data.train))
     batches = train_loader(data.train, config, seed=seed, device=device)
-    module = DecoderModule(decoder, config, data.val, seed=seed, steps=config.epochs * len(batches))
+    module = _module(decoder, config, data, seed=seed, steps=config.epochs * len(batches))
     history, best = History(folder, progress), BestWeights(folder, config.early_stopping)
     trainer = _trainer(config, folder, device, [history, best, ResumePoint(folder)])
     done = _restored(folder, history, best)
@@ -141,6 +145,12 @@ def _train_seed(
     write_json(folder.result_file, asdict(result))
     progress.seed_ended(result)
     return result
+
+
+def _module(decoder: Decoder, config: TrainConfig, data: TrainingData, *, seed: int, steps: int) -> DecoderModule:
+    if isinstance(data.task, JointTask):
+        return JointModule(decoder, config, data.val, seed=seed, steps=steps, train=data.train)
+    return DecoderModule(decoder, config, data.val, seed=seed, steps=steps)
 
 
 def _trainer(config: TrainConfig, folder: SeedFolder, device: torch.device, callbacks: list) -> Trainer:

@@ -7,6 +7,7 @@
 | `regression`     | a number (or a list, one an output)          | transformed number | as they are          |
 | `dense`          | segments [start_seconds, end_seconds, class],| class number a     | softmax at each step |
 |                  | or a file of frame labels (`frame_labels.py`)| clip               |                      |
+| `joint`          | several tasks' labels (`joint.py`)           | one a task         | each task's own      |
 """
 
 import difflib
@@ -25,6 +26,7 @@ METRICS_OF_KIND: dict[str, tuple[str, ...]] = {
     "multilabel": ("mean_average_precision", "micro_f1"),
     "regression": ("mse", "mae"),
     "dense": ("frame_accuracy", "mean_class_accuracy"),
+    "joint": ("skill",),
 }
 """Metrics a kind is scored by unless the task names its own; the first one chooses the best epoch."""
 

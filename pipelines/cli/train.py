@@ -70,11 +70,23 @@ def evaluate(
 ) -> int:
     """Score a trained run on a split, beside an answer that never looks at a video."""
     from pipelines.evaluate import evaluate as score
+    from pipelines.training.joint import part_folders
 
-    result = score(run, split=split, store=store, allow_missing=allow_missing or None, predictions=predictions)
+    results = [
+        score(part, split=split, store=store, allow_missing=allow_missing or None, predictions=predictions)
+        for part in part_folders(run)
+    ]
     if as_json:
-        print_json(result.to_dict())
+        print_json(results[0].to_dict() if len(results) == 1 else [result.to_dict() for result in results])
         return 0
+    for result in results:
+        if len(results) > 1:
+            console.print(result.name, style="bold")
+        _print_evaluation(result)
+    return 0
+
+
+def _print_evaluation(result: Any) -> None:
     rows = table("metric", "per video", "per window", "baseline", right=("per video", "per window", "baseline"))
     for name, value in result.metrics.items():
         window = result.window_metrics.get(name)
@@ -84,11 +96,10 @@ def evaluate(
         )
     console.print(rows)
     seeds = f"{len(result.seeds)} seeds" if len(result.seeds) > 1 else "1 seed"
-    console.print(f"{result.coverage} of {split}, {result.windows} windows, {seeds}")
+    console.print(f"{result.coverage} of {result.split}, {result.windows} windows, {seeds}")
     console.print(f"baseline: {result.baseline_answer}")
     for row in result.per_class:
         console.print(f"  {row}", style="dim")
-    return 0
 
 
 def predict(

@@ -19,7 +19,8 @@ from longvid.data import RandomWindows, WindowBatch, WindowDataset, collate, spl
 from longvid.datasets import Manifest, ManifestRow, Task, carve_split, infer_task
 from longvid.datasets.benchmark import select_splits, with_keys
 from longvid.datasets.class_names import name_classes
-from longvid.datasets.known_tasks import KNOWN_TASKS
+from longvid.datasets.joint import JointTask
+from longvid.datasets.known_tasks import KNOWN_TASKS, find_task
 from longvid.datasets.manifest import SPLITS
 from longvid.decoders import Decoder
 from longvid.errors import AnnotationError, DecoderError
@@ -113,6 +114,9 @@ def _with_validation(
 def task_of(config: TrainConfig, manifest: Manifest) -> Task:
     """The task the recipe states or names (`longvid tasks`), or the one the manifest's labels speak of."""
     settings = config.task
+    if config.joint:
+        parts = tuple(name_classes(find_task(name), manifest) for name in config.joint)
+        return JointTask.of(settings.name, parts, column=settings.column)
     if settings.kind is None and not settings.classes and settings.name in KNOWN_TASKS:
         known = name_classes(KNOWN_TASKS[settings.name], manifest)
         given: dict[str, Any] = known.to_dict() | ({"metrics": settings.metrics} if settings.metrics else {})

@@ -51,12 +51,20 @@ class DecoderModule(LightningModule):
         """The metric that chooses the best epoch."""
         return self.task.metrics[0]
 
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """What training makes small."""
+        return loss_of(logits, targets, self.task.kind)
+
+    def validation_metrics(self) -> dict[str, float]:
+        """The task's metrics over the validation videos scored in this epoch."""
+        return split_scores(self._found, self.val).metrics(self.task)
+
     def training_step(self, batch: WindowBatch, batch_index: int) -> Tensor:
         """Loss of a batch. Dropout is a function of seed and step: nothing else may have drawn from the generator."""
         assert batch.targets is not None
         torch.manual_seed((self.seed + 1) * 1_000_000_007 + self.global_step)
         logits = logits_of(self.decoder, batch, task=self.task, num_tokens=self.num_tokens)
-        loss = loss_of(logits, batch.targets, self.task.kind)
+        loss = self.loss(logits, batch.targets)
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.lengths))
         return loss
 
@@ -68,13 +76,13 @@ class DecoderModule(LightningModule):
         """Scores and loss of a batch of validation windows."""
         assert batch.targets is not None
         logits = logits_of(self.decoder, batch, task=self.task, num_tokens=self.num_tokens)
-        loss = loss_of(logits, batch.targets, self.task.kind)
+        loss = self.loss(logits, batch.targets)
         self.log("val/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.lengths))
         self._found.add(logits, batch)
 
     def on_validation_epoch_end(self) -> None:
         """Metrics over videos; the plateau schedule looks at the first of them."""
-        metrics = split_scores(self._found, self.val).metrics(self.task)
+        metrics = self.validation_metrics()
         self.log_dict({f"val/{name}": value for name, value in metrics.items()})
         if self._plateau is not None:
             self._plateau.step(metrics[self.monitor])

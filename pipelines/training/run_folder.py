@@ -26,6 +26,7 @@ from longvid.data import Windows
 from longvid.datasets import Manifest, Task
 from longvid.datasets.manifest_files import write_atomically
 from longvid.decoders import Decoder, build_decoder
+from longvid.decoders.part import PartOf
 from longvid.decoders.standardise import Standardised
 from longvid.errors import ConfigError, WeightsError
 
@@ -42,12 +43,15 @@ class DecoderRecord:
     max_length: int
     options: dict[str, Any] = field(default_factory=dict)
     standardise: bool = False
+    part: list[int] | None = None
+    """First and stop of the outputs that count, where the decoder answers other questions too."""
 
     def build(self) -> Decoder:
         """The decoder, freshly initialised."""
         options = {name: tuple(value) if isinstance(value, list) else value for name, value in self.options.items()}
         decoder = build_decoder(self.name, dim=self.dim, outputs=self.outputs, max_length=self.max_length, **options)
-        return Standardised(decoder, self.dim) if self.standardise else decoder
+        decoder = Standardised(decoder, self.dim) if self.standardise else decoder
+        return PartOf(decoder, *self.part) if self.part is not None else decoder
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,22 @@ def test_lvu_from_its_lists_to_a_report_with_both_regressions(longvid, tmp_path,
     assert "features are not those the recipe is meant for" in page
 
 
+def test_nine_lvu_tasks_are_learned_by_one_decoder_and_scored_one_by_one(longvid, tmp_path, make_video):
+    write_lvu(tmp_path, make_video)
+    longvid("prepare", "lvu", "--annotations", "lvu_1.0", "--videos", "clips")
+    extract(longvid, "lvu.jsonl", "lvu.zarr")
+    longvid("train", "lvu/all", "store=lvu.zarr", "manifest=lvu.jsonl", *QUICK, "epochs=25")
+    printed = longvid("evaluate", "runs/lvu/all")
+    assert printed.count("all 6 videos of test") == 9
+    for task in LVU_TASKS:
+        found, baseline = scores(f"runs/lvu/all/{task}")
+        name = LVU_TASKS[task].metrics[0]
+        assert found[name] == 1.0 > baseline[name] if name == "accuracy" else found[name] < baseline[name]
+    longvid("report", "runs/lvu/all/scene", "--out", "page.html")
+    assert "One decoder answers this and the other tasks" in (tmp_path / "page.html").read_text()
+    assert "runs/lvu/all/scene" in longvid("results", "lvu/scene")
+
+
 def test_lvu_as_published_fills_short_clips_up_and_steps_its_schedule_backwards(longvid, tmp_path, make_video):
     write_lvu(tmp_path, make_video)
     longvid("prepare", "lvu", "--annotations", "lvu_1.0", "--videos", "clips")

@@ -1,0 +1,28 @@
+"""A decoder that gives only some of another's outputs: one question of a model that answers several."""
+
+from typing import Any
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from longvid.decoders.base import Decoder
+
+
+class PartOf(Decoder):
+    """Outputs first .. stop of `decoder`, half-open."""
+
+    def __init__(self, decoder: Decoder, first: int, stop: int) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self.config = decoder.config
+        self.first, self.stop = first, stop
+
+    def forward(
+        self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None
+    ) -> Float[Tensor, "batch *steps outputs"]:
+        """The part's logits."""
+        return self.decoder(tokens, lengths)[..., self.first : self.stop]
+
+    def param_groups(self, learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:
+        """The decoder's own groups."""
+        return self.decoder.param_groups(learning_rate, weight_decay)
