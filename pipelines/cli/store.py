@@ -10,7 +10,9 @@ import typer
 from pipelines.cli.console import console, error_console, human_bytes, human_seconds, print_json, table
 
 Location = Annotated[str, typer.Argument(help="The store: a folder or a URL such as s3://bucket/x.zarr.")]
-NpyLayout = Annotated[str, typer.Option(help="Of npy files: vis4mer (clips, tokens, dim) , mstcn (dim, clips) or rows (clips, dim).")]
+NpyLayout = Annotated[
+    str, typer.Option(help="Of npy files: vis4mer (clips, tokens, dim), mstcn (dim, clips) or rows (clips, dim).")
+]
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 
 
