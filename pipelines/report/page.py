@@ -13,6 +13,7 @@ import longvid
 from longvid.datasets.manifest_files import write_atomically
 from longvid.errors import ConfigError
 from pipelines.report.collect import Run, collect_runs, has_random_weights
+from pipelines.report.published import published_rows
 from pipelines.report.sections import chips, classes, confusion, curves, features, headline, missing, results, run_facts
 from pipelines.report.videos import videos
 
@@ -62,6 +63,7 @@ def _page(runs: list[Run], split: str, title: str) -> dict[str, Any]:
         "random_weights": any(has_random_weights(run.record) for run in runs),
         "headline": headline(runs, task),
         "results": results(runs, task),
+        "published": published_rows(runs, task),
         "curves": curves(runs, task),
         "confusions": [confusion(run, task) for run in runs if run.evaluated.confusion is not None],
         "classes": classes(runs, task),

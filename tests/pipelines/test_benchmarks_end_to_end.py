@@ -101,6 +101,7 @@ def test_lvu_from_its_lists_to_a_report_with_both_regressions(longvid, tmp_path,
     page = (tmp_path / "page.html").read_text()
     assert "lvu/relationship" in page
     assert "features are not those the recipe is meant for" in page
+    assert all(text in page for text in ("ViS4mer", "57.14 %", "Video Token Merging (NeurIPS 2024), table 2"))
 
 
 def test_nine_lvu_tasks_are_learned_by_one_decoder_and_scored_one_by_one(longvid, tmp_path, make_video):
