@@ -82,7 +82,7 @@ def decode_all(video: VideoProbe) -> int:
         return sum(1 for _ in container.decode(stream))
 
 
-def read_at(video: VideoProbe, backend: str, rate: float) -> int:
+def read_at(video: VideoProbe, backend: str, rate: int | float) -> int:
     """Frames at a rate, resized for an encoder; gives back how many."""
     seconds = np.arange(video.begin_seconds, video.end_seconds - 0.001, 1 / rate)
     return sum(1 for _ in iter_frames(video, seconds, height=224, width=224, backend=backend))
