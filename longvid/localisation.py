@@ -139,6 +139,16 @@ def interpolated_precision(right: Bool[np.ndarray, " segments"], num_true: int) 
     return float(envelope[right].sum() / num_true)
 
 
+def class_precisions(proposals: Segments, truth: Segments, iou: float) -> dict[int, float]:
+    """Average precision of each class that occurs."""
+    precisions = {}
+    for label in np.unique(truth.label).tolist():
+        wanted = truth[truth.label == label]
+        right, _ = right_proposals(proposals[proposals.label == label], wanted, iou)
+        precisions[label] = interpolated_precision(right, len(wanted))
+    return precisions
+
+
 def localisation_scores(
     proposals: Segments, truth: Segments, *, thresholds: Sequence[int] = (10, 20, 30, 40, 50)
 ) -> dict[str, float]:

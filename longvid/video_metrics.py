@@ -37,13 +37,16 @@ def video_metrics(names: Sequence[str], videos: Sequence[ScoredVideo], task: Tas
         found |= segmentation_scores([_frames(video, task) for video in videos], overlaps=overlaps)
     thresholds = sorted({*_percentages(names, "map"), *_percentages(names, "recall")})
     if thresholds:
-        background = task.classes.index(BACKGROUND) if BACKGROUND in task.classes else None
-        proposals = [
-            propose(index, video.seconds, video.scores, background=background) for index, video in enumerate(videos)
-        ]
-        truth = [true_segments(index, video.row, task) for index, video in enumerate(videos)]
-        found |= localisation_scores(Segments.join(proposals), Segments.join(truth), thresholds=thresholds)
+        found |= localisation_scores(*proposals_and_truth(videos, task), thresholds=thresholds)
     return {name: found[name] for name in names}
+
+
+def proposals_and_truth(videos: Sequence[ScoredVideo], task: Task) -> tuple[Segments, Segments]:
+    """Proposed and labelled segments of all videos, background left out of both."""
+    background = task.classes.index(BACKGROUND) if BACKGROUND in task.classes else None
+    proposals = [propose(i, video.seconds, video.scores, background=background) for i, video in enumerate(videos)]
+    truth = [true_segments(i, video.row, task) for i, video in enumerate(videos)]
+    return Segments.join(proposals), Segments.join(truth)
 
 
 def frame_answers(

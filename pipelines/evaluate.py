@@ -5,7 +5,7 @@ print(result.metrics["accuracy"].mean, result.baseline["accuracy"], result.cover
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,9 @@ from longvid.datasets import Task
 from longvid.datasets.manifest_files import write_records
 from longvid.decoders import Decoder
 from longvid.errors import AnnotationError, ConfigError
+from longvid.localisation import class_precisions
 from longvid.metrics import ClassRow, baseline_scores, confusion_matrix, per_class, per_label
+from longvid.video_metrics import proposals_and_truth
 from pipelines.config import load_config
 from pipelines.training.data import eval_loader, shown
 from pipelines.training.results import Summary, summarise
@@ -27,6 +29,8 @@ from pipelines.training.scoring import SplitScores, score_windows
 from pipelines.training.timeline import ReadClips, timeline
 from stores import FeatureStore, StoredVideo
 
+MOST_SCORE_COLUMNS = 100
+"""Dense tasks of more classes get two columns of scores a clip: a table of all of them would have gigabytes."""
 MAX_TIMELINES, MAX_WRONG = 6, 2
 """Videos whose scores over time are kept for the report, and wrongly answered ones beside them."""
 
@@ -252,8 +256,16 @@ def _in_words(answer: np.ndarray, task: Task) -> str:
 
 def _class_table(task: Task, confusion: np.ndarray | None, first: SplitScores) -> list[ClassRow]:
     if confusion is not None:
-        return per_class(confusion, task.classes)
+        rows = per_class(confusion, task.classes)
+        located = [name for name in task.metrics if name.startswith("map@")]
+        return _with_precisions(rows, first, task, int(located[0].removeprefix("map@"))) if located else rows
     return per_label(first.scores, first.targets, task.classes) if task.kind == "multilabel" else []
+
+
+def _with_precisions(rows: list[ClassRow], first: SplitScores, task: Task, iou: int) -> list[ClassRow]:
+    """The table with each class's average precision of localisation at an overlap of `iou` percent."""
+    precisions = class_precisions(*proposals_and_truth(first.along, task), iou / 100)
+    return [replace(row, average_precision=precisions.get(number)) for number, row in enumerate(rows)]
 
 
 def _timelines(decoder: Decoder, scores: SplitScores, data: WindowDataset, task: Task) -> Iterator[VideoTimeline]:
@@ -301,4 +313,7 @@ def _prediction_records(seed: int, found: SplitScores, dataset: WindowDataset) -
             record |= {"target": task.classes[int(target)], "predicted": task.classes[int(scores.argmax())]}
         else:
             record |= {f"target {name}": float(t) for name, t in zip(task.output_names, target, strict=True)}
+        if task.kind == "dense" and task.outputs > MOST_SCORE_COLUMNS:
+            yield record | {"score": round(float(scores.max()), 6), "score of target": round(float(scores[target]), 6)}
+            continue
         yield record | {f"score {n}": round(float(s), 6) for n, s in zip(task.output_names, scores, strict=True)}

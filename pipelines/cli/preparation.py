@@ -88,8 +88,11 @@ def _print_splits(splits: tuple[SplitCount, ...]) -> None:
 
 
 def _of(count: SplitCount, split: str) -> str:
-    listed, found = count.listed[split], count.found[split]
-    return "-" if listed == 0 else str(listed) if found == listed else f"{found}/{listed}"
+    listed, found, unreadable = count.listed[split], count.found[split], count.unreadable[split]
+    if listed == 0:
+        return "-"
+    broken = f" ({unreadable} unreadable)" if unreadable else ""
+    return str(listed) if found == listed else f"{found}/{listed}{broken}"
 
 
 def _score(metric: str, value: float | None) -> str:

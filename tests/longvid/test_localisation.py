@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from longvid.localisation import (
     Segments,
+    class_precisions,
     interpolated_precision,
     localisation_scores,
     overlaps,
@@ -108,6 +109,14 @@ def test_scores_are_means_over_the_classes_that_occur():
     proposals = Segments.of([(0, 1, 0, 6, 0.9), (0, 3, 0, 10, 0.8)])
     scores = localisation_scores(proposals, truth, thresholds=(50, 70))
     assert scores == {"map@50": 0.5, "recall@50": 0.5, "map@70": 0.0, "recall@70": 0.0}
+
+
+def test_the_mean_over_the_classes_table_is_the_score():
+    truth = Segments.of([(0, 1, 0, 10, 1), (0, 2, 10, 20, 1), (1, 2, 0, 5, 1)])
+    proposals = Segments.of([(0, 1, 0, 6, 0.9), (1, 2, 0, 5, 0.8), (0, 2, 0, 5, 0.95)])
+    table = class_precisions(proposals, truth, 0.5)
+    assert table == {1: 1.0, 2: 0.25}
+    assert localisation_scores(proposals, truth, thresholds=(50,))["map@50"] == np.mean(list(table.values()))
 
 
 def test_perfect_proposals_score_one_and_none_score_zero():
