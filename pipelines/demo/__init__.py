@@ -1,0 +1,1 @@
+"""Both stages on videos made on the spot."""
