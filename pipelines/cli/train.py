@@ -50,10 +50,9 @@ def train(
 
 def _monitor(config: Any) -> str:
     """The metric that chooses the best epoch."""
-    from longvid.datasets import Manifest
-    from pipelines.training.data import task_of
+    from pipelines.training.data import listed_videos, task_of
 
-    return task_of(config, Manifest.read(config.manifest)).metrics[0]
+    return task_of(config, listed_videos(config)).metrics[0]
 
 
 def _spread(value: Any) -> str:

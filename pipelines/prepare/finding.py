@@ -40,8 +40,15 @@ class VideoFolder:
 
 
 def _video_files(folder: Path) -> list[Path]:
-    found = []
-    for parent, _, files in os.walk(folder, followlinks=True):
+    """Video files below a folder; linked folders are entered, each place once."""
+    found: list[Path] = []
+    entered: set[tuple[int, int]] = set()
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        place = os.stat(parent)
+        if (place.st_dev, place.st_ino) in entered:
+            folders.clear()
+            continue
+        entered.add((place.st_dev, place.st_ino))
         found += [Path(parent, name) for name in files if os.path.splitext(name)[1].lower() in VIDEO_ENDINGS]
     return found
 

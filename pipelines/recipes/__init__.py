@@ -5,7 +5,8 @@
     breakfast, coin, ...             likewise
 
 An LVU recipe is its task's file over the file of its form (`lvu/ours.yaml`, `lvu/as-published.yaml`); every other one
-is one file. Its name is the run's, and its folder `runs/<name>`, unless the user says otherwise.
+is one file. Its name is the run's, its folder is `runs/<name>` and its manifest the one `longvid prepare` writes, here
+`lvu.jsonl`, unless the user says otherwise.
 """
 
 import difflib
@@ -43,12 +44,17 @@ def recipe_settings(name: str) -> dict[str, Any]:
             f"no recipe file {name} and no recipe of that name; {'near' if near else 'there are'}: {there}"
         )
     room = files("pipelines.recipes")
-    named = {"name": name, "out": f"runs/{name}"}
+    named = {"name": name, "out": f"runs/{name}", "manifest": f"{benchmark_of(name)}.jsonl"}
     if not name.startswith("lvu/"):
         return named | read_settings(room / f"{name}.yaml")
     task = name.removesuffix(AS_PUBLISHED).removeprefix("lvu/")
     form = "as-published" if name.endswith(AS_PUBLISHED) else "ours"
     return merged(named | read_settings(room / "lvu" / f"{form}.yaml"), read_settings(room / "lvu" / f"{task}.yaml"))
+
+
+def benchmark_of(name: str) -> str:
+    """The data set a recipe is for, as `longvid prepare` calls it: `coin` of `coin-steps-as-published`."""
+    return name.partition("/")[0].partition("-")[0]
 
 
 def read_settings(path: Path | Traversable) -> dict[str, Any]:

@@ -77,6 +77,11 @@ def open_training_data(config: TrainConfig) -> TrainingData:
 
 def listed_videos(config: TrainConfig) -> Manifest:
     """The manifest's videos that take part, in the splits and with the span that the recipe asks for."""
+    if config.task.name in KNOWN_TASKS and not Path(config.manifest).is_file():
+        benchmark = config.task.name.partition("/")[0]
+        raise AnnotationError(
+            f"{config.manifest}: no such file; `longvid prepare {benchmark}` makes it, or manifest=..."
+        )
     manifest = Manifest.read(config.manifest)
     if config.split_column is not None:
         manifest = select_splits(manifest, config.split_column)

@@ -55,6 +55,16 @@ def test_a_clip_is_found_in_every_usual_layout(listed, tmp_path, make_video):
     assert prepared.manifest.row(IDS[5]).path == str(tmp_path / "clips" / f"{IDS[5]}.mp4")
 
 
+def test_linked_folders_are_searched_and_a_link_to_above_ends(listed, tmp_path, make_video):
+    make_video(tmp_path / "disk" / f"{IDS[0]}.mp4")
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips" / "disk").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk" / "again").symlink_to(tmp_path / "clips")
+    prepared = prepare(listed, tmp_path / "clips")
+    assert paths(prepared) == {IDS[0]: str(tmp_path / "clips" / "disk" / f"{IDS[0]}.mp4")}
+    assert not prepared.videos[0].others
+
+
 def test_breakfast_files_of_one_name_are_told_apart_by_their_camera(tmp_path, make_video):
     keys = ["P03-cam01-P03_tea", "P03-webcam01-P03_tea", "P03-stereo-P03_tea_ch0"]
     (tmp_path / "train.csv").write_text(

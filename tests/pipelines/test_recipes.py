@@ -6,11 +6,12 @@ from longvid.datasets.known_tasks import KNOWN_TASKS, find_task
 from longvid.datasets.lvu import LVU_TASKS
 from longvid.datasets.protocols import PROTOCOLS, find_protocol
 from longvid.decoders import build_decoder
-from longvid.errors import ConfigError
+from longvid.errors import AnnotationError, ConfigError
 from longvid.sampling import Sampling
 from pipelines.config import load_config, load_features
 from pipelines.extract import ExtractionJob
 from pipelines.recipes import recipe_names
+from pipelines.training.data import listed_videos
 
 NEEDED = ["store=s.zarr", "manifest=m.jsonl"]
 NAMES = recipe_names()
@@ -53,6 +54,17 @@ def test_vis4mers_lvu_training_has_its_windows_and_its_backward_schedule(task):
     assert (config.batch_size, config.epochs, config.validation.every_epochs) == (16, 100, 10)
     assert config.schedule.backwards
     assert config.split_column == f"{task}_split"
+
+
+@pytest.mark.parametrize(("name", "manifest"), [("lvu/scene", "lvu.jsonl"), ("coin-steps-as-published", "coin.jsonl")])
+def test_the_manifest_is_the_one_prepare_writes_unless_another_is_given(name, manifest):
+    assert load_config(name, ["store=s.zarr"]).manifest == manifest
+    assert load_config(name, ["store=s.zarr", "manifest=m.csv"]).manifest == "m.csv"
+
+
+def test_a_manifest_nobody_made_is_answered_with_the_command_that_makes_it(tmp_path):
+    with pytest.raises(AnnotationError, match="no such file; `longvid prepare breakfast` makes it"):
+        listed_videos(load_config("breakfast", ["store=s", f"manifest={tmp_path / 'none.jsonl'}"]))
 
 
 def test_a_protocol_asked_for_on_the_command_line_brings_its_window():
