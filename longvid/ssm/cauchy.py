@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch.utils.flop_counter import register_flop_formula
 
 from longvid.ssm.system import StateSpace
 
@@ -50,7 +50,7 @@ def generating_function(system: StateSpace, length: int, dtype: torch.dtype) -> 
     """FFT of the kernel at the frequencies 0 .. length//2."""
     wide = system.double()
     cosine, sine = (t.to(wide.step) for t in frequencies(length))
-    generating: Tensor = _Resolvent.apply(*coefficients(wide), cosine, sine, dtype)
+    generating: Tensor = resolvent(*coefficients(wide), cosine, sine, dtype)
     return generating
 
 
@@ -76,37 +76,75 @@ def coefficients(
     return numerators, w.real**2 + w.imag**2, w.real
 
 
-class _Resolvent(torch.autograd.Function):
-    """k̂ in tiles; the backward pass recomputes each tile, so nothing of size (channel, n, frequency) is kept."""
+@torch.library.custom_op("longvid::resolvent", mutates_args=())
+def resolvent(numerators: Tensor, modulus: Tensor, decay: Tensor, c: Tensor, s: Tensor, dtype: torch.dtype) -> Tensor:
+    """k̂ (channel, frequency), tile by tile. One operator to torch: it is compiled, counted and traced as one."""
+    result = _empty_result(modulus, c, dtype)
+    rounded = numerators.to(dtype)
+    for rows, columns in _tiles(modulus, c):
+        real, imaginary = _reciprocals(modulus[rows], decay[rows], c[columns], s[columns], dtype)
+        sums = torch.stack([rounded[rows] @ real, rounded[rows] @ imaginary])
+        result[rows, columns] = woodbury(sums, c[columns].to(dtype), s[columns].to(dtype))
+    return result
 
-    @staticmethod
-    def forward(
-        ctx: Any, numerators: Tensor, modulus: Tensor, decay: Tensor, c: Tensor, s: Tensor, dtype: torch.dtype
-    ) -> Tensor:
-        ctx.save_for_backward(numerators, modulus, decay, c, s)
-        ctx.dtype = dtype
-        complex_dtype = torch.complex128 if dtype == torch.float64 else torch.complex64
-        result = torch.empty(len(modulus), len(c), dtype=complex_dtype, device=c.device)
-        rounded = numerators.to(dtype)
-        for rows, columns in _tiles(modulus, c):
-            real, imaginary = _reciprocals(modulus[rows], decay[rows], c[columns], s[columns], dtype)
-            sums = torch.stack([rounded[rows] @ real, rounded[rows] @ imaginary])
-            result[rows, columns] = woodbury(sums, c[columns].to(dtype), s[columns].to(dtype))
-        return result
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
-        numerators, modulus, decay, c, s = ctx.saved_tensors
-        grads = [torch.zeros_like(tensor) for tensor in (numerators, modulus, decay)]
-        rounded = numerators.to(ctx.dtype)
-        for rows, columns in _tiles(modulus, c):
-            reciprocals = _reciprocals(modulus[rows], decay[rows], c[columns], s[columns], ctx.dtype)
-            cosine, sine = c[columns].to(ctx.dtype), s[columns].to(ctx.dtype)
-            tile = _tile_gradients(rounded[rows], reciprocals, cosine, sine, grad[rows, columns])
-            for total, part in zip(grads, tile, strict=True):
-                total[rows] += part
-        return grads[0], grads[1], grads[2], None, None, None
+@torch.library.custom_op("longvid::resolvent_backward", mutates_args=())
+def resolvent_backward(
+    numerators: Tensor, modulus: Tensor, decay: Tensor, c: Tensor, s: Tensor, grad: Tensor, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients to the first three; every tile is made again, so nothing of size (channel, n, frequency) is kept."""
+    grads = torch.zeros_like(numerators), torch.zeros_like(modulus), torch.zeros_like(decay)
+    rounded = numerators.to(dtype)
+    for rows, columns in _tiles(modulus, c):
+        reciprocals = _reciprocals(modulus[rows], decay[rows], c[columns], s[columns], dtype)
+        cosine, sine = c[columns].to(dtype), s[columns].to(dtype)
+        tile = _tile_gradients(rounded[rows], reciprocals, cosine, sine, grad[rows, columns])
+        for total, part in zip(grads, tile, strict=True):
+            total[rows] += part
+    return grads
+
+
+def _empty_result(modulus: Tensor, c: Tensor, dtype: torch.dtype) -> Tensor:
+    complex_dtype = torch.complex128 if dtype == torch.float64 else torch.complex64
+    return torch.empty(len(modulus), len(c), dtype=complex_dtype, device=c.device)
+
+
+@resolvent.register_fake
+def _(numerators: Tensor, modulus: Tensor, decay: Tensor, c: Tensor, s: Tensor, dtype: torch.dtype) -> Tensor:
+    return _empty_result(modulus, c, dtype)
+
+
+@resolvent_backward.register_fake
+def _(
+    numerators: Tensor, modulus: Tensor, decay: Tensor, c: Tensor, s: Tensor, grad: Tensor, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.empty_like(numerators), torch.empty_like(modulus), torch.empty_like(decay)
+
+
+def _keep_inputs(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs[:5])
+    ctx.dtype = inputs[5]
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    return *resolvent_backward(*ctx.saved_tensors, grad, ctx.dtype), None, None, None
+
+
+resolvent.register_autograd(_backward, setup_context=_keep_inputs)
+
+
+@register_flop_formula(torch.ops.longvid.resolvent)
+def _operations(numerators: Any, modulus: Any, decay: Any, c: Any, *_: Any, **__: Any) -> int:
+    """Of `torch.utils.flop_counter`: the two products with eight rows, and eight operations for the reciprocal."""
+    cells = modulus[0] * modulus[1] * c[0]
+    return cells * (2 * 2 * 8 + 8)
+
+
+@register_flop_formula(torch.ops.longvid.resolvent_backward)
+def _backward_operations(numerators: Any, modulus: Any, decay: Any, c: Any, *_: Any, **__: Any) -> int:
+    """The same again, two products each way, and the chain through the reciprocal."""
+    cells = modulus[0] * modulus[1] * c[0]
+    return cells * (3 * 2 * 2 * 8 + 8 + 14)
 
 
 def _tiles(modulus: Tensor, c: Tensor) -> Iterator[tuple[slice, slice]]:
@@ -130,10 +168,25 @@ def _reciprocals(modulus: Tensor, decay: Tensor, c: Tensor, s: Tensor, dtype: to
 
 def woodbury(sums: Tensor, c: Tensor, s: Tensor) -> Tensor:
     """k̂ from the sums (2, channel, 8, frequency): real and imaginary part, four Σ Re v/D, then four Σ Re(v w̄')/D."""
-    (v_real, vw_real), (v_imaginary, vw_imaginary) = (part.split(4, dim=1) for part in sums)
-    R = 2 * torch.complex(-2 * s * v_imaginary - c * vw_real, 2 * s * v_real - c * vw_imaginary)
-    cb, cp, qb, qp = R.unbind(1)
+    cb, cp, qb, qp = _resolvents(sums, c, s)
     return (cb - c * cp * qb / (1 + c * qp)) * torch.complex(c, s)
+
+
+def _resolvents(sums: Tensor, c: Tensor, s: Tensor) -> tuple[Tensor, ...]:
+    (v_real, vw_real), (v_imaginary, vw_imaginary) = (part.split(4, dim=1) for part in sums)
+    return (2 * torch.complex(-2 * s * v_imaginary - c * vw_real, 2 * s * v_real - c * vw_imaginary)).unbind(1)
+
+
+def _woodbury_gradient(sums: Tensor, c: Tensor, s: Tensor, grad: Tensor) -> Tensor:
+    """Gradient of `woodbury` to the sums."""
+    _, cp, qb, qp = _resolvents(sums, c, s)
+    inverse = 1 / (1 + c * qp)
+    outer = grad * torch.complex(c, -s)
+    to_cp, to_qb = -c * qb * inverse, -c * cp * inverse
+    to_each = torch.stack([torch.ones_like(cp), to_cp, to_qb, to_cp * to_qb], dim=1).conj() * outer[:, None]
+    real = torch.cat([4 * s * to_each.imag, -2 * c * to_each.real], dim=1)
+    imaginary = torch.cat([-4 * s * to_each.real, -2 * c * to_each.imag], dim=1)
+    return torch.stack([real, imaginary])
 
 
 def _tile_gradients(
@@ -141,10 +194,8 @@ def _tile_gradients(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of one tile. With P = 1/D, dP = -P² dD, and D is linear in |w'|² and Re w'. Overwrites P."""
     real, imaginary = reciprocals
-    sums = torch.stack([numerators @ real, numerators @ imaginary]).requires_grad_()
-    with torch.enable_grad():
-        tile = woodbury(sums, c, s)
-    sums_grad = torch.autograd.grad(tile, sums, grad)[0]
+    sums = torch.stack([numerators @ real, numerators @ imaginary])
+    sums_grad = _woodbury_gradient(sums, c, s, grad)
     numerators_grad = sums_grad[0] @ real.mT + sums_grad[1] @ imaginary.mT
     real_grad, imaginary_grad = numerators.mT @ sums_grad[0], numerators.mT @ sums_grad[1]
     square_real = (real * real).addcmul_(imaginary, imaginary, value=-1)

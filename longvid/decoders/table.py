@@ -1,0 +1,100 @@
+"""What every decoder costs at the two published window sizes, on one page."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import torch
+
+from longvid.decoders import DECODERS, build_decoder
+from longvid.decoders.base import Decoder
+from longvid.decoders.cost import Cost, forward_cost, training_cost
+from longvid.decoders.recurrent import Recurrent
+from longvid.errors import DecoderError
+
+DIM = 1024
+"""Width of the tokens, as ViS4mer's features have it."""
+LENGTHS = (3136, 11820)
+"""Breakfast and COIN (64 segments of 49 tokens), LVU (60 seconds of 197 tokens)."""
+OUTPUTS = 10
+SHORT = 256
+
+
+@dataclass(frozen=True)
+class DecoderRow:
+    """One decoder at one length, batch 1, default options."""
+
+    name: str
+    summary: str
+    length: int
+    parameters: int
+    gflops: float
+    """Operations of a forward pass, in 1e9; two a multiply-add."""
+    evaluation_bytes: int
+    """Peak of the tensors a forward pass holds."""
+    training_bytes: int | None
+    """The same for a forward and backward pass; None for the GRU, which torch unrolls into too many steps to count."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+
+def decoder_table(names: Iterable[str] | None = None, *, lengths: tuple[int, ...] = LENGTHS) -> Iterator[DecoderRow]:
+    """One row for each named decoder (all of them) and length, as soon as it is counted."""
+    for name in DECODERS if names is None else names:
+        if name not in DECODERS:
+            raise DecoderError(f"no decoder {name!r}; choose one of {', '.join(DECODERS)}")
+        for length in lengths:
+            yield _row(name, length)
+
+
+def _row(name: str, length: int) -> DecoderRow:
+    entry = DECODERS[name]
+    # a measurement on tensors without numbers would mean nothing
+    options = {"backend": "cauchy"} if "backend" in {field.name for field in fields(entry.config)} else {}
+    decoder = build_decoder(name, dim=DIM, outputs=OUTPUTS, max_length=length, **options)
+    in_steps = isinstance(decoder, Recurrent) and decoder.config.cell == "gru"
+    forward = _step_by_step(decoder, length) if in_steps else forward_cost(decoder, torch.empty(1, length, DIM))
+    training = None if in_steps else training_cost(decoder, torch.empty(1, length, DIM))
+    return DecoderRow(
+        name=name,
+        summary=entry.summary,
+        length=length,
+        parameters=sum(parameter.numel() for parameter in decoder.parameters()),
+        gflops=forward.operations / 1e9,
+        evaluation_bytes=forward.peak_bytes,
+        training_bytes=None if training is None else training.peak_bytes,
+    )
+
+
+def _step_by_step(decoder: Decoder, length: int) -> Cost:
+    """Of a cell that torch unrolls: two short sequences are counted and the line through them drawn."""
+    short, twice = (forward_cost(decoder, torch.empty(1, steps, DIM)) for steps in (SHORT, 2 * SHORT))
+    share = (length - SHORT) / SHORT
+    return Cost(
+        operations=short.operations + round(share * (twice.operations - short.operations)),
+        peak_bytes=short.peak_bytes + round(share * (twice.peak_bytes - short.peak_bytes)),
+    )
+
+
+COLUMNS = ("decoder", "length", "parameters", "GFLOPs", "evaluation MB", "training MB", "what it is")
+"""Headings of `cells`."""
+
+EXPLANATION = (
+    f"Batch 1 of {DIM}-wide tokens, {OUTPUTS} outputs, default options. GFLOPs: a forward pass, two operations a "
+    "multiply-add, FFTs included. MB: the most that the tensors of a pass hold at once, weights and input not counted."
+)
+
+
+def cells(row: DecoderRow) -> tuple[str, ...]:
+    """A row as text, one a column."""
+    return (
+        row.name,
+        f"{row.length:,}",
+        f"{row.parameters / 1e6:.2f} M",
+        f"{row.gflops:,.1f}",
+        f"{row.evaluation_bytes / 1e6:,.0f}",
+        "-" if row.training_bytes is None else f"{row.training_bytes / 1e6:,.0f}",
+        row.summary,
+    )
