@@ -25,12 +25,13 @@ TRAIN_SHARE, VAL_SHARE = 0.7, 0.1
 
 ENCODER = ExtractionJob(
     "patch-statistics",
+    encoder_options={"dim": 16},
     sampling=Sampling(frames=1, fps=1.0, stride_seconds=1.0),
     pooling="spatial",
     batch_clips=32,
     torch_threads=1,
 )
-"""One frame a second and one token a frame: a video is a sequence of 66 to 100 tokens."""
+"""Twelve statistics and four random numbers a patch; one frame a second and one token a frame: a video is a sequence of 66 to 100 tokens."""
 
 DECODERS: dict[str, dict[str, Any]] = {
     "vis4mer": {"width": 64, "dropout": 0.1},
@@ -89,7 +90,7 @@ class DemoResult:
 def demo(
     folder: Path,
     *,
-    videos: int = 320,
+    videos: int = 360,
     seeds: tuple[int, ...] = (0, 1, 2),
     epochs: int = EPOCHS,
     workers: int = 2,
