@@ -151,7 +151,7 @@ def demo(
     folder: Annotated[Path, typer.Option("--folder", help="Where videos, store, runs and report go.")] = Path(
         "longvid-demo"
     ),
-    videos: Annotated[int, typer.Option(help="How many are made.")] = 360,
+    videos: Annotated[int, typer.Option(help="How many are made.")] = 440,
     seeds: Annotated[int, typer.Option(help="Trainings of each decoder.")] = 3,
     workers: Annotated[int, typer.Option(help="Processes that draw, extract and train.")] = 2,
     as_json: JSON = False,

@@ -31,13 +31,14 @@ ENCODER = ExtractionJob(
     batch_clips=32,
     torch_threads=1,
 )
-"""Twelve statistics and four random numbers a patch; one frame a second and one token a frame: a video is a sequence of 66 to 100 tokens."""
+"""Twelve statistics and four random numbers a patch; one frame a second and one token a frame: a video is a sequence
+of 66 to 100 tokens."""
 
 DECODERS: dict[str, dict[str, Any]] = {
     "vis4mer": {"width": 64, "dropout": 0.1},
     "mean-linear": {},
 }
-EPOCHS = 50
+EPOCHS = 60
 LEARNING_RATE = 5e-3
 
 Say = Callable[[str], Any]
@@ -90,7 +91,7 @@ class DemoResult:
 def demo(
     folder: Path,
     *,
-    videos: int = 360,
+    videos: int = 440,
     seeds: tuple[int, ...] = (0, 1, 2),
     epochs: int = EPOCHS,
     workers: int = 2,
