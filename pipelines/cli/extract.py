@@ -1,10 +1,9 @@
-"""`longvid extract` and `longvid doctor`: stage one."""
+"""`longvid extract`: stage one."""
 
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
-from rich.text import Text
 
 from pipelines.cli.console import console, error_console, human_bytes, human_seconds, print_json, table
 from pipelines.cli.options import parse_options, parse_sampling
@@ -15,7 +14,6 @@ JSON = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 def add_to(app: typer.Typer) -> None:
     """Put this file's commands on the command line."""
     app.command(rich_help_panel="Stage one: videos to features")(extract)
-    app.command(rich_help_panel="This machine")(doctor)
 
 
 def extract(
@@ -205,22 +203,3 @@ def _print_report(result: Any) -> None:
         f"{counts or 'no videos'}; {result.num_clips} clips in {human_seconds(result.wall_seconds)} "
         f"({rate:.1f} clips/s, {result.workers} workers); report: {result.path}",
     )
-
-
-def doctor(as_json: JSON = False) -> int:
-    """Which decoders and optional packages work on this machine, and the cure for those that do not."""
-    from dataclasses import asdict
-
-    from pipelines.doctor import examine
-
-    checks = examine()
-    if as_json:
-        print_json([asdict(check) for check in checks])
-    else:
-        rows = table("part", "version", "works", "what to do")
-        for check in checks:
-            colour = "green" if check.works else "red" if check.needed else "yellow"
-            works = Text("yes" if check.works else "no", colour)
-            rows.add_row(check.name, check.version, works, check.advice)
-        console.print(rows)
-    return 0 if all(check.works for check in checks if check.needed) else 1

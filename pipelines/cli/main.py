@@ -13,8 +13,7 @@ from typing import Any
 import typer
 
 from longvid.errors import LongvidError
-from pipelines.cli import bench as bench_commands
-from pipelines.cli import data, extract, models, store, train
+from pipelines.cli import data, extract, machine, models, store, train
 from pipelines.cli.console import error_console
 from stores import StoreError
 
@@ -27,7 +26,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-for room in (data, extract, store, train, models, bench_commands):
+for room in (extract, store, train, data, models, machine):
     room.add_to(app)
 
 # click's own base class, wherever this version of typer keeps click

@@ -97,8 +97,12 @@ def _print_evaluation(result: Any) -> None:
     seeds = f"{len(result.seeds)} seeds" if len(result.seeds) > 1 else "1 seed"
     console.print(f"{result.coverage} of {result.split}, {result.windows} windows, {seeds}")
     console.print(f"baseline: {result.baseline_answer}")
-    for row in result.per_class:
-        console.print(f"  {row}", style="dim")
+    if result.per_class:
+        numbers = ("items", "precision", "recall", "F1")
+        classes = table("class", *numbers, right=numbers)
+        for row in result.per_class:
+            classes.add_row(row.name, str(row.support), f"{row.precision:.3f}", f"{row.recall:.3f}", f"{row.f1:.3f}")
+        console.print(classes)
 
 
 def predict(

@@ -1,4 +1,4 @@
-"""`longvid bench`: the numbers longvid claims, measured here."""
+"""`longvid doctor | bench`: what works on this machine, and how fast."""
 
 from importlib import import_module
 from typing import Annotated
@@ -21,12 +21,33 @@ BENCHES = {
 }
 
 
+JSON = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 WHAT = "; ".join(f"[bold]{name}[/bold]: {what}" for name, what in BENCHES.items())
 
 
 def add_to(app: typer.Typer) -> None:
-    """Put this file's command on the command line."""
-    app.command(rich_help_panel="This machine")(bench)
+    """Put this file's commands on the command line."""
+    for command in (doctor, bench):
+        app.command(rich_help_panel="This machine")(command)
+
+
+def doctor(as_json: JSON = False) -> int:
+    """Which decoders and optional packages work on this machine, and the cure for those that do not."""
+    from dataclasses import asdict
+
+    from pipelines.doctor import examine
+
+    checks = examine()
+    if as_json:
+        print_json([asdict(check) for check in checks])
+    else:
+        rows = table("part", "version", "works", "what to do")
+        for check in checks:
+            colour = "green" if check.works else "red" if check.needed else "yellow"
+            works = Text("yes" if check.works else "no", colour)
+            rows.add_row(check.name, check.version, works, check.advice)
+        console.print(rows)
+    return 0 if all(check.works for check in checks if check.needed) else 1
 
 
 def bench(
@@ -34,7 +55,7 @@ def bench(
     quick: Annotated[
         bool, typer.Option("--quick", help="Smaller sizes, under a minute; the ratios are rougher.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
+    as_json: JSON = False,
 ) -> int:
     """Measure one of longvid's numbers beside its peer or limit; exit status 1 where a goal is not reached."""
     if name not in BENCHES:
