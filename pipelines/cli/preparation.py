@@ -73,18 +73,27 @@ def print_preparation(prepared: Preparation, *, manifest: Path, missing: Path | 
 
 def _print_splits(splits: tuple[SplitCount, ...]) -> None:
     """A row for each set of splits: found of listed, the score of not looking, and what one test video weighs."""
-    numbers = ("train", "val", "test", "baseline", "on found", "a test video")
-    rows = table("splits", "task", *numbers, "the answer that never looks", right=numbers)
+    some_found = any(count.found["test"] for count in splits)
+    numbers = ["train", "val", "test", "baseline", *(["on found"] if some_found else []), "one video"]
+    rows = table("task", *numbers, "always", right=numbers)
     for count in splits:
         shown = [_of(count, split) for split in ("train", "val", "test")]
-        scores = [_score(count.metric, value) for value in (count.baseline_listed, count.baseline_found)]
-        rows.add_row(count.column, count.task, *shown, *scores, _weight(count), count.answer)
+        scores = [_score(count.metric, count.baseline_listed)]
+        scores += [_score(count.metric, count.baseline_found)] if some_found else []
+        rows.add_row(_question(count), *shown, *scores, _weight(count), count.answer.removeprefix("always "))
     console.print(rows)
     console.print(
-        "found / listed videos; baseline: that answer on all listed test videos, and on those found; a test video: "
-        "what one weighs in the published accuracy, and in one on the videos found",
+        "found / listed videos; baseline: always giving the answer in the last column, on all listed test videos"
+        f"{' and on those found' if some_found else ''}; one video: what a test video weighs in the published accuracy"
+        f"{', and in one on the videos found' if some_found else ''}",
         style="dim",
     )
+
+
+def _question(count: SplitCount) -> str:
+    """The task, with the column of its splits where that is not the task's only one."""
+    task = count.task.rpartition("/")[2]
+    return count.task if count.column in ("split", f"{task}_split") else f"{count.task}, {count.column}"
 
 
 def _of(count: SplitCount, split: str) -> str:
@@ -106,7 +115,7 @@ def _weight(count: SplitCount) -> str:
     if listed == 0 or count.metric != "accuracy":
         return ""
     published = f"{100 / listed:.2f} %"
-    return published if found == listed else f"{published}, {100 / found:.2f} %" if found else f"{published}, none"
+    return published if found in (0, listed) else f"{published}, {100 / found:.2f} %"
 
 
 def _print_leaks(prepared: Preparation) -> None:
