@@ -86,7 +86,11 @@ class History(Callback):
 
 
 class BestWeights(Callback):
-    """Keeps the weights of the best validated epoch, the earliest of equals; stops training that no longer improves."""
+    """Keeps the weights of the best validated epoch; stops training that no longer improves.
+
+    Of epochs with equal scores the one with the lower validation loss is kept: few validation videos make ties common,
+    and the first epoch to get them all right is seldom the one that is sure of them.
+    """
 
     def __init__(self, folder: SeedFolder, early_stopping: EarlyStoppingSettings | None) -> None:
         self.folder = folder
@@ -95,6 +99,7 @@ class BestWeights(Callback):
         self.epoch = -1
         self.waited = 0
         self._best: float | None = None
+        self._loss = float("inf")
 
     @property
     def stopped(self) -> bool:
@@ -107,8 +112,9 @@ class BestWeights(Callback):
         metrics = {name: float(trainer.callback_metrics[f"val/{name}"]) for name in pl_module.task.metrics}
         value = metrics[pl_module.monitor]
         gain = self._gain(value, higher=METRICS[pl_module.monitor].higher_is_better)
-        if self._best is None or gain > 0:
-            self.metrics, self.epoch = metrics, trainer.current_epoch
+        loss = float(trainer.callback_metrics["val/loss"])
+        if self._best is None or gain > 0 or (gain == 0 and loss < self._loss):
+            self.metrics, self.epoch, self._loss = metrics, trainer.current_epoch, loss
             save_weights(self.folder.weights_file, pl_module.decoder)
         needed = self.early_stopping.min_delta if self.early_stopping is not None else 0.0
         self.waited = 0 if self._best is None or gain > needed else self.waited + 1
@@ -123,12 +129,13 @@ class BestWeights(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The best so far."""
-        return {"metrics": self.metrics, "epoch": self.epoch, "waited": self.waited, "best": self._best}
+        known = {"metrics": self.metrics, "epoch": self.epoch, "waited": self.waited}
+        return known | {"best": self._best, "loss": self._loss}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the best back."""
         self.metrics, self.epoch = state_dict["metrics"], state_dict["epoch"]
-        self.waited, self._best = state_dict["waited"], state_dict["best"]
+        self.waited, self._best, self._loss = state_dict["waited"], state_dict["best"], state_dict["loss"]
 
 
 class ResumePoint(Checkpoint):
