@@ -14,8 +14,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from longvid.errors import BackendUnavailable
-from longvid.ssm.cauchy import coefficients, frequencies, woodbury
+from longvid.ssm.cauchy import coefficients, frequencies
 from longvid.ssm.dense import truncate
+from longvid.ssm.resolvent import woodbury
 from longvid.ssm.system import StateSpace
 
 TRIAL_SECONDS = 300

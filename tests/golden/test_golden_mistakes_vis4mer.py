@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from longvid.decoders import pyramid
-from longvid.ssm import cauchy, dense, kernel, low_rank, mixer
+from longvid.ssm import cauchy, dense, kernel, low_rank, mixer, resolvent
 from longvid.ssm.low_rank import LowRankMixer
 from longvid.ssm.system import StateSpace
 
@@ -65,15 +65,14 @@ def test_golden_kernels_catch_the_other_meaning_of_the_stored_output_map(
 
 
 def no_correction(sums: Tensor, c: Tensor, s: Tensor) -> Tensor:
-    (v_real, vw_real), (v_imaginary, vw_imaginary) = (part.split(4, dim=1) for part in sums)
-    r = 2 * torch.complex(-2 * s * v_imaginary - c * vw_real, 2 * s * v_real - c * vw_imaginary)
-    return r[:, 0] * torch.complex(c, s)
+    cb = resolvent._resolvents(sums, c, s)[0]
+    return (cb * torch.complex(c, s))[:, 0]
 
 
 def test_golden_kernels_catch_a_forgotten_low_rank_correction(
     monkeypatch: pytest.MonkeyPatch, golden_bites: Bites
 ) -> None:
-    monkeypatch.setattr(cauchy, "woodbury", no_correction)
+    monkeypatch.setattr(resolvent, "woodbury", no_correction)
     for layout in ("model", "layer", "successor, low rank"):
         golden_bites("vis4mer", layout)
 
