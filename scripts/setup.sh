@@ -10,6 +10,7 @@ if [ ! -f "$stamp" ] || [ pyproject.toml -nt "$stamp" ] || [ constraints.txt -nt
     .venv/bin/python -m pip install --quiet --upgrade pip
     # torch first and alone: a range would otherwise be met with the newest build there is
     .venv/bin/python -m pip install --quiet -c constraints.txt torch
-    .venv/bin/python -m pip install --quiet -c constraints.txt -e '.[dev,parquet,s3,torchcodec,zarrs]'
+    # compat: the plain kind of editable install, without a page of warnings about folder names
+    .venv/bin/python -m pip install --quiet --config-settings editable_mode=compat -c constraints.txt -e '.[dev,parquet,s3,torchcodec,zarrs]'
     touch "$stamp"
 fi
