@@ -10,7 +10,7 @@ if [ ! -f "$stamp" ] || [ pyproject.toml -nt "$stamp" ] || [ constraints.txt -nt
     .venv/bin/python -m pip install --quiet --upgrade pip
     # torch first and alone: a range would otherwise be met with the newest build there is
     .venv/bin/python -m pip install --quiet -c constraints.txt torch
-    # compat: the plain kind of editable install, without a page of warnings about folder names
-    .venv/bin/python -m pip install --quiet --config-settings editable_mode=compat -c constraints.txt -e '.[dev,parquet,s3,torchcodec,zarrs]'
+    # setuptools has a page of warnings for every editable install of three packages
+    PYTHONWARNINGS=ignore .venv/bin/python -m pip install --quiet -c constraints.txt -e '.[dev,parquet,s3,torchcodec,zarrs]'
     touch "$stamp"
 fi
