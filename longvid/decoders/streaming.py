@@ -5,6 +5,8 @@ its partner; behind the last block stands a running mean. After any number of pu
 over all tokens so far.
 """
 
+from collections.abc import Iterator
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -50,6 +52,17 @@ class StreamingViS4mer:
         self._count = 0
         self.tokens_seen = 0
 
+    @property
+    def state_bytes(self) -> int:
+        """Memory held between pushes; the same however much has been pushed, but for one waiting token a block."""
+        return sum(tensor.untyped_storage().nbytes() for tensor in self._held())
+
+    def _held(self) -> Iterator[Tensor]:
+        for block in self._blocks:
+            yield from block.held()
+        if self._total is not None:
+            yield self._total
+
     @torch.no_grad()
     def push(self, tokens: Float[Tensor, "batch length dim"]) -> Float[Tensor, "batch outputs"] | None:
         """Take the next tokens; the scores so far, or None before the first 2^layers tokens."""
@@ -88,6 +101,12 @@ class _BlockStream:
         self._block, self._layer = block, block.mix
         self._state = self._layer.initial_state(batch)
         self._waiting: Tensor | None = None
+
+    def held(self) -> Iterator[Tensor]:
+        """Every tensor kept."""
+        yield self._state
+        if self._waiting is not None:
+            yield self._waiting
 
     def push(self, x: Float[Tensor, "batch length dim"]) -> Float[Tensor, "batch half narrow"]:
         """Tokens of the next scale that are complete now; possibly none."""

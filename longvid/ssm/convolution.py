@@ -8,19 +8,18 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-SLICE_ELEMENTS = 1 << 22
-"""Complex numbers a spectrum of one slice of the batch may hold (32 MB in complex64)."""
+SLICE_ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 25}
+"""Complex numbers that the spectra of one slice of channels and items may hold; on a CPU they stay in the cache."""
 
 
 def fast_fft_length(minimum: int) -> int:
-    """Smallest even product of 2, 3 and 5 that is at least `minimum`."""
-    best = 1 << max(1, (minimum - 1).bit_length())
-    five = 1
+    """Smallest product of 16 and of 2s, 3s and 5s that is at least `minimum`; sizes with few 2s take twice as long."""
+    best = max(16, 1 << (minimum - 1).bit_length())
+    five = 16
     while five < best:
         three = five
         while three < best:
-            doublings = max(1, (-(-minimum // three) - 1).bit_length())
-            best = min(best, three << doublings)
+            best = min(best, three << (-(-minimum // three) - 1).bit_length())
             three *= 3
         five *= 5
     return best
@@ -51,10 +50,11 @@ class _Convolution(torch.autograd.Function):
     def forward(ctx: Any, u: Tensor, kernel: Tensor, size: int) -> Tensor:
         ctx.save_for_backward(u, kernel)
         ctx.size = size
-        spectrum = torch.fft.rfft(kernel, n=size)
         result = torch.empty(u.shape, dtype=u.dtype, device=u.device)
-        for items in _slices(u, size):
-            result[items] = _filtered(u[items], spectrum, size)
+        for channels, groups in _slices(u, size):
+            spectrum = torch.fft.rfft(kernel[channels], n=size)
+            for items in groups:
+                result[items, channels] = _filtered(u[items, channels], spectrum, size)
         return result
 
     @staticmethod
@@ -62,17 +62,20 @@ class _Convolution(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         u, kernel = ctx.saved_tensors
         size, (needs_u, needs_kernel, _) = ctx.size, ctx.needs_input_grad
-        spectrum = torch.fft.rfft(kernel, n=size).conj() if needs_u else None
         u_grad = torch.empty(u.shape, dtype=u.dtype, device=u.device) if needs_u else None
-        correlation: Tensor | None = None
-        for items in _slices(u, size):
-            grad_spectrum = torch.fft.rfft(grad[items], n=size)
-            if needs_kernel:
-                part = (torch.fft.rfft(u[items], n=size).conj_physical_() * grad_spectrum).sum(0)
-                correlation = part if correlation is None else correlation.add_(part)
-            if u_grad is not None and spectrum is not None:
-                u_grad[items] = torch.fft.irfft(grad_spectrum.mul_(spectrum), n=size)[..., : u.shape[-1]]
-        kernel_grad = None if correlation is None else torch.fft.irfft(correlation, n=size)[:, : kernel.shape[-1]]
+        kernel_grad = torch.empty_like(kernel) if needs_kernel else None
+        for channels, groups in _slices(u, size):
+            conjugate = torch.fft.rfft(kernel[channels], n=size).conj_physical_()
+            correlation = torch.zeros_like(conjugate)
+            for items in groups:
+                spectrum = torch.fft.rfft(grad[items, channels], n=size)
+                if needs_kernel:
+                    seen = torch.fft.rfft(u[items, channels], n=size).conj_physical_()
+                    correlation += seen.mul_(spectrum).sum(0)
+                if u_grad is not None:
+                    u_grad[items, channels] = torch.fft.irfft(spectrum.mul_(conjugate), n=size)[..., : u.shape[-1]]
+            if kernel_grad is not None:
+                kernel_grad[channels] = torch.fft.irfft(correlation, n=size)[:, : kernel.shape[-1]]
         return u_grad, kernel_grad, None
 
 
@@ -80,7 +83,12 @@ def _filtered(u: Tensor, spectrum: Tensor, size: int) -> Tensor:
     return torch.fft.irfft(torch.fft.rfft(u, n=size).mul_(spectrum), n=size)[..., : u.shape[-1]]
 
 
-def _slices(u: Tensor, size: int) -> Iterator[slice]:
-    """Batch items taken together."""
-    items = max(1, SLICE_ELEMENTS // (u.shape[1] * (size // 2 + 1)))
-    return (slice(begin, begin + items) for begin in range(0, len(u), items))
+def _slices(u: Tensor, size: int) -> Iterator[tuple[slice, list[slice]]]:
+    """Channels taken together, and for each such slice the groups of items."""
+    batch, num_channels, _ = u.shape
+    elements = SLICE_ELEMENTS.get(u.device.type, SLICE_ELEMENTS["cuda"])
+    points = size // 2 + 1
+    channels = max(1, min(num_channels, elements // points))
+    items = max(1, elements // (points * channels))
+    groups = [slice(begin, begin + items) for begin in range(0, batch, items)]
+    return ((slice(begin, begin + channels), groups) for begin in range(0, num_channels, channels))

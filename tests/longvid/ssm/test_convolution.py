@@ -20,12 +20,12 @@ def slow(u: Tensor, kernel: Tensor, backward_kernel: Tensor) -> Tensor:
     return y
 
 
-@pytest.mark.parametrize("slice_elements", [1, 1 << 22], ids=["item by item", "at once"])
+@pytest.mark.parametrize("slice_elements", [1, 30, 1 << 22], ids=["one by one", "some", "at once"])
 @pytest.mark.parametrize(("length", "taps"), [(1, 1), (7, 7), (7, 3), (5, 9)])
 def test_convolution_equals_the_double_sum_with_its_gradients(
     length: int, taps: int, slice_elements: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(convolution, "SLICE_ELEMENTS", slice_elements)
+    monkeypatch.setitem(convolution.SLICE_ELEMENTS, "cpu", slice_elements)
     generator = torch.Generator().manual_seed(length)
     u = torch.randn(3, 2, length, dtype=torch.float64, generator=generator).requires_grad_()
     kernels = torch.randn(2, 2, taps, dtype=torch.float64, generator=generator).requires_grad_().unbind(0)
@@ -34,7 +34,7 @@ def test_convolution_equals_the_double_sum_with_its_gradients(
     assert torch.autograd.gradcheck(convolve, (u, *kernels), fast_mode=True)
 
 
-def test_fft_lengths_are_the_smallest_even_products_of_2_3_and_5() -> None:
+def test_fft_lengths_are_the_smallest_multiples_of_16_that_are_products_of_2_3_and_5() -> None:
     def is_fast(number: int) -> bool:
         for prime in (2, 3, 5):
             while number % prime == 0:
@@ -42,5 +42,5 @@ def test_fft_lengths_are_the_smallest_even_products_of_2_3_and_5() -> None:
         return number == 1
 
     for minimum in [*range(1, 300), 2955, 11821, 23639]:
-        slow = next(n for n in range(minimum + minimum % 2, 2 * minimum + 2, 2) if is_fast(n))
-        assert fast_fft_length(minimum) == slow
+        first = -(-minimum // 16) * 16
+        assert fast_fft_length(minimum) == next(n for n in range(first, 2 * first + 1, 16) if is_fast(n))
