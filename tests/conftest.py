@@ -4,3 +4,5 @@ import os
 
 # one thread a test process: two processes that share two cores otherwise wait for each other at barriers
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# parallel test processes are given a width; a console that is made with one keeps it for good
+os.environ.pop("COLUMNS", None)
