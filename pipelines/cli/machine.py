@@ -16,7 +16,6 @@ BENCHES = {
     "kernel": "the S4 kernel against the direct Cauchy sum",
     "decoder": "ViS4mer against the same stack with attention, by length",
     "feed": "samples a second out of the store against the decoder's training step",
-    "longrange": "accuracy of each decoder on tasks that need a memory",
     "dask": "what the scheduler costs a segment, and how busy a thousand workers are",
 }
 
