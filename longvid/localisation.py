@@ -6,6 +6,9 @@ things differ from the authors' scripts. A proposal is suppressed by any stronge
 last comparison decides). A proposal belongs to the true segment of its own video that it overlaps most; of several
 that belong to one, the most confident is right and the others are wrong.
 
+Own code, because no library has these rules: scikit-learn's average precision knows neither truth that nobody
+proposed nor an interpolated curve, and torchmetrics' and torchvision's boxes are matched and suppressed otherwise.
+
 Times are seconds, segments half-open. Classes that occur in no true segment are left out of means.
 """
 

@@ -3,10 +3,15 @@
 Axis order: scores are `items outputs`, items being windows, videos or clips. Accuracies lie in 0..1. Undefined values
 (the precision of a class nobody predicted) count as 0; classes that do not occur among the targets are left out of
 means over classes.
+
+The numbers are scikit-learn's. Own code is only what it does not have: the mean over the windows of a video, and the
+answer that never looks. scikit-learn is imported by the functions that count: that takes a second, and every command
+reads the table of metrics.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, Num
@@ -19,13 +24,12 @@ UNLABELLED = -100
 
 def probabilities(logits: Float[np.ndarray, "*items outputs"], kind: str) -> Float[np.ndarray, "*items outputs"]:
     """Scores of a task's kind from a decoder's logits, float64: softmax, sigmoid, or (regression) the values."""
+    from scipy.special import expit, softmax
+
     logits = logits.astype(np.float64)
     if kind == "regression":
         return logits
-    if kind == "multilabel":
-        return 0.5 * (1 + np.tanh(0.5 * logits))
-    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+    return expit(logits) if kind == "multilabel" else softmax(logits, axis=-1)
 
 
 def mean_by_item(
@@ -44,10 +48,8 @@ def mean_by_item(
 
 def confusion_matrix(scores: Scores, targets: Int[np.ndarray, " items"]) -> Int[np.ndarray, "outputs outputs"]:
     """How many items of each class (row) were given each class (column); the first of equal scores wins."""
-    known = targets != UNLABELLED
-    matrix = np.zeros((scores.shape[1], scores.shape[1]), np.int64)
-    np.add.at(matrix, (targets[known], scores[known].argmax(axis=1)), 1)
-    return matrix
+    true, predicted = _classes(scores, targets)
+    return _sklearn().confusion_matrix(true, predicted, labels=np.arange(scores.shape[1]))
 
 
 @dataclass(frozen=True)
@@ -65,85 +67,94 @@ class ClassRow:
 
 def per_class(matrix: Int[np.ndarray, "outputs outputs"], names: tuple[str, ...]) -> list[ClassRow]:
     """Precision, recall and F1 of each class, from a confusion matrix."""
-    hits, support, predicted = (counts.tolist() for counts in (np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)))
-    return [
-        ClassRow(name, s, p, _ratio(hit, p), _ratio(hit, s), _ratio(2 * hit, s + p))
-        for name, hit, s, p in zip(names, hits, support, predicted, strict=True)
-    ]
+    true, predicted = matrix.nonzero()
+    columns = _sklearn().precision_recall_fscore_support(
+        true, predicted, labels=np.arange(len(names)), sample_weight=matrix[true, predicted], zero_division=0
+    )
+    return _rows(names, matrix.sum(axis=0), *columns)
 
 
 def per_label(scores: Scores, flags: Targets, names: tuple[str, ...]) -> list[ClassRow]:
     """The same for multilabel scores at the threshold 0.5, with each label's average precision."""
     chosen, true = scores >= 0.5, flags > 0.5
-    rows = []
-    for index, name in enumerate(names):
-        hit = int((chosen[:, index] & true[:, index]).sum())
-        support, predicted = int(true[:, index].sum()), int(chosen[:, index].sum())
-        average = average_precision(scores[:, index], flags[:, index])
-        scores_of = (_ratio(hit, predicted), _ratio(hit, support), _ratio(2 * hit, support + predicted))
-        rows.append(ClassRow(name, support, predicted, *scores_of, average_precision=average))
-    return rows
+    columns = _sklearn().precision_recall_fscore_support(true, chosen, average=None, zero_division=0)
+    precisions = [average_precision(scores[:, index], flags[:, index]) for index in range(len(names))]
+    rows = _rows(names, chosen.sum(axis=0), *columns)
+    return [replace(row, average_precision=value) for row, value in zip(rows, precisions, strict=True)]
+
+
+def _rows(names: tuple[str, ...], predicted: Any, precision: Any, recall: Any, f1: Any, support: Any) -> list[ClassRow]:
+    return [
+        ClassRow(name, int(s), int(p), float(precise), float(found), float(both))
+        for name, s, p, precise, found, both in zip(names, support, predicted, precision, recall, f1, strict=True)
+    ]
 
 
 def average_precision(scores: Float[np.ndarray, " items"], flags: Num[np.ndarray, " items"]) -> float:
-    """Sum over thresholds of precision times the step of recall; items of one score enter together."""
-    order = np.argsort(-scores, kind="stable")
-    true = np.cumsum(flags[order] > 0.5)
-    if not len(true) or true[-1] == 0:
-        return 0.0
-    last_of_score = np.append(np.diff(scores[order]) != 0, True)
-    hits, taken = true[last_of_score], np.flatnonzero(last_of_score) + 1
-    return float(np.sum(np.diff(hits, prepend=0) / true[-1] * hits / taken))
+    """Sum over thresholds of precision times the step of recall; items of one score enter together.
+
+    0 for a label that no item has.
+    """
+    return float(_sklearn().average_precision_score(flags > 0.5, scores)) if np.any(flags > 0.5) else 0.0
 
 
 def accuracy(scores: Scores, targets: Targets) -> float:
-    """Share of items whose highest score is the target's."""
-    known = targets != UNLABELLED
-    return float(np.mean(scores[known].argmax(axis=1) == targets[known]))
+    """Share of items whose highest score is the target's; the first of equal scores wins."""
+    return float(_sklearn().accuracy_score(*_classes(scores, targets)))
 
 
 def top5_accuracy(scores: Scores, targets: Targets) -> float:
-    """Share of items whose target is among the five highest scores."""
-    best = np.argsort(-scores, axis=1, kind="stable")[:, :5]
-    return float(np.mean((best == targets[:, None]).any(axis=1)))
+    """Share of items whose target is among the five highest scores; the last of equal scores wins."""
+    classes = np.arange(scores.shape[1])
+    if len(classes) <= 5:
+        return 1.0
+    known = targets != UNLABELLED
+    return float(_sklearn().top_k_accuracy_score(targets[known], scores[known], k=5, labels=classes))
 
 
 def mean_class_accuracy(scores: Scores, targets: Targets) -> float:
     """Recall averaged over the classes that occur: what accuracy would be if all were equally frequent."""
-    matrix = confusion_matrix(scores, targets)
-    support = matrix.sum(axis=1)
-    return float(np.mean((np.diag(matrix) / np.maximum(support, 1))[support > 0]))
+    true, predicted = _classes(scores, targets)
+    return float(_sklearn().recall_score(true, predicted, labels=np.unique(true), average="macro", zero_division=0))
 
 
 def macro_f1(scores: Scores, targets: Targets) -> float:
     """F1 averaged over the classes that occur among targets or predictions."""
-    matrix = confusion_matrix(scores, targets)
-    total = matrix.sum(axis=0) + matrix.sum(axis=1)
-    return float(np.mean((2 * np.diag(matrix) / np.maximum(total, 1))[total > 0]))
+    return float(_sklearn().f1_score(*_classes(scores, targets), average="macro", zero_division=0))
 
 
 def mean_average_precision(scores: Scores, targets: Targets) -> float:
     """Average precision averaged over the labels that occur."""
     occurring = np.flatnonzero(targets.sum(axis=0) > 0)
-    return (
-        float(np.mean([average_precision(scores[:, i], targets[:, i]) for i in occurring])) if len(occurring) else 0.0
-    )
+    precisions = [average_precision(scores[:, index], targets[:, index]) for index in occurring]
+    return float(np.mean(precisions)) if precisions else 0.0
 
 
 def micro_f1(scores: Scores, targets: Targets) -> float:
     """F1 over all labels of all items, at the threshold 0.5."""
-    chosen, true = scores >= 0.5, targets > 0.5
-    return _ratio(2 * int((chosen & true).sum()), int(chosen.sum() + true.sum()))
+    return float(_sklearn().f1_score(targets > 0.5, scores >= 0.5, average="micro", zero_division=0))
 
 
 def mse(scores: Scores, targets: Targets) -> float:
     """Mean squared error, in the target's unit squared."""
-    return float(np.mean((scores - targets) ** 2))
+    return float(_sklearn().mean_squared_error(targets, scores))
 
 
 def mae(scores: Scores, targets: Targets) -> float:
     """Mean absolute error, in the target's unit."""
-    return float(np.mean(np.abs(scores - targets)))
+    return float(_sklearn().mean_absolute_error(targets, scores))
+
+
+def _classes(scores: Scores, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
+    """True and answered class of each item that has a label; the first of equal scores wins."""
+    known = targets != UNLABELLED
+    return targets[known], scores[known].argmax(axis=1)
+
+
+def _sklearn() -> Any:
+    from sklearn import metrics
+
+    return metrics
 
 
 @dataclass(frozen=True)
@@ -190,17 +201,13 @@ def score(names: tuple[str, ...], scores: Scores, targets: Targets) -> dict[str,
 def baseline_scores(
     kind: str, train_targets: Num[np.ndarray, "listed *outputs"], num_items: int, num_outputs: int
 ) -> Scores:
-    """The answer of someone who never looks: the training set's most frequent class, its label rates, or its mean.
+    """The answer of someone who never looks: how often each class or label occurs in training, or the mean value.
 
-    The same for each of `num_items` items.
+    The same for each of `num_items` items; its class is the most frequent one, its five best the five most frequent.
     """
     if kind in ("classification", "dense"):
         counts = np.bincount(train_targets[train_targets != UNLABELLED], minlength=num_outputs)
-        answer = np.eye(num_outputs)[counts.argmax()]
+        answer = counts / max(1, counts.sum())
     else:
         answer = train_targets.mean(axis=0, dtype=np.float64)
     return np.tile(answer, (num_items, 1))
-
-
-def _ratio(part: int, whole: int) -> float:
-    return float(part / whole) if whole else 0.0

@@ -7,6 +7,9 @@ scored, background (Breakfast's SIL) included. Values lie in 0..1.
     edit             1 - edit distance of the two orders of segments / the longer one's segments; mean over videos
     F1@k             a predicted segment is right if it overlaps the true segment of its class that it overlaps most by
                      an IoU of k % and is the first to do so; counted over all videos together
+
+Own code, because the libraries of metrics (scikit-learn, torchmetrics) know no runs of frames: cutting labels into
+segments, matching them, and pooling over videos. The edit distance itself is rapidfuzz's.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Int
+from rapidfuzz.distance import Levenshtein
 
 from longvid.metrics import UNLABELLED
 
@@ -38,21 +42,10 @@ def segments_of(labels: Labels) -> list[Segment]:
     return [Segment(int(labels[a]), int(a), int(b)) for a, b in zip(starts, stops, strict=True)]
 
 
-def edit_distance(one: Sequence[int], other: Sequence[int]) -> int:
-    """Fewest insertions, deletions and substitutions that turn one sequence into the other (Levenshtein)."""
-    row = list(range(len(other) + 1))
-    for i, left in enumerate(one, 1):
-        diagonal, row[0] = row[0], i
-        for j, right in enumerate(other, 1):
-            diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (left != right))
-    return row[-1]
-
-
 def edit_score(predicted: Labels, true: Labels) -> float:
     """How alike the orders of the segments are, whatever their lengths; 1 for two empty sequences."""
     orders = [[segment.label for segment in segments_of(labels)] for labels in (predicted, true)]
-    longest = max(map(len, orders))
-    return 1 - edit_distance(*orders) / longest if longest else 1.0
+    return Levenshtein.normalized_similarity(*orders)
 
 
 def overlap_counts(predicted: Labels, true: Labels, iou: float) -> tuple[int, int, int]:

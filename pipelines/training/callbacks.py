@@ -6,7 +6,6 @@ state of the others as it is after the epoch.
 
 import csv
 import io
-import math
 import os
 import time
 from dataclasses import asdict
@@ -16,17 +15,12 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, Checkpoint
 
 from longvid.datasets.manifest_files import write_atomically
-from longvid.errors import LongvidError
 from longvid.metrics import METRICS
 from pipelines.config import EarlyStoppingSettings
 from pipelines.training.module import DecoderModule
 from pipelines.training.progress import TrainingProgress
 from pipelines.training.results import EpochRow
 from pipelines.training.run_folder import SeedFolder, save_weights
-
-
-class TrainingDiverged(LongvidError, ArithmeticError):
-    """The loss became NaN or infinite."""
 
 
 class History(Callback):
@@ -56,11 +50,7 @@ class History(Callback):
             val_loss=figures["val/loss"] if validated else None,
             metrics={name: figures[f"val/{name}"] for name in pl_module.task.metrics} if validated else {},
         )
-        if not math.isfinite(row.train_loss):
-            raise TrainingDiverged(
-                f"{self.folder.path}: the loss became {row.train_loss} in epoch {row.epoch + 1}; "
-                "lower optimiser.learning_rate or optimiser.clip_norm, or use precision=float32"
-            )
+        pl_module.refuse_diverged(row.train_loss)
         self.rows.append(row)
         self._write(pl_module.task.metrics)
         self.progress.epoch_ended(row)

@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from longvid.data import WindowBatch, WindowDataset
 from longvid.decoders import Decoder
+from longvid.errors import LongvidError
 from longvid.metrics import METRICS
 from pipelines.config import ScheduleSettings, TrainConfig
 from pipelines.training.scoring import WindowScores, logits_of, loss_of, split_scores
@@ -24,6 +25,10 @@ def rate_factor(step: int, *, steps: int, settings: ScheduleSettings) -> float:
     if settings.name == "constant":
         return 1.0
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, steps - rise))))
+
+
+class TrainingDiverged(LongvidError, ArithmeticError):
+    """The loss became NaN or infinite."""
 
 
 class DecoderModule(LightningModule):
@@ -68,6 +73,14 @@ class DecoderModule(LightningModule):
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.lengths))
         return loss
 
+    def refuse_diverged(self, loss: float) -> None:
+        """Raise `TrainingDiverged` for a loss that is no number: no metric of such answers means anything."""
+        if not math.isfinite(loss):
+            raise TrainingDiverged(
+                f"{self.config.out}, seed {self.seed}: the loss became {loss} in epoch {self.current_epoch + 1}; "
+                "lower optimiser.learning_rate or optimiser.clip_norm, or use precision=float32"
+            )
+
     def on_validation_epoch_start(self) -> None:
         """Begin a new set of scores."""
         self._found = WindowScores(self.task.kind)
@@ -77,6 +90,7 @@ class DecoderModule(LightningModule):
         assert batch.targets is not None
         logits = logits_of(self.decoder, batch, task=self.task, num_tokens=self.num_tokens)
         loss = self.loss(logits, batch.targets)
+        self.refuse_diverged(float(loss))
         self.log("val/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.lengths))
         self._found.add(logits, batch)
 

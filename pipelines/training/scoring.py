@@ -13,6 +13,7 @@ from longvid.data import WindowBatch, WindowDataset
 from longvid.datasets import Task
 from longvid.datasets.frame_labels import UNLABELLED
 from longvid.decoders import Decoder
+from longvid.errors import AnnotationError
 from longvid.metrics import mean_by_item, probabilities, score
 from longvid.video_metrics import ScoredVideo, video_metrics
 
@@ -114,6 +115,11 @@ def _dense_scores(scores: list[np.ndarray], videos: np.ndarray, clips: np.ndarra
     every = mean_by_item(answers, np.concatenate(indices), int(offsets[-1]))
     targets = np.concatenate(labels)
     scored = (targets != UNLABELLED) & ~np.isnan(every).any(axis=1)
+    if not scored.any():
+        raise AnnotationError(
+            f"{data.rows[0].where}: no clip of the {len(data.rows)} videos to be scored lies where their labels do; "
+            "see that the labels' times are seconds of the video, and that task.labels_per_second is right"
+        )
     return SplitScores(
         scores=every[scored],
         targets=targets[scored],
