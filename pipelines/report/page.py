@@ -12,6 +12,7 @@ from markupsafe import Markup
 import longvid
 from longvid.datasets.manifest_files import write_atomically
 from longvid.errors import ConfigError
+from pipelines.report.charts import plotly_script
 from pipelines.report.collect import Run, collect_runs, has_random_weights
 from pipelines.report.published import published_rows
 from pipelines.report.sections import chips, classes, confusion, curves, features, headline, missing, results, run_facts
@@ -48,6 +49,7 @@ def _render(values: dict[str, Any]) -> str:
     assets = {
         "style": Markup(room.joinpath("page.css").read_text("utf-8")),
         "script": Markup(room.joinpath("page.js").read_text("utf-8")),
+        "plotly": Markup(plotly_script()),
     }
     return environment.from_string(room.joinpath("page.html").read_text("utf-8")).render(**values, **assets)
 

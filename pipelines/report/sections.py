@@ -86,7 +86,10 @@ def _window_cell(run: Run, name: str) -> str:
 
 
 def curves(runs: list[Run], task: Task) -> list[dict[str, Any]]:
-    """Training loss and the first validation metric of every run: a thin line a seed, a strong one for their mean."""
+    """Training loss and the first validation metric of every run: a thin line a seed, a strong one for their mean.
+
+    A dot marks the epoch of each seed whose weights were kept.
+    """
     name = task.metrics[0]
     unit, title = "percent" if METRICS[name].percent else "number", f"Validation {METRICS[name].label}"
     return [
@@ -106,10 +109,18 @@ def _curve(runs: list[Run], column: str, unit: str, title: str) -> Markup:
             float(np.mean([c.values[c.epochs.index(epoch)] for c in curves if epoch in c.epochs])) for epoch in epochs
         ]
         series.append(Series(run.label, colour, epochs, means, strong=True))
+        series.append(_kept(run, column, colour))
     values = [value for one in series for value in one.y]
     last = max((one.x[-1] for one in series if len(one.x)), default=1)
     y = Axis(0, 1.02, "percent") if unit == "percent" else around(values, zero=min(v or 0 for v in values) >= 0)
     return line_chart(series, Axis(1, max(2, last), "epoch", "epoch"), y, title=title)
+
+
+def _kept(run: Run, column: str, colour: int) -> Series:
+    """A dot for each seed where its weights were kept, at what the curve says there."""
+    kept = [(run.history[seed.seed][column], seed.best_epoch + 1) for seed in run.trained.seeds]
+    found = [(epoch, curve.values[curve.epochs.index(epoch)]) for curve, epoch in kept if epoch in curve.epochs]
+    return Series(f"{run.label}, kept", colour, [x for x, _ in found], [y for _, y in found], dots=True)
 
 
 def confusion(run: Run, task: Task) -> dict[str, Any]:
