@@ -16,7 +16,7 @@ from longvid.decoders import Decoder, build_decoder
 from longvid.decoders.streaming import StreamingViS4mer
 from longvid.decoders.vis4mer import ViS4mer
 from pipelines.bench.measure import MEGABYTE, PeakMemory, in_own_process, interleaved_seconds
-from pipelines.bench.table import BenchTable
+from pipelines.bench.table import BenchTable, Panel
 
 WIDTH = 256
 BATCH = 2
@@ -56,6 +56,7 @@ def run(*, quick: bool = False) -> BenchTable:
     for length in QUICK_LENGTHS if quick else LENGTHS:
         compare(table, Size(BATCH, length), rounds=2)
     note_crossing(table)
+    add_panels(table)
     if not quick:
         claim_against_fused(table)
         claim_against_stored(table)
@@ -96,6 +97,18 @@ def note_crossing(table: BenchTable) -> None:
             table.notes.append(f"{mode}: ViS4mer is faster from the shortest length measured, {quicker[0]}")
         else:
             table.notes.append(f"{mode}: fused attention stops winning between {slower[-1]} and {quicker[0]} tokens")
+
+
+def add_panels(table: BenchTable) -> None:
+    """How much faster, and with what share of the memory, by length."""
+    for what, column in (("times faster than fused attention", 4), ("share of fused attention's memory", 7)):
+        lines: dict[str, list[tuple[int | float, float]]] = {}
+        for row in table.rows:
+            length, value = row[0], row[column]
+            assert isinstance(length, int)
+            assert isinstance(value, float)
+            lines.setdefault(str(row[1]), []).append((length, value))
+        table.panels.append(Panel(f"ViS4mer: {what}", "tokens", "ratio", lines, level=1.0, log_y=True))
 
 
 def claim_against_fused(table: BenchTable) -> None:

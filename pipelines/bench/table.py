@@ -15,6 +15,8 @@ class BenchTable:
     rows: list[list[Cell]] = field(default_factory=list)
     claims: list["Claim"] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    panels: list["Panel"] = field(default_factory=list)
+    """What `--plot` draws, side by side; empty: nothing."""
 
     def claim(self, what: str, value: float, *, at_least: float | None = None, at_most: float | None = None) -> None:
         """Add a measured ratio and the figure it has to reach."""
@@ -39,3 +41,17 @@ class Claim:
         """Whether the value lies on the right side of its goal."""
         low = self.at_least is None or self.value >= self.at_least
         return low and (self.at_most is None or self.value <= self.at_most)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes of a bench's plot."""
+
+    title: str
+    x_label: str
+    y_label: str
+    lines: dict[str, list[tuple[int | float, float]]]
+    """(x, y) points of each line, by its name."""
+    level: float | None = None
+    """A dashed line across: chance, or one."""
+    log_y: bool = False

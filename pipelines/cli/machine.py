@@ -1,11 +1,13 @@
 """`longvid doctor | bench`: what works on this machine, and how fast."""
 
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.text import Text
 
+from pipelines.bench.plot import draw, require_drawable
 from pipelines.cli.console import console, print_json, table
 
 BENCHES = {
@@ -15,10 +17,13 @@ BENCHES = {
     "store": "random windows against memmap copies and whole-file loads",
     "kernel": "the S4 kernel against the direct Cauchy sum",
     "decoder": "ViS4mer against the same stack with attention, by length",
+    "longrange": "which decoders learn what needs a long memory: accuracy by length, parameters matched",
     "feed": "samples a second out of the store against the decoder's training step",
     "dask": "what the scheduler costs a segment, and how busy a thousand workers are",
 }
 
+PLOTTED = ("decoder", "longrange")
+"""Benches whose tables have panels to draw."""
 
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 WHAT = "; ".join(f"[bold]{name}[/bold]: {what}" for name, what in BENCHES.items())
@@ -54,11 +59,18 @@ def bench(
     quick: Annotated[
         bool, typer.Option("--quick", help="Smaller sizes, under a minute; the ratios are rougher.")
     ] = False,
+    plot: Annotated[
+        Path | None, typer.Option(help=f"Also draw a .png, .svg or .pdf file ({', '.join(PLOTTED)}).")
+    ] = None,
     as_json: JSON = False,
 ) -> int:
     """Measure one of longvid's numbers beside its peer or limit; exit status 1 where a goal is not reached."""
     if name not in BENCHES:
         raise typer.BadParameter(f"no bench is called {name!r}; there are {', '.join(BENCHES)}")
+    if plot is not None:
+        if name not in PLOTTED:
+            raise typer.BadParameter(f"the bench {name} has no plot; {' and '.join(PLOTTED)} have one")
+        require_drawable(plot)
     measured = import_module(f"pipelines.bench.{name}").run(quick=quick)
     if as_json:
         print_json(measured.to_dict())
@@ -73,6 +85,8 @@ def bench(
             console.print(Text(f"{claim.what}: {_cell(claim.value)} (goal {goal}) ") + mark)
         for note in measured.notes:
             console.print(note, style="dim")
+    if plot is not None:
+        draw(measured, plot)
     return 0 if all(claim.reached for claim in measured.claims) else 1
 
 

@@ -1,0 +1,219 @@
+"""Which decoders learn what needs a long memory: accuracy by length, with parameters and training matched.
+
+Every decoder is made as wide as gives it `PARAMETERS` weights, and is trained in the same way: on fresh sequences,
+short ones first; the length doubles when the decoder answers nearly all of them, or after a fixed number of steps. One
+that has learned nothing from a length is not trained on longer ones. Tested are sequences it has not seen.
+"""
+
+import math
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field, replace
+from multiprocessing import get_context
+from statistics import mean, stdev
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+from torch.nn import functional
+
+from longvid.decoders import Decoder, build_decoder
+from pipelines.bench.memory_tasks import CHANNELS, SHORTEST, TASKS, Batch, MemoryTask
+from pipelines.bench.table import BenchTable, Panel
+
+PARAMETERS = 21_000
+WIDTHS = range(8, 129, 4)
+STATE_SPACE: dict[str, Any] = {
+    "layers": 2,
+    "state_size": 32,
+    "dropout": 0.0,
+    "step_range": (1e-4, 1e-1),
+    "dynamics_learning_rate": 5e-3,
+}
+PYRAMID: dict[str, Any] = {"layers": 2, "dropout": 0.0}
+CONTENDERS: dict[str, dict[str, Any]] = {
+    "vis4mer": STATE_SPACE,
+    "hybrid": STATE_SPACE | {"num_tokens": 4, "token_dim": 16},
+    "global-tokens": {"num_tokens": 4, "token_dim": 16, "dilations": (1, 4), "dropout": 0.0},
+    "transformer": PYRAMID,
+    "performer": PYRAMID | {"features": 32},
+    "selective-scan": PYRAMID | {"state_size": 32},
+    "temporal-convolution": {"layers": 12, "dropout": 0.0},
+    "lstm": {"dropout": 0.0},
+    "gru": {"dropout": 0.0},
+    "mean-linear": {},
+    "max-linear": {},
+}
+LONG_RANGE = ("vis4mer", "hybrid")
+POOLED = ("mean-linear", "max-linear")
+QUICK = ("vis4mer", "gru", "mean-linear")
+
+LEARNING_RATE, WEIGHT_DECAY = 5e-3, 0.01
+FIRST_STEPS, STEPS = 500, 120
+TOKENS_A_BATCH, MOST_ITEMS, LEAST_ITEMS = 16_384, 64, 4
+MASTERED = 0.97
+LEARNED = 0.1
+"""Share of the way from chance to every answer right, below which a length taught nothing."""
+TESTED = 256
+
+ABOVE_CHANCE = 0.05
+"""What a pooling may reach over chance: more than three standard errors of `TESTED` answers to a yes-or-no question."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One decoder, task and seed."""
+
+    task: str
+    decoder: str
+    seed: int
+    parameters: int
+    accuracy: dict[int, float] = field(default_factory=dict)
+    """By length of the tested sequences."""
+
+
+def run(*, quick: bool = False) -> BenchTable:
+    """Accuracies of this machine's run. Quick: one task up to 1,024 steps, three decoders, one seed."""
+    tasks = [replace(TASKS[0], lengths=(256, 1024))] if quick else list(TASKS)
+    decoders = QUICK if quick else tuple(CONTENDERS)
+    seeds = 1 if quick else 3
+    outcomes = list(all_outcomes(tasks, decoders, seeds))
+    lengths = sorted({length for task in tasks for length in task.lengths})
+    table = BenchTable(
+        f"Accuracy by length of sequence, {'one seed' if seeds == 1 else f'mean and deviation over {seeds} seeds'}",
+        ["task", "decoder", "parameters", *(f"{length:,}" for length in lengths)],
+    )
+    for task in tasks:
+        results = {name: [o for o in outcomes if (o.task, o.decoder) == (task.name, name)] for name in decoders}
+        for name, found in results.items():
+            cells = (spread([outcome.accuracy[length] for outcome in found]) for length in task.lengths)
+            by_length = dict(zip(task.lengths, cells, strict=True))
+            table.rows.append([task.name, name, found[0].parameters, *(by_length.get(length) for length in lengths)])
+        add_panel(table, task, results)
+        add_claims(table, task, results)
+    table.notes += [f"{task.name}: {task.what}; a guess is right in {1 / task.choices:.0%}" for task in tasks]
+    table.notes.append(
+        "a decoder that learned nothing from one length was not trained on longer ones; poolings have no width to match"
+    )
+    return table
+
+
+def all_outcomes(tasks: list[MemoryTask], decoders: tuple[str, ...], seeds: int) -> Iterator[Outcome]:
+    """Every combination, one a process and thread, with a bar on standard error."""
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+        runs = [
+            pool.submit(outcome_of, task, name, seed) for seed in range(seeds) for task in tasks for name in decoders
+        ]
+        bar = track(as_completed(runs), "training", total=len(runs), console=Console(stderr=True), transient=True)
+        for done in bar:
+            yield done.result()
+
+
+def outcome_of(task: MemoryTask, name: str, seed: int) -> Outcome:
+    """Build, train and test one decoder."""
+    torch.set_num_threads(1)
+    decoder = matched_decoder(name, task, seed)
+    train(decoder, task, torch.Generator().manual_seed(seed))
+    fresh = torch.Generator().manual_seed(1_000_000 + seed)
+    accuracy = {length: tested(decoder, task, length, fresh) for length in task.lengths}
+    return Outcome(task.name, name, seed, count_parameters(decoder), accuracy)
+
+
+def matched_decoder(name: str, task: MemoryTask, seed: int) -> Decoder:
+    """As wide as brings its number of parameters nearest to `PARAMETERS`; poolings have no width."""
+    options: dict[str, Any] = {"dim": CHANNELS, "outputs": task.outputs, "head": task.head} | CONTENDERS[name]
+    if name not in POOLED:
+        sizes = {width: count_parameters(build_decoder(name, **options, width=width)) for width in WIDTHS}
+        options["width"] = min(sizes, key=lambda width: abs(sizes[width] - PARAMETERS))
+    torch.manual_seed(seed)
+    return build_decoder(name, **options)
+
+
+def count_parameters(decoder: Decoder) -> int:
+    """Trainable ones."""
+    return sum(parameter.numel() for parameter in decoder.parameters() if parameter.requires_grad)
+
+
+def train(decoder: Decoder, task: MemoryTask, generator: torch.Generator) -> None:
+    """From `SHORTEST` to the task's longest length, each with its own falling rate."""
+    optimiser = torch.optim.AdamW(decoder.param_groups(LEARNING_RATE, WEIGHT_DECAY))
+    peaks = [group["lr"] for group in optimiser.param_groups]
+    decoder.train()
+    length, steps = SHORTEST, FIRST_STEPS
+    while length <= task.lengths[-1]:
+        items = max(LEAST_ITEMS, min(MOST_ITEMS, TOKENS_A_BATCH // length))
+        window = max(8, 2 * MOST_ITEMS // items)
+        seen: list[float] = []
+        for step in range(steps):
+            for group, peak in zip(optimiser.param_groups, peaks, strict=True):
+                group["lr"] = peak * rate(step, steps)
+            seen.append(learn(decoder, optimiser, task, task.draw(items, length, generator, False)))
+            if len(seen) >= window and mean(seen[-window:]) >= MASTERED:
+                break
+        if mean(seen[-window:]) < 1 / task.choices + LEARNED * (1 - 1 / task.choices):
+            return
+        length, steps = 2 * length, STEPS
+
+
+def rate(step: int, steps: int) -> float:
+    """Share of the highest learning rate: a short rise, then half a cosine down to a tenth."""
+    return min(1.0, (step + 1) / 20) * (0.55 + 0.45 * math.cos(math.pi * step / steps))
+
+
+def learn(decoder: Decoder, optimiser: torch.optim.Optimizer, task: MemoryTask, batch: Batch) -> float:
+    """One step; the accuracy before it."""
+    tokens, answers = batch
+    optimiser.zero_grad()
+    scores = decoder(tokens).unflatten(-1, (-1, task.choices)).flatten(1, -2)
+    functional.cross_entropy(scores.flatten(0, 1), answers.flatten()).backward()
+    torch.nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)
+    optimiser.step()
+    return accuracy_of(scores, answers, task)
+
+
+def tested(decoder: Decoder, task: MemoryTask, length: int, generator: torch.Generator) -> float:
+    """Accuracy on `TESTED` sequences."""
+    items = min(TESTED, max(LEAST_ITEMS, 4 * TOKENS_A_BATCH // length))
+    found = []
+    with torch.no_grad():
+        for _ in range(TESTED // items):
+            tokens, answers = task.draw(items, length, generator, True)
+            scores = decoder.eval()(tokens).unflatten(-1, (-1, task.choices)).flatten(1, -2)
+            found.append(accuracy_of(scores, answers, task))
+    return mean(found)
+
+
+def accuracy_of(scores: Tensor, answers: Tensor, task: MemoryTask) -> float:
+    """Share of the scored answers that are right."""
+    return (task.scored(scores).argmax(dim=-1) == task.scored(answers)).float().mean().item()
+
+
+def spread(values: list[float]) -> str:
+    """Mean and deviation in percent."""
+    middle = f"{100 * mean(values):.1f}"
+    return middle if len(values) == 1 else f"{middle} +- {100 * stdev(values):.1f}"
+
+
+def add_panel(table: BenchTable, task: MemoryTask, results: dict[str, list[Outcome]]) -> None:
+    """A line a decoder."""
+    lines: dict[str, list[tuple[int | float, float]]] = {
+        name: [(length, mean(outcome.accuracy[length] for outcome in found)) for length in task.lengths]
+        for name, found in results.items()
+    }
+    table.panels.append(Panel(f"{task.name}: {task.what}", "steps", "accuracy", lines, level=1 / task.choices))
+
+
+def add_claims(table: BenchTable, task: MemoryTask, results: dict[str, list[Outcome]]) -> None:
+    """At the longest length ViS4mer or the hybrid is on top; where the order alone tells the answer, poolings guess."""
+    longest = task.lengths[-1]
+    reached = {name: mean(outcome.accuracy[longest] for outcome in found) for name, found in results.items()}
+    ours = max(value for name, value in reached.items() if name in LONG_RANGE)
+    others = max(value for name, value in reached.items() if name not in LONG_RANGE)
+    what = f"{task.name} at {longest:,}"
+    table.claim(f"{what}: ViS4mer or hybrid over the best other", ours - others, at_least=0.0)
+    if task.order_alone:
+        pooled = max(value for name, value in reached.items() if name in POOLED)
+        table.claim(f"{what}: best pooling over a guess", pooled - 1 / task.choices, at_most=ABOVE_CHANCE)

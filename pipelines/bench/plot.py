@@ -1,0 +1,64 @@
+"""The plot of a bench: its panels side by side, as PNG, SVG or PDF by the file's suffix."""
+
+from pathlib import Path
+from typing import Any
+
+from longvid.errors import LongvidError
+from pipelines.bench.table import BenchTable, Panel
+
+SUFFIXES = (".png", ".svg", ".pdf")
+PANEL_INCHES = (5.0, 4.2)
+MARKS = "osD^vPX*<>h"
+
+
+class PlotError(LongvidError, ValueError):
+    """A plot that cannot be drawn, or not to where it was asked for."""
+
+
+def require_drawable(path: Path) -> None:
+    """Raises PlotError for a suffix that is not drawn or a folder that is not there; to be called before measuring."""
+    if path.suffix not in SUFFIXES:
+        raise PlotError(f"a plot cannot be written as {path.name!r}; end its name in {', '.join(SUFFIXES)}")
+    if not path.absolute().parent.is_dir():
+        raise PlotError(f"there is no folder {path.parent} for the plot; make it first")
+
+
+def draw(table: BenchTable, path: Path) -> None:
+    """All panels of `table`, lines of one name in one colour in each. Raises PlotError where there are none."""
+    # the object interface alone: no window system, no state shared with a caller's own plots
+    from matplotlib.figure import Figure
+
+    require_drawable(path)
+    if not table.panels:
+        raise PlotError(f"the bench of {table.title!r} has no plot; leave --plot out")
+    width, height = PANEL_INCHES
+    figure = Figure(figsize=(width * len(table.panels), height + 0.8), layout="constrained")
+    axes = figure.subplots(1, len(table.panels), squeeze=False)[0]
+    names = list(dict.fromkeys(name for panel in table.panels for name in panel.lines))
+    styles = {
+        name: {"color": f"C{index % 10}", "marker": MARKS[index % len(MARKS)]} for index, name in enumerate(names)
+    }
+    drawn: dict[str, Any] = {}
+    for panel, pair in zip(table.panels, axes, strict=True):
+        drawn |= _draw_panel(panel, pair, styles)
+    figure.legend([drawn[name] for name in names], names, loc="outside lower center", ncols=min(len(names), 6))
+    figure.suptitle(table.title)
+    figure.savefig(path, dpi=150)
+
+
+def _draw_panel(panel: Panel, axes: Any, styles: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    handles = {
+        name: axes.plot(*zip(*points, strict=True), label=name, markersize=5, **styles[name])[0]
+        for name, points in panel.lines.items()
+    }
+    if panel.level is not None:
+        axes.axhline(panel.level, color="0.5", linestyle="--", linewidth=1, zorder=0)
+    lengths = sorted({x for points in panel.lines.values() for x, _ in points})
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(lengths, [f"{x:,.0f}" for x in lengths], rotation=30)
+    axes.minorticks_off()
+    if panel.log_y:
+        axes.set_yscale("log")
+    axes.set(title=panel.title, xlabel=panel.x_label, ylabel=panel.y_label)
+    axes.grid(alpha=0.3)
+    return handles
