@@ -17,7 +17,8 @@ DIM = 1024
 LENGTHS = (3136, 11820)
 """Breakfast and COIN (64 segments of 49 tokens), LVU (60 seconds of 197 tokens)."""
 OUTPUTS = 10
-SHORT = 256
+SHORT = 64
+"""Steps of an unrolled cell that are counted to know the cost of one."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,18 @@ class DecoderRow:
 
 def decoder_table(names: Iterable[str] | None = None, *, lengths: tuple[int, ...] = LENGTHS) -> Iterator[DecoderRow]:
     """One row for each named decoder (all of them) and length, as soon as it is counted."""
-    for name in DECODERS if names is None else names:
-        if name not in DECODERS:
-            raise DecoderError(f"no decoder {name!r}; choose one of {', '.join(DECODERS)}")
+    chosen = list(DECODERS if names is None else names)
+    require_known(chosen)
+    for name in chosen:
         for length in lengths:
             yield _row(name, length)
+
+
+def require_known(names: Iterable[str]) -> None:
+    """Raises DecoderError for the first name that is no decoder's."""
+    for name in names:
+        if name not in DECODERS:
+            raise DecoderError(f"no decoder {name!r}; choose one of {', '.join(DECODERS)}")
 
 
 def _row(name: str, length: int) -> DecoderRow:
@@ -78,12 +86,13 @@ def _step_by_step(decoder: Decoder, length: int) -> Cost:
     )
 
 
-COLUMNS = ("decoder", "length", "parameters", "GFLOPs", "evaluation MB", "training MB", "what it is")
+COLUMNS = ("decoder", "parameters", "length", "GFLOPs", "evaluation MB", "training MB")
 """Headings of `cells`."""
 
 EXPLANATION = (
-    f"Batch 1 of {DIM}-wide tokens, {OUTPUTS} outputs, default options. GFLOPs: a forward pass, two operations a "
-    "multiply-add, FFTs included. MB: the most that the tensors of a pass hold at once, weights and input not counted."
+    f"One window of {DIM}-wide tokens, {OUTPUTS} outputs, default options. GFLOPs: a forward pass, two operations a "
+    "multiply-add, FFTs included. MB: the most that the tensors of a pass hold at once, weights and input not counted; "
+    "training is forward and backward."
 )
 
 
@@ -91,10 +100,14 @@ def cells(row: DecoderRow) -> tuple[str, ...]:
     """A row as text, one a column."""
     return (
         row.name,
-        f"{row.length:,}",
         f"{row.parameters / 1e6:.2f} M",
-        f"{row.gflops:,.1f}",
-        f"{row.evaluation_bytes / 1e6:,.0f}",
-        "-" if row.training_bytes is None else f"{row.training_bytes / 1e6:,.0f}",
-        row.summary,
+        f"{row.length:,}",
+        f"{row.gflops:,.1f}" if row.gflops >= 0.05 else "< 0.1",
+        megabytes(row.evaluation_bytes),
+        "-" if row.training_bytes is None else megabytes(row.training_bytes),
     )
+
+
+def megabytes(count: int) -> str:
+    """Two digits at least: `0.041`, `2.3`, `115`."""
+    return f"{count / 1e6:.2g}" if count < 10e6 else f"{count / 1e6:,.0f}"

@@ -66,15 +66,32 @@ def _print_families() -> None:
     console.print(f"{'module:callable':18} an encoder of your own")
 
 
-def decoders(as_json: JSON = False) -> int:
-    """Every long-range decoder."""
+def decoders(
+    only: Annotated[list[str] | None, typer.Argument(help="Only these; default: all.")] = None,
+    as_json: JSON = False,
+) -> int:
+    """Every long-range decoder, with its parameters, GFLOPs and peak memory at 3,136 and 11,820 tokens."""
     from longvid.decoders import DECODERS
+    from longvid.decoders import table as costs
 
+    names = list(only or DECODERS)
+    costs.require_known(names)
     if as_json:
-        print_json({name: entry.summary for name, entry in DECODERS.items()})
+        with error_console.status("counting"):
+            print_json([row.to_dict() for row in costs.decoder_table(names)])
         return 0
-    rows = table("decoder", "what it is")
-    for name, entry in DECODERS.items():
-        rows.add_row(name, entry.summary)
-    console.print(rows)
+    what = table("decoder", "what it is")
+    for name in names:
+        what.add_row(name, DECODERS[name].summary)
+    console.print(what)
+    console.print()
+    drawn = table(*costs.COLUMNS, right=costs.COLUMNS[1:])
+    with error_console.status("counting") as status:
+        for name in names:
+            status.update(f"counting {name}")
+            for row in costs.decoder_table([name]):
+                first, *rest = costs.cells(row)
+                drawn.add_row(first if row.length == costs.LENGTHS[0] else "", *rest)
+    console.print(drawn)
+    console.print(costs.EXPLANATION, style="dim")
     return 0
