@@ -1,63 +1,90 @@
-"""The floor under every decoder: scikit-learn's logistic regression on pooled features. No torch, no training loop."""
+"""The floor under every decoder: scikit-learn's linear models on pooled features. No torch, no training loop."""
 
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Num
 
 from longvid.errors import DecoderError
 
-Items = Iterable[tuple[np.ndarray, int]]
-"""(tokens (length, dim), class) of each video; read once, one video in memory at a time."""
+Chunks = Iterable[np.ndarray]
+"""The tokens (length, dim) of one video, a piece after the other."""
 
-POOLINGS = {
-    "mean": lambda tokens: tokens.mean(axis=0),
-    "max": lambda tokens: tokens.max(axis=0),
-    "mean-deviation": lambda tokens: np.concatenate([tokens.mean(axis=0), tokens.std(axis=0)]),
-}
+POOLINGS = ("mean", "max", "mean-deviation")
+KINDS = ("classification", "multilabel", "regression")
+STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0)
+"""Inverse regularisation strengths worth trying on standardised features, by the validation videos."""
+
+
+def pool_video(chunks: Chunks) -> dict[str, Float[np.ndarray, " features"]]:
+    """All of `POOLINGS` over the tokens of a video, float64; one chunk in memory at a time."""
+    count, total, squares, highest = 0, np.zeros(1), np.zeros(1), np.full(1, -np.inf)
+    for chunk in chunks:
+        tokens = np.asarray(chunk, dtype=np.float64)
+        count += len(tokens)
+        total = total + tokens.sum(axis=0)
+        squares = squares + np.square(tokens).sum(axis=0)
+        highest = np.maximum(highest, tokens.max(axis=0))
+    if not count:
+        raise DecoderError("a video without tokens cannot be pooled")
+    mean = total / count
+    deviation = np.sqrt(np.maximum(squares / count - np.square(mean), 0))
+    return {"mean": mean, "max": highest, "mean-deviation": np.concatenate([mean, deviation])}
 
 
 @dataclass(frozen=True)
 class LinearProbe:
     """A fitted probe."""
 
-    pooling: str
+    kind: str
+    outputs: int
     model: Any
-    """The scikit-learn pipeline: standardise, logistic regression."""
+    """The scikit-learn pipeline: standardise, linear model."""
 
-    def scores(self, items: Items) -> Float[np.ndarray, "videos classes"]:
-        """Class probabilities, in the order of `model.classes_`."""
-        features, _ = _pooled(items, self.pooling)
-        return np.asarray(self.model.predict_proba(features))
+    def scores(self, features: Float[np.ndarray, "videos features"]) -> Float[np.ndarray, "videos outputs"]:
+        """Probabilities of classes or labels, or values; 0 for a class that no video of the training had."""
+        if self.kind == "regression":
+            return np.asarray(self.model.predict(features)).reshape(len(features), self.outputs)
+        if self.kind == "multilabel":
+            return np.asarray(self.model.predict_proba(features))
+        scores = np.zeros((len(features), self.outputs))
+        scores[:, self.model.classes_] = self.model.predict_proba(features)
+        return scores
 
-    def accuracy(self, items: Items) -> float:
-        """Share of videos whose class is found."""
-        features, labels = _pooled(items, self.pooling)
-        return float(np.mean(self.model.predict(features) == labels))
 
+def fit_linear_probe(
+    features: Float[np.ndarray, "videos features"],
+    targets: Num[np.ndarray, "videos *outputs"],
+    *,
+    kind: str = "classification",
+    outputs: int,
+    strength: float = 1.0,
+) -> LinearProbe:
+    """Logistic regression on pooled features, one a label for multilabel targets, ridge regression for values.
 
-def fit_linear_probe(items: Items, *, pooling: str = "mean", strength: float = 1.0, seed: int = 0) -> LinearProbe:
-    """Logistic regression on the pooled tokens of each video; `strength` is the inverse of its regularisation."""
-    from sklearn.linear_model import LogisticRegression
+    targets: class numbers (videos,), or flags or values (videos, outputs); strength: inverse of the regularisation, as
+    scikit-learn's `C`. Raises DecoderError where there is nothing to tell apart.
+    """
+    from sklearn.linear_model import LogisticRegression, Ridge
+    from sklearn.multiclass import OneVsRestClassifier
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    if pooling not in POOLINGS:
-        raise DecoderError(f"pooling={pooling!r} is not a choice; take one of {', '.join(POOLINGS)}")
-    features, labels = _pooled(items, pooling)
-    if len(np.unique(labels)) < 2:
-        raise DecoderError(f"{len(labels)} videos of a single class: a probe needs at least two classes")
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=2000, random_state=seed))
-    return LinearProbe(pooling, model.fit(features, labels))
-
-
-def _pooled(items: Items, pooling: str) -> tuple[Float[np.ndarray, "videos features"], Int[np.ndarray, " videos"]]:
-    features, labels = [], []
-    for tokens, label in items:
-        features.append(POOLINGS[pooling](np.asarray(tokens, dtype=np.float64)))
-        labels.append(label)
-    if not features:
-        raise DecoderError("no videos to probe")
-    return np.stack(features), np.asarray(labels)
+    if kind not in KINDS:
+        raise DecoderError(f"a linear probe answers {', '.join(KINDS)} tasks, not {kind} ones")
+    if kind == "classification" and len(np.unique(targets)) < 2:
+        raise DecoderError(f"{len(targets)} videos of a single class: a probe needs at least two classes")
+    logistic = LogisticRegression(C=strength, max_iter=5000)
+    if kind == "multilabel":
+        model = OneVsRestClassifier(logistic)
+    else:
+        model = Ridge(alpha=1 / strength) if kind == "regression" else logistic
+    pipeline = make_pipeline(StandardScaler(), model)
+    with warnings.catch_warnings():
+        # a label that all videos or none have gets a constant score, as it should
+        warnings.filterwarnings("ignore", message="Label .* is present in all training examples")
+        warnings.filterwarnings("ignore", message="Label not .* is present in all training examples")
+        return LinearProbe(kind, outputs, pipeline.fit(features, targets))

@@ -1,5 +1,6 @@
-"""`longvid train | evaluate | predict | report | demo`: stage two, and both stages at once."""
+"""`longvid train | probe | evaluate | predict | report | demo`: stage two, and both stages at once."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +18,7 @@ JSON = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 
 def add_to(app: typer.Typer) -> None:
     """Put this file's commands on the command line."""
-    for command in (train, evaluate, predict, report):
+    for command in (train, probe, evaluate, predict, report):
         app.command(rich_help_panel="Stage two: features to answers")(command)
     app.command(rich_help_panel="Both stages")(demo)
 
@@ -45,6 +46,35 @@ def train(
     figures = ", ".join(f"{name} {_spread(value)}" for name, value in result.validation.items())
     console.print(f"{result.decoder}, {result.parameters:,} parameters; validation: {figures}")
     console.print(f"run: {result.out}; score it with `longvid evaluate {result.out}`")
+    return 0
+
+
+def probe(
+    recipe: Annotated[str, typer.Argument(help="As for `longvid train`.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="Settings on top: store=x.zarr")] = None,
+    split: Annotated[str, typer.Option(help="Which videos are scored.")] = "test",
+    as_json: JSON = False,
+) -> int:
+    """The floor under every decoder, in seconds: a linear model on each video's pooled features."""
+    from pipelines.config import load_config
+    from pipelines.probe import probe as run
+
+    words = [*([recipe] if "=" in recipe else []), *(overrides or [])]
+    config = load_config(None if "=" in recipe else recipe, words)
+    with error_console.status("pooling and fitting"):
+        result = run(config, split=split)
+    if as_json:
+        print_json(result.to_dict())
+        return 0
+    for note in result.notes:
+        console.print(f"note: {note}", style="yellow")
+    rows = table("metric", split, "validation", "baseline", right=(split, "validation", "baseline"))
+    for name, value in result.metrics.items():
+        rows.add_row(name, f"{value:.4g}", f"{result.validation[name]:.4g}", f"{result.baseline[name]:.4g}")
+    console.print(rows)
+    missing = f", {len(result.missing)} not in the store" if result.missing else ""
+    console.print(f"{result.evaluated} videos of {split}{missing}; fitted on {result.train}, chosen on {result.val}")
+    console.print(f"pooling {result.pooling}, inverse regularisation {result.strength:g}")
     return 0
 
 
@@ -100,8 +130,11 @@ def _print_evaluation(result: Any) -> None:
     if result.per_class:
         numbers = ("items", "precision", "recall", "F1")
         classes = table("class", *numbers, right=numbers)
+        counted = len(result.seeds) if result.confusion is not None else 1  # its rows are summed over seeds
         for row in result.per_class:
-            classes.add_row(row.name, str(row.support), f"{row.precision:.3f}", f"{row.recall:.3f}", f"{row.f1:.3f}")
+            classes.add_row(
+                row.name, str(row.support // counted), f"{row.precision:.3f}", f"{row.recall:.3f}", f"{row.f1:.3f}"
+            )
         console.print(classes)
 
 
@@ -128,11 +161,13 @@ def predict(
 def _print_prediction(prediction: Any) -> None:
     """The answer, then the scores over time, the highest of each row in bold; at most `MAX_ROWS` rows."""
     rows = table(prediction.kind, *prediction.outputs, right=prediction.outputs)
+    begins = prediction.seconds[:, 0].tolist()
+    digits = 0 if all(second - first >= 1 for first, second in pairwise(begins)) else 1
     every = max(1, -(-len(prediction.scores) // MAX_ROWS))
     for (start, end), scores in list(zip(prediction.seconds, prediction.scores, strict=True))[::every]:
         best = scores.argmax() if len(scores) > 1 else -1
         cells = [Text(f"{score:.3f}", "bold" if index == best else "") for index, score in enumerate(scores)]
-        rows.add_row(f"{start:.0f} - {end:.0f} s", *cells)
+        rows.add_row(f"{start:.{digits}f} - {end:.{digits}f} s", *cells)
     console.print(rows)
     total = ", ".join(f"{name} {score:.3f}" for name, score in prediction.total.items())
     answer = prediction.answer if prediction.answer is not None else "see the rows above"

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from longvid.decoders import build_decoder
 from longvid.decoders.attention import LinearAttention, SoftmaxAttention, num_heads, orthogonal_directions
-from longvid.decoders.probe import fit_linear_probe
+from longvid.decoders.probe import POOLINGS, fit_linear_probe, pool_video
 from longvid.decoders.selective import selective_scan
 from longvid.errors import DecoderError
 
@@ -91,25 +91,61 @@ def test_attention_tells_orders_apart_only_by_its_time_code(name: str) -> None:
         assert same is not time_code
 
 
-def videos(count: int, seed: int) -> list[tuple[np.ndarray, int]]:
+def videos(count: int, seed: int) -> tuple[list[np.ndarray], np.ndarray]:
+    """Tokens whose mean is their video's class, and the classes."""
     generator = np.random.default_rng(seed)
     labels = generator.integers(0, 3, count)
-    return [(generator.normal(label, 1.0, (20 + index % 7, 5)), int(label)) for index, label in enumerate(labels)]
+    return [generator.normal(label, 1.0, (20 + index % 7, 5)) for index, label in enumerate(labels)], labels
 
 
-@pytest.mark.parametrize("pooling", ["mean", "max", "mean-deviation"])
+def pooled(items: list[np.ndarray], pooling: str) -> np.ndarray:
+    return np.stack([pool_video([item])[pooling] for item in items])
+
+
+def test_pooling_in_chunks_is_pooling_at_once() -> None:
+    tokens = np.random.default_rng(0).normal(3.0, 2.0, (50, 4)).astype(np.float16)
+    found = pool_video([tokens[:7], tokens[7:30], tokens[30:]])
+    whole = tokens.astype(np.float64)
+    assert tuple(found) == POOLINGS
+    np.testing.assert_allclose(found["mean"], whole.mean(axis=0))
+    np.testing.assert_allclose(found["max"], whole.max(axis=0))
+    np.testing.assert_allclose(found["mean-deviation"], np.concatenate([whole.mean(axis=0), whole.std(axis=0)]))
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
 def test_the_linear_probe_finds_what_pooling_keeps(pooling: str) -> None:
-    probe = fit_linear_probe(videos(90, 0), pooling=pooling)
-    assert probe.accuracy(videos(60, 1)) > 0.8
-    scores = probe.scores(videos(4, 2))
-    assert scores.shape == (4, 3)
+    (train, labels), (test, truth) = videos(90, 0), videos(60, 1)
+    probe = fit_linear_probe(pooled(train, pooling), labels, outputs=3)
+    scores = probe.scores(pooled(test, pooling))
+    assert np.mean(scores.argmax(axis=1) == truth) > 0.8
     np.testing.assert_allclose(scores.sum(axis=1), 1)
+
+
+def test_a_class_that_training_lacks_scores_nothing() -> None:
+    train, labels = videos(40, 0)
+    kept = labels != 1
+    probe = fit_linear_probe(pooled(train, "mean")[kept], labels[kept], outputs=3)
+    assert (probe.scores(pooled(train, "mean"))[:, 1] == 0).all()
+
+
+def test_the_linear_probe_answers_labels_and_values() -> None:
+    train, labels = videos(90, 0)
+    features = pooled(train, "mean")
+    flags = np.stack([labels > 0, labels > 1, labels > -1, labels > 2], axis=1).astype(np.float32)
+    found = fit_linear_probe(features, flags, kind="multilabel", outputs=4).scores(features)
+    assert np.mean((found > 0.5) == flags) > 0.9
+    assert (found[:, 2] == 1).all(), "a label of all videos"
+    assert (found[:, 3] == 0).all(), "a label of none"
+    values = labels[:, None].astype(np.float32)
+    predicted = fit_linear_probe(features, values, kind="regression", outputs=1).scores(features)
+    assert predicted.shape == (90, 1)
+    assert np.mean((predicted - values) ** 2) < 0.1 * values.var()
 
 
 def test_the_linear_probe_says_what_it_cannot_fit() -> None:
     with pytest.raises(DecoderError, match="4 videos of a single class"):
-        fit_linear_probe([(np.ones((3, 2)), 0)] * 4)
-    with pytest.raises(DecoderError, match="no videos to probe"):
-        fit_linear_probe([])
-    with pytest.raises(DecoderError, match="pooling='sum' is not a choice"):
-        fit_linear_probe(videos(3, 0), pooling="sum")
+        fit_linear_probe(np.ones((4, 2)), np.zeros(4, np.int64), outputs=2)
+    with pytest.raises(DecoderError, match="not dense ones"):
+        fit_linear_probe(np.ones((4, 2)), np.zeros(4, np.int64), kind="dense", outputs=2)
+    with pytest.raises(DecoderError, match="without tokens"):
+        pool_video([])

@@ -1,0 +1,108 @@
+"""The floor under every run: a linear model on each video's pooled features, chosen and scored as a decoder is.
+
+    result = probe(load_config("lvu/relationship", ["store=lvu.zarr"]))
+
+It takes seconds, and says how much of a decoder's score needs no decoder.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from longvid.data import WindowDataset, split_by_presence
+from longvid.decoders.probe import KINDS, POOLINGS, STRENGTHS, LinearProbe, fit_linear_probe, pool_video
+from longvid.errors import AnnotationError, ConfigError
+from longvid.metrics import METRICS, baseline_scores, score
+from pipelines.config import TrainConfig
+from pipelines.training.data import CLIPS_AT_ONCE, TrainingData, open_training_data
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """What the best probe scores; counts say what it rests on."""
+
+    name: str
+    split: str
+    pooling: str
+    strength: float
+    """Inverse regularisation; both were chosen by the validation videos."""
+    metrics: dict[str, float]
+    validation: dict[str, float]
+    baseline: dict[str, float]
+    """Metrics of the answer that never looks at a video."""
+    train: int
+    val: int
+    evaluated: int
+    missing: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+
+def probe(config: TrainConfig, *, split: str = "test") -> ProbeResult:
+    """Fit a probe for each pooling and regularisation, keep the best on the validation videos, score it on `split`.
+
+    Raises what `pipelines.train.train` does for bad data, and `ConfigError` for dense and joint tasks.
+    """
+    data = open_training_data(config)
+    task, train = data.task, data.train
+    if task.kind not in KINDS:
+        raise ConfigError(f"task {task.name!r} is {task.kind}; a linear probe answers {', '.join(KINDS)} tasks")
+    held_out, missing = _held_out(data, config, split)
+    pooled = {part: _pooled(part) for part in (train, data.val, held_out)}
+
+    def fitted(pooling: str, strength: float) -> LinearProbe:
+        features = pooled[train][pooling]
+        return fit_linear_probe(features, train.targets(), kind=task.kind, outputs=task.outputs, strength=strength)
+
+    def scored(model: LinearProbe, pooling: str, part: WindowDataset) -> dict[str, float]:
+        return score(task.metrics, model.scores(pooled[part][pooling]), part.targets())
+
+    choices = [(pooling, strength) for pooling in POOLINGS for strength in STRENGTHS]
+    validation = {choice: scored(fitted(*choice), choice[0], data.val) for choice in choices}
+    sign = 1 if METRICS[task.metrics[0]].higher_is_better else -1
+    pooling, strength = max(choices, key=lambda choice: sign * validation[choice][task.metrics[0]])
+    blind = baseline_scores(task.kind, train.targets(), len(held_out.rows), task.outputs)
+    return ProbeResult(
+        name=config.name,
+        split=split,
+        pooling=pooling,
+        strength=strength,
+        metrics=scored(fitted(pooling, strength), pooling, held_out),
+        validation=validation[pooling, strength],
+        baseline=score(task.metrics, blind, held_out.targets()),
+        train=len(train.rows),
+        val=len(data.val.rows),
+        evaluated=len(held_out.rows),
+        missing=tuple(missing),
+        notes=tuple(data.record.notes),
+    )
+
+
+def _held_out(data: TrainingData, config: TrainConfig, split: str) -> tuple[WindowDataset, list[str]]:
+    """The videos to score, and the keys of those that are not in the store."""
+    rows = data.manifest.split(split)
+    found, missing = split_by_presence(data.train.store, rows)
+    if not found:
+        counts = ", ".join(f"{name} {count}" for name, count in data.manifest.counts().items())
+        raise AnnotationError(f"{config.manifest}: no video of split {split!r} is in the store (listed are: {counts})")
+    return WindowDataset(data.train.store, found, data.val.windows, task=data.task), [row.key for row in missing]
+
+
+def _pooled(data: WindowDataset) -> dict[str, Float[np.ndarray, "videos features"]]:
+    """Features of every video, by pooling."""
+    rows = [pool_video(_chunks(data, index)) for index in range(len(data.rows))]
+    return {pooling: np.stack([row[pooling] for row in rows]) for pooling in POOLINGS}
+
+
+def _chunks(data: WindowDataset, index: int) -> Iterator[Float[np.ndarray, "tokens dim"]]:
+    """The stored tokens of a video that count, a few clips at a time."""
+    first, stop = data.span(index)
+    for begin in range(first, stop, CLIPS_AT_ONCE):
+        tokens = data.video(index).read(begin, min(begin + CLIPS_AT_ONCE, stop))
+        yield tokens.reshape(-1, tokens.shape[-1])
