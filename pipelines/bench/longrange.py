@@ -1,8 +1,9 @@
 """Which decoders learn what needs a long memory: accuracy by length, with parameters and training matched.
 
 Every decoder is made as wide as gives it `PARAMETERS` weights, and is trained in the same way: on fresh sequences,
-short ones first; the length doubles when the decoder answers nearly all of them, or after a fixed number of steps. One
-that has learned nothing from a length is not trained on longer ones. Tested are sequences it has not seen.
+short ones first; the length doubles when the decoder answers nearly all of them, or after a fixed number of steps,
+and every fourth batch is of a length it had before. One that has learned nothing from a length is not trained on longer
+ones. Tested are sequences it has not seen.
 """
 
 import math
@@ -60,7 +61,7 @@ LEARNED = 0.1
 TESTED = 256
 
 ABOVE_CHANCE = 0.05
-"""What a pooling may reach over chance: more than three standard errors of `TESTED` answers to a yes-or-no question."""
+"""What a pooling may reach over a guess: nearly three standard errors of three times `TESTED` yes-or-no answers."""
 
 
 @dataclass(frozen=True)
@@ -145,17 +146,26 @@ def train(decoder: Decoder, task: MemoryTask, generator: torch.Generator) -> Non
     length, steps = SHORTEST, FIRST_STEPS
     while length <= task.lengths[-1]:
         items = max(LEAST_ITEMS, min(MOST_ITEMS, TOKENS_A_BATCH // length))
-        window = max(8, 2 * MOST_ITEMS // items)
+        window = max(8, MOST_ITEMS // items)
         seen: list[float] = []
         for step in range(steps):
             for group, peak in zip(optimiser.param_groups, peaks, strict=True):
                 group["lr"] = peak * rate(step, steps)
+            if step % 4 == 3:  # what shorter ones taught is not forgotten
+                learn(decoder, optimiser, task, task.draw(items, earlier(length, generator), generator, False))
+                continue
             seen.append(learn(decoder, optimiser, task, task.draw(items, length, generator, False)))
             if len(seen) >= window and mean(seen[-window:]) >= MASTERED:
                 break
         if mean(seen[-window:]) < 1 / task.choices + LEARNED * (1 - 1 / task.choices):
             return
         length, steps = 2 * length, STEPS
+
+
+def earlier(length: int, generator: torch.Generator) -> int:
+    """One of the lengths trained on so far."""
+    doublings = int(math.log2(length // SHORTEST))
+    return SHORTEST << int(torch.randint(0, doublings + 1, (), generator=generator))
 
 
 def rate(step: int, steps: int) -> float:
