@@ -112,7 +112,8 @@ class Coefficients:
         v_squared = v_real**2 + ((vw_real - v_real * self.decay) / imaginary) ** 2
         reach = (v_squared / NEAR**2 - self.decay**2).clamp(min=0).sqrt()
         spacing = torch.atan2(self.s[1], self.c[1]) if frequencies > 1 else 1.0
-        first, last = (torch.atan(z / 2) / spacing for z in (imaginary - reach, imaginary + reach))
+        # a system that is no number has no near entries, and its kernel is no number either
+        first, last = (torch.atan(z / 2).nan_to_num(0) / spacing for z in (imaginary - reach, imaginary + reach))
         first, last = first.ceil().clamp(0, frequencies).long(), (last.floor() + 1).clamp(0, frequencies).long()
         inside = torch.maximum(last, first)
         steps = self.modulus.new_zeros(channels, frequencies + 1, dtype=torch.int32)

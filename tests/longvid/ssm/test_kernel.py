@@ -133,3 +133,14 @@ def test_an_unknown_backend_and_an_empty_kernel_are_refused(make_system: MakeSys
         s4_kernel(make_system(), 4, backend="fast")
     with pytest.raises(DecoderError, match="length=0"):
         s4_kernel(make_system(), 0)
+
+
+@pytest.mark.parametrize("backend", FAST)
+def test_one_system_that_is_no_number_leaves_the_others_alone(make_system: MakeSystem, backend: str) -> None:
+    system = make_system(3)
+    expected = s4_kernel(system, 300, backend=backend)
+    step = system.step.clone()
+    step[1] = torch.nan
+    found = s4_kernel(system._replace(step=step), 300, backend=backend)
+    assert found[1].isnan().all()
+    torch.testing.assert_close(found[[0, 2]], expected[[0, 2]])
