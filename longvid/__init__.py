@@ -4,31 +4,62 @@ Importing this package loads nothing heavy: each public name is imported when it
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from longvid.data import WindowDataset
+    from longvid.decoders import DECODERS, Decoder, build_decoder
+    from longvid.encoders import ENCODERS, Encoder, EncoderOutput, EncoderSpec, build_encoder, wrap
+    from longvid.errors import LongvidError
+    from longvid.preprocessing import Preprocessing
+    from longvid.sampling import ClipPlan, Sampling
+    from longvid.video import VideoProbe, iter_clips, iter_frames, probe
+    from longvid.weights import load_official, load_weights, save_weights
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "ClipPlan": "longvid.sampling",
-    "Decoder": "longvid.decoders",
-    "Encoder": "longvid.encoders",
-    "Preprocessing": "longvid.preprocessing",
-    "Sampling": "longvid.sampling",
-    "WindowDataset": "longvid.data",
-    "build_decoder": "longvid.decoders",
-    "build_encoder": "longvid.encoders",
-    "iter_clips": "longvid.video",
-    "iter_frames": "longvid.video",
-    "probe": "longvid.video",
-}
+__all__ = [
+    "DECODERS",
+    "ENCODERS",
+    "ClipPlan",
+    "Decoder",
+    "Encoder",
+    "EncoderOutput",
+    "EncoderSpec",
+    "LongvidError",
+    "Preprocessing",
+    "Sampling",
+    "VideoProbe",
+    "WindowDataset",
+    "build_decoder",
+    "build_encoder",
+    "iter_clips",
+    "iter_frames",
+    "load_official",
+    "load_weights",
+    "probe",
+    "save_weights",
+    "wrap",
+]
 
-__all__ = sorted(_HOMES)
+_HOMES = {
+    "longvid.data": ("WindowDataset",),
+    "longvid.decoders": ("DECODERS", "Decoder", "build_decoder"),
+    "longvid.encoders": ("ENCODERS", "Encoder", "EncoderOutput", "EncoderSpec", "build_encoder", "wrap"),
+    "longvid.errors": ("LongvidError",),
+    "longvid.preprocessing": ("Preprocessing",),
+    "longvid.sampling": ("ClipPlan", "Sampling"),
+    "longvid.video": ("VideoProbe", "iter_clips", "iter_frames", "probe"),
+    "longvid.weights": ("load_official", "load_weights", "save_weights"),
+}
+"""Where each public name is defined."""
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'longvid' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(home), name)
+    raise AttributeError(f"module 'longvid' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -7,30 +7,36 @@ for shard_index in store.missing("cam01/P03"):               # after a crash: wh
     store.write_shard("cam01/P03", shard_index, features[first_clip:stop_clip])
 store.complete("cam01/P03")
 tokens = store.video("cam01/P03").read(20, 80)               # (60, tokens, dim)
+
+Importing this package loads no zarr: each public name is imported when it is first used.
 """
 
-from stores.errors import (
-    ConversionError,
-    DamagedStore,
-    IncompleteVideo,
-    InvalidKey,
-    InvalidTokens,
-    InvalidWindow,
-    NotAFeatureStore,
-    RecipeMismatch,
-    SourceChanged,
-    StoreAccessError,
-    StoreError,
-    StoreNotFound,
-    StoreReadOnly,
-    VideoNotInStore,
-)
-from stores.info import StoreInfo
-from stores.keys import path_name
-from stores.recipe import Recipe
-from stores.store import FeatureStore
-from stores.verify import Damage, repair, verify
-from stores.video import StoredVideo
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stores.damage import Damage, repair, verify
+    from stores.errors import (
+        ConversionError,
+        DamagedStore,
+        IncompleteVideo,
+        InvalidKey,
+        InvalidTokens,
+        InvalidWindow,
+        NotAFeatureStore,
+        RecipeMismatch,
+        SourceChanged,
+        StoreAccessError,
+        StoreError,
+        StoreNotFound,
+        StoreReadOnly,
+        VideoNotInStore,
+    )
+    from stores.info import StoreInfo
+    from stores.keys import path_name
+    from stores.recipe import Recipe
+    from stores.store import FeatureStore
+    from stores.video import StoredVideo
 
 __all__ = [
     "ConversionError",
@@ -56,3 +62,24 @@ __all__ = [
     "repair",
     "verify",
 ]
+
+_HOMES = {
+    "stores.damage": ("Damage", "repair", "verify"),
+    "stores.info": ("StoreInfo",),
+    "stores.keys": ("path_name",),
+    "stores.recipe": ("Recipe",),
+    "stores.store": ("FeatureStore",),
+    "stores.video": ("StoredVideo",),
+}
+"""Where a public name is defined; what stands nowhere here is an error."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'stores' has no attribute {name!r}")
+    home = next((home for home, names in _HOMES.items() if name in names), "stores.errors")
+    return getattr(import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)
