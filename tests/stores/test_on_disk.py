@@ -126,9 +126,9 @@ def _many_videos(folder: Path, store: FeatureStore, num_videos: int) -> None:
 
 _OPEN_AND_READ = """
 import sys, time
-import stores
+from stores import FeatureStore
 begin = time.perf_counter()
-store = stores.FeatureStore.open(sys.argv[1])
+store = FeatureStore.open(sys.argv[1])
 lengths = store.num_clips()
 tokens = store.video("cam2/P00100").read(1, 3)
 print(len(lengths), time.perf_counter() - begin, float(tokens.astype("f4").sum()))
