@@ -81,13 +81,16 @@ def _file_labels(row: ManifestRow, task: Task) -> Int64[np.ndarray, " frames"]:
 def _parsed_labels(path: Path, modified_ns: int, task: Task) -> Int64[np.ndarray, " frames"]:
     """Labels of a file as it was at that time; remembered, for they are needed after each epoch. Read-only."""
     known = {name: number for number, name in enumerate(task.classes)}
-    lines = path.read_text("utf-8-sig").split()
+    # a class name may hold blanks: only the ends of lines part labels
+    lines = [line.strip() for line in path.read_text("utf-8-sig").rstrip().split("\n")]
     labels = np.array([_number(text, known, task, f"{path}:{i}") for i, text in enumerate(lines, 1)], np.int64)
     labels.flags.writeable = False
     return labels
 
 
 def _number(text: str, known: dict[str, int], task: Task, where: str) -> int:
+    if not text:
+        raise AnnotationError(f"{where}: is empty; a file of frame labels has a class on every line")
     return known[text] if text in known else task.class_number(int(text) if text.isdecimal() else text, where)
 
 

@@ -118,6 +118,22 @@ def test_frame_labels_are_read_at_their_rate_and_what_lies_beyond_is_unlabelled(
     np.testing.assert_array_equal(labels, [1, 2, 0, UNLABELLED, UNLABELLED, UNLABELLED])
 
 
+def test_class_names_of_frame_labels_may_hold_blanks_commas_and_any_script(tmp_path):
+    task = Task("steps", "dense", ("cut, fine", "日本 語", "7 up"), labels_per_second=1.0)
+    path = tmp_path / "labels.txt"
+    path.write_text("cut, fine\n 日本 語 \r\n7 up\n2\n\n\n", encoding="utf-8")
+    labels = clip_labels(ManifestRow("v", label_path=str(path)), task, SECONDS)
+    np.testing.assert_array_equal(labels, [0, 1, 2, 2, UNLABELLED, UNLABELLED])
+
+
+@pytest.mark.parametrize(("text", "line"), [("pour\n\nstir\n", 2), ("", 1), ("\n\n", 1)])
+def test_an_empty_line_is_no_label_and_moves_no_other(tmp_path, text, line):
+    path = tmp_path / "labels.txt"
+    path.write_text(text)
+    with pytest.raises(AnnotationError, match=rf"labels\.txt:{line}: is empty"):
+        clip_labels(ManifestRow("v", label_path=str(path)), STEPS, SECONDS)
+
+
 def test_an_unknown_frame_label_is_named_by_its_own_line(tmp_path):
     path = tmp_path / "labels.txt"
     path.write_text("pour\nporu\n")
