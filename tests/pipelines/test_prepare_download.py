@@ -39,7 +39,6 @@ def absent(server: str, folder: Path, name: str, state: str = "missing") -> Abse
 
 
 def test_a_missing_video_lands_where_it_is_expected_and_a_failure_is_asked_for_once(server, tmp_path):
-    pytest.importorskip("yt_dlp", reason="yt-dlp is an extra: pip install longvid[download]")
     folder = tmp_path / "videos"
     wanted = [absent(server, folder, name) for name in ("-clip", "-gone")] + [
         absent(server, folder, "-x", "unreadable")
