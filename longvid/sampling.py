@@ -20,6 +20,8 @@ reads Breakfast and COIN (clip i of N starts at i * (duration - span) / N).
     clip 1               x----x----)
     clip 2                          x----x----)
 
+With `span="listed"` the part of a video that its manifest lists (`start_seconds`, `end_seconds`) stands for the video.
+
 With `fps=None` a clip is F consecutive frames of the video itself, by the presentation times a demux pass measured.
 """
 
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from longvid.video import VideoProbe
 
 EndPolicy = Literal["drop", "repeat", "shift"]
+Span = tuple[float | None, float | None]
+"""Start and end of a part of a video, in seconds; None is the video's own."""
 
 ROUNDING_SECONDS = 0.002
 """Two ticks of Matroska's millisecond clock: a video that ends this much early still holds its last clip."""
@@ -135,6 +139,8 @@ class Sampling:
     """This many clips a video instead of one every so often."""
     end: EndPolicy = "repeat"
     """What becomes of a clip that the video's end cuts, see `END_POLICIES`."""
+    span: Literal["whole", "listed"] = "whole"
+    """Clips of the whole video, or only of the part that the manifest lists."""
 
     def __post_init__(self) -> None:
         for name, least in (("frames", 1), ("segments", 1)):
@@ -152,6 +158,8 @@ class Sampling:
             )
         if self.end not in END_POLICIES:
             raise ConfigError(f"end={self.end!r}: expected one of {', '.join(END_POLICIES)}")
+        if self.span not in ("whole", "listed"):
+            raise ConfigError(f"span={self.span!r}: expected one of whole, listed")
 
     def plan(
         self,
@@ -172,17 +180,30 @@ class Sampling:
             raise ValueError("fps=None samples the video's own frames: pass their measured frame_seconds")
         return self._plan_own_frames(frame_seconds, begin_seconds, end_seconds)
 
-    def plan_video(self, probe: "VideoProbe") -> ClipPlan:
-        """The clips of a probed video, from its measured timing; VideoTooShort names the file."""
+    def plan_video(self, probe: "VideoProbe", listed: Span = (None, None)) -> ClipPlan:
+        """The clips of a probed video, from its measured timing; VideoTooShort names the file.
+
+        `listed` is the part of it that the manifest lists, used with `span="listed"`.
+        """
         measured = probe.measured
+        begin, end, frames = measured.begin_seconds, measured.end_seconds, measured.frame_seconds
+        if self.span == "listed":
+            begin = begin if listed[0] is None else max(begin, listed[0])
+            end = end if listed[1] is None else min(end, listed[1])
+            frames = frames[(frames >= begin) & (frames < end)]
+        if not begin < end or (self.fps is None and not len(frames)):
+            raise VideoTooShort(
+                f"{probe.path}: lasts from {measured.begin_seconds:.6g} to {measured.end_seconds:.6g} s, which holds "
+                f"nothing of the part the manifest lists, {listed[0]} to {listed[1]} s"
+            )
         try:
-            return self.plan(measured.begin_seconds, measured.end_seconds, measured.frame_seconds)
+            return self.plan(begin, end, frames)
         except VideoTooShort as error:
             raise VideoTooShort(f"{probe.path}: {error}") from None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, for the recipe."""
-        return asdict(self)
+        """Plain JSON values, for the recipe; the span only where it is not the whole video, as in older stores."""
+        return {name: value for name, value in asdict(self).items() if (name, value) != ("span", "whole")}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Sampling":

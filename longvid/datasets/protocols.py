@@ -105,7 +105,8 @@ _ALL = (
         "ViS4mer, S5, MA-LMM and the tables that quote them",
         window={"segments": 64},
         selects_on_test=True,
-        departs="The 64 are chosen among clips laid over the whole video; the authors cut the part's own.",
+        departs="To the letter only on features whose sampling says `span: listed`, as the recipes' do; on features of "
+        "whole videos the 64 are chosen among the clips that lie in the part.",
     ),
     Protocol(
         "coin/steps",

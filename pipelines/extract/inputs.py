@@ -19,10 +19,12 @@ MANIFEST_SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
 
 @dataclass(frozen=True)
 class VideoRequest:
-    """A video to extract and its key in the store."""
+    """A video to extract and its key in the store; the seconds bound the part that counts, where the manifest does."""
 
     key: str
     path: str
+    start_seconds: float | None = None
+    end_seconds: float | None = None
 
 
 def expand_inputs(inputs: Sequence[str | Path]) -> list[VideoRequest]:
@@ -58,4 +60,4 @@ def _expand(path: Path) -> list[VideoRequest]:
 def _of_row(row: ManifestRow) -> VideoRequest:
     if row.path is None:
         raise AnnotationError(f"{row.where}: video {row.key!r} has no path; add a `path` column with the file's place")
-    return VideoRequest(row.key, row.path)
+    return VideoRequest(row.key, row.path, row.start_seconds, row.end_seconds)

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -32,10 +32,12 @@ class VideoPlan:
     video: VideoProbe
     clips: ClipPlan
     backend: str
+    span: Literal["whole", "listed"] = "whole"
 
     def source(self) -> dict[str, Any]:
-        """What the store remembers of the file: enough to notice that it was replaced."""
-        return {
+        """What the store remembers of the file and of its part: enough to notice that either was replaced."""
+        listed = {"listed_seconds": [self.request.start_seconds, self.request.end_seconds]}
+        return (listed if self.span == "listed" else {}) | {
             "size_bytes": self.video.size_bytes,
             "fingerprint": self.video.fingerprint,
             "stream_index": self.video.stream_index,
@@ -117,7 +119,8 @@ def plan_video(request: VideoRequest, *, sampling: Sampling, job: ExtractionJob)
         raise TruncatedVideo(
             f"{request.path}: {'; '.join(video.problems)}; use --allow-truncated to extract what is there"
         )
-    return VideoPlan(request, video, sampling.plan_video(video), resolve_backend(video, job.backend))
+    clips = sampling.plan_video(video, (request.start_seconds, request.end_seconds))
+    return VideoPlan(request, video, clips, resolve_backend(video, job.backend), sampling.span)
 
 
 def plan_ahead(

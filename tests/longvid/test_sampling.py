@@ -209,6 +209,7 @@ def test_impossible_samplings_are_refused_with_the_value_given(options, message)
         ("Sampling(frames=2.5)", "frames=2.5: expected a whole number of at least 1"),
         ("Sampling(fps='fast')", "fps='fast': expected a positive number, or None"),
         ("Sampling(end='loop')", "end='loop': expected one of drop, repeat, shift"),
+        ("Sampling(span='half')", "span='half': expected one of whole, listed"),
         ("Sampling().plan(0.0, 5.0)[3]", "a plan is cut with a slice of clips, plan[a:b]; 3 is none"),
     ],
 )
