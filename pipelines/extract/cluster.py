@@ -23,6 +23,9 @@ SETTINGS = {
     "distributed.comm.timeouts.connect": "60s",
 }
 
+ANY_PORT = ":0"
+"""Of the scheduler's health page: with dask's fixed one, a second run on the machine would begin with a warning."""
+
 
 @contextmanager
 def connect(
@@ -64,7 +67,8 @@ def _local(workers: int | None) -> LocalCluster:
         n_workers=workers or default_workers(),
         threads_per_worker=SEGMENTS_IN_FLIGHT,
         processes=True,
-        dashboard_address=None,
+        dashboard_address=ANY_PORT,
+        scheduler_kwargs={"dashboard": False},
         silence_logs=logging.ERROR,  # a worker that is slow to leave is no news; one that dies is in the report
     )
 
@@ -81,7 +85,7 @@ def _cuda(workers: int | None) -> SpecCluster:
         }
         for gpu in visible
     }
-    scheduler = {"cls": Scheduler, "options": {"dashboard": False}}
+    scheduler = {"cls": Scheduler, "options": {"dashboard": False, "dashboard_address": ANY_PORT}}
     return SpecCluster(workers=specification, scheduler=scheduler, silence_logs=logging.ERROR)
 
 

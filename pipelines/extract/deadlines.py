@@ -2,47 +2,59 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from distributed import Client, Future
 
 
 class DeadlineWatch:
-    """Frees a worker whose segment never ends: the segment is cancelled, its worker restarted."""
+    """Frees a worker whose segment never ends: the segment is cancelled, its worker restarted.
+
+    A segment's time begins when a worker is first seen to have it, so none expires while a cluster's jobs wait in a
+    queue. One that waits behind a segment that hangs expires with it; the executor then tries it again alone.
+    """
 
     def __init__(self, client: Client, deadline_seconds: float) -> None:
         self._client = client
         self._deadline_seconds = deadline_seconds
         self._lock = threading.Lock()
-        self._begun: dict[Future, float] = {}
+        self._watched: dict[Future, float | None] = {}
+        """When each future's time began; None before."""
         self._expired: set[Future] = set()
 
-    def started(self, future: Future) -> None:
-        """The future's time begins."""
+    def watch(self, futures: Iterable[Future]) -> None:
+        """From now on the futures have a deadline."""
         with self._lock:
-            self._begun[future] = time.monotonic()
+            self._watched.update(dict.fromkeys(futures))
 
-    def ended(self, future: Future) -> bool:
-        """Whether the future ended because its time was over."""
+    def ended(self, futures: Iterable[Future]) -> set[Future]:
+        """Forget the futures; those among them that ended because their time was over."""
         with self._lock:
-            self._begun.pop(future, None)
-            return future in self._expired
+            for future in futures:
+                self._watched.pop(future, None)
+            expired = self._expired.intersection(futures)
+            self._expired -= expired
+            return expired
 
     def check(self) -> None:
         """Cancel what is late and restart the workers that hold it."""
+        held_by = {key: address for address, keys in self._client.processing().items() for key in keys}
         now = time.monotonic()
         with self._lock:
-            late = [f for f, begun in self._begun.items() if now - begun > self._deadline_seconds]
+            for future, begun in self._watched.items():
+                if begun is None and future.key in held_by:
+                    self._watched[future] = now
+            late = [
+                f for f, begun in self._watched.items() if begun is not None and now - begun > self._deadline_seconds
+            ]
             self._expired.update(late)
             for future in late:
-                del self._begun[future]
-        if not late:
-            return
-        keys = {future.key for future in late}
-        held_by = [address for address, held in self._client.processing().items() if keys & set(held)]
-        self._client.cancel(late, force=True)
-        self._client.restart_workers(held_by, raise_for_error=False)
+                del self._watched[future]
+        if late:
+            self._client.cancel(late, force=True)
+            addresses = {held_by[future.key] for future in late if future.key in held_by}
+            self._client.restart_workers(list(addresses), raise_for_error=False)
 
 
 @contextmanager
@@ -52,7 +64,10 @@ def watch_deadlines(client: Client, deadline_seconds: float) -> Iterator[Deadlin
 
     def poll() -> None:
         while not stop.wait(min(5.0, deadline_seconds / 4)):
-            watch.check()
+            try:
+                watch.check()
+            except OSError:  # the scheduler did not answer: it is asked again
+                continue
 
     thread = threading.Thread(target=poll, name="longvid-deadlines", daemon=True)
     thread.start()

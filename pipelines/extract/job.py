@@ -1,7 +1,5 @@
 """What one extraction is: the encoder, the sampling and the other choices, as plain values that travel to workers."""
 
-import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -81,18 +79,6 @@ class ExtractionJob:
         if pooling not in spec.poolings:
             raise EncoderError(f"{spec.name}: pooling={pooling!r} is not one of its {', '.join(spec.poolings)}")
         return pooling
-
-    def digest(self) -> str:
-        """Names this job in a worker's cache of built encoders."""
-        encoder = self.encoder if isinstance(self.encoder, str) else f"{self.encoder.__module__}:{id(self.encoder)}"
-        text = json.dumps(
-            [
-                encoder,
-                *map(str, (self.weights, self.seed, self.encoder_options, self.precision, self.device)),
-                str(self.preprocessing),
-            ]
-        )
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _prepared(spec: EncoderSpec, changes: dict[str, Any]) -> EncoderSpec:

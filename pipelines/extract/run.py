@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 
 from longvid.encoders import Encoder
 from pipelines.extract.cluster import connect
-from pipelines.extract.dask_executor import DaskExecutor
+from pipelines.extract.dask_executor import DaskExecutor, EncoderPlugin
 from pipelines.extract.executors import Executor, SegmentFailure, SerialExecutor
 from pipelines.extract.inputs import VideoRequest
 from pipelines.extract.job import ExtractionJob
@@ -100,8 +100,11 @@ def _executor(
     if scheduler == "serial":
         yield SerialExecutor(encoder=encoder, store=store, job=job)
         return
-    with connect(scheduler, workers=workers) as client:
-        yield DaskExecutor(client, job=job, store=store, deadline_seconds=deadline_seconds)
+    with (
+        connect(scheduler, workers=workers) as client,
+        DaskExecutor(client, EncoderPlugin(job, store), deadline_seconds=deadline_seconds) as executor,
+    ):
+        yield executor
 
 
 @dataclass

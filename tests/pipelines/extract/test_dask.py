@@ -1,7 +1,9 @@
 """Extraction over real clusters of processes."""
 
 import sys
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +13,8 @@ from distributed import Client, LocalCluster
 
 from longvid.errors import ConfigError
 from pipelines.extract import ExtractionJob, VideoRequest, extract
+from pipelines.extract.cluster import connect
+from pipelines.extract.deadlines import watch_deadlines
 from stores import FeatureStore
 
 HERE = Path(__file__).parent
@@ -52,15 +56,63 @@ def test_two_workers_make_the_bytes_that_one_process_makes(
     assert file_bytes(tmp_path / "dask.zarr") == file_bytes(tmp_path / "serial.zarr")
 
 
-def test_a_running_scheduler_is_used_and_left_running(
+def test_a_running_scheduler_is_used_and_left_running_without_an_encoder(
     requests: list[VideoRequest], job: ExtractionJob, tmp_path: Path
 ) -> None:
-    with LocalCluster(n_workers=1, threads_per_worker=2, processes=True, dashboard_address=None) as cluster:
+    with LocalCluster(
+        n_workers=1, threads_per_worker=2, processes=True, dashboard_address=":0", scheduler_kwargs={"dashboard": False}
+    ) as cluster:
         for name in ("first", "second"):
             store = tmp_path / f"{name}.zarr"
             assert extract(requests, job, store, scheduler=cluster.scheduler_address).exit_status == 0
         with Client(cluster, set_as_default=False) as client:
             assert len(client.scheduler_info()["workers"]) == 1
+            held = client.run(lambda dask_worker: [name for name in dask_worker.plugins if name.startswith("longvid")])
+            assert list(held.values()) == [[]]
+
+
+def test_a_cluster_starts_beside_another_without_a_word() -> None:
+    with connect("local", workers=1) as first, connect("local", workers=1) as second:
+        assert first.scheduler.address != second.scheduler.address
+
+
+def test_two_runs_of_one_job_on_one_cluster_write_each_into_its_own_store(
+    requests: list[VideoRequest], job: ExtractionJob, tmp_path: Path, file_bytes: Bytes
+) -> None:
+    places = [tmp_path / "first.zarr", tmp_path / "second.zarr"]
+    with (
+        LocalCluster(
+            n_workers=1,
+            threads_per_worker=2,
+            processes=True,
+            dashboard_address=":0",
+            scheduler_kwargs={"dashboard": False},
+        ) as cluster,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        runs = [
+            pool.submit(extract, requests, job, place, clips_per_shard=4, scheduler=cluster.scheduler_address)
+            for place in places
+        ]
+        assert [run.result().exit_status for run in runs] == [0, 0]
+    assert file_bytes(places[0]) == file_bytes(places[1])
+
+
+def test_a_segment_s_time_begins_when_a_worker_has_it(tmp_path: Path) -> None:
+    with (
+        LocalCluster(
+            n_workers=0, processes=False, dashboard_address=":0", scheduler_kwargs={"dashboard": False}
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+        watch_deadlines(client, 0.5) as deadline,
+    ):
+        future = client.submit(str, 1)
+        deadline.watch([future])
+        time.sleep(1.5)
+        assert future.status == "pending"
+        cluster.scale(1)
+        assert future.result(timeout=60) == "1"
+        assert deadline.ended([future]) == set()
 
 
 @pytest.mark.usefixtures("poison_on_path")
