@@ -3,6 +3,7 @@
     StoreError
     ├── StoreNotFound       there is no store at the location
     ├── NotAFeatureStore    something else is there, or a format this version does not know
+    ├── InvalidLayout       sizes of shards and chunks that no store can have
     ├── RecipeMismatch      the store holds features made in another way
     ├── InvalidKey          a video id that cannot be a key
     ├── VideoNotInStore     no video of that key was ever planned here
@@ -29,6 +30,10 @@ class StoreNotFound(StoreError, FileNotFoundError):
 
 class NotAFeatureStore(StoreError, ValueError):
     """Something else is at the location, or a store of a format this version does not know."""
+
+
+class InvalidLayout(StoreError, ValueError):
+    """Sizes of shards and chunks, or a compression, that no store can have."""
 
 
 class RecipeMismatch(StoreError, ValueError):

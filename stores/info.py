@@ -5,10 +5,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from stores.canonical import document_bytes
 from stores.catalogue import Catalogue
-from stores.layout import Layout, item_bytes
+from stores.layout import Layout, array_documents, item_bytes, shard_arrays
 from stores.place import Place
 from stores.recipe import Recipe
+from stores.records import VideoRecord
+from stores.shard import CRC_BYTES, shard_shape
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,22 @@ def clip_bytes(recipe: Recipe) -> int:
     """What one clip takes: its tokens, and for int8 their scales."""
     scale = recipe.num_tokens * 4 if recipe.dtype == "int8" else 0
     return recipe.num_tokens * recipe.dim * item_bytes(recipe.dtype) + scale
+
+
+def disk_bytes(recipe: Recipe, layout: Layout, record: VideoRecord) -> int:
+    """What the video's files take once it is complete: its shards, padded to whole chunks, and its documents.
+
+    Exact without compression, with it the most it can be.
+    """
+    spans = [layout.shard_clips(record.num_clips, index) for index in range(layout.num_shards(record.num_clips))]
+    shards = [
+        shard_shape(recipe, layout, array, stop_clip - first_clip).file_bytes
+        for array in shard_arrays(recipe)
+        for first_clip, stop_clip in spans
+    ]
+    documents = [document_bytes(one) for one in array_documents(recipe, layout, record.num_clips).values()]
+    documents.append(record.with_status("complete").to_bytes())
+    return sum(shards) + sum(map(len, documents)) + record.num_clips * 16 + CRC_BYTES
 
 
 def _folder_bytes(folder: Path) -> int:

@@ -23,13 +23,15 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from stores.canonical import digest
-from stores.errors import NotAFeatureStore
+from stores.errors import InvalidLayout, NotAFeatureStore
 from stores.recipe import FORMAT, Recipe
 
 VIDEOS = "videos"
 CATALOGUE = "catalogue"
 DOCUMENT = "zarr.json"
 SECONDS_FILE = "c.0.0"
+
+DEFAULT_CLIPS_PER_SHARD = 64
 
 _CHUNK_BYTES = 512 * 1024
 """A chunk is as many clips as fit here: small enough that a window reads little it does not need, large enough that
@@ -56,12 +58,12 @@ class Layout:
 
     def __post_init__(self) -> None:
         if self.clips_per_shard < 1 or self.clips_per_chunk < 1 or self.clips_per_shard % self.clips_per_chunk:
-            raise ValueError(
-                f"clips_per_shard={self.clips_per_shard} must be a positive multiple of "
-                f"clips_per_chunk={self.clips_per_chunk}"
+            raise InvalidLayout(
+                f"clips_per_shard={self.clips_per_shard} and clips_per_chunk={self.clips_per_chunk}: a shard is one "
+                "chunk or several whole ones, each of a clip or more"
             )
         if self.compression not in COMPRESSIONS:
-            raise ValueError(f"compression={self.compression!r}: choose None or 'zstd'")
+            raise InvalidLayout(f"compression={self.compression!r}: choose 'zstd', or none at all")
 
     @property
     def chunks_per_shard(self) -> int:
@@ -76,6 +78,20 @@ class Layout:
         """First clip of the shard and the one after its last."""
         first_clip = shard_index * self.clips_per_shard
         return first_clip, min(first_clip + self.clips_per_shard, num_clips)
+
+
+def make_layout(
+    recipe: Recipe,
+    *,
+    clips_per_shard: int | None = None,
+    clips_per_chunk: int | None = None,
+    compression: str | None = None,
+) -> Layout:
+    """The layout of a new store, with the defaults where None is given. Raises InvalidLayout for an impossible one."""
+    shard = DEFAULT_CLIPS_PER_SHARD if clips_per_shard is None else clips_per_shard
+    return Layout(
+        shard, default_clips_per_chunk(recipe, shard) if clips_per_chunk is None else clips_per_chunk, compression
+    )
 
 
 def default_clips_per_chunk(recipe: Recipe, clips_per_shard: int) -> int:

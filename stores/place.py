@@ -292,4 +292,12 @@ _CURES = {
 def _failed(verb: str, location: str, path: str, error: Exception) -> StoreAccessError:
     reason = (isinstance(error, OSError) and error.strerror) or f"{type(error).__name__}: {error}"
     reason = " ".join(str(reason).split())
-    return StoreAccessError(f"{location}: cannot {verb} {path or 'it'}: {reason}; {_CURES[verb]}")
+    return StoreAccessError(f"{location}: cannot {verb} {path or 'it'}: {reason}; {_cure(verb, error)}")
+
+
+def _cure(verb: str, error: Exception) -> str:
+    if isinstance(error, NotADirectoryError | FileExistsError):
+        return "a file is where a folder has to be: choose another place for the store"
+    if verb == "write" and isinstance(error, FileNotFoundError):
+        return "make the bucket or the drive it lies on first, then run the same command again"
+    return _CURES[verb]

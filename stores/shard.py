@@ -13,7 +13,8 @@ import numpy as np
 from numcodecs.zstd import Zstd
 
 from stores.errors import DamagedStore
-from stores.layout import ZSTD_LEVEL, Layout
+from stores.layout import ZSTD_LEVEL, Layout, item_bytes
+from stores.recipe import Recipe
 
 CRC_BYTES = 4
 _NOT_THERE = np.uint64(2**64 - 1)
@@ -103,6 +104,13 @@ class ShardShape:
         index[: self.num_chunks, 0] = np.arange(self.num_chunks, dtype="<u8") * np.uint64(step)
         index[: self.num_chunks, 1] = step
         return index.tobytes() + crc32c(index.tobytes())
+
+
+def shard_shape(recipe: Recipe, layout: Layout, array: str, num_clips: int) -> ShardShape:
+    """What an uncompressed shard file of `num_clips` clips of the array looks like."""
+    if array == "scale":
+        return ShardShape(layout, num_clips, recipe.num_tokens * 4)
+    return ShardShape(layout, num_clips, recipe.num_tokens * recipe.dim * item_bytes(recipe.dtype))
 
 
 def check_shard(data: bytes, layout: Layout, num_clips: int) -> None:

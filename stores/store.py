@@ -30,10 +30,9 @@ from stores.numbers import to_stored
 from stores.place import PARTIAL, Location, Place, open_place
 from stores.recipe import Recipe
 from stores.records import VideoRecord, make_record
-from stores.shard import ShardShape, encode_seconds, encode_shard
+from stores.shard import encode_seconds, encode_shard, shard_shape
 from stores.video import StoredVideo
 
-DEFAULT_CLIPS_PER_SHARD = 64
 _PUT_ATTEMPTS = 5
 
 
@@ -71,22 +70,20 @@ class FeatureStore:
         None or "zstd". A store that exists keeps its own layout. `storage_options` go to fsspec.
 
         Raises RecipeMismatch naming the fields if a store of another recipe is there, NotAFeatureStore if other files
-        are, ValueError for an impossible layout.
+        are, InvalidLayout for an impossible layout.
         """
         place = open_place(location, writable=True, storage_options=storage_options)
         existing = _read_root(place)
         if existing is None:
-            shard = clips_per_shard or DEFAULT_CLIPS_PER_SHARD
-            chunk = clips_per_chunk or on_disk.default_clips_per_chunk(recipe, shard)
-            _write_root(place, recipe, Layout(shard, chunk, compression))
+            sizes = {"clips_per_shard": clips_per_shard, "clips_per_chunk": clips_per_chunk}
+            _write_root(place, recipe, on_disk.make_layout(recipe, **sizes, compression=compression))
             existing = _read_root(place)
             assert existing is not None
         there, layout = existing
         if there.digest != recipe.digest:
-            fields = "; ".join(there.differences(recipe))
             raise RecipeMismatch(
-                f"{place.location}: holds features of another recipe (store != yours: {fields}); choose another "
-                "location or the settings the store was made with"
+                f"{place.location}: holds features of another recipe (store != yours: "
+                f"{_named_differences(there, recipe)}); choose another location or the settings the store was made with"
             )
         return cls(place, there, layout)
 
@@ -393,13 +390,6 @@ class FeatureStore:
             raise StoreReadOnly(f"{self.location}: opened for reading; open it with mode='a' to write")
 
 
-def shard_shape(recipe: Recipe, layout: Layout, array: str, num_clips: int) -> ShardShape:
-    """What an uncompressed shard file of `num_clips` clips of the array looks like."""
-    if array == "scale":
-        return ShardShape(layout, num_clips, recipe.num_tokens * 4)
-    return ShardShape(layout, num_clips, recipe.num_tokens * recipe.dim * on_disk.item_bytes(recipe.dtype))
-
-
 def _read_root(place: Place) -> tuple[Recipe, Layout] | None:
     """Recipe and layout of the store at the place, or None if there is none."""
     document = place.get(on_disk.DOCUMENT)
@@ -423,6 +413,15 @@ def _write_root(place: Place, recipe: Recipe, layout: Layout) -> None:
     place.put(f"{on_disk.VIDEOS}/{on_disk.DOCUMENT}", document_bytes(on_disk.group_document({})))
     attributes = on_disk.store_attributes(recipe, layout)
     place.put(on_disk.DOCUMENT, document_bytes(on_disk.group_document(attributes)))
+
+
+def _named_differences(there: Recipe, given: Recipe) -> str:
+    """The fields that differ, but of an encoder that is another one only that: its settings have nothing in common."""
+    lines = there.differences(given)
+    if there.encoder == given.encoder:
+        return "; ".join(lines)
+    of_encoder = ("encoder_config.", "weights_sha256", "preprocessing.", "num_tokens", "dim")
+    return "; ".join(line for line in lines if not line.startswith(of_encoder))
 
 
 def _shown(indices: list[int], limit: int = 8) -> str:

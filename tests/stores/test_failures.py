@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stores import FeatureStore, StoreAccessError, StoreError, StoreReadOnly, verify
+from stores import FeatureStore, RecipeMismatch, StoreAccessError, StoreError, StoreReadOnly, verify
 from stores.convert import export_hdf5, export_npy
 
 
@@ -120,12 +120,32 @@ def test_a_wrong_mode_is_refused(store: FeatureStore):
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
-        ({"clips_per_shard": 10, "clips_per_chunk": 4}, "must be a positive multiple"),
-        ({"clips_per_shard": -1}, "must be a positive multiple"),
-        ({"compression": "gzip"}, "choose None or 'zstd'"),
+        ({"clips_per_shard": 10, "clips_per_chunk": 4}, "clips_per_shard=10 and clips_per_chunk=4: a shard is"),
+        ({"clips_per_shard": -1}, "clips_per_shard=-1 and"),
+        ({"clips_per_shard": 0}, "clips_per_shard=0 and"),
+        ({"clips_per_chunk": 0}, "clips_per_chunk=0: a shard is"),
+        ({"compression": "gzip"}, "choose 'zstd', or none"),
     ],
 )
 def test_an_impossible_layout_is_refused(sizes, message, tmp_path, make_recipe):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as caught:
         FeatureStore.create(tmp_path / "f", make_recipe(), **sizes)
+    assert isinstance(caught.value, StoreError)
     assert not (tmp_path / "f").exists()
+
+
+@pytest.mark.parametrize("below", [".", "deep/x.zarr"])
+def test_a_file_in_the_way_of_the_store_is_named_with_the_cure(below, tmp_path, make_recipe):
+    (tmp_path / "taken").write_text("mine")
+    with pytest.raises(StoreAccessError, match="a file is where a folder has to be: choose another place"):
+        FeatureStore.create(tmp_path / "taken" / below, make_recipe())
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
+def test_of_another_encoder_only_what_the_two_have_in_common_is_compared(tmp_path, make_recipe):
+    FeatureStore.create(tmp_path / "f", make_recipe())
+    other = make_recipe(encoder="other", encoder_config={"width": 8}, weights_sha256="1" * 64, dim=64, pooling="class")
+    with pytest.raises(
+        RecipeMismatch, match=r"yours: encoder: \"toy\" != \"other\"; pooling: \"mean\" != \"class\"\);"
+    ):
+        FeatureStore.create(tmp_path / "f", other)
