@@ -1,7 +1,9 @@
 """Long-range decoders: tokens of a whole window in, logits out."""
 
 from dataclasses import fields
-from typing import Any
+from typing import Any, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
 
 from longvid.decoders.attention import Performer, PerformerConfig, Transformer, TransformerConfig
 from longvid.decoders.base import Decoder, DecoderConfig, DecoderEntry
@@ -35,7 +37,8 @@ def build_decoder(name: str, *, dim: int, outputs: int, max_length: int | None =
     """The decoder called `name`, freshly initialised.
 
     dim: width of the tokens; outputs: number of logits; max_length: usual window length in tokens, for the decoders
-    that care. `options` are fields of the decoder's config. Raises DecoderError for an unknown name or option.
+    that care. `options` are fields of the decoder's config. Raises DecoderError for an unknown name or option and for a
+    value of a wrong type.
     """
     if name not in DECODERS:
         raise DecoderError(f"no decoder {name!r}; choose one of {', '.join(sorted(DECODERS))}")
@@ -44,6 +47,16 @@ def build_decoder(name: str, *, dim: int, outputs: int, max_length: int | None =
     unknown = sorted(set(options) - known)
     if unknown:
         raise DecoderError(f"decoder {name!r} has no option {', '.join(unknown)}; it has {', '.join(sorted(known))}")
+    options = {option: _of_its_type(name, entry.config, option, value) for option, value in options.items()}
     if max_length is not None and "max_length" in known:
         options["max_length"] = max_length
     return entry.module(entry.config(dim=dim, outputs=outputs, **options))
+
+
+def _of_its_type(name: str, config: type[DecoderConfig], option: str, value: Any) -> Any:
+    """The value as its field's type, so that a recipe's `width: abc` is refused where it is read."""
+    try:
+        return TypeAdapter(get_type_hints(config)[option]).validate_python(value)
+    except ValidationError as error:
+        fault = error.errors()[0]["msg"].replace("Input should be", "should be")
+        raise DecoderError(f"decoder {name!r}: option {option}={value!r}: {fault[0].lower()}{fault[1:]}") from None

@@ -21,6 +21,8 @@ class ViS4merConfig(PyramidConfig):
     mixer: str = "s4"
     """`s4` as in the paper, `s4d` diagonal, `s5` one system for all channels of a block."""
     state_size: int = 64
+    state_matrix: str = "stable"
+    """s4: `stable` whatever training does, or `free` as in the released code, for its weights; see `S4Config`."""
     step_range: tuple[float, float] = (0.001, 0.1)
     bidirectional: bool = False
     gated: bool = False
@@ -48,6 +50,7 @@ class ViS4merConfig(PyramidConfig):
             channels=self.widths[block],
             mixer=self.mixer,
             state_size=self.state_size,
+            state_matrix=self.state_matrix,
             max_length=map_length,
             step_range=self.step_range,
             bidirectional=self.bidirectional,

@@ -17,6 +17,7 @@ from longvid.weights.files import Checkpoint
 from longvid.weights.official import OfficialLayout
 
 KRYLOV = r"s4_layers\.(\d+)\.kernel\.krylov\."
+SKIP = r"s4_layers\.(\d+)\.D"
 
 
 def build(checkpoint: Checkpoint, **config: Any) -> ViS4mer:
@@ -37,6 +38,7 @@ def build(checkpoint: Checkpoint, **config: Any) -> ViS4mer:
         "max_length": lengths[0],
         "map_lengths": tuple(lengths),
         "odd_length": "official",
+        "state_matrix": "free",
     }
     return ViS4mer(ViS4merConfig(**(sizes | config)))
 
@@ -47,7 +49,7 @@ def internal_length(nodes: Tensor) -> int:
 
 
 def split_pairs(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """[B, p] and [C, q] as entries of their own, and no input projection where the model skips it."""
+    """[B, p] and [C, q] as entries of their own, D as a vector, and no input projection where the model skips it."""
     split: dict[str, Tensor] = {}
     for name, tensor in state.items():
         if re.fullmatch(KRYLOV + "[BC]", name):
@@ -55,7 +57,7 @@ def split_pairs(state: dict[str, Tensor]) -> dict[str, Tensor]:
             split[name] = first
             split[name[:-1] + ("p" if name.endswith("B") else "q")] = second
         else:
-            split[name] = tensor
+            split[name] = tensor.flatten() if re.fullmatch(SKIP, name) else tensor
     projects = state["encoder.weight"].shape[0] != state["encoder.weight"].shape[1]
     return split if projects else {name: t for name, t in split.items() if not name.startswith("encoder.")}
 
@@ -76,7 +78,7 @@ LAYOUT = OfficialLayout(
         (KRYLOV + "B", r"blocks.\1.mix.mixer.b"),
         (KRYLOV + "C", r"blocks.\1.mix.mixer.c"),
         (KRYLOV + "(p|q)", r"blocks.\1.mix.mixer.\2"),
-        (r"s4_layers\.(\d+)\.D", r"blocks.\1.mix.mixer.skip"),
+        (SKIP, r"blocks.\1.mix.mixer.skip"),
         (r"s4_layers\.(\d+)\.output_linear\.", r"blocks.\1.mix.output."),
         (r"norms\.(\d+)\.", r"blocks.\1.norm."),
         (r"linears\.(\d+)\.", r"blocks.\1.narrow."),

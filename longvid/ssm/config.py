@@ -19,6 +19,7 @@ class HasDynamics(Protocol):
 
 CHOICES = {
     "mixer": ("s4", "s4d", "s5"),
+    "state_matrix": ("stable", "free"),
     "eigenvalues": ("shared", "channel"),
     "start": ("legs", "lin", "inv"),
     "discretisation": ("zoh", "bilinear"),
@@ -41,6 +42,9 @@ class S4Config:
     0 stores the map itself. Either serves every length without touching a weight."""
     step_range: tuple[float, float] = (0.001, 0.1)
     """Δ starts log-uniform between these: about one over the longest and shortest time scale, in tokens."""
+    state_matrix: str = "stable"
+    """s4: `stable` is diag(w) - p p* with Re w < 0, which no training can make unstable (as in later S4, see SaShiMi,
+    arXiv 2202.09729, section 4.1); `free` lets p and q part and w go anywhere, as the released ViS4mer does."""
     eigenvalues: str = "shared"
     """s4: one copy `shared` by all channels (ViS4mer), or one for each `channel`."""
     start: str = "legs"

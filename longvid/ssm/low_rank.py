@@ -19,28 +19,44 @@ from longvid.ssm.system import StateSpace, advance, inner
 class LowRankMixer(ConvolutionMixer):
     """Starts at HiPPO-LegS; complex numbers are stored as a last axis of two floats.
 
-    As in ViS4mer p and q train apart, and with `max_length` a random output map is declared to be the truncated one.
-    Two directions share everything but the output map.
+    The state matrix is diag(w) - p q*. `stable` ties q to p and keeps Re w negative: then A + A* is negative definite
+    and every kernel decays. `free` trains w, p and q apart, as ViS4mer did. With `max_length` a random output map is
+    declared to be the truncated one, as in ViS4mer. Two directions share everything but the output map.
     """
 
     def __init__(self, config: S4Config) -> None:
         super().__init__(config)
         channels, directions = config.channels, 1 + config.bidirectional
-        w, p, b = (torch.view_as_real(t.to(torch.complex64)) for t in legs_low_rank(config.state_size))
+        w, p, b = (t.to(torch.complex64) for t in legs_low_rank(config.state_size))
+        w = w if config.eigenvalues == "shared" else w.repeat(channels, 1)
+        p, b = (torch.view_as_real(t).repeat(channels, 1, 1) for t in (p, b))
         low, high = (math.log(bound) for bound in config.step_range)
         self.log_step = nn.Parameter(torch.rand(channels) * (high - low) + low)
-        self.eigenvalues = nn.Parameter(w.clone() if config.eigenvalues == "shared" else w.repeat(channels, 1, 1))
-        self.p = nn.Parameter(p.repeat(channels, 1, 1))
-        self.q = nn.Parameter(p.repeat(channels, 1, 1))
-        self.b = nn.Parameter(b.repeat(channels, 1, 1))
+        if config.state_matrix == "stable":
+            self.log_decay = nn.Parameter(torch.log(-w.real))
+            self.frequency = nn.Parameter(w.imag.clone())
+        else:
+            self.eigenvalues = nn.Parameter(torch.view_as_real(w).clone())
+            self.q = nn.Parameter(p.clone())
+        self.p = nn.Parameter(p)
+        self.b = nn.Parameter(b)
         # variance 1/2 in each of real and imaginary part
-        self.c = nn.Parameter(torch.randn(directions, channels, *w.shape) * math.sqrt(0.5))
+        self.c = nn.Parameter(torch.randn(directions, channels, *p.shape[1:]) * math.sqrt(0.5))
         self._recurrent = WeightCache()
+
+    def state_matrix(self) -> tuple[Complex[Tensor, "*channel half"], ...]:
+        """w, p and q; float32 or better."""
+        p = as_complex(self.p)
+        if self.config.state_matrix == "free":
+            return as_complex(self.eigenvalues), p, as_complex(self.q)
+        decay, frequency = (wide(tensor) for tensor in (self.log_decay, self.frequency))
+        return torch.complex(-decay.exp(), frequency), p, p
 
     def system(self) -> StateSpace:
         """The system as complex tensors, the backward direction as further channels; float32 or better."""
         directions = len(self.c)
-        w, p, q, b = (as_complex(t) for t in (self.eigenvalues, self.p, self.q, self.b))
+        w, p, q = self.state_matrix()
+        b = as_complex(self.b)
         step = self.log_step.to(w.real.dtype).exp()
         if directions > 1:
             p, q, b = (t.repeat(directions, 1) for t in (p, q, b))
@@ -68,11 +84,17 @@ class LowRankMixer(ConvolutionMixer):
         return inner(system.c, state) + self.skip * u, state
 
     def dynamics_parameters(self) -> list[nn.Parameter]:
-        """Step, eigenvalues, input column and p; c and q are ordinary weights, as in ViS4mer."""
-        return [self.log_step, self.eigenvalues, self.b, self.p]
+        """Step, eigenvalues, input column and p; c and a free q are ordinary weights, as in ViS4mer."""
+        if self.config.state_matrix == "free":
+            return [self.log_step, self.eigenvalues, self.b, self.p]
+        return [self.log_step, self.log_decay, self.frequency, self.b, self.p]
 
 
 def as_complex(pairs: Tensor) -> Tensor:
     """The last axis of two as one complex number; float32 or better."""
-    wide = pairs if pairs.dtype == torch.float64 else pairs.float()
-    return torch.view_as_complex(wide.contiguous())
+    return torch.view_as_complex(wide(pairs).contiguous())
+
+
+def wide(tensor: Tensor) -> Tensor:
+    """float32 or better."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()

@@ -111,6 +111,7 @@ def build_layer(golden: Any) -> S4Layer:
             max_length=length,
             gated=gated,
             dropout=config["dropout"],
+            state_matrix="free",
             odd_length="official",
             backend=BACKEND,
         )
@@ -222,17 +223,14 @@ def check_successor_low_rank(golden: Any) -> None:
             backend=BACKEND,
         )
     )
-    p = conjugate(state.pop("layer.kernel.P")[0])
     fill(
         layer,
         {
-            "mixer.eigenvalues": torch.stack(
-                [-state.pop("layer.kernel.A_real").exp(), state.pop("layer.kernel.A_imag")], dim=-1
-            ),
+            "mixer.log_decay": state.pop("layer.kernel.A_real"),
+            "mixer.frequency": state.pop("layer.kernel.A_imag"),
             "mixer.log_step": state.pop("layer.kernel.inv_dt"),
             "mixer.b": conjugate(state.pop("layer.kernel.B")[0]),
-            "mixer.p": p,
-            "mixer.q": p,
+            "mixer.p": conjugate(state.pop("layer.kernel.P")[0]),
             "mixer.c": c,
         },
         state,

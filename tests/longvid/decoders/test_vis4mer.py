@@ -33,7 +33,7 @@ def test_a_width_that_cannot_be_halved_is_refused() -> None:
 
 
 def test_the_lvu_model_has_the_published_size_without_its_unused_projection() -> None:
-    decoder = build_decoder("vis4mer", dim=1024, outputs=4, max_length=11820)
+    decoder = build_decoder("vis4mer", dim=1024, outputs=4, max_length=11820, state_matrix="free")
     assert sum(p.numel() for p in decoder.parameters()) == 3_583_300 - 1_049_600
 
 

@@ -29,7 +29,7 @@ def slowed(name: str) -> Callable[[StateSpace, int], Tensor]:
     plain = BACKENDS[name]
 
     def slow(system: StateSpace, length: int) -> Tensor:
-        time.sleep(0.2)
+        time.sleep(1.0)
         return plain(system, length)
 
     return slow

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from longvid.errors import DecoderError
 from longvid.ssm import S4Config, S4Layer
+from longvid.ssm.dense import discretise
 from longvid.ssm.layer import MIXERS
 
 MIXER_NAMES = sorted(MIXERS)
@@ -209,10 +210,25 @@ def test_every_parameter_learns(mixer: str) -> None:
         {},
         {"bidirectional": True, "gated": True},
         {"eigenvalues": "channel", "discretisation": "bilinear"},
+        {"state_matrix": "free"},
     ):
         layer = layer_of(mixer, **options)
         layer(torch.randn(2, 50, 6)).square().sum().backward()
         assert [name for name, p in layer.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_weights_can_make_a_stable_state_matrix_grow(seed: int) -> None:
+    spread = {}
+    for state_matrix in ("stable", "free"):
+        torch.manual_seed(seed)
+        mixer = layer_of("s4", channels=8, state_matrix=state_matrix).mixer.double()
+        with torch.no_grad():
+            for parameter in mixer.parameters():
+                parameter.add_(torch.randn_like(parameter) * 2)
+        spread[state_matrix] = torch.linalg.eigvals(discretise(mixer.system()).A).abs().max().item()
+    assert spread["stable"] <= 1
+    assert spread["free"] > 1
 
 
 @pytest.mark.parametrize("discretisation", ["zoh", "bilinear"])
@@ -236,6 +252,7 @@ def test_the_diagonal_kernel_equals_its_recurrence_over_a_long_time(start: str, 
     ("options", "message"),
     [
         ({"state_size": 5}, "state_size=5 must be even"),
+        ({"state_matrix": "tied"}, "state_matrix='tied' is not a choice; take one of stable, free"),
         ({"mixer": "s6"}, "mixer='s6' is not a choice; take one of s4, s4d, s5"),
         ({"step_range": (0.1, 0.01)}, "two rising positive numbers"),
         ({"dropout": 1.0}, r"dropout=1.0 must lie in \[0, 1\)"),
