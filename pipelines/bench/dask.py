@@ -1,85 +1,203 @@
-"""What dask costs: seconds of the scheduler a segment, and how busy a thousand workers are kept.
+"""What dask costs: seconds of the scheduler a segment, and how busy a thousand GPUs are kept.
 
-A thousand GPUs cannot be had on one machine, so the workers here are threads that sleep for as long as a segment
-takes. The scheduler, its messages and the sliding window of submissions are the real ones.
+A thousand GPUs cannot be had on one machine, so these are dask workers that sleep while they would decode, and sleep
+holding a GPU while they would encode. All else is real: the scheduler, the executor with its window, two segments in
+flight a GPU, the messages and their size. The workers live in processes of their own, so what the coordinating process
+computes is what a cluster's would.
 """
 
+import asyncio
+import logging
+import multiprocessing
+import queue
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from tempfile import TemporaryDirectory
 
-from distributed import Client, Future, LocalCluster
+import dask
+import numpy as np
+from distributed import Client, Scheduler, SpecCluster, Worker
 
+from longvid.sampling import Sampling
 from pipelines.bench.table import BenchTable
-from pipelines.extract.dask_executor import DaskExecutor
-from pipelines.extract.executors import Outcome, SegmentFailure
-from pipelines.extract.segment import SegmentResult
+from pipelines.extract.cluster import ANY_PORT
+from pipelines.extract.dask_executor import DaskExecutor, SegmentPlugin
+from pipelines.extract.executors import SEGMENTS_IN_FLIGHT
+from pipelines.extract.segment import Segment, SegmentResult
 
-WORKERS, THREADS = 20, 50
-"""Twenty worker servers of fifty sleeping threads each: a thousand simulated GPUs."""
+GPU_SECONDS, DECODE_SECONDS = 20.0, 10.0
+"""Assumed of a mean segment; each takes between half and one and a half times as much, so they do not all end at once.
+How much shorter they could be is in the notes."""
+
+SEGMENTS_A_GPU = 6
+GPUS_A_WORKER = 8
+"""A real worker has one GPU; a thousand idle workers on one machine leave it no time for anything else."""
+
+HOSTS = 4
+"""Processes that share the workers among them."""
+
+CONFIGURATION = {
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.system-monitor.interval": "1h",
+    "distributed.comm.timeouts.connect": "120s",
+}
 
 
 @dataclass(frozen=True)
-class Nap:
-    """Stands for a segment: it only takes time."""
+class Nap(SegmentResult):
+    """A segment's record, with the GPU and the time in which it had it."""
 
-    key: str
-    path: str
-    shard_index: int
-    nap_seconds: float
-
-
-def _sleep(nap: Nap) -> SegmentResult:
-    begin = time.perf_counter()
-    time.sleep(nap.nap_seconds)
-    return SegmentResult(nap.key, nap.shard_index, 1, 0.0, time.perf_counter() - begin, 0.0)
+    gpu: str
+    begin_seconds: float
+    end_seconds: float
 
 
-class NapExecutor(DaskExecutor):
-    """The real sliding window over segments that sleep."""
+class SimulatedGpu(SegmentPlugin):
+    """Takes the time of a segment and does nothing."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self._deadline_seconds = 3600.0
+    def __init__(self, *, decode_seconds: float, gpu_seconds: float) -> None:
+        super().__init__()
+        self._decode_seconds = decode_seconds
+        self._gpu_seconds = gpu_seconds
 
-    def _submit(self, segment: Nap) -> Future:  # type: ignore[override]
-        return self._client.submit(_sleep, segment, pure=False)
+    def setup(self, worker: Worker) -> None:
+        """Called by dask in every worker."""
+        self.free: queue.SimpleQueue[str] = queue.SimpleQueue()
+        for gpu in range(GPUS_A_WORKER):
+            self.free.put(f"{worker.address}/{gpu}")
+
+    def attempt(self, segment: Segment) -> Nap:
+        """Decode beside the others, then have a GPU alone."""
+        length = float(np.random.default_rng(segment.shard_index).uniform(0.5, 1.5))
+        time.sleep(length * self._decode_seconds)
+        gpu = self.free.get()
+        begin = time.monotonic()
+        time.sleep(length * self._gpu_seconds)
+        end = time.monotonic()
+        self.free.put(gpu)
+        return Nap(segment.key, segment.shard_index, len(segment.plan), 0.0, end - begin, 0.0, gpu, begin, end)
+
+
+@dataclass
+class Round:
+    """What one run of segments took."""
+
+    wall_seconds: float
+    processor_seconds: float
+    """Of this process: scheduler, client and executor."""
+    naps: list[Nap]
+    handed_out_seconds: float
+    """The moment after which no segment was left to hand out."""
+
+    def busy(self, begin_seconds: float, end_seconds: float, *, gpus: int) -> float:
+        """Share of the GPUs' time between the two moments in which they worked."""
+        worked = sum(
+            max(0.0, min(nap.end_seconds, end_seconds) - max(nap.begin_seconds, begin_seconds)) for nap in self.naps
+        )
+        return worked / (gpus * (end_seconds - begin_seconds))
+
+    @property
+    def all_work_seconds(self) -> float:
+        """The moment at which the last of the GPUs began its first segment."""
+        first: dict[str, float] = {}
+        for nap in self.naps:
+            first[nap.gpu] = min(nap.begin_seconds, first.get(nap.gpu, nap.begin_seconds))
+        return max(first.values())
 
 
 def run(*, quick: bool = False) -> BenchTable:
     """Ratios of one run on this machine."""
-    segments = 2000 if quick else 10_000
-    table = BenchTable("dask", ["what", "segments", "simulated GPUs", "wall s", "ms a segment", "busy"])
-    with (
-        LocalCluster(n_workers=WORKERS, threads_per_worker=THREADS, processes=False, dashboard_address=None) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
-        executor = NapExecutor(client)
-        wall, _ = _measure(executor, segments=segments, nap_seconds=0.0)
-        table.rows.append(
-            ["segments that take no time", segments, WORKERS * THREADS, wall, 1000 * wall / segments, None]
-        )
-        table.claim("scheduler milliseconds a segment", 1000 * wall / segments, at_most=5.0)
-        nap_seconds = 20.0
-        naps = 3 * WORKERS * THREADS
-        wall, slept = _measure(executor, segments=naps, nap_seconds=nap_seconds)
-        busy = slept / (wall * WORKERS * THREADS)
-        table.rows.append([f"segments of {nap_seconds:.0f} s", naps, WORKERS * THREADS, wall, None, busy])
-        table.claim("share of the time that the simulated GPUs were busy", busy, at_least=0.95)
-    table.notes.append("the simulated GPUs are sleeping threads; scheduler, messages and window are the real ones")
+    gpus, segments = (104, 2000) if quick else (1000, 10_000)
+    shorter = 4 if quick else 1
+    table = BenchTable("Dask", ["what", "segments", "GPUs", "wall s", "ms each", "busy"])
+    with _simulated_cluster(gpus) as client:
+        empty = _measure(client, SimulatedGpu(decode_seconds=0.0, gpu_seconds=0.0), segments=segments)
+        milliseconds = 1000 * empty.processor_seconds / segments
+        table.rows.append(["segments of no length", segments, gpus, empty.wall_seconds, milliseconds, None])
+        role = SimulatedGpu(decode_seconds=DECODE_SECONDS / shorter, gpu_seconds=GPU_SECONDS / shorter)
+        naps = _measure(client, role, segments=SEGMENTS_A_GPU * gpus)
+    if len({nap.gpu for nap in naps.naps}) < gpus:
+        raise RuntimeError(f"{gpus - len({nap.gpu for nap in naps.naps})} of {gpus} workers had nothing to do")
+    steady = naps.busy(naps.all_work_seconds, naps.handed_out_seconds, gpus=gpus)
+    whole = naps.busy(min(n.begin_seconds for n in naps.naps), max(n.end_seconds for n in naps.naps), gpus=gpus)
+    each = 1000 * naps.processor_seconds / len(naps.naps)
+    shortest = gpus * milliseconds / 1000
+    what = f"segments of {GPU_SECONDS / shorter:g} s"
+    table.rows.append([what, len(naps.naps), gpus, naps.wall_seconds, each, steady])
+    table.rows.append(["with its begin and end", None, None, None, None, whole])
+    table.claim("milliseconds of the scheduler a segment", milliseconds, at_most=5.0)
+    table.claim(f"share of the time that {gpus:,} simulated GPUs were busy", steady, at_least=0.95)
+    table.notes += [
+        "ms each: processor time of scheduler, client and executor; the workers are in other processes",
+        f"a segment has the GPU for {GPU_SECONDS / shorter:g} s +- half of it, after half as long to decode",
+        "busy: from when every GPU has its first segment to when none is left to hand out",
+        f"one scheduler could keep {gpus:,} GPUs fed with segments of {shortest:.1f} s",
+    ]
     return table
 
 
-def _measure(executor: DaskExecutor, *, segments: int, nap_seconds: float) -> tuple[float, float]:
-    """Wall seconds of the run, and the seconds its workers slept in all."""
+@contextmanager
+def _simulated_cluster(gpus: int) -> Iterator[Client]:
+    """A client of a real scheduler in this process, with a worker for each GPU in processes of their own."""
+    context = multiprocessing.get_context("spawn")
+    scheduler = {"cls": Scheduler, "options": {"dashboard": False, "dashboard_address": ANY_PORT}}
+    with (
+        TemporaryDirectory() as folder,
+        dask.config.set(CONFIGURATION),
+        SpecCluster(workers={}, scheduler=scheduler, silence_logs=logging.CRITICAL) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        workers = gpus // GPUS_A_WORKER
+        hosts = [
+            context.Process(target=host_workers, args=(cluster.scheduler_address, len(share), folder))
+            for share in np.array_split(np.arange(workers), HOSTS)
+        ]
+        for host in hosts:
+            host.start()
+        try:
+            client.wait_for_workers(workers, timeout=600)
+            yield client
+        finally:
+            for host in hosts:
+                host.terminate()
+                host.join()
 
-    def naps() -> Iterator[Nap]:
-        return (Nap(f"nap-{index}", "", 0, nap_seconds) for index in range(segments))
 
-    begin = time.perf_counter()
-    outcomes: list[Outcome] = list(executor.run(naps()))  # type: ignore[arg-type]
-    wall = time.perf_counter() - begin
-    failed = [outcome for outcome in outcomes if isinstance(outcome, SegmentFailure)]
-    if failed or len(outcomes) != segments:
-        raise RuntimeError(f"{len(failed)} of {segments} naps failed: {failed[:1]}")
-    return wall, sum(outcome.encode_seconds for outcome in outcomes if isinstance(outcome, SegmentResult))
+def host_workers(address: str, workers: int, folder: str) -> None:
+    """Many workers in this process, until it is ended."""
+
+    threads = SEGMENTS_IN_FLIGHT * GPUS_A_WORKER
+
+    async def serve() -> None:
+        here = [
+            await Worker(address, nthreads=threads, memory_limit=0, dashboard=False, local_directory=folder)
+            for _ in range(workers)
+        ]
+        await asyncio.gather(*(worker.finished() for worker in here))
+
+    with dask.config.set(CONFIGURATION):
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)
+        asyncio.run(serve())
+
+
+def _measure(client: Client, role: SimulatedGpu, *, segments: int) -> Round:
+    """One run of the executor over that many segments, none of which may fail."""
+    handed_out = [0.0]
+    with DaskExecutor(client, role) as executor:
+        begin, processor = time.perf_counter(), time.process_time()
+        outcomes = list(executor.run(_segments(segments, lambda: handed_out.append(time.monotonic()))))
+        wall, processor = time.perf_counter() - begin, time.process_time() - processor
+    naps = [outcome for outcome in outcomes if isinstance(outcome, Nap)]
+    if len(naps) != segments:
+        raise RuntimeError(f"{segments - len(naps)} of {segments} simulated segments failed")
+    return Round(wall, processor, naps, handed_out[1])
+
+
+def _segments(number: int, at_end: Callable[[], None]) -> Iterator[Segment]:
+    """Segments as large as real ones: 64 clips of 16 frames each, a hundred to a video."""
+    plan = Sampling(frames=16, fps=8.0, stride_seconds=2.0).plan(0.0, 200.0)[:64]
+    for index in range(number):
+        yield Segment(f"video-{index // 100}", f"video-{index // 100}.mp4", index, plan, "pyav", "0" * 64)
+    at_end()
