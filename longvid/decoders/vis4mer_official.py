@@ -17,7 +17,8 @@ from longvid.weights.files import Checkpoint
 from longvid.weights.official import OfficialLayout
 
 KRYLOV = r"s4_layers\.(\d+)\.kernel\.krylov\."
-SKIP = r"s4_layers\.(\d+)\.D"
+OUTPUT_BIAS = r"s4_layers\.(\d+)\.output_linear\.bias"
+"""Stored as (width, 1)."""
 
 
 def build(checkpoint: Checkpoint, **config: Any) -> ViS4mer:
@@ -49,7 +50,7 @@ def internal_length(nodes: Tensor) -> int:
 
 
 def split_pairs(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """[B, p] and [C, q] as entries of their own, D as a vector, and no input projection where the model skips it."""
+    """[B, p] and [C, q] as entries of their own, biases as vectors, no input projection where the model skips it."""
     split: dict[str, Tensor] = {}
     for name, tensor in state.items():
         if re.fullmatch(KRYLOV + "[BC]", name):
@@ -57,7 +58,7 @@ def split_pairs(state: dict[str, Tensor]) -> dict[str, Tensor]:
             split[name] = first
             split[name[:-1] + ("p" if name.endswith("B") else "q")] = second
         else:
-            split[name] = tensor.flatten() if re.fullmatch(SKIP, name) else tensor
+            split[name] = tensor.flatten() if re.fullmatch(OUTPUT_BIAS, name) else tensor
     projects = state["encoder.weight"].shape[0] != state["encoder.weight"].shape[1]
     return split if projects else {name: t for name, t in split.items() if not name.startswith("encoder.")}
 
@@ -78,7 +79,7 @@ LAYOUT = OfficialLayout(
         (KRYLOV + "B", r"blocks.\1.mix.mixer.b"),
         (KRYLOV + "C", r"blocks.\1.mix.mixer.c"),
         (KRYLOV + "(p|q)", r"blocks.\1.mix.mixer.\2"),
-        (SKIP, r"blocks.\1.mix.mixer.skip"),
+        (r"s4_layers\.(\d+)\.D", r"blocks.\1.mix.mixer.skip"),
         (r"s4_layers\.(\d+)\.output_linear\.", r"blocks.\1.mix.output."),
         (r"norms\.(\d+)\.", r"blocks.\1.norm."),
         (r"linears\.(\d+)\.", r"blocks.\1.narrow."),

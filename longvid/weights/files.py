@@ -1,6 +1,7 @@
 """Reading a checkpoint file: tensors only, never code, and the state found inside whatever container it came in."""
 
 import pickle
+import re
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -73,13 +74,19 @@ def _torch_load(path: Path) -> Mapping[str, Any]:
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"{path}: holds Python objects beside tensors, and loading them would run code from the file; save its "
-            f"state dict alone, as .safetensors, where you trust it ({_first_line(error)})"
+            f"state dict alone, as .safetensors, where you trust it{_forbidden(error)}"
         ) from error
     except (RuntimeError, EOFError, ValueError, KeyError) as error:
         raise WeightsError(f"{path}: not a checkpoint torch can read ({_first_line(error)})") from error
     if not isinstance(held, Mapping):
         raise WeightsError(f"{path}: holds a {type(held).__name__}, not a state dict")
     return held
+
+
+def _forbidden(error: pickle.UnpicklingError) -> str:
+    """What the file asked for, where torch's refusal says it."""
+    asked = re.search(r"GLOBAL (\S+)", str(error))
+    return f" (it asks for {asked[1]})" if asked else ""
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,6 +1,7 @@
 """Putting a state into a module, strictly: every missing, unknown and wrongly shaped entry is listed."""
 
 from collections.abc import Iterable, Mapping
+from itertools import dropwhile
 
 import torch
 from torch import Tensor, nn
@@ -21,9 +22,9 @@ def fit_state(
 ) -> None:
     """Copy `state` into `module`'s parameters and buffers, all or nothing.
 
-    Shapes may differ by axes of length one only; numbers take the module's precision. Entries named in `optional` may
-    be missing; `unknown` are entries of the source already known to have no place. Raises one `WeightsError` that
-    lists everything that does not fit.
+    Shapes may differ by leading axes of length one only (a table stored with its batch axis); numbers take the module's
+    precision. Entries named in `optional` may be missing; `unknown` are entries of the source already known to have no
+    place. Raises one `WeightsError` that lists everything that does not fit.
     """
     own = module.state_dict()
     shared = sorted(own.keys() & state.keys())
@@ -41,7 +42,8 @@ def fit_state(
 
 
 def _fits(given: Tensor, wanted: Tensor) -> bool:
-    return _long_axes(given) == _long_axes(wanted) and given.is_complex() == wanted.is_complex()
+    same_axes = _without_leading_ones(given.shape) == _without_leading_ones(wanted.shape)
+    return same_axes and given.is_complex() == wanted.is_complex()
 
 
 def _misfit(name: str, given: Tensor, wanted: Tensor) -> str:
@@ -52,8 +54,8 @@ def _describe(tensor: Tensor) -> str:
     return f"{'complex ' if tensor.is_complex() else ''}{tuple(tensor.shape)}"
 
 
-def _long_axes(tensor: Tensor) -> tuple[int, ...]:
-    return tuple(length for length in tensor.shape if length != 1)
+def _without_leading_ones(shape: torch.Size) -> tuple[int, ...]:
+    return tuple(dropwhile(lambda length: length == 1, shape))
 
 
 def _list(names: list[str]) -> str:

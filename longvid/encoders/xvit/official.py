@@ -113,11 +113,15 @@ def _told(checkpoint: Checkpoint) -> dict[str, Any]:
     return told
 
 
-def _drop_dead_classifier(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """With temporal attention `new_fc` is built and saved by the authors' program and never used."""
-    if "consensus.cls_token" not in state:
-        return state
-    return {name: tensor for name, tensor in state.items() if not name.startswith("new_fc.")}
+def _prepare(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The temporal table (1, time, 1, dim) as (time, dim); and no dead classifier.
+
+    With temporal attention `new_fc` is built and saved by the authors' program and never used.
+    """
+    unused = "new_fc." if "consensus.cls_token" in state else ()
+    prepared = {name: tensor for name, tensor in state.items() if not name.startswith(unused)}
+    table = prepared.get("base_model.temp_embed")
+    return prepared if table is None else prepared | {"base_model.temp_embed": table.reshape(-1, table.shape[-1])}
 
 
-LAYOUT = OfficialLayout(build=build, from_config=from_config, renames=RENAMES, prepare=_drop_dead_classifier)
+LAYOUT = OfficialLayout(build=build, from_config=from_config, renames=RENAMES, prepare=_prepare)
