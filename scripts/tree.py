@@ -1,6 +1,7 @@
 """Prints the tree of the README: every source file with the first line of its docstring."""
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -32,8 +33,14 @@ def lines(folder: Path, indent: int = 0) -> list[str]:
 
 
 def _line(indent: int, name: str, about: str) -> str:
-    text = f"{' ' * indent}{name:{max(1, 30 - indent)}}{about}".rstrip()
-    return text if len(text) <= WIDTH else text[: WIDTH - 3].rstrip() + "..."
+    """A phrase that is too long ends where its last clause or word that fits ends."""
+    begin = f"{' ' * indent}{name:{max(1, 30 - indent)}}"
+    room = WIDTH - len(begin)
+    if len(about) > room:
+        ends = [match.start() for match in re.finditer(r"[,:;.] | \(", about[: room + 1])]
+        whole = [end for end in ends if about.count("(", 0, end) == about.count(")", 0, end)]
+        about = about[: whole[-1] if whole else about.rfind(" ", 0, room + 1)]
+    return (begin + about.removesuffix(".")).rstrip()
 
 
 def tree() -> str:

@@ -108,6 +108,22 @@ def cells(row: DecoderRow) -> tuple[str, ...]:
     )
 
 
+def markdown(rows: Iterable[DecoderRow]) -> str:
+    """The table for a README: a line a decoder, its figures at each length."""
+    by_name: dict[str, list[DecoderRow]] = {}
+    for row in rows:
+        by_name.setdefault(row.name, []).append(row)
+    head = ["decoder", "what it is", "parameters", *COLUMNS[3:]]
+    lines = [f"| {' | '.join(head)} |", f"| {' | '.join('---' for _ in head)} |"]
+    for name, at_lengths in by_name.items():
+        # without the name and the length: parameters, then what depends on the length
+        parameters, *_ = (cells(row)[1] for row in at_lengths)
+        figures = [", ".join(column) for column in zip(*(cells(row)[3:] for row in at_lengths), strict=True)]
+        lines.append(f"| {' | '.join([name, at_lengths[0].summary, parameters, *figures])} |")
+    lengths = " and ".join(f"{length:,}" for length in LENGTHS)
+    return "\n".join([*lines, "", f"At {lengths} tokens. {EXPLANATION}"])
+
+
 def megabytes(count: int) -> str:
     """Two digits at least: `0.041`, `2.3`, `115`."""
     return f"{count / 1e6:.2g}" if count < 10e6 else f"{count / 1e6:,.0f}"

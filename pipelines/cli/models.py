@@ -69,6 +69,7 @@ def _print_families() -> None:
 def decoders(
     only: Annotated[list[str] | None, typer.Argument(help="Only these; default: all.")] = None,
     as_json: JSON = False,
+    markdown: MARKDOWN = False,
 ) -> int:
     """Every long-range decoder, with its parameters, GFLOPs and peak memory at 3,136 and 11,820 tokens."""
     from longvid.decoders import DECODERS
@@ -76,9 +77,13 @@ def decoders(
 
     names = list(only or DECODERS)
     costs.require_known(names)
-    if as_json:
+    if as_json or markdown:
         with error_console.status("counting"):
-            print_json([row.to_dict() for row in costs.decoder_table(names)])
+            rows = list(costs.decoder_table(names))
+        if as_json:
+            print_json([row.to_dict() for row in rows])
+        else:
+            print(costs.markdown(rows))
         return 0
     what = table("decoder", "what it is")
     for name in names:

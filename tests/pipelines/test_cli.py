@@ -122,3 +122,16 @@ def test_options_are_read_as_values() -> None:
     assert (sampling.frames, sampling.fps, sampling.stride_seconds) == (16, 8, 2)
     with pytest.raises(ConfigError, match="framez"):
         parse_sampling("framez=3")
+
+
+def test_decoders_come_with_what_they_cost_in_80_columns_and_in_json() -> None:
+    result = longvid("decoders", "vis4mer", "selective-scan")
+    assert result.returncode == 0, result.stderr
+    assert max(map(len, result.stdout.splitlines()[:-1])) <= 80, "all but the explanation, which is one paragraph"
+    assert "multi-scale S4" in result.stdout
+    rows = json.loads(longvid("decoders", "vis4mer", "--json").stdout)
+    assert [row["length"] for row in rows] == [3136, 11820]
+    assert rows[0]["parameters"] == rows[1]["parameters"] > 1e6
+    unknown = longvid("decoders", "vismer")
+    assert unknown.returncode == 2
+    assert "no decoder 'vismer'" in unknown.stderr

@@ -28,6 +28,15 @@ def test_its_table_of_encoders_is_what_the_command_prints() -> None:
     assert markdown(truth_table()) in README, "run `longvid encoders --markdown` and put what it prints into the README"
 
 
+@pytest.mark.slow
+def test_its_table_of_decoders_is_what_the_command_prints() -> None:
+    from longvid.decoders.table import decoder_table, markdown
+
+    assert markdown(decoder_table()) in README, (
+        "run `longvid decoders --markdown` and put what it prints into the README"
+    )
+
+
 def test_the_encoder_it_shows_works() -> None:
     import torch
 
