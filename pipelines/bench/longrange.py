@@ -53,10 +53,10 @@ POOLED = ("mean-linear", "max-linear")
 QUICK = ("vis4mer", "gru", "mean-linear")
 
 LEARNING_RATE, WEIGHT_DECAY = 5e-3, 0.01
-FIRST_STEPS, STEPS = 500, 120
+FIRST_STEPS, STEPS = 1500, 80
 TOKENS_A_BATCH, MOST_ITEMS, LEAST_ITEMS = 16_384, 64, 4
 MASTERED = 0.97
-LEARNED = 0.1
+LEARNED = 0.2
 """Share of the way from chance to every answer right, below which a length taught nothing."""
 TESTED = 256
 

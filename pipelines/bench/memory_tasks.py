@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 CHANNELS = 8
 ASKING = CHANNELS - 1
 """The channel that is raised where the answer is wanted."""
-NOISE, RAISED = 0.3, 1.5
+NOISE, RAISED = 0.2, 2.0
 SHORTEST = 64
 MODULUS, MOST = 3, 6
 """Of the counting task; at its end each remainder is equally likely."""

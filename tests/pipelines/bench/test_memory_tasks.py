@@ -11,6 +11,7 @@ from pipelines.bench.memory_tasks import (
     MODULUS,
     MOST,
     NOISE,
+    RAISED,
     SHORTEST,
     TASKS,
     MemoryTask,
@@ -26,7 +27,7 @@ def batch(task: MemoryTask, items: int = 64, length: int = 256, *, held_out: boo
 
 def raised(tokens: torch.Tensor) -> torch.Tensor:
     """Which channels are raised when, read off a sequence by averaging four neighbouring steps."""
-    return torch.nn.functional.avg_pool1d(tokens.mT, 4).mT > 0.75
+    return torch.nn.functional.avg_pool1d(tokens.mT, 4).mT > RAISED / 2
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
