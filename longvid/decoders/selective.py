@@ -2,10 +2,14 @@
 
 A head's state S is a matrix (state, head dim): S_t = a_t S_(t-1) + b_t (Δ_t x_t)^T, y_t = c_t S_t + D x_t, where the
 decay a_t = exp(-Δ_t exp(log_decay)), b_t and c_t come from the input. Within a chunk the recurrence is a masked product
-of matrices, between chunks one state is handed on; the cost is linear in the length.
+of matrices, between chunks one state is handed on; the cost is linear in the length. On a CUDA device the kernels of
+`mamba-ssm` do it where that package can be imported.
 """
 
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from jaxtyping import Float, Int
@@ -15,6 +19,8 @@ from torch.nn import functional
 from longvid.decoders.attention import num_heads
 from longvid.decoders.base import require_positive
 from longvid.decoders.pyramid import PyramidConfig, PyramidDecoder
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,13 +80,45 @@ class SelectiveScan(nn.Module):
         u, b, c = mixed.split([x.shape[-1], self.state_size, self.state_size], dim=-1)
         step = functional.softplus(step.float() + self.step_bias)
         heads = u.unflatten(-1, (self.heads, -1)).float()
-        y = selective_scan(heads * step[..., None], -step * self.log_decay.exp(), b.float(), c.float(), self.chunk)
+        scan = fused_scan() if x.is_cuda else None
+        y = (scan or scan_in_chunks)(heads, step, -self.log_decay.exp(), b.float(), c.float(), self.chunk)
         y = (y + self.skip[:, None] * heads).flatten(2).to(x.dtype)
         return self.out(self.norm(y * functional.silu(gate)))
 
     def dynamics_parameters(self) -> list[nn.Parameter]:
         """Steps and decays."""
         return [self.step_bias, self.log_decay]
+
+
+Scan = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, int], Tensor]
+
+
+@cache
+def fused_scan() -> Scan | None:
+    """The kernels of `mamba-ssm`, for tensors on a CUDA device; None where they cannot be imported."""
+    try:
+        from mamba_ssm.ops.triton.ssd_combined import mamba_chunk_scan_combined
+    except (ImportError, OSError, RuntimeError) as error:  # a build for another torch or CUDA fails in its own way
+        _log.info("selective scan in plain torch: mamba-ssm cannot be imported (%s)", error)
+        return None
+
+    def scan(u: Tensor, step: Tensor, rate: Tensor, b: Tensor, c: Tensor, chunk: int) -> Tensor:
+        fused: Tensor = mamba_chunk_scan_combined(u, step, rate, b[:, :, None], c[:, :, None], chunk)
+        return fused
+
+    return scan
+
+
+def scan_in_chunks(
+    u: Float[Tensor, "batch length heads head_dim"],
+    step: Float[Tensor, "batch length heads"],
+    rate: Float[Tensor, " heads"],
+    b: Float[Tensor, "batch length state"],
+    c: Float[Tensor, "batch length state"],
+    chunk: int,
+) -> Float[Tensor, "batch length heads head_dim"]:
+    """What `fused_scan` computes, in plain torch: inputs and decays are scaled by the step."""
+    return selective_scan(u * step[..., None], step * rate, b, c, chunk)
 
 
 def selective_scan(

@@ -1,5 +1,7 @@
 """The decoders that ViS4mer is compared with, each against a slow form of its own rule."""
 
+import importlib.util
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from torch import Tensor
 from longvid.decoders import build_decoder
 from longvid.decoders.attention import LinearAttention, SoftmaxAttention, num_heads, orthogonal_directions
 from longvid.decoders.probe import POOLINGS, fit_linear_probe, pool_video
-from longvid.decoders.selective import selective_scan
+from longvid.decoders.selective import fused_scan, scan_in_chunks, selective_scan
 from longvid.errors import DecoderError
 
 
@@ -36,6 +38,25 @@ def test_the_selective_scan_equals_its_recurrence_with_gradients(chunk: int) -> 
     (fast_grad,) = torch.autograd.grad((fast * weight).sum(), u)
     (slow_grad,) = torch.autograd.grad((slow * weight).sum(), u)
     torch.testing.assert_close(fast_grad, slow_grad)
+
+
+def test_without_mamba_ssm_the_scan_is_plain_torch() -> None:
+    if importlib.util.find_spec("mamba_ssm") is None:
+        assert fused_scan() is None
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_the_kernels_of_mamba_ssm_give_the_same_scan() -> None:
+    fused = fused_scan()
+    if fused is None:
+        pytest.skip("mamba-ssm cannot be imported")
+    torch.manual_seed(0)
+    u, b, c = (torch.randn(*shape, device="cuda") for shape in ((2, 200, 4, 64), (2, 200, 64), (2, 200, 64)))
+    step, rate = torch.rand(2, 200, 4, device="cuda") * 0.1, -torch.linspace(1, 16, 4, device="cuda")
+    torch.testing.assert_close(
+        fused(u, step, rate, b, c, 64), scan_in_chunks(u, step, rate, b, c, 64), atol=1e-2, rtol=1e-2
+    )
 
 
 def test_fast_decay_leaves_no_infinity_in_the_selective_scan() -> None:
