@@ -9,6 +9,7 @@ import gzip
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import lru_cache
 from html import escape
 from typing import Any
@@ -48,11 +49,14 @@ class Axis:
     unit: str = "number"
     label: str = ""
 
-    def value(self, value: Number) -> Number:
-        """A value as plotly wants it: moments of a video are milliseconds of a date axis, whose ticks are clocks."""
-        return (
-            round(value * 1000) if self.unit == "seconds" else round(value * (100 if self.unit == "percent" else 1), 6)
-        )
+    def value(self, value: Number) -> Number | str:
+        """A value as plotly wants it: moments of a video are dates of 1970, so that ticks are those of a clock.
+
+        Written out, because plotly.js takes a number of four digits for a year.
+        """
+        if self.unit == "seconds":
+            return (datetime(1970, 1, 1) + timedelta(milliseconds=round(value * 1000))).isoformat(sep=" ")
+        return round(value * (100 if self.unit == "percent" else 1), 6)
 
     def layout(self) -> dict[str, Any]:
         """The axis in plotly's words."""

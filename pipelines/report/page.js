@@ -38,7 +38,7 @@
     const video = chart.closest(".video"), axis = chart.layout.xaxis;
     if (!video || !Object.keys(moved).some((name) => name.startsWith("xaxis."))) return;
     const number = (end) => (typeof end === "number" ? end : Date.parse(`${end.replace(" ", "T")}Z`));
-    const [first, last] = JSON.parse(chart.dataset.range), [low, high] = axis.range.map(number);
+    const [first, last] = JSON.parse(chart.dataset.range).map(number), [low, high] = axis.range.map(number);
     const film = video.querySelector(".film");
     if (film) {
       film.style.setProperty("--zoom", (last - first) / (high - low));

@@ -36,6 +36,10 @@ PROBE = """<script>
       document.getElementById("theme").click();
       const charts = [...document.querySelectorAll(".chart")];
       Plotly.Fx.hover(charts[0], {xval: 1});
+      const inside = [...document.querySelectorAll(".chart path.js-line")].every((p) => {
+        const box = p.getBBox();
+        return box.x > -1 && box.x + box.width < window.innerWidth;
+      });
       const video = [...document.querySelectorAll(".video")].find((v) => v.querySelector(".film"));
       const [one, other] = video.querySelectorAll(".chart");
       await Plotly.relayout(one, {"xaxis.range[0]": 4000, "xaxis.range[1]": 8000});
@@ -48,6 +52,7 @@ PROBE = """<script>
         tip: charts[0].querySelector(".hoverlayer").textContent,
         ticks: [...other.querySelectorAll(".xtick")].map((t) => t.textContent),
         zoom: video.querySelector(".film").style.getPropertyValue("--zoom"),
+        inside,
         line: charts[0].data.find((t) => t.name === "vis4mer").line.color,
       });
     }, 20);
@@ -105,6 +110,7 @@ def test_the_page_works_in_a_browser_without_a_network(two_runs, tmp_path):
     assert seen["drawn"] == 2 + 4 * 2  # the curves, and four videos for two runs
     assert "epoch 1" in seen["tip"]
     assert "vis4mer" in seen["tip"]
+    assert seen["inside"]
     assert seen["line"] == "#7fb0ff"  # the dark palette
     html = page.read_text("utf-8")
     assert html.count('<table class="matrix">') == 2
@@ -263,9 +269,9 @@ def test_a_chart_carries_its_numbers_and_says_them_to_a_screen_reader():
 
 
 def test_moments_of_a_video_read_as_on_a_clock():
-    chart = line_chart([Series("a", 0, [0.5, 7200], [0, 1])], Axis(0, 7200, "seconds"), Axis(0, 1), title="t")
+    chart = line_chart([Series("a", 0, [0.5, 9, 7200], [0, 1, 0])], Axis(0, 7200, "seconds"), Axis(0, 1), title="t")
     figure = figure_of(chart)
-    assert figure["data"][0]["x"] == [500, 7_200_000]
+    assert figure["data"][0]["x"] == ["1970-01-01 00:00:00.500000", "1970-01-01 00:00:09", "1970-01-01 02:00:00"]
     assert figure["layout"]["xaxis"]["type"] == "date"
     assert figure["layout"]["xaxis"]["hoverformat"] == "%-H:%M:%S"
 
