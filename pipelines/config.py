@@ -9,7 +9,7 @@ relative to that file, paths in overrides to the working directory.
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -69,7 +69,7 @@ class OptimiserSettings(Settings):
 
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
     clip_norm: float | None = Field(default=1.0, gt=0)
     """Longest gradient; none: gradients are not clipped."""
 
@@ -118,6 +118,13 @@ class TaskSettings(Settings):
     column: str = "label"
     transform: dict[str, Any] = {}
     labels_per_second: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _stated(self) -> "TaskSettings":
+        loose = [name for name in ("outputs", "transform", "labels_per_second") if getattr(self, name)]
+        if loose and self.kind is None and not self.classes:
+            raise ValueError(f"{loose[0]} says nothing without `kind`; state the task's kind too")
+        return self
 
 
 class FeatureSettings(Settings):
@@ -231,8 +238,8 @@ class TrainConfig(Settings):
     @field_validator("seeds")
     @classmethod
     def _distinct(cls, value: list[int]) -> list[int]:
-        if len(set(value)) < len(value) or min(value) < 0:
-            raise ValueError("must be distinct numbers, 0 or more")
+        if len(set(value)) < len(value) or min(value) < 0 or max(value) >= 2**32:
+            raise ValueError("must be distinct numbers from 0 to 4294967295")
         return value
 
     @classmethod
@@ -243,6 +250,11 @@ class TrainConfig(Settings):
         except ValidationError as error:
             faults = "; ".join(_fault(fault) for fault in error.errors())
             raise ConfigError(f"{source}: {faults}") from None
+
+    def absolute(self) -> "TrainConfig":
+        """The same with absolute paths, so that the recipe kept in a run's folder means the same files there."""
+        paths = {name: str(Path(value).absolute()) for name in _PATHS if "://" not in (value := getattr(self, name))}
+        return self.model_copy(update=paths)
 
     def to_yaml(self) -> str:
         """The whole recipe, defaults included; `load_config` gives the config back."""

@@ -24,7 +24,7 @@ from longvid.video_metrics import proposals_and_truth
 from pipelines.config import load_config
 from pipelines.training.data import eval_loader, shown
 from pipelines.training.results import Summary, summarise
-from pipelines.training.run_folder import RunFolder, RunRecord, load_weights, torch_device, write_json
+from pipelines.training.run_folder import RunFolder, RunRecord, load_weights, read_made, torch_device, write_json
 from pipelines.training.scoring import SplitScores, score_windows
 from pipelines.training.timeline import ReadClips, timeline
 from stores import FeatureStore, StoredVideo
@@ -160,6 +160,12 @@ def evaluate(
     return result
 
 
+def read_evaluation(run: RunFolder, split: str) -> EvaluationResult:
+    """What `evaluate` wrote of a split; `ConfigError` where it is damaged."""
+    path, cure = run.evaluation_file(split), f"run `longvid evaluate {run.path}` again"
+    return read_made(path, EvaluationResult.from_dict, cure=cure)
+
+
 def open_run_store(record: RunRecord, location: str | None = None) -> FeatureStore:
     """The store a run was trained on, or another one of the same recipe; `ConfigError` naming what differs."""
     store = FeatureStore.open(location or record.store)
@@ -167,7 +173,8 @@ def open_run_store(record: RunRecord, location: str | None = None) -> FeatureSto
         trained = type(store.recipe).from_dict(record.store_recipe)
         differences = "; ".join(trained.differences(store.recipe))
         raise ConfigError(
-            f"{store.location}: features differ from those of the training (trained != here: {differences})"
+            f"{store.location}: features differ from those of the training (trained != here: {differences}); "
+            "give a store that was made with the settings of the training's"
         )
     return store
 

@@ -14,10 +14,10 @@ from longvid.datasets.protocols import PROTOCOLS
 from longvid.datasets.tasks import Task
 from longvid.errors import ConfigError
 from pipelines.config import TrainConfig, load_config
-from pipelines.evaluate import EvaluationResult
+from pipelines.evaluate import read_evaluation
 from pipelines.recipes import recipe_names, recipe_settings
 from pipelines.training.results import Summary
-from pipelines.training.run_folder import RunFolder, RunRecord, read_json
+from pipelines.training.run_folder import RunFolder, RunRecord
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def _entry(folder: Path, task: str) -> tuple[OwnResult, str] | None:
     if record.task.get("name") != task or not run.evaluation_file("test").is_file():
         return None
     config = load_config(run.recipe_file)
-    evaluated = EvaluationResult.from_dict(read_json(run.evaluation_file("test")))
+    evaluated = read_evaluation(run, "test")
     protocol = PROTOCOLS.get(config.protocol or "")
     by_window = protocol is not None and protocol.scored == "windows"
     result = OwnResult(

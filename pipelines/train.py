@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
@@ -21,7 +23,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from longvid.datasets.joint import JointTask
 from longvid.decoders import Decoder
 from longvid.decoders.standardise import Standardised
-from longvid.errors import ConfigError
+from longvid.errors import ConfigError, WeightsError
 from longvid.weights import state_sha256
 from pipelines.config import TrainConfig, load_config
 from pipelines.training.callbacks import BestWeights, History, ResumePoint
@@ -37,7 +39,7 @@ from pipelines.training.joint import JointModule, write_parts
 from pipelines.training.module import DecoderModule
 from pipelines.training.progress import Quiet, TrainingProgress
 from pipelines.training.results import SeedResult, TrainResult
-from pipelines.training.run_folder import RunFolder, SeedFolder, load_weights, read_json, torch_device, write_json
+from pipelines.training.run_folder import RunFolder, SeedFolder, load_weights, read_made, torch_device, write_json
 
 _PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
 _MAY_CHANGE = ("seeds", "workers", "device", "tensorboard", "eval_batch_size", "out", "name")
@@ -66,7 +68,7 @@ def train(config: TrainConfig, *, progress: TrainingProgress | None = None) -> T
     _refuse_another_run(run, config, data)
     decoder = data.record.decoder.build()
     refuse_short_windows(decoder, data.train, data.val)
-    run.write_record(data.record, data.manifest, config.to_yaml())
+    run.write_record(data.record, data.manifest, config.absolute().to_yaml())
     with quiet_lightning():
         seeds = tuple(_train_seed(config, data, run.seed(seed), seed, device, progress) for seed in config.seeds)
     result = TrainResult(
@@ -91,11 +93,8 @@ def _refuse_another_run(run: RunFolder, config: TrainConfig, data: TrainingData)
     if not (run.path / "run.json").is_file():
         return
     before, now = load_config(run.recipe_file).model_dump(), config.model_dump()
-    changed = [
-        f"{name}: {before[name]} != {now[name]}"
-        for name in now
-        if name not in _MAY_CHANGE and name not in ("store", "manifest") and before[name] != now[name]
-    ]
+    kept = [name for name in now if name not in (*_MAY_CHANGE, "store", "manifest")]
+    changed = [line for name in kept for line in _differences(name, before[name], now[name])]
     record = run.record()
     if record.store_recipe != data.record.store_recipe:
         changed.append("the features were made in another way")
@@ -103,6 +102,15 @@ def _refuse_another_run(run: RunFolder, config: TrainConfig, data: TrainingData)
         changed.append("the manifest or the videos in the store changed")
     if changed:
         raise ConfigError(f"{run.path} holds another run ({'; '.join(changed)}); choose another folder by out=...")
+
+
+def _differences(name: str, before: Any, now: Any) -> Iterator[str]:
+    """`decoder.name: gru != vis4mer` for each value of two settings that differs."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in dict.fromkeys([*before, *now]):
+            yield from _differences(f"{name}.{key}", before.get(key), now.get(key))
+    elif before != now:
+        yield f"{name}: {before} != {now}"
 
 
 def _train_seed(
@@ -115,7 +123,9 @@ def _train_seed(
 ) -> SeedResult:
     """Train one seed from its last finished epoch; a seed that is already trained is read."""
     if folder.result_file.is_file():
-        result = SeedResult(**read_json(folder.result_file))
+        result = read_made(
+            folder.result_file, lambda values: SeedResult(**values), cure=f"delete {folder.path}, then train again"
+        )
         progress.seed_ended(result)
         return result
     folder.path.mkdir(parents=True, exist_ok=True)
@@ -127,7 +137,7 @@ def _train_seed(
     module = _module(decoder, config, data, seed=seed, steps=config.epochs * len(batches))
     history, best = History(folder, progress), BestWeights(folder, config.early_stopping)
     trainer = _trainer(config, folder, device, [history, best, ResumePoint(folder)])
-    done = _restored(folder, history, best)
+    done = _restored(folder, module, history, best)
     progress.seed_started(seed, epochs=config.epochs, done=done)
     if not best.stopped:
         validation = eval_loader(data.val, config.eval_batch_size, workers=config.workers, device=device)
@@ -173,13 +183,27 @@ def _trainer(config: TrainConfig, folder: SeedFolder, device: torch.device, call
     )
 
 
-def _restored(folder: SeedFolder, history: History, best: BestWeights) -> int:
+def _restored(folder: SeedFolder, module: DecoderModule, history: History, best: BestWeights) -> int:
     """Give the callbacks what they knew at the last finished epoch; how many epochs are done."""
     if not folder.resume_file.is_file():
         return 0
-    states = torch.load(folder.resume_file, map_location="cpu", weights_only=True)["callbacks"]
-    for callback in (history, best):
-        callback.load_state_dict(states[callback.state_key])
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a foreign file is an error below
+            kept = torch.load(folder.resume_file, map_location="cpu", weights_only=True)
+        for callback in (history, best):
+            callback.load_state_dict(kept["callbacks"][callback.state_key])
+        shapes = {name: tensor.shape for name, tensor in kept["state_dict"].items()}
+    except (UnpicklingError, EOFError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        # torch's own message advises to load the file without its safeguard
+        raise WeightsError(
+            f"{folder.resume_file}: is damaged, or was not written by longvid ({type(error).__name__}); "
+            "delete it to train the seed from its beginning"
+        ) from None
+    if shapes != {name: tensor.shape for name, tensor in module.state_dict().items()}:
+        raise WeightsError(
+            f"{folder.resume_file}: was written for another form of the decoder; delete it to train the seed again"
+        )
     return len(history.rows)
 
 

@@ -6,6 +6,7 @@ text. `key`, `path`, `label_path`, `group` and `split` are always text.
 """
 
 import csv
+import errno
 import io
 import json
 import os
@@ -53,6 +54,8 @@ def write_records(path: Path, records: list[Record]) -> None:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Put bytes at a path by way of a temporary name beside it, so that no reader sees half of them."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "is a folder; give the name of a file", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f".{path.name}.{secrets.token_hex(8)}"
     try:

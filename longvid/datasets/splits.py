@@ -24,13 +24,15 @@ def carve_split(
         groups[row.group or f"video {row.key}"].append(row)
     if len(groups) < 2:
         raise AnnotationError(
-            f"{manifest.name}: {len(groups)} group(s) of training videos cannot be cut into train and {into}; "
-            f"give some rows the split `{into}`"
+            f"{manifest.name}: its training videos are {len(groups)} group{'' if len(groups) == 1 else 's'}, which "
+            f"cannot be cut into train and {into}; give some rows the split `{into}`"
         )
     strata: dict[str, list[str]] = defaultdict(list)
     for name, members in groups.items():
         strata[_stratum(members, column)].append(name)
     chosen = [name for names in strata.values() for name in _first_by_hash(names, round(fraction * len(names)), seed)]
+    if len(chosen) == len(groups):
+        raise AnnotationError(f"{manifest.name}: fraction={fraction} for {into} leaves no video to train on; lower it")
     if not chosen:
         chosen = _first_by_hash(list(groups), 1, seed)
     return manifest.with_splits({row.key: into for name in chosen for row in groups[name]})

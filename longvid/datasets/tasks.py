@@ -12,6 +12,7 @@
 
 import difflib
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -199,7 +200,23 @@ def infer_task(manifest: Manifest, *, name: str = "labels", column: str = "label
         return Task(name, "classification", _numbered_classes(labels, manifest, column), column=column)
     if all(isinstance(label, int | float) for label in labels):
         return Task(name, "regression", column=column)
-    raise AnnotationError(f"{manifest.name}: column {column!r} mixes kinds of labels; state the task in the recipe")
+    raise AnnotationError(_mixed(manifest, column))
+
+
+def _mixed(manifest: Manifest, column: str) -> str:
+    """The message that names the rarest kind of label, most likely the wrong one, and where it stands."""
+    rows = [row for row in manifest if row.value(column) is not None]
+    kinds = [_KIND_OF_LABEL.get(type(row.value(column)), "something else") for row in rows]
+    kind, count = Counter(kinds).most_common()[-1]
+    row = rows[kinds.index(kind)]
+    shown = str(row.value(column))[:40]
+    return (
+        f"{row.where}: {column!r} is {kind} here, {shown!r}, as in {count} of {len(rows)} rows; the others hold "
+        f"{', '.join(sorted(set(kinds) - {kind}))}: mend it, or state the task's `kind` and `classes` in the recipe"
+    )
+
+
+_KIND_OF_LABEL = {str: "text", int: "a number", float: "a number", list: "a list"}
 
 
 def _numbered_classes(labels: Sequence[int], manifest: Manifest, column: str) -> tuple[str, ...]:

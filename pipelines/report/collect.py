@@ -1,7 +1,7 @@
 """What a report shows, read from the folders of its runs."""
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +9,10 @@ import yaml
 
 from longvid.datasets import Task
 from longvid.errors import ConfigError
-from pipelines.evaluate import EvaluationResult
+from pipelines.evaluate import EvaluationResult, read_evaluation
+from pipelines.recipes import read_settings
 from pipelines.training.results import TrainResult
-from pipelines.training.run_folder import RunFolder, RunRecord, read_json
+from pipelines.training.run_folder import RunFolder, RunRecord, read_made
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Run:
     trained: TrainResult
     evaluated: EvaluationResult
     recipe_yaml: str
+    recipe: dict[str, Any]
     history: dict[int, dict[str, Curve]]
     """Curves by seed and column."""
 
@@ -42,7 +44,7 @@ class Run:
     @property
     def chosen_on_test(self) -> bool:
         """Whether the best epoch was chosen by the test videos, as some published code does."""
-        return bool(yaml.safe_load(self.recipe_yaml).get("validation", {}).get("on_test", False))
+        return bool(self.recipe.get("validation", {}).get("on_test", False))
 
 
 def collect_runs(run_dirs: list[Path], split: str) -> list[Run]:
@@ -63,32 +65,37 @@ def _collect(folder: RunFolder, split: str) -> Run:
         raise ConfigError(f"{folder.path}: training is not finished; run the same `longvid train` again")
     if not folder.evaluation_file(split).is_file():
         raise ConfigError(f"{folder.path}: not evaluated on {split!r}; run `longvid evaluate {folder.path}` first")
-    trained = TrainResult.from_dict(read_json(folder.result_file))
+    cure = f"run the same `longvid train` again into {folder.path}"
+    trained = read_made(folder.result_file, TrainResult.from_dict, cure=cure)
     return Run(
         label=record.decoder.name,
         record=record,
         trained=trained,
-        evaluated=EvaluationResult.from_dict(read_json(folder.evaluation_file(split))),
+        evaluated=read_evaluation(folder, split),
         recipe_yaml=folder.recipe_file.read_text("utf-8"),
+        recipe=read_settings(folder.recipe_file),
         history={seed.seed: _history(folder.seed(seed.seed).history_file) for seed in trained.seeds},
     )
 
 
 def _relabelled(run: Run, label: str) -> Run:
-    return Run(label, run.record, run.trained, run.evaluated, run.recipe_yaml, run.history)
+    return replace(run, label=label)
 
 
 def _history(path: Path) -> dict[str, Curve]:
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    columns = [name for name in rows[0] if name not in ("epoch", "seconds")] if rows else []
-    return {
-        name: Curve(
-            [int(row["epoch"]) + 1 for row in rows if row[name] != ""],
-            [float(row[name]) for row in rows if row[name] != ""],
-        )
-        for name in columns
-    }
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file, strict=True))
+        columns = [name for name in rows[0] if name not in ("epoch", "seconds")]
+        return {name: _curve([row for row in rows if row[name] != ""], name) for name in columns}
+    except (OSError, ValueError, TypeError, LookupError, csv.Error) as error:
+        raise ConfigError(
+            f"{path}: is no history of a training ({error!r}); delete {path.parent}, then train again"
+        ) from None
+
+
+def _curve(rows: list[dict[str, str]], column: str) -> Curve:
+    return Curve([int(row["epoch"]) + 1 for row in rows], [float(row[column]) for row in rows])
 
 
 def facts_of_features(record: RunRecord) -> list[tuple[str, str]]:

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import yaml
-
 from longvid.datasets import Task
 from longvid.datasets.protocols import PROTOCOLS
 from longvid.datasets.published import PublishedResult, bar, results_of
@@ -31,7 +29,7 @@ def published_rows(runs: list[Run], task: Task) -> list[dict[str, Any]]:
 
 def _protocol(run: Run) -> str | None:
     """The protocol in whose table the run stands."""
-    name = yaml.safe_load(run.recipe_yaml).get("protocol")
+    name = run.recipe.get("protocol")
     protocol = PROTOCOLS.get(str(name))
     return None if protocol is None else protocol.beside or protocol.name
 

@@ -53,7 +53,9 @@ def open_training_data(config: TrainConfig) -> TrainingData:
     store = FeatureStore.open(config.store)
     manifest = listed_videos(config)
     task = task_of(config, manifest)
+    _refuse_no_training(manifest)
     manifest, notes = _with_validation(manifest, config, task, store.recipe.to_dict())
+    notes += _unseen_classes(manifest, task)
     selection = "test" if config.validation.on_test else "val"
     found, missing = find_videos(store, manifest, allow_missing=config.allow_missing, selection=selection)
     windows = config.window.windows()
@@ -91,6 +93,36 @@ def listed_videos(config: TrainConfig) -> Manifest:
         whole = (replace(row, start_seconds=None, end_seconds=None) for row in manifest)
         manifest = Manifest(tuple(whole), name=manifest.name)
     return manifest
+
+
+def _refuse_no_training(manifest: Manifest) -> None:
+    if not manifest.split("train"):
+        counts = ", ".join(f"{count} in {split or 'none'}" for split, count in manifest.counts().items())
+        raise AnnotationError(
+            f"{manifest.name}: no video has the split 'train' ({counts}); say train, val or test in a column `split`"
+        )
+
+
+def _unseen_classes(manifest: Manifest, task: Task) -> list[str]:
+    """A note where a class that is tested or validated on has no training video: nobody can answer it."""
+    if task.kind not in ("classification", "multilabel"):
+        return []
+    by_split = {split: {name for row in manifest.split(split) for name in _classes_of(row, task)} for split in SPLITS}
+    unseen = sorted((by_split["val"] | by_split["test"]) - by_split["train"])
+    if not unseen:
+        return []
+    one = len(unseen) == 1
+    return [
+        f"{'A class has' if one else f'{len(unseen)} classes have'} no training video and cannot be learned: "
+        f"{shown(unseen)}. If {'it is' if one else 'they are'} misspelt, mend the manifest."
+    ]
+
+
+def _classes_of(row: ManifestRow, task: Task) -> list[str]:
+    if row.value(task.column) is None:
+        return []
+    target = task.target(row)
+    return [task.classes[int(n)] for n in (np.flatnonzero(target) if task.kind == "multilabel" else [target])]
 
 
 def _with_validation(
@@ -151,6 +183,13 @@ def find_videos(
     found = {split: [row for row in there if row.split == split] for split in SPLITS}
     missing = {split: [row for row in not_there if row.split == split] for split in SPLITS}
     absent = [row.key for rows in missing.values() for row in rows]
+    if absent and not there:
+        held = shown(sorted(store.keys())[:3]) or "nothing"
+        raise AnnotationError(
+            f"none of the {len(absent)} videos of {manifest.name} is in {store.location}: it lists {shown(absent, 3)}, "
+            f"the store holds {held}; extract them, or bring the keys together by the manifest's column `key` "
+            "(key_column=... names another)"
+        )
     if absent and not allow_missing:
         listed = sum(len(rows) for rows in found.values()) + len(absent)
         raise AnnotationError(

@@ -120,7 +120,7 @@ def write_parts(run: RunFolder, data: TrainingData, config: TrainConfig, result:
         manifest = Manifest(tuple(rows), name=data.manifest.name)
         record = _part_record(data.record, part, columns, manifest)
         folder = RunFolder(run.path / part.column)
-        folder.write_record(record, manifest, _part_config(config, part, folder.path).to_yaml())
+        folder.write_record(record, manifest, _part_config(config, part, folder.path).absolute().to_yaml())
         seeds = tuple(
             _write_seed(run.seed(s.seed), folder.seed(s.seed), s, data.record, record, part) for s in result.seeds
         )

@@ -14,9 +14,10 @@ run/
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -31,6 +32,8 @@ from longvid.decoders.standardise import Standardised
 from longvid.errors import ConfigError, WeightsError
 
 FORMAT = 1
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,9 @@ class RunFolder:
         """What was trained; `ConfigError` where the folder holds no run."""
         if not (self.path / "run.json").is_file():
             raise ConfigError(f"{self.path}: holds no training run (no run.json); train one with `longvid train`")
-        values = read_json(self.path / "run.json")
+        return read_made(self.path / "run.json", self._made_record, cure="train again into another folder")
+
+    def _made_record(self, values: dict[str, Any]) -> RunRecord:
         if values.get("format") != FORMAT:
             raise ConfigError(f"{self.path}: run of format {values.get('format')}, this version reads {FORMAT}")
         return RunRecord(**values | {"decoder": DecoderRecord(**values["decoder"])})
@@ -191,12 +196,23 @@ def write_json(path: Path, value: Any) -> None:
     write_atomically(path, (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, *, cure: str = "train again into another folder") -> Any:
     """The JSON document of a run's file; `ConfigError` where it is not readable."""
     try:
         return json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: is not readable ({error}); train again into another folder") from None
+        raise ConfigError(f"{path}: is not readable ({error}); {cure}") from None
+
+
+def read_made(path: Path, make: Callable[[Any], Made], *, cure: str) -> Made:
+    """What `make` builds of a run's JSON file; `ConfigError` with the cure where it holds something else."""
+    values = read_json(path, cure=cure)
+    try:
+        return make(values)
+    except ConfigError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"{path}: does not hold what longvid writes there ({error!r}); {cure}") from None
 
 
 def torch_device(name: str) -> torch.device:
