@@ -190,6 +190,12 @@ def infer_task(manifest: Manifest, *, name: str = "labels", column: str = "label
     would be a wrong label is not made.
     """
     labels = [row.value(column) for row in manifest if row.value(column) is not None]
+    along = any(row.label_path for row in manifest) if not labels else all(_is_segments(label) for label in labels)
+    if along:
+        raise AnnotationError(
+            f"{manifest.name}: labels lie along the videos; state task.kind=dense and task.classes=[...], "
+            "and task.labels_per_second for files of frame labels"
+        )
     if not labels:
         raise AnnotationError(f"{manifest.name}: no row has a {column!r}; nothing can be learned from it")
     if all(isinstance(label, str) for label in labels):
@@ -208,12 +214,18 @@ def _mixed(manifest: Manifest, column: str) -> str:
     rows = [row for row in manifest if row.value(column) is not None]
     kinds = [_KIND_OF_LABEL.get(type(row.value(column)), "something else") for row in rows]
     kind, count = Counter(kinds).most_common()[-1]
+    if count == len(rows):
+        return f"{rows[0].where}: {column!r} is {kind} of no known form; state the task's `kind` in the recipe"
     row = rows[kinds.index(kind)]
     shown = str(row.value(column))[:40]
     return (
         f"{row.where}: {column!r} is {kind} here, {shown!r}, as in {count} of {len(rows)} rows; the others hold "
         f"{', '.join(sorted(set(kinds) - {kind}))}: mend it, or state the task's `kind` and `classes` in the recipe"
     )
+
+
+def _is_segments(label: Any) -> bool:
+    return isinstance(label, list) and bool(label) and all(isinstance(part, list) for part in label)
 
 
 _KIND_OF_LABEL = {str: "text", int: "a number", float: "a number", list: "a list"}

@@ -102,6 +102,23 @@ def test_labels_that_could_mean_two_things_are_not_guessed(labels):
         infer_task(manifest(*labels))
 
 
+@pytest.mark.parametrize(
+    "row", [ManifestRow("v", label_path="/labels.txt"), ManifestRow("v", label=[[0, 8, "pour"], [8, 9, "stir"]])]
+)
+def test_labels_along_videos_are_told_from_labels_of_videos(row):
+    with pytest.raises(AnnotationError, match=r"labels lie along the videos; state task\.kind=dense"):
+        infer_task(Manifest((row,)))
+
+
+def test_the_odd_label_among_others_is_named_with_its_line():
+    rows = [ManifestRow(f"v{i}", label=1.5, source=f"m.csv:{i}") for i in range(3)]
+    odd = ManifestRow("odd", label="nan", source="m.csv:7")
+    with pytest.raises(AnnotationError, match=r"m\.csv:7: 'label' is text here, 'nan', as in 1 of 4 rows; .* a number"):
+        infer_task(Manifest((*rows, odd)))
+    with pytest.raises(AnnotationError, match=r"'label' is a list of no known form"):
+        infer_task(manifest([1.5], [2.5]))
+
+
 SECONDS = np.stack([np.arange(6.0), np.arange(6.0) + 1], axis=1)
 STEPS = Task("steps", "dense", ("background", "pour", "stir"), labels_per_second=2.0)
 
