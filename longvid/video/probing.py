@@ -39,7 +39,7 @@ def probe(path: str | Path, *, stream: int | None = None) -> VideoProbe:
             header = _header(container, chosen, packets, num_candidates)
             stream_index = chosen.index
     except av.error.FFmpegError as error:
-        raise UnreadableVideo(f"{path}: not a readable video ({_reason(error)})") from error
+        raise UnreadableVideo(f"{path}: not a readable video ({_why_unreadable(path, error)})") from error
     measured = _measured(path, packets)
     size_bytes = path.stat().st_size
     truncated, why = _truncation(path, size_bytes, header, packets)
@@ -75,7 +75,10 @@ def _require_file(path: Path) -> None:
         raise UnreadableVideo(f"{path}: the file is empty (0 bytes); copy or download it again")
 
 
-def _reason(error: av.error.FFmpegError) -> str:
+def _why_unreadable(path: Path, error: av.error.FFmpegError) -> str:
+    size_bytes, promised = path.stat().st_size, promised_bytes(path)
+    if promised is not None and promised > size_bytes:  # an mp4's index, for one, may stand at its end
+        return f"only {size_bytes} of {promised} bytes are there; copy or download it again"
     return (error.strerror or type(error).__name__).lower()
 
 
@@ -86,8 +89,9 @@ def _choose_stream(path: Path, container: InputContainer, stream: int | None) ->
     if videos and not candidates:
         raise UnreadableVideo(f"{path}: PyAV {av.__version__} has no decoder for the codec of its video stream")
     if not candidates:
-        held = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
-        raise UnreadableVideo(f"{path}: no video stream, the file holds {held} only")
+        kinds = ", ".join(sorted({s.type for s in container.streams}))
+        held = f"{kinds} only" if kinds else "no stream at all"
+        raise UnreadableVideo(f"{path}: no video stream, the file holds {held}")
     if stream is not None:
         for candidate in candidates:
             if candidate.index == stream:

@@ -5,14 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from longvid.datasets import Manifest, ManifestRow
+from longvid.datasets.folders import VIDEO_ENDINGS, keyed_files
 from longvid.errors import AnnotationError, ConfigError, VideoNotFound
-
-VIDEO_SUFFIXES = (
-    *(".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
-    *(".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
-)
-"""What a folder is searched for; a file named outright may end in anything."""
-
 
 MANIFEST_SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
 
@@ -31,7 +25,8 @@ def expand_inputs(inputs: Sequence[str | Path]) -> list[VideoRequest]:
     """Every video named by files, folders and manifests, in their order.
 
     A file's key is its name without the suffix; a folder's videos have their path inside the folder, without the
-    suffix; a manifest names its keys itself. Raises `ConfigError` where two videos would have one key.
+    suffix unless two differ in nothing else; a manifest names its keys itself. Raises `ConfigError` where two videos
+    would have one key.
     """
     requests: dict[str, VideoRequest] = {}
     for given in inputs:
@@ -40,17 +35,17 @@ def expand_inputs(inputs: Sequence[str | Path]) -> list[VideoRequest]:
             if Path(known.path).absolute() != Path(request.path).absolute():
                 raise ConfigError(
                     f"{known.path} and {request.path} would both be stored as {request.key!r}; "
-                    "give the folder above them, or a manifest with a key for each"
+                    "give the folder that holds both, or a manifest with a key for each"
                 )
     return list(requests.values())
 
 
 def _expand(path: Path) -> list[VideoRequest]:
     if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in VIDEO_SUFFIXES and file.is_file())
+        files = keyed_files(path)
         if not files:
-            raise VideoNotFound(f"{path}: the folder holds no video ({', '.join(VIDEO_SUFFIXES)})")
-        return [VideoRequest(file.relative_to(path).with_suffix("").as_posix(), str(file)) for file in files]
+            raise VideoNotFound(f"{path}: the folder holds no video ({' '.join(sorted(VIDEO_ENDINGS))})")
+        return [VideoRequest(key, str(file)) for key, file in files.items()]
     if path.suffix.lower() in MANIFEST_SUFFIXES and path.is_file():
         return [_of_row(row) for row in Manifest.read(path)]
     # a path that does not exist is kept: it becomes a named row of the run's report, and the others go on

@@ -4,13 +4,12 @@ One walk over the folder; then every video is looked up by the last one, two, th
 ending, or by the id that yt-dlp puts in brackets: `x/-abc.mkv`, `P03/cam01/P03_tea.avi`, `Title of a clip [-abc].webm`.
 """
 
-import os
 import re
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from longvid.datasets.folders import VIDEO_ENDINGS
+from longvid.datasets.folders import video_files
 from longvid.errors import VideoNotFound
 
 _BRACKETED_ID = re.compile(r".*\[([A-Za-z0-9_-]{11})\]", re.ASCII | re.DOTALL)
@@ -26,7 +25,7 @@ class VideoFolder:
             raise VideoNotFound(f"{self.folder}: no such folder; make it, or give the one that holds the videos")
         self._files: dict[str, list[Path]] = defaultdict(list)
         self.num_files = 0
-        for path in _video_files(self.folder):
+        for path in video_files(self.folder):
             self.num_files += 1
             for name in _names(path.relative_to(self.folder)):
                 self._files[name].append(path)
@@ -37,20 +36,6 @@ class VideoFolder:
             if name in self._files:
                 return sorted(self._files[name])
         return []
-
-
-def _video_files(folder: Path) -> list[Path]:
-    """Video files below a folder; linked folders are entered, each place once."""
-    found: list[Path] = []
-    entered: set[tuple[int, int]] = set()
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        place = os.stat(parent)
-        if (place.st_dev, place.st_ino) in entered:
-            folders.clear()
-            continue
-        entered.add((place.st_dev, place.st_ino))
-        found += [Path(parent, name) for name in files if os.path.splitext(name)[1].lower() in VIDEO_ENDINGS]
-    return found
 
 
 def _names(relative: Path) -> list[str]:

@@ -101,3 +101,19 @@ def test_a_file_that_vanishes_after_it_was_probed_is_an_error_of_ours(make_video
     path.unlink()
     with pytest.raises(UnreadableVideo, match=r"soon gone\.mp4"):
         list(iter_frames(video, np.array([0.0]), height=8, width=8))
+
+
+def test_a_download_that_broke_off_before_the_index_says_how_much_is_there(tmp_path):
+    pictures = (numbered_picture(number, HEIGHT, WIDTH) for number in range(12))
+    whole = write_video(tmp_path / "whole.mp4", pictures, codec="mpeg4", b_frames=0).read_bytes()
+    there = whole.index(b"moov") - 100
+    (tmp_path / "half.mp4").write_bytes(whole[:there])
+    with pytest.raises(UnreadableVideo, match=rf"half\.mp4: .*only {there} of \d+ bytes are there; copy"):
+        probe(tmp_path / "half.mp4")
+
+
+def test_a_file_without_any_stream_says_so(tmp_path):
+    claim = b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isomiso2" + b"\x00\x00\x00\x10moov\x00\x00\x00\x08free"
+    (tmp_path / "hollow.mp4").write_bytes(claim)
+    with pytest.raises(UnreadableVideo, match=r"hollow\.mp4: no video stream, the file holds no stream at all"):
+        probe(tmp_path / "hollow.mp4")
