@@ -97,15 +97,18 @@ def one_pass(way: str, length: int) -> Callable[[], None]:
     u = torch.randn(BATCH, CHANNELS, length, requires_grad=True)
 
     def call() -> None:
-        if way == "direct":
-            kernel = direct_kernel(system, length)
-            spectrum = torch.fft.rfft(u, n=2 * length) * torch.fft.rfft(kernel, n=2 * length)
-            y = torch.fft.irfft(spectrum, n=2 * length)[..., :length]
-        else:
-            y = convolve(u, s4_kernel(system, length, backend=way))
-        y.square().sum().backward()
+        convolved(way, system, u, length).square().sum().backward()
 
     return call
+
+
+def convolved(way: str, system: StateSpace, u: Tensor, length: int) -> Tensor:
+    """u (batch, channel, length) convolved with the system's kernel, computed in one of `WAYS`."""
+    if way != "direct":
+        return convolve(u, s4_kernel(system, length, backend=way))
+    kernel = direct_kernel(system, length)
+    spectrum = torch.fft.rfft(u, n=2 * length) * torch.fft.rfft(kernel, n=2 * length)
+    return torch.fft.irfft(spectrum, n=2 * length)[..., :length]
 
 
 def time_ways(length: int, rounds: int) -> dict[str, float]:

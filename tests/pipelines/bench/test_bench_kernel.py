@@ -1,0 +1,65 @@
+"""The kernel and decoder benches compare things that compute the same."""
+
+import pytest
+import torch
+
+from longvid.ssm import s4_kernel
+from pipelines.bench import decoder, kernel
+from pipelines.bench.decoder import Size, add_panels, note_crossing
+from pipelines.bench.table import BenchTable
+
+
+@pytest.mark.parametrize("length", [64, 1024])
+def test_the_direct_sum_is_the_kernel(length: int):
+    system = kernel.system_of(4, length)
+    with torch.no_grad():
+        expected = s4_kernel(system.double(), length, backend="recurrence").float()
+        torch.testing.assert_close(kernel.direct_kernel(system, length), expected, atol=1e-3, rtol=1e-3)
+
+
+def test_every_way_of_the_kernel_bench_gives_the_same_gradients():
+    def gradients(way: str) -> list[torch.Tensor]:
+        torch.manual_seed(1)
+        leaves = list(kernel.system_of(3, 128)[:6])
+        u = torch.randn(2, 3, 128)
+        system = kernel.StateSpace(*leaves, 128)
+        y = kernel.convolved(way, system, u, 128)
+        return list(torch.autograd.grad(y.square().sum(), leaves))
+
+    expected = gradients("direct")
+    for way in kernel.WAYS[1:]:
+        for found, wanted in zip(gradients(way), expected, strict=True):
+            assert (found - wanted).norm() < 1e-2 * wanted.norm()
+
+
+def test_the_contenders_of_the_decoder_bench_differ_in_what_mixes_time_alone():
+    size = Size(1, 64)
+    fused, stored = (decoder.decoder_of(way, size.length).eval() for way in ("fused", "stored"))
+    stored.load_state_dict(fused.state_dict())
+    tokens = torch.randn(1, 64, decoder.WIDTH)
+    with torch.no_grad():
+        torch.testing.assert_close(fused(tokens), stored(tokens), atol=1e-5, rtol=1e-4)
+    ours = decoder.decoder_of("vis4mer", size.length)
+    mixers = {name.split(".")[3] for name, _ in ours.named_parameters() if ".mix." in name}
+    shared = {name for name, _ in fused.named_parameters() if ".mix." not in name}
+    assert {name for name, _ in ours.named_parameters() if ".mix." not in name} == shared
+    assert "mixer" in mixers
+
+
+def test_where_attention_stops_winning_is_said_and_drawn():
+    rows = [[length, "training", 1.0, 1.0, faster, 1.0, 1.0, 0.5] for length, faster in ((512, 0.7), (1024, 1.5))]
+    rows += [[length, "forward", 1.0, 1.0, 2.0, 1.0, 1.0, 0.5] for length in (512, 1024)]
+    table = BenchTable("t", [], rows=rows)
+    note_crossing(table)
+    add_panels(table)
+    assert "training: fused attention stops winning between 512 and 1024 tokens" in table.notes
+    assert table.panels[0].lines["training"] == [(512, 0.7), (1024, 1.5)]
+    assert table.panels[1].lines["forward"] == [(512, 0.5), (1024, 0.5)]
+
+
+@pytest.mark.slow
+def test_the_quick_kernel_bench_reaches_its_goals_of_memory_and_precision():
+    table = kernel.run(quick=True)
+    claims = {claim.what.split(" (")[0]: claim for claim in table.claims}
+    assert claims["memory against the direct sum"].reached
+    assert claims["times closer to float64"].reached
