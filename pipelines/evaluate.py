@@ -15,6 +15,7 @@ from torch import Tensor
 
 from longvid.data import WindowDataset, Windows, split_by_presence
 from longvid.datasets import Task
+from longvid.datasets.frame_labels import UNLABELLED
 from longvid.datasets.manifest_files import write_records
 from longvid.decoders import Decoder
 from longvid.errors import AnnotationError, ConfigError
@@ -50,8 +51,8 @@ class VideoTimeline:
 
     key: str
     path: str | None
-    target: int | float | list[float] | None
-    """Class number, value, or flags; None for dense tasks."""
+    target: int | float | list[Any] | None
+    """Class number, value, or flags; for dense tasks the class number of each row of the timeline, or None."""
     timeline: dict[str, Any]
     """`pipelines.training.timeline.Timeline.to_dict()`."""
 
@@ -280,7 +281,11 @@ def _timelines(decoder: Decoder, scores: SplitScores, data: WindowDataset, task:
         row, stored, (first, stop) = data.rows[video], data.video(video), data.span(video)
         read = clip_reader(stored, decoder, offset=first)
         along = timeline(decoder, read, stored.seconds[first:stop], task=task, windows=data.windows)
-        target = None if task.kind == "dense" else np.asarray(scores.targets[video]).tolist()
+        if task.kind == "dense":
+            clips = np.searchsorted(stored.seconds[:, 0], along.seconds[:, 0])
+            target = [None if label == UNLABELLED else int(label) for label in data.clip_targets(video)[clips]]
+        else:
+            target = np.asarray(scores.targets[video]).tolist()
         yield VideoTimeline(row.key, row.path, target, along.to_dict())
 
 

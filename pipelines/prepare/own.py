@@ -6,7 +6,7 @@ from pathlib import Path
 
 from longvid.datasets import Manifest, carve_split, infer_task, manifest_from_folder
 from longvid.datasets.benchmark import Benchmark, SplitSet
-from longvid.errors import AnnotationError
+from longvid.errors import AnnotationError, ConfigError
 
 
 def own_benchmark(
@@ -47,6 +47,6 @@ def _splits(manifest: Manifest) -> Iterable[SplitSet]:
         return
     try:
         task = infer_task(manifest)
-    except AnnotationError:
+    except (AnnotationError, ConfigError):  # labels of one class only, or of no known form
         return
     yield SplitSet("split", task)

@@ -38,6 +38,8 @@ class Series:
     strong: bool = False
     dots: bool = False
     """Only points, no line."""
+    band: bool = False
+    """Broad, and broken where it has no value."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,8 @@ class Axis:
         if self.unit == "percent":
             return about | {"ticksuffix": " %", "hoverformat": ".1f"}
         if self.unit == "epoch":
-            return about | {"tickformat": "d", "hoverformat": "d", "unifiedhovertitle": {"text": "epoch %{x:d}"}}
+            few = {"dtick": 1} if self.high - self.low <= 6 else {}
+            return about | few | {"tickformat": "d", "hoverformat": "d", "unifiedhovertitle": {"text": "epoch %{x:d}"}}
         return about | {"hoverformat": ".4~g"}
 
 
@@ -83,7 +86,7 @@ def around(values: Sequence[Number | None], *, zero: bool = False, unit: str = "
     """An axis that holds the values with a little room; down to zero if asked."""
     finite = [value for value in values if value is not None and math.isfinite(value)] or [0.0, 1.0]
     low, high = min(finite), max(finite)
-    room = 0.06 * (high - low) or 0.5
+    room = 0.06 * (high - (0.0 if zero else low)) or 0.5
     return Axis(0.0 if zero else low - room, high + room, unit, label)
 
 
@@ -119,11 +122,12 @@ def plotly_script() -> str:
 
 
 def _trace(one: Series, x: Axis, y: Axis) -> graph_objects.Scatter:
-    known = [(at, v) for at, v in zip(one.x, one.y, strict=True) if v is not None and math.isfinite(v)]
-    width = 1.0 if one.faint else 2.8 if one.strong else 1.6
+    finite = [(at, v if v is not None and math.isfinite(v) else None) for at, v in zip(one.x, one.y, strict=True)]
+    known = [(at, v) for at, v in finite if v is not None or one.band]
+    width = 1.0 if one.faint else 8 if one.band else 2.8 if one.strong else 1.6
     return graph_objects.Scatter(
         x=[x.value(at) for at, _ in known],
-        y=[y.value(value) for _, value in known],
+        y=[None if value is None else y.value(value) for _, value in known],
         name=escape(one.name, quote=False),
         meta=one.colour % 8,
         mode="markers" if one.dots or (len(known) == 1 and not one.faint) else "lines",
@@ -132,12 +136,17 @@ def _trace(one: Series, x: Axis, y: Axis) -> graph_objects.Scatter:
         cliponaxis=not one.dots,
         opacity=0.4 if one.faint else 1.0,
         hoverinfo="skip" if one.faint else None,
+        hovertemplate=f"{escape(one.name, quote=False)}<extra></extra>" if one.band else None,
     )
 
 
 def _in_words(series: Sequence[Series], y: Axis) -> str:
     """The last value of each line."""
-    ends = [(one.name, [v for v in one.y if v is not None and math.isfinite(v)]) for one in series if not one.faint]
+    ends = [
+        (one.name, [v for v in one.y if v is not None and math.isfinite(v)])
+        for one in series
+        if not (one.faint or one.band)
+    ]
     shown = [f"{name} ends at {_shown(values[-1], y)}" for name, values in ends if values and name]
     return "; ".join(shown)
 

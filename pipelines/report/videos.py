@@ -1,5 +1,6 @@
 """What each run says along a few videos, under pictures of them."""
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from pipelines.report.collect import Run
 from pipelines.report.thumbnails import thumbnails_or_reason
 
 MOST_CLASSES_AS_LINES = 6
+BAND_AT = -0.08
+"""Where the band of true classes lies, below the scores."""
 
 
 def videos(runs: list[Run], task: Task) -> list[dict[str, Any]]:
@@ -39,7 +42,7 @@ def _video(line: VideoTimeline, others: list[VideoTimeline | None], runs: list[R
             {
                 "label": run.label,
                 "answer": _answer(other, task),
-                "chart": _timeline_chart(other, classes, task, begin, end, f"{run.label} along {line.key}"),
+                "chart": timeline_chart(other, classes, task, begin, end, f"{run.label} along {line.key}"),
             }
             for run, other in zip(runs, others, strict=True)
             if other is not None
@@ -53,8 +56,17 @@ def _drawn_classes(lines: list[VideoTimeline], task: Task) -> list[int]:
         return list(range(len(task.output_names)))
     peaks = np.max([np.max(line.timeline["scores"], axis=0) for line in lines], axis=0)
     ranked = np.argsort(-peaks, kind="stable").tolist()
-    true = [lines[0].target] if task.kind == "classification" and isinstance(lines[0].target, int) else []
+    true = _true_classes(lines[0], task)[:MOST_CLASSES_AS_LINES]
     return sorted({*true, *ranked[: MOST_CLASSES_AS_LINES - len(true)]})
+
+
+def _true_classes(line: VideoTimeline, task: Task) -> list[int]:
+    """The class of a video; of a dense task those along it, the longest first."""
+    if task.kind == "classification" and isinstance(line.target, int):
+        return [line.target]
+    if task.kind != "dense" or not isinstance(line.target, list):
+        return []
+    return [label for label, _ in Counter(t for t in line.target if t is not None).most_common()]
 
 
 def _truth(line: VideoTimeline, task: Task) -> str:
@@ -81,12 +93,13 @@ def _answer(line: VideoTimeline, task: Task) -> dict[str, Any]:
     return {"text": "", "right": None}
 
 
-def _timeline_chart(
-    line: VideoTimeline, classes: list[int], task: Task, begin: float, end: float, title: str
-) -> Markup:
+def timeline_chart(line: VideoTimeline, classes: list[int], task: Task, begin: float, end: float, title: str) -> Markup:
+    """The scores of some classes along a video from `begin` to `end` seconds, and the truth where it lies along it."""
     rows, scores = np.array(line.timeline["seconds"]), np.array(line.timeline["scores"])
-    times = rows[:, 1] if line.timeline["kind"] == "so far" else rows.mean(axis=1)
     step = line.timeline["kind"] == "clips"
+    times = rows[:, 1] if line.timeline["kind"] == "so far" else rows[:, 0] if step else rows.mean(axis=1)
+    if step:  # the last clip's score holds to its end
+        times, scores = np.append(times, rows[-1, 1]), np.concatenate([scores, scores[-1:]])
     series = [
         Series(
             task.output_names[index], colour, times.tolist(), scores[:, index].tolist(),
@@ -95,4 +108,21 @@ def _timeline_chart(
         for colour, index in enumerate(classes)
     ]  # fmt: skip
     y = around(scores.ravel().tolist()) if task.kind == "regression" else Axis(0, 1.02, "percent")
+    if task.kind == "dense" and isinstance(line.target, list):
+        series += [_band(line.target, rows, index, colour, task) for colour, index in enumerate(classes)]
+        y = Axis(2 * BAND_AT, 1.02, "percent")
     return line_chart(series, Axis(begin, end, "seconds"), y, title=title, height="low")
+
+
+def _band(target: list[int | None], rows: np.ndarray, index: int, colour: int, task: Task) -> Series:
+    """Where a class is true, as a band below the scores."""
+    x: list[float] = []
+    y: list[float | None] = []
+    for (start, end), true in zip(rows.tolist(), target, strict=True):
+        if true == index:
+            x += [start, end]
+            y += [BAND_AT, BAND_AT]
+        elif y and y[-1] is not None:
+            x.append(start)
+            y.append(None)
+    return Series(f"true: {task.output_names[index]}", colour, x, y, band=True)

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from longvid.datasets import Manifest
+from longvid.datasets import Manifest, Task
 from longvid.errors import ConfigError
 from pipelines.demo.videos import Script, encode
-from pipelines.evaluate import evaluate
+from pipelines.evaluate import VideoTimeline, evaluate
 from pipelines.report import write_report
 from pipelines.report.charts import Axis, Series, around, clock, line_chart
 from pipelines.report.thumbnails import thumbnails, thumbnails_or_reason
+from pipelines.report.videos import timeline_chart
 from pipelines.train import train
 from pipelines.training.run_folder import read_json, write_json
 
@@ -252,6 +253,22 @@ def test_runs_of_different_tasks_are_not_compared(two_runs, tmp_path):
     write_json(two_runs / "vis4mer" / "run.json", record)
     with pytest.raises(ConfigError, match="different tasks"):
         write_report([two_runs / "vis4mer", two_runs / "mean-linear"], tmp_path / "report.html")
+
+
+def test_the_truth_lies_as_a_band_below_the_scores_of_a_segmentation():
+    seconds = [[float(i), i + 1.0] for i in range(5)]
+    scores = [[0.4, 0.3, 0.3]] * 5
+    along = {"kind": "clips", "seconds": seconds, "scores": scores, "total": scores[0]}
+    line = VideoTimeline("v", None, [1, 1, None, 0, 1], along)
+    task = Task("t", "dense", ("a", "b", "c"), labels_per_second=1.0)
+    drawn = figure_of(timeline_chart(line, [0, 1, 2], task, 0.0, 5.0, "title"))["data"]
+    bands = {one["name"]: one for one in drawn if one["name"].startswith("true: ")}
+    assert [moment[-2:] for moment in bands["true: a"]["x"]] == ["03", "04", "04"]
+    below = bands["true: b"]["y"]
+    assert [value is None for value in below] == [False] * 4 + [True] + [False] * 2
+    assert all(value < 0 for value in below if value is not None)
+    assert bands["true: c"]["y"] == []
+    assert drawn[0]["x"][-1] == "1970-01-01 00:00:05"  # the last clip's score holds to its end
 
 
 def figure_of(chart: str) -> dict:
