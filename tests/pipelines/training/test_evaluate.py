@@ -1,6 +1,7 @@
 """Evaluation scores what was trained, beside an answer that never looks, and says how many videos it rests on."""
 
 import csv
+import re
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 from longvid.datasets import Manifest
 from longvid.errors import AnnotationError, ConfigError, WeightsError
+from pipelines.cli.main import main
 from pipelines.evaluate import EvaluationResult, evaluate, open_run_store, trained_decoder
 from pipelines.train import train
 from pipelines.training.run_folder import RunFolder, read_json
@@ -161,3 +163,14 @@ def test_what_cannot_be_evaluated_is_named(make_data, recipe_for, tmp_path):
     (data / "run" / "seed-0" / "result.json").unlink()
     with pytest.raises(ConfigError, match="no seed is trained to the end"):
         evaluate(data / "run", split="val")
+
+
+def test_the_table_of_classes_counts_a_video_once_whatever_the_number_of_seeds(make_data, recipe_for, capsys):
+    data = make_data({"train": 8, "val": 4, "test": 6})
+    train(recipe_for(data, decoder={"name": "mean-linear"}, epochs=1, seeds=[0, 1]))
+    with pytest.raises(SystemExit):
+        main(["evaluate", str(data / "run")])
+    assert re.findall(r"^(a-then-b|b-then-a) +([0-9]+) ", capsys.readouterr().out, flags=re.MULTILINE) == [
+        ("a-then-b", "3"),
+        ("b-then-a", "3"),
+    ]

@@ -1,6 +1,7 @@
 """A video file goes through both stages to the answer that evaluation gave for its stored features."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from longvid.datasets import Manifest, ManifestRow
 from longvid.errors import ConfigError, UnreadableVideo, VideoError
 from longvid.sampling import Sampling
+from pipelines.cli.main import main
 from pipelines.config import TrainConfig
 from pipelines.demo.videos import Script, encode
 from pipelines.evaluate import evaluate
@@ -111,3 +113,12 @@ def test_a_run_without_a_trained_seed_predicts_nothing(trained, tmp_path):
         (tmp_path / name).write_bytes((trained / "whole" / name).read_bytes())
     with pytest.raises(ConfigError, match="no seed is trained to the end"):
         predict(tmp_path, trained / "v3.mp4")
+
+
+def test_moments_closer_than_a_second_are_told_apart_in_the_terminal(trained, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["predict", str(trained / "windows"), str(trained / "v1.mp4")])
+    assert stopped.value.code == 0
+    times = re.findall(r"^([0-9.]+ - [0-9.]+) s", capsys.readouterr().out, flags=re.MULTILINE)
+    assert len(times) > 1
+    assert len(set(times)) == len(times)
