@@ -11,10 +11,11 @@ import numpy as np
 from longvid.encoders import Encoder
 from longvid.errors import LongvidError, TruncatedVideo
 from longvid.sampling import ClipPlan, Sampling
-from longvid.video import VideoProbe, probe
+from longvid.video import VideoProbe
 from longvid.video.backends import resolve_backend
 from pipelines.extract.inputs import VideoRequest
 from pipelines.extract.job import ExtractionJob
+from pipelines.extract.probes import probe_once
 from pipelines.extract.segment import Segment, encode_frames
 from stores import FeatureStore, Recipe
 from stores.info import clip_bytes
@@ -114,7 +115,7 @@ def make_recipe(job: ExtractionJob, encoder: Encoder) -> Recipe:
 
 def plan_video(request: VideoRequest, *, sampling: Sampling, job: ExtractionJob) -> VideoPlan:
     """Probe one video and choose its clips and its decoder. Raises `VideoError` for one that cannot be used."""
-    video = probe(request.path)
+    video = probe_once(request.path)
     if video.truncated and not job.allow_truncated:
         raise TruncatedVideo(
             f"{request.path}: {'; '.join(video.problems)}; use --allow-truncated to extract what is there"

@@ -10,10 +10,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
-from functools import lru_cache
+from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,8 +22,9 @@ from longvid.encoders import Encoder
 from longvid.encoders.pooling import pool
 from longvid.errors import VideoError
 from longvid.sampling import ClipPlan
-from longvid.video import VideoProbe, iter_clips, probe
+from longvid.video import VideoProbe, iter_clips
 from pipelines.extract.job import ExtractionJob
+from pipelines.extract.probes import probe_once
 from stores import FeatureStore
 
 QUEUED_BATCHES = 2
@@ -56,10 +55,6 @@ class SegmentResult:
     decode_seconds: float
     encode_seconds: float
     write_seconds: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, as a worker sends them."""
-        return asdict(self)
 
 
 def extract_segment(
@@ -129,17 +124,10 @@ def _batches(segment: Segment, encoder: Encoder, job: ExtractionJob) -> Iterator
 
 
 def _probe_unchanged(segment: Segment) -> VideoProbe:
-    status = Path(segment.path).stat() if Path(segment.path).exists() else None
-    video = _cached_probe(segment.path, (status.st_size, status.st_mtime_ns) if status else None)
+    video = probe_once(segment.path)
     if video.fingerprint != segment.fingerprint:
         raise VideoError(f"{segment.path}: the file changed while it was being extracted; run the same command again")
     return video
-
-
-@lru_cache(maxsize=8)
-def _cached_probe(path: str, version: tuple[int, int] | None) -> VideoProbe:
-    """One demux pass per file and process, however many of its segments come here."""
-    return probe(path)
 
 
 class _DecodeAhead:
