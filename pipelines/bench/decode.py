@@ -29,7 +29,7 @@ LIMIT = "every frame, none converted"
 
 def run(*, quick: bool = False) -> BenchTable:
     """Ratios of one run on this machine. Quick: ten seconds of 480p instead of forty of 720p, and 3 minutes, not 10."""
-    table = BenchTable("decode", ["reader", "frames/s wanted", "CPU s", "against the limit", "frames out"])
+    table = BenchTable("Decoders of video", ["reader", "frames/s wanted", "CPU s", "against the limit", "frames out"])
     with tempfile.TemporaryDirectory() as folder:
         _time(table, Path(folder), seconds=10 if quick else 40, height=480 if quick else 720, rounds=1 if quick else 4)
         _memory(table, Path(folder), minutes=3 if quick else 10)

@@ -61,7 +61,7 @@ class Measured:
 def run(*, quick: bool = False) -> BenchTable:
     """Ratios of one run on this machine. Quick: three encoders, one thread, nothing compiled."""
     table = BenchTable(
-        "encode", ["encoder", "way", "threads", "clips/s", "s a clip", "GFLOP a clip", "share of matmul", "peak MB"]
+        "Encoders", ["encoder", "way", "threads", "clips/s", "s a clip", "GFLOP a clip", "share of matmul", "peak MB"]
     )
     for cell in cells(quick=quick):
         for found in in_own_process(measure_cell, cell):

@@ -22,6 +22,12 @@ class BenchTable:
         """Add a measured ratio and the figure it has to reach."""
         self.claims.append(Claim(what, value, at_least, at_most))
 
+    @property
+    def number_columns(self) -> list[str]:
+        """Names of the columns in which no word stands."""
+        of_row = [[isinstance(cell, str) for cell in row] for row in self.rows]
+        return [name for index, name in enumerate(self.columns) if not any(words[index] for words in of_row)]
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return asdict(self) | {"claims": [asdict(claim) | {"reached": claim.reached} for claim in self.claims]}

@@ -75,7 +75,7 @@ def bench(
     if as_json:
         print_json(measured.to_dict())
     else:
-        rows = table(*measured.columns, title=measured.title, right=measured.columns[1:])
+        rows = table(*measured.columns, title=measured.title, right=measured.number_columns)
         for row in measured.rows:
             rows.add_row(*(_cell(value) for value in row))
         console.print(rows)
