@@ -59,7 +59,7 @@ FULL = [
 ]
 QUICK = [
     Case("197 x 1024", 197, 1024, num_videos=2, num_clips=134, num_windows=8, whole_file=True),
-    Case("17 x 768", 17, 768, num_videos=4, num_clips=300, num_windows=50, clips_per_shard=256),
+    Case("17 x 768", 17, 768, num_videos=6, num_clips=900, num_windows=100, clips_per_shard=256),
 ]
 
 
