@@ -18,7 +18,9 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
+
+from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
 from longvid.encoders.base import Encoder
 from longvid.encoders.wrapping import Autocast
@@ -174,7 +176,7 @@ def _arguments(
     name: str, builder: Builder, *, weights: str | None, seed: int, options: dict[str, Any]
 ) -> dict[str, Any]:
     """Arguments for the builder: `weights` and `seed` where it takes them, and options it knows."""
-    parameters = inspect.signature(builder).parameters.values()
+    parameters = list(inspect.signature(builder).parameters.values())
     takes = {p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
     if weights is not None and not (takes_any or "weights" in takes):
@@ -183,8 +185,27 @@ def _arguments(
     if unknown:
         known = ", ".join(sorted(takes - {"weights", "seed"})) or "none"
         raise EncoderError(f"{name}: no option {', '.join(unknown)}; its options: {known}")
+    options = {option: _of_its_type(name, builder, option, value) for option, value in options.items()}
     offered = {"weights": weights, "seed": seed}
-    return {key: value for key, value in offered.items() if takes_any or key in takes} | options
+    arguments = {key: value for key, value in offered.items() if takes_any or key in takes} | options
+    absent = [p.name for p in parameters if p.name in takes - arguments.keys() and p.default is p.empty]
+    if absent:
+        raise EncoderError(f"{name}: needs the option {', '.join(absent)}")
+    return arguments
+
+
+def _of_its_type(name: str, builder: Builder, option: str, value: Any) -> Any:
+    """The value as the builder's annotation wants it, so that `size=abc` is refused where it is given."""
+    while isinstance(builder, partial):
+        builder = builder.func
+    try:
+        hint = get_type_hints(builder).get(option, Any) if inspect.isfunction(builder) else Any
+        return TypeAdapter(hint).validate_python(value)
+    except (NameError, PydanticSchemaGenerationError):  # a builder of your own may be annotated with anything
+        return value
+    except ValidationError as error:
+        fault = error.errors()[0]["msg"].replace("Input should be", "should be")
+        raise EncoderError(f"{name}: option {option}={value!r}: {fault[0].lower()}{fault[1:]}") from None
 
 
 def _imported(reference: str) -> Builder:
@@ -208,6 +229,6 @@ def _unknown(name: str) -> str:
     near = difflib.get_close_matches(name, ENCODERS, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     return (
-        f"no encoder is called {name!r}: {hint}known are {', '.join(sorted(ENCODERS))}; also hf:ID or a local "
-        "Hugging Face folder, timm:NAME, torchvision:NAME, package.module:callable"
+        f"no encoder is called {name!r}: {hint}`longvid encoders` lists the built-in ones; also a Hugging Face id with "
+        "its owner (facebook/dinov2-base) or a local folder, timm:NAME, torchvision:NAME, package.module:callable"
     )

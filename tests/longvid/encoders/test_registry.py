@@ -125,7 +125,7 @@ def test_an_own_encoder_is_importable_by_module_and_callable(tmp_path, monkeypat
     ("name", "message"),
     [
         ("patch-statistic", "did you mean patch-statistics"),
-        ("resnet", "known are .*patch-statistics"),
+        ("resnet", "`longvid encoders` lists .*facebook/dinov2-base"),
         ("", "no encoder is called ''"),
         ("./no/such/folder", "no such folder"),
         ("hf:", "no encoder is called 'hf:'"),
@@ -164,3 +164,23 @@ def test_knowing_the_encoders_imports_none_of_them():
         assert not loaded, loaded
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)
+
+
+def test_an_option_of_another_type_is_refused_with_its_value():
+    with pytest.raises(EncoderError, match=r"patch-statistics: option size='abc': should be a valid integer"):
+        build_encoder("patch-statistics", size="abc")
+    with pytest.raises(EncoderError, match=r"xvit-b16-8f: option \w+='abc'"):
+        build_encoder("xvit-b16-8f", size="abc")
+
+
+def test_a_callable_that_needs_more_than_is_given_is_told_so():
+    with pytest.raises(EncoderError, match="os:system: needs the option command"):
+        build_encoder("os:system")
+
+
+def test_a_builder_annotated_with_types_nobody_can_check_gets_its_options_as_they_are(monkeypatch):
+    def build(*, size: "NotImported" = None, scale: torch.nn.Module = None):
+        return build_encoder("patch-statistics", size=size)
+
+    monkeypatch.setitem(ENCODERS, "odd", build)
+    assert build_encoder("odd", size=32).spec.preprocessing.height == 32
