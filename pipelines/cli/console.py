@@ -7,9 +7,47 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-# what is printed holds file names and messages: never markup
-console = Console(markup=False, highlight=False)
-error_console = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
+
+class PlainConsole(Console):
+    """Prints file names and messages as they are: no markup, and no control character reaches the terminal.
+
+    Sentences fold at words in a terminal; in a file each stays one line.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, highlight=False, **options)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Rich's own, see above."""
+        if all(isinstance(given, str) for given in objects) and not self.is_terminal:
+            options.setdefault("soft_wrap", True)
+        super().print(
+            *(printable(given, keep="\n") if isinstance(given, str) else given for given in objects), **options
+        )
+
+
+class PlainTable(Table):
+    """A table whose cells hold file names: what cannot be printed is shown as in Python's `repr`."""
+
+    def add_row(self, *cells: Any, **options: Any) -> None:
+        """Rich's own, see above."""
+        super().add_row(*(printable(cell) if isinstance(cell, str) else cell for cell in cells), **options)
+
+
+def printable(text: str, *, keep: str = "") -> str:
+    """`text` with its control characters, and bytes that are no text, written as escapes, but for those of `keep`."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in text)
+
+
+def failed_line(key: str, reason: str) -> str:
+    """How a video that failed is named, on one line whatever its name holds."""
+    return printable(f"failed: {key}: {reason}")
+
+
+console = PlainConsole()
+error_console = PlainConsole(stderr=True, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
@@ -19,10 +57,17 @@ def print_json(value: Any) -> None:
 
 def table(*columns: str, title: str | None = None, right: Sequence[str] = ()) -> Table:
     """An empty table in the one style all commands use; `right` names the columns of numbers."""
-    made = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold", title_style="bold")
+    made = PlainTable(
+        title=title, title_justify="left", box=None, pad_edge=False, header_style="bold", title_style="bold"
+    )
     for column in columns:
         made.add_column(column, justify="right" if column in right else "left", overflow="fold")
     return made
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 video`, `2 videos`, `1,000 videos`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def human_bytes(count: float) -> str:

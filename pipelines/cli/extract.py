@@ -1,12 +1,29 @@
 """`longvid extract`: stage one."""
 
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from pipelines.cli.console import console, error_console, human_bytes, human_seconds, print_json, table
+from pipelines.cli.console import (
+    console,
+    counted,
+    error_console,
+    failed_line,
+    human_bytes,
+    human_seconds,
+    print_json,
+    printable,
+    table,
+)
 from pipelines.cli.options import parse_options, parse_sampling
+
+if TYPE_CHECKING:
+    from pipelines.extract import ExtractionJob, VideoRequest
+    from pipelines.extract.report import RunReport
+
+MAX_ROWS = 40
+"""Videos that a run lists one by one; of a larger one only what failed."""
 
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 
@@ -27,7 +44,9 @@ def extract(
         str | None,
         typer.Option(help="Features as a training recipe wants them; the other options go on top."),
     ] = None,
-    option: Annotated[list[str] | None, typer.Option(help="An option of the encoder, name=value; repeatable.")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="An option of the encoder; repeatable.")
+    ] = None,
     weights: Annotated[str | None, typer.Option(help="Checkpoint file of the encoder.")] = None,
     seed: Annotated[int, typer.Option(help="Of random weights.")] = 0,
     sampling: Annotated[
@@ -43,12 +62,16 @@ def extract(
         str, typer.Option(help="Of the encoder's arithmetic: float32, bfloat16, float16.")
     ] = "float32",
     batch_clips: Annotated[int, typer.Option(help="Clips the model takes at once.")] = 8,
-    clips_per_shard: Annotated[int, typer.Option(help="Clips of one shard: the unit of work and of resuming.")] = 64,
+    clips_per_shard: Annotated[
+        int, typer.Option(help="Clips of one shard: the unit of work and of resuming.")
+    ] = 64,
     compression: Annotated[
         str | None, typer.Option(help="zstd (0-8 % smaller, slower to read); none by default.")
     ] = None,
     backend: Annotated[str, typer.Option(help="Decoder: auto, torchcodec, pyav, decord.")] = "auto",
-    allow_truncated: Annotated[bool, typer.Option(help="Use what is there of files that end early.")] = False,
+    allow_truncated: Annotated[
+        bool, typer.Option("--allow-truncated", help="Use what is there of files that end early.")
+    ] = False,
     scheduler: Annotated[str, typer.Option(help="local, cuda, slurm, tcp://host:port, or serial (no dask).")] = "local",
     workers: Annotated[
         int | None, typer.Option(help="Encoders at once; default: one a GPU, or one for two cores.")
@@ -85,12 +108,12 @@ def extract(
     )
     requests = expand_inputs(inputs)
     if plan:
-        return _print_plan(requests, job, clips_per_shard, as_json)
+        return _print_plan(requests, job, clips_per_shard, compression, as_json)
 
     from pipelines.cli.progress import ExtractionProgress
     from pipelines.extract import extract as run
 
-    with ExtractionProgress(error_console, videos=len(requests)) as progress:
+    with ExtractionProgress(error_console, videos=len(requests), name_failures=len(requests) > MAX_ROWS) as progress:
         result = run(
             requests,
             job,
@@ -137,21 +160,29 @@ def _report_path(out: str) -> Path:
     return Path(f"{out.rstrip('/')}.report.jsonl")
 
 
-def _print_plan(requests: list[Any], job: Any, clips_per_shard: int, as_json: bool) -> int:
+def _print_plan(
+    requests: "list[VideoRequest]", job: "ExtractionJob", clips_per_shard: int, compression: str | None, as_json: bool
+) -> int:
+    from longvid.video.backends import require_backend
     from pipelines.extract.plan import make_recipe, summarise_plan
+    from stores.layout import make_layout
 
+    require_backend(job.backend)
     encoder = job.build()
+    recipe = make_recipe(job, encoder)
     summary = summarise_plan(
         requests,
         job,
-        recipe=make_recipe(job, encoder),
+        recipe=recipe,
         sampling=job.sampling_for(encoder.spec),
-        clips_per_shard=clips_per_shard,
+        layout=make_layout(recipe, clips_per_shard=clips_per_shard, compression=compression),
     )
     if as_json:
         print_json(summary.to_dict())
     else:
-        rows = table("video", "length", "clips", "files", "size", "decoder", right=("length", "clips", "files", "size"))
+        on_disk = "on disk" if compression is None else "on disk, at most"
+        numbers = ("length", "clips", "files", "tokens", on_disk)
+        rows = table("video", *numbers, "decoder", right=numbers)
         for row in summary.rows:
             rows.add_row(
                 row["key"],
@@ -159,30 +190,31 @@ def _print_plan(requests: list[Any], job: Any, clips_per_shard: int, as_json: bo
                 str(row["clips"]),
                 str(row["files"]),
                 human_bytes(row["bytes"]),
+                human_bytes(row["disk_bytes"]),
                 row["backend"],
             )
         totals = summary.totals
         rows.add_section()
         rows.add_row(
-            f"{len(summary.rows)} videos",
+            counted(len(summary.rows), "video"),
             human_seconds(totals["video_seconds"]),
             str(totals["clips"]),
             str(totals["files"]),
             human_bytes(totals["bytes"]),
+            human_bytes(totals["disk_bytes"]),
         )
         console.print(rows)
         for failure in summary.failures:
-            error_console.print(f"failed: {failure.request.key}: {failure.reason}", style="red")
+            error_console.print(failed_line(failure.request.key, failure.reason), style="red")
     return 3 if summary.failures else 0
 
 
-def _print_report(result: Any) -> None:
-    rows = table(
-        "video", "status", "clips", "decode", "encode", "write", "decoder", right=("clips", "decode", "encode")
-    )
-    shown = result.rows if len(result.rows) <= 40 else result.failed
+def _print_report(result: "RunReport") -> None:
+    numbers = ("clips", "decode", "encode", "write")
+    rows = table("video", "status", *numbers, "decoder", right=numbers)
+    shown = [row for row in result.rows if row.status != "failed"] if len(result.rows) <= MAX_ROWS else []
     for row in shown:
-        style = {"failed": "red", "kept": "dim"}.get(row.status, "")
+        style = "dim" if row.status == "kept" else ""
         rows.add_row(
             row.key,
             row.status,
@@ -196,10 +228,17 @@ def _print_report(result: Any) -> None:
     if shown:
         console.print(rows)
     for row in result.failed:
-        console.print(f"failed: {row.key}: {row.reason}", style="red")
+        console.print(failed_line(row.key, row.reason), style="red")
+    noted = [row for row in result.rows if row.problems and row.status != "failed"]
+    for row in noted if len(result.rows) <= MAX_ROWS else []:
+        console.print(printable(f"note: {row.key}: {'; '.join(row.problems)}"), style="dim")
     counts = ", ".join(f"{count} {status}" for status, count in sorted(result.counts.items()))
-    rate = result.num_clips / max(result.wall_seconds, 1e-9)
-    console.print(
-        f"{counts or 'no videos'}; {result.num_clips} clips in {human_seconds(result.wall_seconds)} "
-        f"({rate:.1f} clips/s, {result.workers} workers); report: {result.path}",
-    )
+    work = ""
+    if result.num_clips:
+        rate = result.num_clips / max(result.wall_seconds, 1e-9)
+        by = counted(result.workers, "worker")
+        work = (
+            f"; {counted(result.num_clips, 'clip')} in {human_seconds(result.wall_seconds)} ({rate:.1f} a second, {by})"
+        )
+    console.print(f"{counts or 'no videos'}{work}")
+    console.print(f"report: {result.path}")

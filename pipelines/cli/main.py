@@ -7,6 +7,7 @@ Exit statuses: 0 done; 1 a check found something (`verify`, `doctor`, `bench`); 
 that names the cure; 3 some videos failed, each named; 130 interrupted.
 """
 
+import os
 import sys
 from typing import Any
 
@@ -14,7 +15,7 @@ import typer
 
 from longvid.errors import LongvidError
 from pipelines.cli import data, extract, machine, models, store, train
-from pipelines.cli.console import error_console
+from pipelines.cli.console import error_console, printable
 from stores import StoreError
 
 app = typer.Typer(
@@ -34,8 +35,13 @@ WRONG_USE: Any = next(base for base in typer.BadParameter.__mro__ if base.__name
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; never returns, never shows a traceback for what a user can mend."""
+    """Run the command line; never returns, never shows a traceback for what a user can mend.
+
+    Modules beside where it is run can be named, as in `--encoder my_module:build`.
+    """
     try:
+        if os.getcwd() not in sys.path:  # last, so that it hides nothing installed; workers get the same path
+            sys.path.append(os.getcwd())
         status = app(arguments, standalone_mode=False)
     except (typer.Abort, KeyboardInterrupt):
         status = _say("interrupted; the same command goes on from what is done", 130)
@@ -51,5 +57,5 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _say(message: str, status: int) -> int:
-    error_console.print(f"error: {' '.join(message.split())}", style="bold red")
+    error_console.print(printable(f"error: {' '.join(message.split())}"), style="bold red")
     return status

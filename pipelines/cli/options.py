@@ -29,6 +29,6 @@ def parse_sampling(text: str | None) -> "Sampling | None":
 
     options = parse_options([word for word in text.split(",") if word.strip()])
     try:
-        return Sampling(**options)
+        return Sampling.from_dict(options)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"--sampling {text!r}: {error}") from error

@@ -5,17 +5,21 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-from pipelines.cli.console import human_seconds
+from pipelines.cli.console import failed_line, human_seconds
 from pipelines.extract.report import VideoRow
 
 LINE_EVERY_SECONDS = 15.0
 
 
 class ExtractionProgress:
-    """Draws clips done of those planned so far, the rate and the time left; names each failed video as it fails."""
+    """Draws clips done of those planned so far, the rate and the time left.
 
-    def __init__(self, console: Console, *, videos: int) -> None:
+    `name_failures`: name each failed video as it fails; for runs whose end, which names them all, is far.
+    """
+
+    def __init__(self, console: Console, *, videos: int, name_failures: bool = True) -> None:
         self._console = console
+        self._name_failures = name_failures
         self._videos, self._ended, self._failed = videos, 0, 0
         self._total, self._done = 0, 0
         self._begin = self._last_line = time.monotonic()
@@ -59,7 +63,8 @@ class ExtractionProgress:
         self._ended += 1
         if row.status == "failed":
             self._failed += 1
-            self._console.print(f"failed: {row.key}: {row.reason}", style="red")
+            if self._name_failures:
+                self._console.print(failed_line(row.key, row.reason), style="red")
         self._draw()
 
     def _video_count(self) -> str:

@@ -3,11 +3,23 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.cli.console import console, error_console, human_bytes, human_seconds, print_json, table
+from pipelines.cli.console import (
+    console,
+    counted,
+    error_console,
+    human_bytes,
+    human_seconds,
+    print_json,
+    printable,
+    table,
+)
+
+if TYPE_CHECKING:
+    from stores import Damage, Recipe, StoreInfo
 
 Location = Annotated[str, typer.Argument(help="The store: a folder or a URL such as s3://bucket/x.zarr.")]
 NpyLayout = Annotated[
@@ -41,29 +53,68 @@ def info(
         listed = {"videos": opened.num_clips()} if videos else {}
         print_json(facts.to_dict() | listed)
         return 0
-    recipe, layout = facts.recipe, facts.layout
-    sampling = ", ".join(f"{name} {value}" for name, value in recipe.sampling.items() if value is not None)
-    weights = str(recipe.encoder_config.get("weights", ""))
-    rows = table("", "")
-    rows.show_header = False
-    rows.add_row("encoder", f"{recipe.encoder}{f', weights: {weights}' if weights else ''}")
-    rows.add_row("sampling", sampling or "-")
-    rows.add_row("a clip", f"{recipe.num_tokens} tokens x {recipe.dim}, {recipe.dtype}, pooling {recipe.pooling}")
-    waiting = f", {facts.planned_videos} not complete" if facts.planned_videos else ""
-    rows.add_row("videos", f"{facts.complete_videos} complete{waiting}")
-    rows.add_row("clips", f"{facts.num_clips} over {human_seconds(facts.seconds)}")
-    files = f" of tokens, {human_bytes(facts.file_bytes)} on disk" if facts.file_bytes is not None else " of tokens"
-    rows.add_row("size", human_bytes(facts.token_bytes) + files)
-    compression = layout.compression or "not compressed"
-    rows.add_row("shards", f"{layout.clips_per_shard} clips in chunks of {layout.clips_per_chunk}, {compression}")
-    rows.add_row("digest", recipe.digest[:16])
-    console.print(rows)
+    _print_info(facts)
     if videos:
         listed_videos = table("video", "clips", right=("clips",))
         for key, num_clips in opened.num_clips().items():
             listed_videos.add_row(key, str(num_clips))
         console.print(listed_videos)
     return 0
+
+
+def _print_info(facts: "StoreInfo") -> None:
+    recipe, layout = facts.recipe, facts.layout
+    rows = table("", "")
+    rows.show_header = False
+    rows.add_row("encoder", recipe.encoder)
+    rows.add_row("weights", _weights(recipe))
+    rows.add_row("sampling", _sampling(recipe.sampling))
+    rows.add_row("frames", _frames(recipe.preprocessing))
+    tokens = counted(recipe.num_tokens, "token")
+    rows.add_row("a clip", f"{tokens} of {recipe.dim} numbers, {recipe.dtype}, pooling {recipe.pooling}")
+    waiting = f", {facts.planned_videos} not complete" if facts.planned_videos else ""
+    rows.add_row("videos", f"{facts.complete_videos} complete{waiting}")
+    rows.add_row("clips", f"{facts.num_clips} over {human_seconds(facts.seconds)}")
+    on_disk = f", {human_bytes(facts.file_bytes)} on disk" if facts.file_bytes is not None else ""
+    rows.add_row("size", f"{human_bytes(facts.token_bytes)} of tokens{on_disk}")
+    compression = layout.compression or "not compressed"
+    rows.add_row("shards", f"{layout.clips_per_shard} clips in chunks of {layout.clips_per_chunk}, {compression}")
+    rows.add_row("digest", recipe.digest[:16])
+    console.print(rows)
+    if facts.planned_videos:
+        console.print("run the same `longvid extract` again to complete the others", style="dim")
+
+
+def _weights(recipe: "Recipe") -> str:
+    """`random (seed 0), sha256 b264ac8c70833cfd`; what is not known is left out."""
+    origin = str(recipe.encoder_config.get("weights", ""))
+    if origin == "none":
+        return origin
+    digest = f"sha256 {recipe.weights_sha256[:16]}" if recipe.weights_sha256 else ""
+    return ", ".join(part for part in ("" if origin == "loaded" else origin, digest) if part) or "not known"
+
+
+def _sampling(sampling: dict[str, Any]) -> str:
+    """`4 frames at 2 a second, a clip every 1 s, end: repeat`; as it is where it says something else."""
+    if "frames" not in sampling:
+        return ", ".join(f"{name} {value}" for name, value in sampling.items() if value is not None) or "-"
+    rate = "in a row" if sampling.get("fps") is None else f"at {sampling['fps']:.4g} a second"
+    parts = [f"{counted(sampling['frames'], 'frame')} {rate}"]
+    if sampling.get("segments") is not None:
+        parts.append(f"{sampling['segments']} clips a video")
+    elif sampling.get("stride_seconds") is not None:
+        parts.append(f"a clip every {sampling['stride_seconds']:.4g} s")
+    told = ("frames", "fps", "segments", "stride_seconds")
+    parts += [f"{name}: {value}" for name, value in sampling.items() if name not in told and value is not None]
+    return ", ".join(parts)
+
+
+def _frames(preprocessing: dict[str, Any]) -> str:
+    """`224 x 224, short_side, bicubic`."""
+    if "height" not in preprocessing:
+        return "-"
+    ways = [str(preprocessing[name]) for name in ("resize", "interpolation") if name in preprocessing]
+    return ", ".join([f"{preprocessing['height']} x {preprocessing['width']}", *ways])
 
 
 def verify(store: Location, as_json: JSON = False) -> int:
@@ -88,8 +139,19 @@ def repair(store: Location, as_json: JSON = False) -> int:
     opened = FeatureStore.open(store, mode="a")
     with _watching("repair") as on_video:
         damages = take_out(opened, on_video=on_video)
-    _print_damages(damages, as_json, good=f"{opened.location}: there was nothing to repair", verb="removed ")
+    _print_damages(damages, as_json, good=f"{opened.location}: there was nothing to repair")
+    again = {damage.key for damage in damages if damage.kind != "stray" and damage.key is not None}
+    if damages and not as_json:
+        console.print(
+            f"{counted(len(damages), 'file')} taken out or found missing"
+            + (f"; `longvid extract` makes what {_lacking(len(again))} again" if again else ""),
+            style="dim",
+        )
     return 0
+
+
+def _lacking(videos: int) -> str:
+    return "1 video lacks" if videos == 1 else f"{counted(videos, 'video')} lack"
 
 
 def delete(
@@ -102,7 +164,7 @@ def delete(
     opened = FeatureStore.open(store, mode="a")
     for key in keys:
         opened.delete(key)
-        console.print(f"removed {key}")
+        console.print(f"removed {printable(key)}")
     return 0
 
 
@@ -120,7 +182,7 @@ def export_store(
         export_hdf5(opened, out)
     else:
         export_npy(opened, out, layout=layout)
-    console.print(f"{len(opened)} videos written to {out}")
+    console.print(f"{counted(len(opened), 'video')} written to {out}")
     return 0
 
 
@@ -136,10 +198,12 @@ def import_store(
     """Make a store of features that were computed elsewhere."""
     from stores.convert import import_hdf5, import_npy
 
+    if not source.exists():
+        raise typer.BadParameter(f"{source}: there is no such folder of npy files or .h5 file")
     run = import_npy if source.is_dir() else import_hdf5
     options: dict[str, Any] = {"layout": layout, "seconds_per_clip": seconds_per_clip, "dtype": dtype}
     made = run(source, store, **options)
-    console.print(f"{len(made)} videos in {made.location}")
+    console.print(f"{counted(len(made), 'video')} in {made.location}")
     return 0
 
 
@@ -153,13 +217,13 @@ def _watching(verb: str) -> Iterator[Any]:
         yield lambda name: status.update(f"{verb} {name}")
 
 
-def _print_damages(damages: list[Any], as_json: bool, *, good: str, verb: str = "") -> None:
+def _print_damages(damages: "list[Damage]", as_json: bool, *, good: str) -> None:
     if as_json:
         from dataclasses import asdict
 
         print_json([asdict(damage) for damage in damages])
         return
     for damage in damages:
-        console.print(f"{verb}{damage}", style="red")
+        console.print(printable(str(damage)), style="red")
     if not damages:
         console.print(good, style="green")

@@ -1,6 +1,7 @@
 """Where the workers come from: this machine's cores, its GPUs, SLURM, or a scheduler that already runs."""
 
 import logging
+import multiprocessing
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,15 @@ ANY_PORT = ":0"
 """Of the scheduler's health page: with dask's fixed one, a second run on the machine would begin with a warning."""
 
 
+GUARD = "in a script, call it under `if __name__ == '__main__':`, because every worker process imports the script"
+
+
+def _refuse_unguarded_script() -> None:
+    """Raise ConfigError in a worker process that is about to start workers of its own while it imports the script."""
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise ConfigError(f"a worker process cannot start workers: {GUARD}")
+
+
 @contextmanager
 def connect(
     scheduler: str, *, workers: int | None = None, slurm_options: dict[str, Any] | None = None
@@ -43,8 +53,12 @@ def connect(
     makers = {"local": _local, "cuda": _cuda, "slurm": _slurm}
     if scheduler not in makers:
         raise ConfigError(f"scheduler={scheduler!r} is not serial, {', '.join(makers)} or tcp://host:port")
+    _refuse_unguarded_script()
     with dask.config.set(SETTINGS):
-        cluster = _slurm(workers, **(slurm_options or {})) if scheduler == "slurm" else makers[scheduler](workers)
+        try:
+            cluster = _slurm(workers, **(slurm_options or {})) if scheduler == "slurm" else makers[scheduler](workers)
+        except RuntimeError as error:
+            raise ConfigError(f"scheduler={scheduler!r}: no worker process came up ({error}); {GUARD}") from error
         with cluster, Client(cluster, set_as_default=False) as client:
             yield client
 

@@ -44,8 +44,10 @@ class ExtractionJob:
     """Threads of one encoder on a CPU; None leaves torch's own choice."""
 
     def __post_init__(self) -> None:
-        if self.batch_clips < 1:
-            raise ValueError(f"batch_clips={self.batch_clips}: must be at least 1")
+        for name in ("batch_clips", "torch_threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name}={value}: must be at least 1")
         if self.pooling is not None and self.pooling not in POOLINGS:
             raise EncoderError(f"pooling={self.pooling!r} is not one of {', '.join(POOLINGS)}")
 

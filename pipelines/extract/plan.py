@@ -18,8 +18,9 @@ from pipelines.extract.job import ExtractionJob
 from pipelines.extract.probes import probe_once
 from pipelines.extract.segment import Segment, encode_frames
 from stores import FeatureStore, Recipe
-from stores.info import clip_bytes
-from stores.layout import shard_arrays
+from stores.info import clip_bytes, disk_bytes
+from stores.layout import Layout, shard_arrays
+from stores.records import make_record
 
 PROBES_AHEAD = 8
 """Videos whose demux pass may run ahead of the segments: enough that workers never wait for one."""
@@ -83,7 +84,8 @@ class PlanSummary:
     @property
     def totals(self) -> dict[str, int | float]:
         """Sums over the videos that can be extracted."""
-        return {name: sum(row[name] for row in self.rows) for name in ("video_seconds", "clips", "files", "bytes")}
+        names = ("video_seconds", "clips", "files", "bytes", "disk_bytes")
+        return {name: sum(row[name] for row in self.rows) for name in names}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -102,7 +104,7 @@ def make_recipe(job: ExtractionJob, encoder: Encoder) -> Recipe:
     _, num_tokens, dim = encode_frames(blank, encoder=encoder, pooling=pooling).shape
     return Recipe(
         encoder=spec.name,
-        encoder_config={**spec.config, "weights": spec.weights if spec.weights.startswith("random") else "loaded"},
+        encoder_config={**spec.config, "weights": _origin(spec.weights)},
         weights_sha256=spec.weights_sha256,
         sampling=sampling.to_dict(),
         preprocessing=geometry.to_dict(),
@@ -111,6 +113,11 @@ def make_recipe(job: ExtractionJob, encoder: Encoder) -> Recipe:
         dim=dim,
         dtype=job.dtype,
     )
+
+
+def _origin(weights: str) -> str:
+    """`random (seed 0)`, `none` or `loaded`: not from where, since moved weights make the same features."""
+    return weights if weights == "none" or weights.startswith("random") else "loaded"
 
 
 def plan_video(request: VideoRequest, *, sampling: Sampling, job: ExtractionJob) -> VideoPlan:
@@ -146,7 +153,7 @@ def _settle(request: VideoRequest, planned: "Future[VideoPlan]") -> VideoPlan | 
 
 
 def summarise_plan(
-    requests: Iterable[VideoRequest], job: ExtractionJob, *, recipe: Recipe, sampling: Sampling, clips_per_shard: int
+    requests: Iterable[VideoRequest], job: ExtractionJob, *, recipe: Recipe, sampling: Sampling, layout: Layout
 ) -> PlanSummary:
     """Bytes, files and clips an extraction would make, without making any."""
     arrays = len(shard_arrays(recipe))
@@ -156,6 +163,7 @@ def summarise_plan(
             summary.failures.append(planned)
             continue
         num_clips = len(planned.clips)
+        record = make_record(planned.request.key, planned.clips.seconds, planned.source(), recipe.digest)
         summary.rows.append(
             {
                 "key": planned.request.key,
@@ -163,8 +171,9 @@ def summarise_plan(
                 "video_seconds": planned.video.end_seconds - planned.video.begin_seconds,
                 "clips": num_clips,
                 # a shard of each array, its document, those of the video and its seconds, and the seconds
-                "files": arrays * -(-num_clips // clips_per_shard) + arrays + 3,
+                "files": arrays * layout.num_shards(num_clips) + arrays + 3,
                 "bytes": num_clips * clip_bytes(recipe),
+                "disk_bytes": disk_bytes(recipe, layout, record),
                 "backend": planned.backend,
                 "problems": list(planned.video.problems),
             }

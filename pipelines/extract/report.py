@@ -35,7 +35,8 @@ class RunReport:
 
     rows: list[VideoRow] = field(default_factory=list)
     wall_seconds: float = 0.0
-    workers: int = 1
+    workers: int = 0
+    """Encoders that ran at once; none where nothing was left to do."""
     path: Path | None = None
     """Where the JSON lines are."""
     stream: IO[str] | None = field(default=None, repr=False)

@@ -4,10 +4,13 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from longvid.encoders import Encoder
+from longvid.errors import ConfigError
+from longvid.video.backends import require_backend
 from pipelines.extract.cluster import connect
 from pipelines.extract.dask_executor import DaskExecutor, EncoderPlugin
 from pipelines.extract.executors import Executor, SegmentFailure, SerialExecutor
@@ -17,8 +20,7 @@ from pipelines.extract.plan import PlanFailure, VideoPlan, make_recipe, plan_ahe
 from pipelines.extract.report import RunReport, VideoRow, open_report
 from pipelines.extract.segment import Segment, SegmentResult
 from stores import FeatureStore, SourceChanged, StoreAccessError
-
-DEFAULT_CLIPS_PER_SHARD = 64
+from stores.layout import DEFAULT_CLIPS_PER_SHARD
 
 
 @runtime_checkable
@@ -68,8 +70,10 @@ def extract(
 
     `scheduler`: `serial` (this process, no dask), `local`, `cuda`, `slurm` or `tcp://host:port`.
     Videos that cannot be extracted are rows of the report with their reason; the others go on.
-    Raises `stores.RecipeMismatch` where the store holds other features, and `StoreError` where it cannot be written.
+    Raises `stores.RecipeMismatch` where the store holds other features, `StoreError` where it cannot be written, and
+    `ConfigError` for a setting that is impossible; workers are started only where there is something to encode.
     """
+    _check(job, clips_per_shard=clips_per_shard, workers=workers, deadline_seconds=deadline_seconds)
     # with workers, this process only describes the encoder: a CUDA context here would take a worker's memory
     encoder = (job if scheduler == "serial" else replace(job, device="cpu")).build()
     recipe = make_recipe(job, encoder)
@@ -78,12 +82,27 @@ def extract(
     with open_report(report_path) as report:
         run = _Run(store, report, progress or Silent())
         begin = time.perf_counter()
-        with _executor(scheduler, encoder, store, job, workers=workers, deadline_seconds=deadline_seconds) as executor:
-            report.workers = executor.workers
-            run.execute(executor, plan_ahead(requests, sampling=sampling, job=job))
+        segments = run.segments(plan_ahead(requests, sampling=sampling, job=job))
+        first = next(segments, None)
+        if first is not None:
+            with _executor(
+                scheduler, encoder, store, job, workers=workers, deadline_seconds=deadline_seconds
+            ) as executor:
+                report.workers = executor.workers
+                run.execute(executor, chain([first], segments))
         store.update_catalogue()
         report.wall_seconds = time.perf_counter() - begin
         return report
+
+
+def _check(job: ExtractionJob, *, clips_per_shard: int, workers: int | None, deadline_seconds: float) -> None:
+    """Refuse what would fail for every video, before anything is made."""
+    require_backend(job.backend)
+    for name, value in (("clips_per_shard", clips_per_shard), ("workers", workers)):
+        if value is not None and value < 1:
+            raise ConfigError(f"{name}={value}: must be at least 1")
+    if not deadline_seconds > 0:
+        raise ConfigError(f"deadline_seconds={deadline_seconds}: must be more than 0")
 
 
 @contextmanager
@@ -125,12 +144,13 @@ class _Run:
         self._progress = progress
         self._open: dict[str, _Open] = {}
 
-    def execute(self, executor: Executor, planned: Iterator[VideoPlan | PlanFailure]) -> None:
-        """Run every missing segment of every planned video."""
-        for outcome in executor.run(self._segments(planned)):
+    def execute(self, executor: Executor, segments: Iterator[Segment]) -> None:
+        """Run the segments, and close each video with its last one."""
+        for outcome in executor.run(segments):
             self._settle(outcome)
 
-    def _segments(self, planned: Iterator[VideoPlan | PlanFailure]) -> Iterator[Segment]:
+    def segments(self, planned: Iterator[VideoPlan | PlanFailure]) -> Iterator[Segment]:
+        """Every missing segment of every planned video; a video without any is closed when its turn comes."""
         for plan in planned:
             if isinstance(plan, PlanFailure):
                 self._end(VideoRow(plan.request.key, plan.request.path, "failed", plan.reason))

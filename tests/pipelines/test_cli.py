@@ -1,12 +1,16 @@
 """The command line as a user meets it: what it prints, on how many lines, and with which status it ends."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
 
+from pipelines.cli import main
 from pipelines.demo.videos import Script, encode
 
 SAMPLING = ["--sampling", "frames=1,fps=4,stride_seconds=0.25"]
@@ -14,10 +18,8 @@ SAMPLING = ["--sampling", "frames=1,fps=4,stride_seconds=0.25"]
 
 def longvid(*words: str | Path, columns: int = 80) -> subprocess.CompletedProcess[str]:
     """Run the command in a process of its own."""
-    import os
-
     command = [sys.executable, "-m", "pipelines.cli", *map(str, words)]
-    environment = os.environ | {"COLUMNS": str(columns)}
+    environment = os.environ | {"COLUMNS": str(columns), "PYTHONIOENCODING": "utf-8:strict"}
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
 
@@ -34,10 +36,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_info_and_verify_speak_in_80_columns_and_in_json(folder: Path) -> None:
-    for words in (["info", folder / "x.zarr", "--videos"], ["verify", folder / "x.zarr"]):
-        result = longvid(*words)
-        assert result.returncode == 0, result.stderr
-        assert max(map(len, result.stdout.splitlines())) <= 80
+    result = longvid("info", folder / "x.zarr", "--videos")
+    assert result.returncode == 0, result.stderr
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    assert "1 frame at 4 a second, a clip every 0.25 s" in result.stdout
+    result = longvid("verify", folder / "x.zarr")
+    assert result.returncode == 0, result.stderr
+    assert len(result.stdout.splitlines()) == 1, "in a file a sentence is a line"
     facts = json.loads(longvid("info", folder / "x.zarr", "--json").stdout)
     assert facts["complete_videos"] == 2
     assert facts["recipe"]["encoder"] == "patch-statistics"
@@ -52,7 +57,9 @@ def test_verify_names_the_damaged_shard_and_repair_lets_it_be_made_again(folder:
     found = longvid("verify", tmp_path / "y.zarr")
     assert found.returncode == 1
     assert "video-1" in found.stdout
-    assert longvid("repair", tmp_path / "y.zarr").returncode == 0
+    repaired = longvid("repair", tmp_path / "y.zarr")
+    assert repaired.returncode == 0
+    assert "`longvid extract` makes what 1 video lacks again" in repaired.stdout
     assert longvid(*words).returncode == 0
     assert shard.read_bytes() == whole
     assert longvid("verify", tmp_path / "y.zarr").returncode == 0
@@ -66,6 +73,7 @@ def test_the_plan_tells_clips_and_bytes_and_makes_nothing(folder: Path, tmp_path
     assert plan["totals"]["bytes"] == made["token_bytes"]
     files = [path for path in (folder / "x.zarr" / "videos").glob("*/**/*") if path.is_file()]
     assert plan["totals"]["files"] == len(files)
+    assert plan["totals"]["disk_bytes"] == sum(path.stat().st_size for path in files)
     assert not (tmp_path / "z.zarr").exists()
 
 
@@ -74,7 +82,7 @@ def test_failed_videos_are_named_and_the_status_is_3(folder: Path, tmp_path: Pat
     words = ["extract", folder / "video-0.mp4", tmp_path / "bad.mp4", "-e", "patch-statistics"]
     result = longvid(*words, "-o", tmp_path / "s.zarr", "--scheduler", "serial", *SAMPLING)
     assert result.returncode == 3
-    assert "bad" in result.stderr
+    assert result.stdout.count("bad.mp4: not a readable video") == 1
     assert "Traceback" not in result.stderr
     rows = [json.loads(line) for line in (tmp_path / "s.zarr.report.jsonl").read_text().splitlines()]
     assert {row["key"]: row["status"] for row in rows} == {"video-0": "done", "bad": "failed"}
@@ -87,6 +95,16 @@ def test_failed_videos_are_named_and_the_status_is_3(folder: Path, tmp_path: Pat
         ["verify", "/nonexistent/x.zarr"],
         ["extract", "a.mp4", "-e", "no-such-encoder", "-o", "x.zarr"],
         ["extract", "a.mp4", "-e", "patch-statistics", "-o", "x.zarr", "--option", "sized=3"],
+        ["extract", "a.mp4", "-e", "patch-statistics", "-o", "x.zarr", "--option", "size=big"],
+        ["extract", "a.mp4", "-e", "os:system", "-o", "x.zarr"],
+        ["extract", "a.mp4", "-e", "patch-statistics", "-o", "a.mp4"],
+        ["extract", "a.mp4", "-e", "patch-statistics", "-o", "x.zarr", "--backend", "vlc"],
+        ["extract", "a.mp4", "-e", "patch-statistics", "-o", "x.zarr", "--compression", "gzip"],
+        ["extract", "a.mp4", "-e", "patch-statistics", "-o", "x.zarr", "--clips-per-shard", "0"],
+        ["extract", "a.mp4", "-e", "patch-statistics", "-o", "x.zarr", "--batch-clips", "0"],
+        ["extract", "a.mp4", "-e", "patch-statistics", "-o", "x.zarr", "--deadline-seconds", "0"],
+        ["extract", "a.mp4", "-e", "patch-statistics", "-o", "x.zarr", "--sampling", "framez=3"],
+        ["import", "nowhere", "x.zarr"],
         ["extract", "a.mp4", "-e", "patch-statistics", "-o", "x.zarr", "--sampling", "frames=0"],
         ["extract", "a.mp4", "-e", "patch-statistics", "-o", "x.zarr", "--pooling", "nonsense"],
         ["extract", "a.mp4", "-e", "patch-statistics", "-o", "x.zarr", "--dtype", "float8"],
@@ -103,12 +121,21 @@ def test_failed_videos_are_named_and_the_status_is_3(folder: Path, tmp_path: Pat
     ],
     ids=lambda words: " ".join(words[:1] + words[-1:]),
 )
-def test_wrong_use_is_one_line_and_status_2(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_use_is_one_line_and_status_2(
+    words: list[str],
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     monkeypatch.chdir(tmp_path)
-    result = longvid(*words)
-    assert result.returncode == 2, result.stderr
-    lines = [line for line in result.stderr.splitlines() if line.strip()]
-    assert len(lines) == 1, result.stderr
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    shutil.copy(folder / "video-0.mp4", "a.mp4")
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.strip()]
+    assert len(lines) == 1, lines
     assert lines[0].startswith("error: ")
 
 
@@ -135,3 +162,56 @@ def test_decoders_come_with_what_they_cost_in_80_columns_and_in_json() -> None:
     unknown = longvid("decoders", "vismer")
     assert unknown.returncode == 2
     assert "no decoder 'vismer'" in unknown.stderr
+
+
+def test_names_of_any_bytes_are_printed_without_control_characters(folder: Path, tmp_path: Path) -> None:
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for name in (b"new\nline.mp4", b"red\x1b[31m.mp4", b"latin\xe9.mp4", "[bold]\N{GRINNING FACE}.mp4".encode()):
+        shutil.copy(folder / "video-0.mp4", os.fsencode(videos) + b"/" + name)
+    (videos / "bad\x1b[32m.mp4").write_bytes(b"no video")
+    words = ["extract", videos, "-e", "patch-statistics", "-o", tmp_path / "s.zarr", "--scheduler", "serial", *SAMPLING]
+    for result in (longvid(*words), longvid("info", tmp_path / "s.zarr", "--videos")):
+        assert result.returncode in (0, 3), result.stderr
+        assert "\x1b" not in result.stdout + result.stderr
+        for shown in ("new\\nline", "red\\x1b[31m", "latin\\udce9", "[bold]\N{GRINNING FACE}"):
+            assert shown in result.stdout
+    assert longvid("verify", tmp_path / "s.zarr").returncode == 0
+
+
+def test_a_module_beside_the_working_folder_is_found(folder: Path, tmp_path: Path) -> None:
+    source = """
+        from longvid import EncoderSpec, Preprocessing, Sampling, wrap
+
+        def build():
+            spec = EncoderSpec("colour", Sampling(frames=1, fps=1.0, stride_seconds=1.0), Preprocessing(8, 8))
+            return wrap(lambda clips: clips.mean(dim=(3, 4)).transpose(1, 2).unsqueeze(2), spec)
+    """
+    (tmp_path / "my_module.py").write_text(textwrap.dedent(source))
+    # the installed command, unlike `python -m`, does not look into the working folder by itself
+    code = "import sys; sys.path = [p for p in sys.path if p]; from pipelines.cli import main; main()"
+    words = ["extract", folder / "video-0.mp4", "-e", "my_module:build", "-o", "x.zarr", "--scheduler", "serial"]
+    command = [sys.executable, "-c", code, *map(str, words)]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "weights" in (info := longvid("info", tmp_path / "x.zarr").stdout)
+    assert "none" in info
+
+
+def test_a_run_with_nothing_to_do_starts_no_worker(folder: Path) -> None:
+    words = ["extract", folder, "-e", "patch-statistics", "-o", folder / "x.zarr", *SAMPLING, "--json"]
+    report = json.loads(longvid(*words, "--scheduler", "local").stdout)
+    assert report["counts"] == {"kept": 2}
+    assert report["workers"] == 0
+
+
+@pytest.mark.parametrize("command", ["extract", "info", "verify", "repair", "delete", "export", "import"])
+def test_help_fits_80_columns_without_cutting_an_option(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "…" not in shown

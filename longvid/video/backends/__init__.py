@@ -14,6 +14,15 @@ the files they can read, in the damage they notice, and in rounding (by at most 
 
 from longvid.video.backends.check import BackendStatus, check_all, check_backend
 from longvid.video.backends.registry import BACKENDS, Backend, ReadFrames
-from longvid.video.backends.resolve import resolve_backend
+from longvid.video.backends.resolve import require_backend, resolve_backend
 
-__all__ = ["BACKENDS", "Backend", "BackendStatus", "ReadFrames", "check_all", "check_backend", "resolve_backend"]
+__all__ = [
+    "BACKENDS",
+    "Backend",
+    "BackendStatus",
+    "ReadFrames",
+    "check_all",
+    "check_backend",
+    "require_backend",
+    "resolve_backend",
+]

@@ -14,8 +14,8 @@ def resolve_backend(video: VideoProbe, backend: str = "auto") -> str:
     A named backend has to work on this machine (else BackendUnavailable). "auto" is the first that works and gives
     this file's first frame; UnreadableVideo with every backend's reason if none does.
     """
+    require_backend(backend)
     if backend != "auto":
-        _require_working(backend)
         return backend
     reasons = []
     for name in BACKENDS:
@@ -26,7 +26,10 @@ def resolve_backend(video: VideoProbe, backend: str = "auto") -> str:
     raise UnreadableVideo(f"{video.path}: no backend can decode it ({'; '.join(reasons)})")
 
 
-def _require_working(backend: str) -> None:
+def require_backend(backend: str) -> None:
+    """Raise ConfigError for a name that is none, BackendUnavailable for one that does not work on this machine."""
+    if backend == "auto":
+        return
     if backend not in BACKENDS:
         raise ConfigError(f"backend={backend!r}: expected one of auto, {', '.join(BACKENDS)}")
     status = check_backend(backend)
