@@ -1,6 +1,6 @@
 """What every decoder costs at the two published window sizes, on one page."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -33,8 +33,8 @@ class DecoderRow:
     """Operations of a forward pass, in 1e9; two a multiply-add."""
     evaluation_bytes: int
     """Peak of the tensors a forward pass holds."""
-    training_bytes: int | None
-    """The same for a forward and backward pass; None for the GRU, which torch unrolls into too many steps to count."""
+    training_bytes: int
+    """The same for a forward and backward pass."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -62,9 +62,8 @@ def _row(name: str, length: int) -> DecoderRow:
     # a measurement on tensors without numbers would mean nothing
     options = {"backend": "cauchy"} if "backend" in {field.name for field in fields(entry.config)} else {}
     decoder = build_decoder(name, dim=DIM, outputs=OUTPUTS, max_length=length, **options)
-    in_steps = isinstance(decoder, Recurrent) and decoder.config.cell == "gru"
-    forward = _step_by_step(decoder, length) if in_steps else forward_cost(decoder, torch.empty(1, length, DIM))
-    training = None if in_steps else training_cost(decoder, torch.empty(1, length, DIM))
+    count = _step_by_step if isinstance(decoder, Recurrent) and decoder.config.cell == "gru" else _at_once
+    forward, training = count(forward_cost, decoder, length), count(training_cost, decoder, length)
     return DecoderRow(
         name=name,
         summary=entry.summary,
@@ -72,13 +71,17 @@ def _row(name: str, length: int) -> DecoderRow:
         parameters=sum(parameter.numel() for parameter in decoder.parameters()),
         gflops=forward.operations / 1e9,
         evaluation_bytes=forward.peak_bytes,
-        training_bytes=None if training is None else training.peak_bytes,
+        training_bytes=training.peak_bytes,
     )
 
 
-def _step_by_step(decoder: Decoder, length: int) -> Cost:
+def _at_once(count: Callable[..., Cost], decoder: Decoder, length: int) -> Cost:
+    return count(decoder, torch.empty(1, length, DIM))
+
+
+def _step_by_step(count: Callable[..., Cost], decoder: Decoder, length: int) -> Cost:
     """Of a cell that torch unrolls: two short sequences are counted and the line through them drawn."""
-    short, twice = (forward_cost(decoder, torch.empty(1, steps, DIM)) for steps in (SHORT, 2 * SHORT))
+    short, twice = (_at_once(count, decoder, steps) for steps in (SHORT, 2 * SHORT))
     share = (length - SHORT) / SHORT
     return Cost(
         operations=short.operations + round(share * (twice.operations - short.operations)),
@@ -104,7 +107,7 @@ def cells(row: DecoderRow) -> tuple[str, ...]:
         f"{row.length:,}",
         f"{row.gflops:,.1f}" if row.gflops >= 0.05 else "< 0.1",
         megabytes(row.evaluation_bytes),
-        "-" if row.training_bytes is None else megabytes(row.training_bytes),
+        megabytes(row.training_bytes),
     )
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from longvid.decoders import DECODERS
+from longvid.decoders import DECODERS, build_decoder, table
 from longvid.decoders.attention import SoftmaxAttention
 from longvid.decoders.cost import forward_cost, training_cost
 from longvid.decoders.table import COLUMNS, cells, decoder_table
@@ -70,12 +70,20 @@ def test_ffts_count() -> None:
 def test_the_table_has_every_decoder_and_an_s4_pass_is_cheaper_than_attention() -> None:
     rows = {row.name: row for row in decoder_table(lengths=(512,))}
     assert list(rows) == list(DECODERS)
-    assert all(row.parameters > 0 and row.gflops > 0 and row.evaluation_bytes > 0 for row in rows.values())
-    assert [name for name, row in rows.items() if not row.training_bytes] == ["gru"]
+    assert all(row.parameters > 0 and row.gflops > 0 for row in rows.values())
+    assert all(row.training_bytes > row.evaluation_bytes > 0 for row in rows.values())
     assert rows["vis4mer"].gflops < rows["transformer"].gflops
     # the published ones, ten outputs instead of four, and no q of its own for each of 64 / 2 complex states a channel
     assert rows["vis4mer"].parameters == 2_533_700 + 6 * 129 - (1024 + 512 + 256) * 64
     assert all(len(cells(row)) == len(COLUMNS) for row in rows.values())
+
+
+@pytest.mark.parametrize("count", [forward_cost, training_cost])
+def test_the_line_through_two_short_passes_is_what_a_longer_unrolled_pass_costs(count) -> None:
+    gru = build_decoder("gru", dim=table.DIM, outputs=10)
+    drawn, counted = table._step_by_step(count, gru, 300), count(gru, torch.empty(1, 300, table.DIM))
+    assert drawn.operations == counted.operations
+    assert abs(drawn.peak_bytes / counted.peak_bytes - 1) < 0.01
 
 
 def test_an_unknown_decoder_is_refused() -> None:
