@@ -8,7 +8,7 @@ import typer
 from rich.text import Text
 
 from pipelines.bench.plot import draw, require_drawable
-from pipelines.cli.console import console, print_json, table
+from pipelines.cli.console import console, error_console, print_json, table
 
 BENCHES = {
     "decode": "frames a second of each decoder, and memory against the length of the video",
@@ -41,7 +41,8 @@ def doctor(as_json: JSON = False) -> int:
 
     from pipelines.doctor import examine
 
-    checks = examine()
+    with error_console.status("trying each decoder and package"):
+        checks = examine()
     if as_json:
         print_json([asdict(check) for check in checks])
     else:

@@ -30,6 +30,8 @@ app = typer.Typer(
 for room in (extract, store, train, data, models, machine):
     room.add_to(app)
 
+INTERRUPTED = 130
+
 # click's own base class, wherever this version of typer keeps click
 WRONG_USE: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
 
@@ -43,8 +45,10 @@ def main(arguments: list[str] | None = None) -> None:
         if os.getcwd() not in sys.path:  # last, so that it hides nothing installed; workers get the same path
             sys.path.append(os.getcwd())
         status = app(arguments, standalone_mode=False)
+        if status == INTERRUPTED:  # typer catches the interrupt itself
+            _say("interrupted; the same command goes on from what is done", INTERRUPTED)
     except (typer.Abort, KeyboardInterrupt):
-        status = _say("interrupted; the same command goes on from what is done", 130)
+        status = _say("interrupted; the same command goes on from what is done", INTERRUPTED)
     except WRONG_USE as error:
         status = _say(error.format_message(), 2)
     except (LongvidError, StoreError) as error:

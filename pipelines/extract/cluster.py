@@ -37,6 +37,11 @@ def _refuse_unguarded_script() -> None:
         raise ConfigError(f"a worker process cannot start workers: {GUARD}")
 
 
+LEAVE_INTERRUPTS = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+"""Run by every worker as it starts: Ctrl-C reaches all processes of a terminal, and to end the workers is the parent's
+work; they would each answer with a traceback."""
+
+
 @contextmanager
 def connect(
     scheduler: str, *, workers: int | None = None, slurm_options: dict[str, Any] | None = None
@@ -83,6 +88,7 @@ def _local(workers: int | None) -> LocalCluster:
         processes=True,
         dashboard_address=ANY_PORT,
         scheduler_kwargs={"dashboard": False},
+        preload=[LEAVE_INTERRUPTS],
         silence_logs=logging.ERROR,  # a worker that is slow to leave is no news; one that dies is in the report
     )
 
@@ -95,7 +101,11 @@ def _cuda(workers: int | None) -> SpecCluster:
     specification = {
         f"gpu-{gpu}": {
             "cls": Nanny,
-            "options": {"nthreads": SEGMENTS_IN_FLIGHT, "env": {"CUDA_VISIBLE_DEVICES": gpu}},
+            "options": {
+                "nthreads": SEGMENTS_IN_FLIGHT,
+                "env": {"CUDA_VISIBLE_DEVICES": gpu},
+                "preload": [LEAVE_INTERRUPTS],
+            },
         }
         for gpu in visible
     }
