@@ -61,7 +61,7 @@ class Measured:
 def run(*, quick: bool = False) -> BenchTable:
     """Ratios of one run on this machine. Quick: three encoders, one thread, nothing compiled."""
     table = BenchTable(
-        "Encoders", ["encoder", "way", "threads", "clips/s", "s a clip", "GFLOP a clip", "share of matmul", "peak MB"]
+        "Encoders", ["encoder", "way", "threads", "clips/s", "s a clip", "GFLOP", "of matmul", "peak MB"]
     )
     for cell in cells(quick=quick):
         for found in in_own_process(measure_cell, cell):
@@ -70,7 +70,7 @@ def run(*, quick: bool = False) -> BenchTable:
             table.rows.append([cell.encoder, cell.way, *figures])
     claim_ratios(table, rounds=2 if quick else 4)
     table.notes += [
-        f"batch 1, random weights; the limit is a float32 product of two {MATRIX_SIDE} x {MATRIX_SIDE} matrices",
+        f"a clip at a time, random weights; the limit is a float32 product of two {MATRIX_SIDE} x {MATRIX_SIDE} matrices",
         "with one thread the seconds are the processor's, so that other work on the machine does not show",
         "peak MB: resident memory that the first clip adds to the built model",
     ]
