@@ -70,7 +70,7 @@ def run(*, quick: bool = False) -> BenchTable:
             table.rows.append([cell.encoder, cell.way, *figures])
     claim_ratios(table, rounds=2 if quick else 4)
     table.notes += [
-        f"a clip at a time, random weights; the limit is a float32 product of two {MATRIX_SIDE} x {MATRIX_SIDE} matrices",
+        f"one clip a batch, random weights; limit: the float32 product of two {MATRIX_SIDE} x {MATRIX_SIDE} matrices",
         "with one thread the seconds are the processor's, so that other work on the machine does not show",
         "peak MB: resident memory that the first clip adds to the built model",
     ]
