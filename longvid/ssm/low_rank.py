@@ -84,10 +84,13 @@ class LowRankMixer(ConvolutionMixer):
         return inner(system.c, state) + self.skip * u, state
 
     def dynamics_parameters(self) -> list[nn.Parameter]:
-        """Step, eigenvalues, input column and p; c and a free q are ordinary weights, as in ViS4mer."""
+        """Step, eigenvalues and input column, and p where it is free; c and q are ordinary weights, as in ViS4mer.
+
+        A tied p is q too, and no value of it makes the system unstable: it learns like any other weight.
+        """
         if self.config.state_matrix == "free":
             return [self.log_step, self.eigenvalues, self.b, self.p]
-        return [self.log_step, self.log_decay, self.frequency, self.b, self.p]
+        return [self.log_step, self.log_decay, self.frequency, self.b]
 
 
 def as_complex(pairs: Tensor) -> Tensor:
