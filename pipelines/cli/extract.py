@@ -62,9 +62,7 @@ def extract(
         str, typer.Option(help="Of the encoder's arithmetic: float32, bfloat16, float16.")
     ] = "float32",
     batch_clips: Annotated[int, typer.Option(help="Clips the model takes at once.")] = 8,
-    clips_per_shard: Annotated[
-        int, typer.Option(help="Clips of one shard: the unit of work and of resuming.")
-    ] = 64,
+    clips_per_shard: Annotated[int, typer.Option(help="Clips of one shard: the unit of work and of resuming.")] = 64,
     compression: Annotated[
         str | None, typer.Option(help="zstd (0-8 % smaller, slower to read); none by default.")
     ] = None,
