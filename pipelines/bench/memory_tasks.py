@@ -19,7 +19,7 @@ ASKING = CHANNELS - 1
 """The channel that is raised where the answer is wanted."""
 NOISE, RAISED = 0.2, 2.0
 SHORTEST = 64
-MODULUS, MOST = 3, 6
+MODULUS, MOST = 2, 4
 """Of the counting task; at its end each remainder is equally likely."""
 
 Batch = tuple[Tensor, Tensor]
@@ -138,6 +138,6 @@ def handwritten(held_out: bool) -> tuple[Float[Tensor, "images 64"], Int[Tensor,
 TASKS = (
     MemoryTask("order", "which of two events came first", order, 2, 1, (1024, 4096, 16384)),
     MemoryTask("selective copy", "four events in their order", selective_copy, 4, 4, (1024, 4096)),
-    MemoryTask("counting", f"events so far modulo {MODULUS}", counting, MODULUS, None, (1024, 4096)),
-    MemoryTask("digits", "handwriting, pixel by pixel", digits, 10, 1, (64, 1024), order_alone=False),
+    MemoryTask("counting", f"events so far modulo {MODULUS}", counting, MODULUS, None, (256, 1024)),
+    MemoryTask("digits", "handwriting, pixel by pixel", digits, 10, 1, (256, 1024), order_alone=False),
 )
