@@ -123,7 +123,7 @@ def run(*, quick: bool = False) -> BenchTable:
     steady = naps.busy(naps.all_work_seconds, naps.handed_out_seconds, gpus=gpus)
     whole = naps.busy(min(n.begin_seconds for n in naps.naps), max(n.end_seconds for n in naps.naps), gpus=gpus)
     each = 1000 * naps.processor_seconds / len(naps.naps)
-    shortest = gpus * milliseconds / 1000
+    shortest = gpus * each / 1000
     what = f"segments of {GPU_SECONDS / shorter:g} s"
     table.rows.append([what, len(naps.naps), gpus, naps.wall_seconds, each, steady])
     table.rows.append(["with its begin and end", None, None, None, None, whole])

@@ -28,7 +28,8 @@ SAMPLING = Sampling(frames=1, fps=2.0, stride_seconds=0.5)
 BATCH_CLIPS = 8
 CLIPS_PER_SHARD = 64
 
-
+CORES_ARE_FREE = 0.95
+"""Both at once against the slower part: below this the machine itself forbids the goal for the slower part."""
 FRAMES_A_SECOND = 25
 """With x264's keyframe every 250 frames, segments begin 0 to 10 s behind one, as they do in films."""
 
@@ -86,12 +87,15 @@ def _time(table: BenchTable, folder: Path, *, videos: int, rounds: int) -> None:
     decoding, encoding, apart, ends = took.values()
     slower = max(decoding.wall_seconds, encoding.wall_seconds)
     parts = decoding.processor_seconds + encoding.processor_seconds
+    alone, limit = slower / ends.wall_seconds, slower / apart.wall_seconds
     table.claim("end to end against both at once", apart.wall_seconds / ends.wall_seconds, at_least=0.90)
     table.claim("processor time of the parts against all", parts / ends.processor_seconds, at_least=0.90)
-    table.notes += [
-        f"end to end against the slower part alone: {slower / ends.wall_seconds:.3g}",
-        f"both at once against the slower part, its limit: {slower / apart.wall_seconds:.3g} (two free cores: 1)",
-    ]
+    if limit >= CORES_ARE_FREE:
+        table.claim("end to end against the slower part", alone, at_least=0.90)
+    else:
+        table.notes.append(
+            f"end to end against the slower part: {alone:.3g}; the cores that are free allow {limit:.3g}"
+        )
 
 
 def _decode(path: Path, encoder: Encoder) -> list[np.ndarray]:
