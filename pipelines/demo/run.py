@@ -80,7 +80,8 @@ class DemoResult:
             f"{self.test_videos} of {self.videos} videos held out; chance {100 * self.chance:.0f} %",
             f"{self.video_hours:.1f} hours of video, {self.video_bytes / 1e6:.0f} MB; "
             f"store {self.store}, {self.store_bytes / 1e6:.1f} MB",
-            f"{parts}; report: {self.report}",
+            parts,
+            f"report: {self.report}",
         ]
 
     def to_dict(self) -> dict[str, Any]:
