@@ -122,16 +122,19 @@ def tasks(
 
 def results(
     task: Annotated[str, typer.Argument(help="A task of `longvid tasks`, or a recipe.")],
-    runs: Annotated[Path, typer.Option(help="Folder of your own runs.")] = Path("runs"),
+    runs: Annotated[Path | None, typer.Option(help="Folder of your own runs; default: runs, if it is there.")] = None,
     protocol: Annotated[str | None, typer.Option(help="Only numbers measured by this protocol.")] = None,
     as_json: JSON = False,
 ) -> int:
     """Published numbers of a task, each with its source, and your own runs beside them."""
+    from longvid.errors import ConfigError
     from pipelines.cli.scoreboard import print_scoreboard, scoreboard_json
     from pipelines.results import own_results, task_named
 
     asked = task_named(task)
-    own = own_results(runs, asked.name)
+    if runs is not None and not runs.is_dir():
+        raise ConfigError(f"{runs}: no such folder of runs; `longvid train ... out={runs}/NAME` makes one")
+    own = own_results(runs or "runs", asked.name)
     if as_json:
         print_json(scoreboard_json(asked, own, protocol=protocol))
     else:

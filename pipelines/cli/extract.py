@@ -51,7 +51,10 @@ def extract(
     seed: Annotated[int, typer.Option(help="Of random weights.")] = 0,
     sampling: Annotated[
         str | None,
-        typer.Option(help="frames=16,fps=8,stride_seconds=2 or frames=32,segments=64; default: the encoder's."),
+        typer.Option(
+            help="frames=16,fps=8,stride_seconds=2 or frames=32,segments=64; span=listed: only the part that the "
+            "manifest lists; default: the encoder's."
+        ),
     ] = None,
     pooling: Annotated[
         str | None,

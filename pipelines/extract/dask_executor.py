@@ -5,6 +5,7 @@ window only the culprit fails. What kills its worker in company is tried once mo
 cleared and the culprit is named.
 """
 
+import logging
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -30,9 +31,14 @@ AHEAD = 0.5
 """Segments that wait at the workers, as a share of their threads: one for each worker, so that none ever waits for the
 scheduler between two segments."""
 
+PATIENCE_SECONDS = 10.0
+"""After which somebody who waits for a first worker is told so."""
+
 TOGETHER = 32
 """Segments that go to the scheduler in one message, where there is room: alone each costs it 1.8 ms instead of 0.8. Not
 more, since the workers wait while the first ones are planned."""
+
+_log = logging.getLogger(__name__)
 
 
 class SegmentPlugin(WorkerPlugin, ABC):
@@ -86,7 +92,13 @@ class DaskExecutor:
         self._deadline_seconds = deadline_seconds
 
     def __enter__(self) -> "DaskExecutor":
-        self._client.wait_for_workers(1)
+        try:
+            self._client.wait_for_workers(1, timeout=PATIENCE_SECONDS)
+        except TimeoutError:
+            # a queue may take hours, so this is no error; but whoever waits should know for what
+            address = self._client.scheduler_info()["address"]
+            _log.warning("no worker has joined %s yet; waiting for the first", address)
+            self._client.wait_for_workers(1)
         self._client.register_plugin(self._plugin)
         return self
 

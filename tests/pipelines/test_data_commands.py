@@ -43,3 +43,9 @@ def test_a_name_nobody_knows_is_answered_with_the_near_ones(command):
     status, _, err = command("results", "lvu/scene", "--protocol", "lvu/vis4mr")
     assert status == 2
     assert "there are lvu/vis4mer" in err
+
+
+def test_a_folder_of_runs_that_is_not_there_is_said(command):
+    status, _, err = command("results", "lvu/scene", "--runs", "nowhere")
+    assert status == 2
+    assert err.startswith("error: nowhere: no such folder of runs")

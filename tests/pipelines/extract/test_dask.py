@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Timer
 
 import numpy as np
 import pytest
 from distributed import Client, LocalCluster
 
 from longvid.errors import ConfigError
-from pipelines.extract import ExtractionJob, VideoRequest, extract
+from pipelines.extract import ExtractionJob, VideoRequest, dask_executor, extract
 from pipelines.extract.cluster import connect
 from pipelines.extract.deadlines import watch_deadlines
 from stores import FeatureStore
@@ -74,6 +75,23 @@ def test_a_running_scheduler_is_used_and_left_running_without_an_encoder(
 def test_a_cluster_starts_beside_another_without_a_word() -> None:
     with connect("local", workers=1) as first, connect("local", workers=1) as second:
         assert first.scheduler.address != second.scheduler.address
+
+
+def test_who_waits_for_a_first_worker_is_told_so_and_served_when_it_comes(
+    requests: list[VideoRequest],
+    job: ExtractionJob,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(dask_executor, "PATIENCE_SECONDS", 0.2)
+    with LocalCluster(n_workers=0, processes=True, dashboard_address=":0") as cluster:
+        timer = Timer(1.0, cluster.scale, [1])
+        timer.start()
+        report = extract(requests, job, tmp_path / "x.zarr", scheduler=cluster.scheduler_address)
+        timer.join()
+    assert report.exit_status == 0
+    assert "no worker has joined tcp://" in caplog.text
 
 
 def test_two_runs_of_one_job_on_one_cluster_write_each_into_its_own_store(
