@@ -86,21 +86,23 @@ def run(*, quick: bool = False) -> BenchTable:
     outcomes = list(all_outcomes(tasks, decoders, seeds))
     lengths = sorted({length for task in tasks for length in task.lengths})
     table = BenchTable(
-        f"Accuracy by length of sequence, {'one seed' if seeds == 1 else f'mean and deviation over {seeds} seeds'}",
-        ["task", "decoder", "parameters", *(f"{length:,}" for length in lengths)],
+        f"Accuracy in percent by steps, {'one seed' if seeds == 1 else f'mean and deviation over {seeds} seeds'}",
+        ["task", "decoder", *(f"{length:,}" for length in lengths)],
     )
     for task in tasks:
         results = {name: [o for o in outcomes if (o.task, o.decoder) == (task.name, name)] for name in decoders}
         for name, found in results.items():
             cells = (spread([outcome.accuracy[length] for outcome in found]) for length in task.lengths)
             by_length = dict(zip(task.lengths, cells, strict=True))
-            table.rows.append([task.name, name, found[0].parameters, *(by_length.get(length) for length in lengths)])
+            table.rows.append([task.name, name, *(by_length.get(length) for length in lengths)])
         add_panel(table, task, results)
         add_claims(table, task, results)
     table.notes += [f"{task.name}: {task.what}; a guess is right in {1 / task.choices:.0%}" for task in tasks]
-    table.notes.append(
-        "a decoder that learned nothing from one length was not trained on longer ones; poolings have no width to match"
-    )
+    sizes = [outcome.parameters for outcome in outcomes if outcome.decoder not in POOLED]
+    table.notes += [
+        f"parameters: {min(sizes):,} to {max(sizes):,}; poolings have no width to match",
+        f"each length was trained on for {SECONDS:g} s at most, longer ones only by who had learned something",
+    ]
     return table
 
 
@@ -207,8 +209,8 @@ def accuracy_of(scores: Tensor, answers: Tensor, task: MemoryTask) -> float:
 
 def spread(values: list[float]) -> str:
     """Mean and deviation in percent."""
-    middle = f"{100 * mean(values):.1f}"
-    return middle if len(values) == 1 else f"{middle} +- {100 * stdev(values):.1f}"
+    middle = f"{100 * mean(values):.0f}"
+    return middle if len(values) == 1 else f"{middle} +- {100 * stdev(values):.0f}"
 
 
 def add_panel(table: BenchTable, task: MemoryTask, results: dict[str, list[Outcome]]) -> None:
