@@ -29,13 +29,10 @@ def train(
     as_json: JSON = False,
 ) -> int:
     """Train a long-range decoder over a store. An interrupted run goes on from its last finished epoch."""
-    from pipelines.config import load_config
     from pipelines.train import train as run
     from pipelines.training.progress import ConsoleProgress
 
-    # a recipe given wholly by settings needs no file
-    words = [*([recipe] if "=" in recipe else []), *(overrides or [])]
-    config = load_config(None if "=" in recipe else recipe, words)
+    config = _config(recipe, overrides)
     with ConsoleProgress(error_console, label=config.decoder.name, monitor=_monitor(config)) as progress:
         result = run(config, progress=progress)
     if as_json:
@@ -56,11 +53,9 @@ def probe(
     as_json: JSON = False,
 ) -> int:
     """The floor under every decoder, in seconds: a linear model on each video's pooled features."""
-    from pipelines.config import load_config
     from pipelines.probe import probe as run
 
-    words = [*([recipe] if "=" in recipe else []), *(overrides or [])]
-    config = load_config(None if "=" in recipe else recipe, words)
+    config = _config(recipe, overrides)
     with error_console.status("pooling and fitting"):
         result = run(config, split=split)
     if as_json:
@@ -76,6 +71,14 @@ def probe(
     console.print(f"{result.evaluated} videos of {split}{missing}; fitted on {result.train}, chosen on {result.val}")
     console.print(f"pooling {result.pooling}, inverse regularisation {result.strength:g}")
     return 0
+
+
+def _config(recipe: str, overrides: list[str] | None) -> Any:
+    """The settings of a recipe, or of words alone: one given wholly by settings needs no file."""
+    from pipelines.config import load_config
+
+    words = [*([recipe] if "=" in recipe else []), *(overrides or [])]
+    return load_config(None if "=" in recipe else recipe, words)
 
 
 def _monitor(config: Any) -> str:
