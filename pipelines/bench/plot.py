@@ -47,6 +47,8 @@ def draw(table: BenchTable, path: Path) -> None:
 
 
 def _draw_panel(panel: Panel, axes: Any, styles: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     handles = {
         name: axes.plot(*zip(*points, strict=True), label=name, markersize=5, **styles[name])[0]
         for name, points in panel.lines.items()
@@ -59,6 +61,9 @@ def _draw_panel(panel: Panel, axes: Any, styles: dict[str, dict[str, Any]]) -> d
     axes.minorticks_off()
     if panel.log_y:
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set(title=panel.title, xlabel=panel.x_label, ylabel=panel.y_label)
     axes.grid(alpha=0.3)
     return handles
