@@ -17,8 +17,8 @@ DIM = 1024
 LENGTHS = (3136, 11820)
 """Breakfast and COIN (64 segments of 49 tokens), LVU (60 seconds of 197 tokens)."""
 OUTPUTS = 10
-SHORT = 64
-"""Steps of an unrolled cell that are counted to know the cost of one."""
+COUNTED_STEPS = (512, 576)
+"""Of an unrolled cell, to know what each further one costs; in fewer the gradients of weights outweigh the steps."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +81,12 @@ def _at_once(count: Callable[..., Cost], decoder: Decoder, length: int) -> Cost:
 
 def _step_by_step(count: Callable[..., Cost], decoder: Decoder, length: int) -> Cost:
     """Of a cell that torch unrolls: two short sequences are counted and the line through them drawn."""
-    short, twice = (_at_once(count, decoder, steps) for steps in (SHORT, 2 * SHORT))
-    share = (length - SHORT) / SHORT
+    few, more = COUNTED_STEPS
+    short, longer = (_at_once(count, decoder, steps) for steps in COUNTED_STEPS)
+    share = (length - few) / (more - few)
     return Cost(
-        operations=short.operations + round(share * (twice.operations - short.operations)),
-        peak_bytes=short.peak_bytes + round(share * (twice.peak_bytes - short.peak_bytes)),
+        operations=short.operations + round(share * (longer.operations - short.operations)),
+        peak_bytes=short.peak_bytes + round(share * (longer.peak_bytes - short.peak_bytes)),
     )
 
 
