@@ -105,7 +105,7 @@ def run(*, quick: bool = False) -> BenchTable:
     sizes = [outcome.parameters for outcome in outcomes if outcome.decoder not in POOLED]
     table.notes += [
         f"parameters: {min(sizes):,} to {max(sizes):,}; poolings have no width to match",
-        f"training: {FIRST_SECONDS:g} s of processor time at most on {SHORTEST} steps, {SECONDS:g} s on each longer length",
+        f"training: at most {FIRST_SECONDS:g} s of one core on {SHORTEST} steps, {SECONDS:g} s on each longer length",
         "longer lengths were trained on only by who had learned something from the shorter ones",
     ]
     return table
