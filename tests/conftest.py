@@ -7,7 +7,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # parallel test processes are given a width; a console that is made with one keeps it for good
 os.environ.pop("COLUMNS", None)
 
-from hypothesis import settings  # noqa: E402  the environment comes first
+from hypothesis import settings
 
 # no test fails for the time it takes: machines are shared, and a first example may import a library
 settings.register_profile("untimed", deadline=None)
