@@ -5,7 +5,6 @@
 It takes seconds, and says how much of a decoder's score needs no decoder.
 """
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,7 +16,7 @@ from longvid.decoders.probe import KINDS, POOLINGS, STRENGTHS, LinearProbe, fit_
 from longvid.errors import AnnotationError, ConfigError
 from longvid.metrics import METRICS, baseline_scores, score
 from pipelines.config import TrainConfig
-from pipelines.training.data import CLIPS_AT_ONCE, TrainingData, open_training_data
+from pipelines.training.data import TrainingData, open_training_data, video_features
 
 
 @dataclass(frozen=True)
@@ -55,25 +54,27 @@ def probe(config: TrainConfig, *, split: str = "test") -> ProbeResult:
         raise ConfigError(f"task {task.name!r} is {task.kind}; a linear probe answers {', '.join(KINDS)} tasks")
     held_out, missing = _held_out(data, config, split)
     pooled = {part: _pooled(part) for part in (train, data.val, held_out)}
+    targets = train.targets()
 
     def fitted(pooling: str, strength: float) -> LinearProbe:
         features = pooled[train][pooling]
-        return fit_linear_probe(features, train.targets(), kind=task.kind, outputs=task.outputs, strength=strength)
+        return fit_linear_probe(features, targets, kind=task.kind, outputs=task.outputs, strength=strength)
 
     def scored(model: LinearProbe, pooling: str, part: WindowDataset) -> dict[str, float]:
         return score(task.metrics, model.scores(pooled[part][pooling]), part.targets())
 
     choices = [(pooling, strength) for pooling in POOLINGS for strength in STRENGTHS]
-    validation = {choice: scored(fitted(*choice), choice[0], data.val) for choice in choices}
+    models = {choice: fitted(*choice) for choice in choices}
+    validation = {choice: scored(model, choice[0], data.val) for choice, model in models.items()}
     sign = 1 if METRICS[task.metrics[0]].higher_is_better else -1
     pooling, strength = max(choices, key=lambda choice: sign * validation[choice][task.metrics[0]])
-    blind = baseline_scores(task.kind, train.targets(), len(held_out.rows), task.outputs)
+    blind = baseline_scores(task.kind, targets, len(held_out.rows), task.outputs)
     return ProbeResult(
         name=config.name,
         split=split,
         pooling=pooling,
         strength=strength,
-        metrics=scored(fitted(pooling, strength), pooling, held_out),
+        metrics=scored(models[pooling, strength], pooling, held_out),
         validation=validation[pooling, strength],
         baseline=score(task.metrics, blind, held_out.targets()),
         train=len(train.rows),
@@ -96,13 +97,6 @@ def _held_out(data: TrainingData, config: TrainConfig, split: str) -> tuple[Wind
 
 def _pooled(data: WindowDataset) -> dict[str, Float[np.ndarray, "videos features"]]:
     """Features of every video, by pooling."""
-    rows = [pool_video(_chunks(data, index)) for index in range(len(data.rows))]
+    dim = data.store.recipe.dim
+    rows = [pool_video(c.reshape(-1, dim) for c in video_features(data, index)) for index in range(len(data.rows))]
     return {pooling: np.stack([row[pooling] for row in rows]) for pooling in POOLINGS}
-
-
-def _chunks(data: WindowDataset, index: int) -> Iterator[Float[np.ndarray, "tokens dim"]]:
-    """The stored tokens of a video that count, a few clips at a time."""
-    first, stop = data.span(index)
-    for begin in range(first, stop, CLIPS_AT_ONCE):
-        tokens = data.video(index).read(begin, min(begin + CLIPS_AT_ONCE, stop))
-        yield tokens.reshape(-1, tokens.shape[-1])

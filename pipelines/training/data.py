@@ -213,9 +213,14 @@ def _decoder_record(config: TrainConfig, task: Task, train: WindowDataset) -> De
 def training_features(data: WindowDataset) -> Iterator[Float[np.ndarray, "clips tokens dim"]]:
     """The stored features that count of every video, a few clips at a time."""
     for index in range(len(data.rows)):
-        first, stop = data.span(index)
-        for begin in range(first, stop, CLIPS_AT_ONCE):
-            yield data.video(index).read(begin, min(begin + CLIPS_AT_ONCE, stop))
+        yield from video_features(data, index)
+
+
+def video_features(data: WindowDataset, index: int) -> Iterator[Float[np.ndarray, "clips tokens dim"]]:
+    """The stored features that count of one row's video, a few clips at a time."""
+    first, stop = data.span(index)
+    for begin in range(first, stop, CLIPS_AT_ONCE):
+        yield data.video(index).read(begin, min(begin + CLIPS_AT_ONCE, stop))
 
 
 def refuse_short_windows(decoder: Decoder, *datasets: WindowDataset) -> None:
