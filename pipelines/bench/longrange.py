@@ -188,7 +188,7 @@ def learn(decoder: Decoder, optimiser: torch.optim.Optimizer, task: MemoryTask, 
     """One step; the accuracy before it."""
     tokens, answers = batch
     optimiser.zero_grad()
-    scores = decoder(tokens).unflatten(-1, (-1, task.choices)).flatten(1, -2)
+    scores = scores_of(decoder, tokens, task)
     functional.cross_entropy(scores.flatten(0, 1), answers.flatten()).backward()
     torch.nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)
     optimiser.step()
@@ -199,12 +199,18 @@ def tested(decoder: Decoder, task: MemoryTask, length: int, generator: torch.Gen
     """Accuracy on `TESTED` sequences."""
     items = min(TESTED, max(LEAST_ITEMS, 4 * TOKENS_A_BATCH // length))
     found = []
+    decoder.eval()
     with torch.no_grad():
         for _ in range(TESTED // items):
             tokens, answers = task.draw(items, length, generator, True)
-            scores = decoder.eval()(tokens).unflatten(-1, (-1, task.choices)).flatten(1, -2)
-            found.append(accuracy_of(scores, answers, task))
+            found.append(accuracy_of(scores_of(decoder, tokens, task), answers, task))
     return mean(found)
+
+
+def scores_of(decoder: Decoder, tokens: Tensor, task: MemoryTask) -> Tensor:
+    """(batch, questions, choices), whichever head answers."""
+    logits: Tensor = decoder(tokens)
+    return logits.unflatten(-1, (-1, task.choices)).flatten(1, -2)
 
 
 def accuracy_of(scores: Tensor, answers: Tensor, task: MemoryTask) -> float:
