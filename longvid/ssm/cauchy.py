@@ -35,14 +35,15 @@ def even_cauchy_kernel(system: StateSpace, length: int, dtype: torch.dtype) -> F
 def generating_function(system: StateSpace, length: int, dtype: torch.dtype) -> Complex[Tensor, "channel frequency"]:
     """FFT of the kernel at the frequencies 0 .. length//2."""
     wide = system.double()
-    cosine, sine = (t.to(wide.step) for t in frequencies(length))
+    cosine, sine = (t.to(wide.step) for t in frequencies(length, wide.step.device))
     generating: Tensor = resolvent(*coefficients(wide), cosine, sine, dtype)
     return generating
 
 
-def frequencies(length: int) -> tuple[Float[Tensor, " frequency"], Float[Tensor, " frequency"]]:
-    """cos and sin of πj/L for j = 0 .. L//2, in float64."""
-    angle = torch.arange(length // 2 + 1, dtype=torch.float64) * (math.pi / length)
+def frequencies(length: int, device: torch.device) -> tuple[Float[Tensor, " frequency"], Float[Tensor, " frequency"]]:
+    """cos and sin of πj/L for j = 0 .. L//2, in float64; on the CPU where the device has none."""
+    device = torch.device("cpu") if device.type == "mps" else device
+    angle = torch.arange(length // 2 + 1, dtype=torch.float64, device=device) * (math.pi / length)
     cosine, sine = torch.cos(angle), torch.sin(angle)
     if length % 2 == 0:
         cosine[-1] = 0.0  # cos(π/2) rounds to 6e-17; exactly 0 makes the limit at ω = -1 exact

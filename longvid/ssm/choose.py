@@ -18,8 +18,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from longvid.ssm.keops import why_not_here
+from longvid.ssm.keops import why_no_keops
 from longvid.ssm.system import StateSpace
+from longvid.ssm.triton import why_no_triton
 
 Backend = Callable[[StateSpace, int], Tensor]
 
@@ -55,12 +56,14 @@ def fastest_backend(system: StateSpace, length: int, backends: dict[str, Backend
 
 
 def _candidates(system: StateSpace) -> list[str]:
-    """Backends worth a trial: on a CPU PyKeOps has never won, so it is not compiled there unless asked for."""
+    """Backends worth a trial: PyKeOps never won on a CPU or beside Triton, so it is not compiled there unless asked."""
     names = ["cauchy", "dense-power"]
     device = system.step.device.type
-    if device != "cpu" and not why_not_here(device):
-        names.append("pykeops")
-    return names
+    if device == "cpu":
+        return names
+    if not why_no_triton(device):
+        return [*names, "triton"]
+    return names if why_no_keops(device) else [*names, "pykeops"]
 
 
 def _key(system: StateSpace, length: int) -> str:

@@ -34,12 +34,12 @@ assert torch.allclose(sums[0], torch.ones_like(sums[0])) and not sums[1].any(), 
 
 def keops_kernel(system: StateSpace, length: int) -> Float[Tensor, "channel length"]:
     """K[t] for t < length. Raises BackendUnavailable where PyKeOps does not run."""
-    problem = why_not_here(system.step.device.type)
+    problem = why_no_keops(system.step.device.type)
     if problem:
         raise BackendUnavailable(f"pykeops does not run on this machine ({problem}); use backend='auto'")
     dtype = system.step.dtype
     wide = truncate(system.double(), length)
-    c, s = (t.to(wide.step.device, dtype) for t in frequencies(wide.truncated_at))
+    c, s = (t.to(dtype) for t in frequencies(wide.truncated_at, wide.step.device))
     numerators, modulus, decay = (t.to(dtype) for t in coefficients(wide))
     generating = woodbury(resolvent_sums(numerators, modulus, decay, c, s), c, s)
     return torch.fft.irfft(generating, n=wide.truncated_at)[:, :length]
@@ -73,7 +73,7 @@ def resolvent_sums(
 
 
 @functools.cache
-def why_not_here(device: str) -> str:
+def why_no_keops(device: str) -> str:
     """Empty where PyKeOps has just run a tiny kernel on this kind of device; otherwise the reason in one line."""
     try:
         trial = subprocess.run(

@@ -18,6 +18,7 @@ from longvid.ssm.keops import keops_kernel
 from longvid.ssm.powers import dense_power_kernel
 from longvid.ssm.recurrence import recurrence_kernel
 from longvid.ssm.system import StateSpace
+from longvid.ssm.triton import triton_kernel
 
 
 def kernel_by_cauchy(system: StateSpace, length: int) -> Tensor:
@@ -31,6 +32,7 @@ BACKENDS: dict[str, Callable[[StateSpace, int], Tensor]] = {
     "dense-power": dense_power_kernel,
     "pykeops": keops_kernel,
     "recurrence": recurrence_kernel,
+    "triton": triton_kernel,
 }
 
 

@@ -17,12 +17,13 @@ BENCHES = {
     "store": "random windows against memmap copies and whole-file loads",
     "kernel": "the S4 kernel against the direct Cauchy sum",
     "decoder": "ViS4mer against the same stack with attention, by length",
+    "gpu": "on a CUDA device: the S4 kernel by each backend, and a training step against fused attention",
     "longrange": "which decoders learn what needs a long memory: accuracy by length, parameters matched",
     "feed": "samples a second out of the store against the decoder's training step",
     "dask": "what the scheduler costs a segment, and how busy a thousand workers are",
 }
 
-PLOTTED = ("decoder", "longrange")
+PLOTTED = ("decoder", "gpu", "longrange")
 """Benches whose tables have panels to draw."""
 
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]

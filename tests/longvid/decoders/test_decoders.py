@@ -91,3 +91,31 @@ def test_an_unknown_option_is_named_with_the_known_ones() -> None:
 def test_tokens_of_another_width_are_refused() -> None:
     with pytest.raises(DecoderError, match="tokens are 5 wide, the decoder was built with dim=12"):
         small("mean-linear")(torch.randn(1, 8, 5))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", sorted(DECODERS))
+def test_on_a_gpu_scores_and_gradients_are_those_of_the_cpu(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    here, there = small(name), small(name).cuda()
+    tokens, lengths = torch.randn(3, 32, 12), torch.tensor([32, 9, 20])
+    expected, found = here(tokens, lengths), there(tokens.cuda(), lengths.cuda())
+    torch.testing.assert_close(found.cpu(), expected, atol=1e-4, rtol=1e-3)
+    expected.square().sum().backward()
+    found.square().sum().backward()
+    for (parameter_name, ours), theirs in zip(here.named_parameters(), there.parameters(), strict=True):
+        assert theirs.grad is not None, parameter_name
+        torch.testing.assert_close(theirs.grad.cpu(), ours.grad, atol=1e-3, rtol=1e-2, msg=parameter_name)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", sorted(DECODERS))
+def test_on_a_gpu_bfloat16_autocast_comes_near_float32(name: str) -> None:
+    decoder = small(name).cuda().eval()
+    tokens = torch.randn(3, 32, 12, device="cuda")
+    expected = decoder(tokens)
+    with torch.autocast("cuda", dtype=torch.bfloat16):
+        found = decoder(tokens)
+    assert (found.float() - expected).norm() < 0.05 * expected.norm()

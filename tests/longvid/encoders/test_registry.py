@@ -184,3 +184,22 @@ def test_a_builder_annotated_with_types_nobody_can_check_gets_its_options_as_the
 
     monkeypatch.setitem(ENCODERS, "odd", build)
     assert build_encoder("odd", size=32).spec.preprocessing.height == 32
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", ["patch-statistics", "xvit-b16-8f", "dualformer-tiny", "video-mobile-former-1g"])
+def test_on_a_gpu_tokens_are_those_of_the_cpu_and_nearly_so_in_bfloat16(name, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    encoder = build_encoder(name).eval()
+    spec = encoder.spec
+    height, width = spec.preprocessing.height, spec.preprocessing.width
+    clips = torch.randn(1, 3, spec.sampling.frames, height, width, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = encoder(clips).tokens
+        encoder = encoder.cuda()
+        found = encoder(clips.cuda()).tokens.cpu()
+        with torch.autocast("cuda", dtype=torch.bfloat16):
+            rough = encoder(clips.cuda()).tokens.float().cpu()
+    assert (found - expected).norm() < 1e-4 * expected.norm()
+    assert (rough - expected).norm() < 0.05 * expected.norm()

@@ -108,20 +108,20 @@ def test_importing_measures_nothing_and_loads_no_pykeops(tmp_path: Path) -> None
 def test_pykeops_that_does_not_run_is_refused_with_its_reason(
     make_system: MakeSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keops, "why_not_here", lambda _: "no compiler")
+    monkeypatch.setattr(keops, "why_no_keops", lambda _: "no compiler")
     with pytest.raises(BackendUnavailable, match=r"does not run on this machine \(no compiler\); use backend='auto'"):
         s4_kernel(make_system(), 8, backend="pykeops")
 
 
 def test_a_trial_that_fails_gives_its_last_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keops, "TRIAL", "raise OSError('no c++ compiler {device}')")
-    assert keops.why_not_here.__wrapped__("cpu") == "OSError: no c++ compiler cpu"
+    assert keops.why_no_keops.__wrapped__("cpu") == "OSError: no c++ compiler cpu"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("length", [1, 2, 33, 2048])
 def test_pykeops_equals_the_recurrence_with_its_gradients(make_system: MakeSystem, length: int) -> None:
-    problem = keops.why_not_here("cpu")
+    problem = keops.why_no_keops("cpu")
     if problem:
         pytest.skip(f"pykeops does not run here: {problem}")
     system = make_system()
