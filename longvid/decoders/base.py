@@ -7,6 +7,7 @@ Classification, multi-label classification and regression differ in their loss, 
 of the `video` head. The `steps` head gives logits for every token (dense prediction).
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from longvid.errors import DecoderError
-from longvid.ssm.config import HasDynamics
+from longvid.ssm.config import HasDynamics, HasTimeScale
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +80,22 @@ class Decoder(nn.Module):
             rate = min(learning_rate, self.dynamics_learning_rate)
             groups.append({"params": list(gentle.values()), "lr": rate, "weight_decay": 0.0})
         return groups
+
+    def rescale_time(self, factor: int | float) -> int:
+        """Adapt trained weights to `factor` times as many tokens a second: every step size shrinks by that factor.
+
+        A state-space layer is a system in continuous time, so on features taken twice as often it then sees what it
+        was trained on (S4, arXiv 2111.00396, section 4.3). Gives the number of layers that have step sizes: 0 for a
+        decoder without any, which stays as it was. Raises DecoderError for a factor that is not positive.
+        """
+        if not 0 < factor < math.inf:
+            raise DecoderError(f"factor={factor} must be a positive number: tokens a second now, over tokens before")
+        scaled = [
+            module for module in self.modules() if isinstance(module, HasTimeScale) and not isinstance(module, Decoder)
+        ]
+        for layer in scaled:
+            layer.rescale_time(factor)
+        return len(scaled)
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,8 @@ class Selective(PyramidDecoder):
 class SelectiveScan(nn.Module):
     """Gate, short causal convolution, scan, norm and output projection of a Mamba-2 layer."""
 
+    time_scale: Tensor
+
     def __init__(self, width: int, config: SelectiveConfig) -> None:
         super().__init__()
         self.heads, self.state_size, self.chunk, self.taps = (
@@ -66,6 +68,7 @@ class SelectiveScan(nn.Module):
         steps = torch.logspace(-3, -1, self.heads)  # Mamba's range
         self.step_bias = nn.Parameter(torch.log(torch.expm1(steps)))
         self.log_decay = nn.Parameter(torch.log(torch.linspace(1, 16, self.heads)))
+        self.register_buffer("time_scale", torch.ones(()))
         self.skip = nn.Parameter(torch.ones(self.heads))
         self.norm = nn.LayerNorm(width)
         self.out = nn.Linear(width, width)
@@ -78,12 +81,16 @@ class SelectiveScan(nn.Module):
         mixed = functional.pad(mixed.transpose(1, 2), (self.taps - 1, 0))
         mixed = functional.silu(self.short(mixed)).transpose(1, 2)
         u, b, c = mixed.split([x.shape[-1], self.state_size, self.state_size], dim=-1)
-        step = functional.softplus(step.float() + self.step_bias)
+        step = functional.softplus(step.float() + self.step_bias) / self.time_scale
         heads = u.unflatten(-1, (self.heads, -1)).float()
         scan = fused_scan() if x.is_cuda else None
         y = (scan or scan_in_chunks)(heads, step, -self.log_decay.exp(), b.float(), c.float(), self.chunk)
         y = (y + self.skip[:, None] * heads).flatten(2).to(x.dtype)
         return self.out(self.norm(y * functional.silu(gate)))
+
+    def rescale_time(self, factor: int | float) -> None:
+        """The steps of the scan shrink by `factor`; the short convolution has no step and keeps its taps."""
+        self.time_scale *= factor
 
     def dynamics_parameters(self) -> list[nn.Parameter]:
         """Steps and decays."""

@@ -17,6 +17,15 @@ class HasDynamics(Protocol):
         ...
 
 
+@runtime_checkable
+class HasTimeScale(Protocol):
+    """A module with step sizes, which can be told that its tokens come more or less densely than they did."""
+
+    def rescale_time(self, factor: int | float) -> None:
+        """`factor` 2: a second has twice as many tokens."""
+        ...
+
+
 CHOICES = {
     "mixer": ("s4", "s4d", "s5"),
     "state_matrix": ("stable", "free"),

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from longvid.ssm.cache import WeightCache
 from longvid.ssm.config import S4Config
-from longvid.ssm.dense import untruncate
+from longvid.ssm.dense import truncate, untruncate
 from longvid.ssm.hippo import legs_low_rank
 from longvid.ssm.kernel import s4_kernel
 from longvid.ssm.mixer import ConvolutionMixer
@@ -82,6 +82,15 @@ class LowRankMixer(ConvolutionMixer):
         u = u.to(system.step.dtype)
         state = advance(system, state, u)
         return inner(system.c, state) + self.skip * u, state
+
+    def rescale_time(self, factor: int | float) -> None:
+        """The output map stays what it is, so one that is stored truncated is truncated anew."""
+        with torch.no_grad():
+            whole = untruncate(self.system().double())
+            super().rescale_time(factor)
+            if self.config.max_length:
+                finer = truncate(whole._replace(step=whole.step / factor), self.config.max_length)
+                self.c.copy_(torch.view_as_real(finer.c).unflatten(0, (len(self.c), -1)))
 
     def dynamics_parameters(self) -> list[nn.Parameter]:
         """Step, eigenvalues and input column, and p where it is free; c and q are ordinary weights, as in ViS4mer.

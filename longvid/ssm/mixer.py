@@ -1,5 +1,6 @@
 """What mixes time in a state-space layer: by convolution, step by step, or chunk by chunk with a carried state."""
 
+import math
 from abc import ABC, abstractmethod
 
 import torch
@@ -18,6 +19,9 @@ class Mixer(nn.Module, ABC):
 
     The skip, y += D u with one number a channel, is part of it.
     """
+
+    log_step: nn.Parameter
+    """Logarithm of each channel's or state's step Δ."""
 
     def __init__(self, config: S4Config) -> None:
         super().__init__()
@@ -43,6 +47,11 @@ class Mixer(nn.Module, ABC):
         self, u: Float[Tensor, "batch channel length"], state: Complex[Tensor, "batch ..."]
     ) -> tuple[Float[Tensor, "batch channel length"], Complex[Tensor, "batch ..."]]:
         """Outputs of the next tokens, and the state after them."""
+
+    def rescale_time(self, factor: int | float) -> None:
+        """Adapt to `factor` times as many tokens a second: the step sizes shrink by it."""
+        with torch.no_grad():
+            self.log_step.sub_(math.log(factor))
 
     @abstractmethod
     def dynamics_parameters(self) -> list[nn.Parameter]:

@@ -2,10 +2,11 @@
 
 The same sums as `longvid.ssm.resolvent`, but in float64 throughout: a GPU's registers hold what a CPU's cache cannot,
 so the sums cost less than writing float32 tiles to memory would, and no entry needs a second look. The backward pass
-computes the sums again. To torch each direction is one operator.
+computes the sums again. To torch each direction is one operator, from the system to its generating function.
 """
 
 import functools
+from collections.abc import Iterator
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
@@ -15,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from longvid.errors import BackendUnavailable
-from longvid.ssm.cauchy import coefficients, frequencies
+from longvid.ssm.cauchy import frequencies
 from longvid.ssm.dense import truncate
 from longvid.ssm.system import StateSpace
 
@@ -29,10 +30,10 @@ def triton_kernel(system: StateSpace, length: int) -> Float[Tensor, "channel len
     problem = why_no_triton(system.step.device.type)
     if problem:
         raise BackendUnavailable(f"triton does not run on this machine ({problem}); use backend='auto'")
-    wide = truncate(system.double(), length)
-    c, s = frequencies(wide.truncated_at, wide.step.device)
-    generating: Tensor = triton_resolvent(*coefficients(wide), c, s, system.step.dtype)
-    return torch.fft.irfft(generating, n=wide.truncated_at)[:, :length]
+    whole = system if system.truncated_at >= length else truncate(system.double(), length)
+    cosine, sine = frequencies(whole.truncated_at, whole.step.device)
+    generating: Tensor = triton_resolvent(*whole[:6], cosine, sine, system.step.dtype)
+    return torch.fft.irfft(generating, n=whole.truncated_at)[:, :length]
 
 
 @functools.cache
@@ -57,44 +58,103 @@ def _programs() -> ModuleType:
 
 @torch.library.custom_op("longvid::triton_resolvent", mutates_args=())
 def triton_resolvent(
-    numerators: Tensor, modulus: Tensor, decay: Tensor, c: Tensor, s: Tensor, dtype: torch.dtype
+    w: Tensor,
+    p: Tensor,
+    q: Tensor,
+    b: Tensor,
+    c: Tensor,
+    step: Tensor,
+    cosine: Tensor,
+    sine: Tensor,
+    dtype: torch.dtype,
 ) -> Tensor:
-    """k̂ (channel, frequency), complex of precision `dtype`; arguments as of `longvid.ssm.resolvent.resolvent`."""
-    result = torch.empty(len(modulus), len(c), 2, dtype=dtype, device=c.device)
-    grid = (len(modulus), -(-len(c) // FORWARD["BLOCK"]))
-    arguments = (t.contiguous() for t in (numerators, modulus, decay, c, s))
-    _programs().forward[grid](*arguments, result, len(c), HALF=modulus.shape[1], **FORWARD)
+    """k̂ (channel, frequency) of a system, complex of precision `dtype`.
+
+    w (half,) or (channel, half), p, q, b, c (channel, half), step (channel,) as in `StateSpace`, the output map
+    truncated; cosine and sine (frequency,) in float64.
+    """
+    channels, half = p.shape
+    num_frequencies = len(cosine)
+    table = _table(w, p, q, b, c, step)
+    result = torch.empty(channels, num_frequencies, 2, dtype=dtype, device=p.device)
+    grid = (channels, -(-num_frequencies // FORWARD["BLOCK"]))
+    _programs().forward[grid](table, cosine, sine, result, num_frequencies, HALF=half, **FORWARD)
     return torch.view_as_complex(result)
 
 
 @torch.library.custom_op("longvid::triton_resolvent_backward", mutates_args=())
 def triton_resolvent_backward(
-    numerators: Tensor, modulus: Tensor, decay: Tensor, c: Tensor, s: Tensor, grad: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients to the first three."""
-    channels, half = modulus.shape
-    grid = (channels, -(-len(c) // BACKWARD["BLOCK"]))
-    partial = torch.empty(*grid, 10, half, dtype=torch.float64, device=c.device)
-    arguments = (t.contiguous() for t in (numerators, modulus, decay, c, s, torch.view_as_real(grad.resolve_conj())))
-    _programs().backward[grid](*arguments, partial, len(c), HALF=half, **BACKWARD)
-    total = partial.sum(1)
-    return total[:, :8].clone(), total[:, 8].clone(), total[:, 9].clone()
+    w: Tensor, p: Tensor, q: Tensor, b: Tensor, c: Tensor, step: Tensor, cosine: Tensor, sine: Tensor, grad: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients to the first six."""
+    channels, half = p.shape
+    num_blocks = -(-len(cosine) // BACKWARD["BLOCK"])
+    partial = torch.empty(channels, num_blocks, 10, half, dtype=torch.float64, device=p.device)
+    table = _table(w, p, q, b, c, step)
+    grid = (channels, num_blocks)
+    _programs().backward[grid](table, cosine, sine, _pairs(grad), partial, len(cosine), HALF=half, **BACKWARD)
+    grads = [torch.empty_like(_pairs(tensor)) for tensor in (p, p, q, b, c)]
+    step_grad = torch.empty_like(step, memory_format=torch.contiguous_format)
+    sizes = {"HALF": half, "PADDED": _padded(half), "num_warps": 1}
+    _programs().pull_back[(channels,)](
+        *_system(w, p, q, b, c, step), partial.sum(1), *grads, step_grad, _w_stride(w), **sizes
+    )
+    to_w, to_p, to_q, to_b, to_c = (torch.view_as_complex(tensor) for tensor in grads)
+    return to_w.sum(0) if w.ndim == 1 else to_w, to_p, to_q, to_b, to_c, step_grad
+
+
+def _table(w: Tensor, p: Tensor, q: Tensor, b: Tensor, c: Tensor, step: Tensor) -> Tensor:
+    """The ten coefficients of each (channel, state): (channel, 10, half), float64."""
+    channels, half = p.shape
+    table = torch.empty(channels, 10, half, dtype=torch.float64, device=p.device)
+    sizes = {"HALF": half, "PADDED": _padded(half), "num_warps": 1}
+    _programs().prepare[(channels,)](*_system(w, p, q, b, c, step), table, _w_stride(w), **sizes)
+    return table
+
+
+def _system(*tensors: Tensor) -> Iterator[Tensor]:
+    return (_pairs(tensor) if tensor.is_complex() else tensor.contiguous() for tensor in tensors)
+
+
+def _pairs(tensor: Tensor) -> Tensor:
+    return torch.view_as_real(tensor.resolve_conj().contiguous())
+
+
+def _padded(half: int) -> int:
+    return 1 << (half - 1).bit_length()
+
+
+def _w_stride(w: Tensor) -> int:
+    return w.shape[-1] if w.ndim == 2 else 0
 
 
 @triton_resolvent.register_fake
-def _(numerators: Tensor, modulus: Tensor, decay: Tensor, c: Tensor, s: Tensor, dtype: torch.dtype) -> Tensor:
-    return torch.empty(len(modulus), len(c), dtype=dtype.to_complex(), device=c.device)
+def _(
+    w: Tensor,
+    p: Tensor,
+    q: Tensor,
+    b: Tensor,
+    c: Tensor,
+    step: Tensor,
+    cosine: Tensor,
+    sine: Tensor,
+    dtype: torch.dtype,
+) -> Tensor:
+    return torch.empty(len(p), len(cosine), dtype=dtype.to_complex(), device=p.device)
 
 
 @triton_resolvent_backward.register_fake
 def _(
-    numerators: Tensor, modulus: Tensor, decay: Tensor, c: Tensor, s: Tensor, grad: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    return torch.empty_like(numerators), torch.empty_like(modulus), torch.empty_like(decay)
+    w: Tensor, p: Tensor, q: Tensor, b: Tensor, c: Tensor, step: Tensor, cosine: Tensor, sine: Tensor, grad: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    to_w, to_p, to_q, to_b, to_c, to_step = (
+        torch.empty_like(tensor, memory_format=torch.contiguous_format) for tensor in (w, p, q, b, c, step)
+    )
+    return to_w, to_p, to_q, to_b, to_c, to_step
 
 
 def _keep_inputs(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    ctx.save_for_backward(*inputs[:5])
+    ctx.save_for_backward(*inputs[:8])
 
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:

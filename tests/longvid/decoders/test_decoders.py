@@ -22,7 +22,7 @@ SMALL: dict[str, dict[str, object]] = {
 
 def small(name: str, **options: object) -> torch.nn.Module:
     torch.manual_seed(0)
-    return build_decoder(name, dim=12, outputs=3, max_length=32, **(SMALL.get(name, {}) | options))
+    return build_decoder(name, **({"dim": 12, "outputs": 3, "max_length": 32} | SMALL.get(name, {}) | options))
 
 
 @pytest.mark.parametrize("name", sorted(DECODERS))
@@ -91,6 +91,63 @@ def test_an_unknown_option_is_named_with_the_known_ones() -> None:
 def test_tokens_of_another_width_are_refused() -> None:
     with pytest.raises(DecoderError, match="tokens are 5 wide, the decoder was built with dim=12"):
         small("mean-linear")(torch.randn(1, 8, 5))
+
+
+WITH_STEPS: list[tuple[str, dict[str, object]]] = [
+    ("vis4mer", {"max_length": 0}),
+    ("vis4mer", {"max_length": 96, "bidirectional": True}),
+    ("vis4mer", {"max_length": 0, "mixer": "s4d", "bidirectional": True}),
+    ("vis4mer", {"max_length": 0, "mixer": "s5"}),
+    ("hybrid", {"max_length": 0, "bidirectional": True}),
+]
+
+
+def smooth(tokens_a_second: int) -> torch.Tensor:
+    """Twelve slow waves, seen for two seconds."""
+    seconds = torch.arange(2 * tokens_a_second) / tokens_a_second
+    return torch.stack([torch.sin((k + 1) * seconds + k) for k in range(12)], dim=-1)[None]
+
+
+@pytest.mark.parametrize(("name", "options"), WITH_STEPS)
+def test_told_that_tokens_come_twice_as_often_it_sees_what_it_saw(name: str, options: dict[str, object]) -> None:
+    decoder = small(name, **options).eval()
+    with torch.no_grad():
+        before = decoder(smooth(64))
+        unaware = (decoder(smooth(128)) - before).norm()
+        assert decoder.rescale_time(2) == 2, "both blocks have steps"
+        aware = (decoder(smooth(128)) - before).norm()
+        assert aware < 0.25 * unaware
+        decoder.rescale_time(0.5)
+        torch.testing.assert_close(decoder(smooth(64)), before, atol=1e-5, rtol=1e-4)
+
+
+def test_the_selective_scan_told_that_tokens_come_twice_as_often_scans_the_same_seconds() -> None:
+    scan = small("selective-scan", width=12, taps=1).eval().blocks[0].mix
+    scan.norm = torch.nn.Identity()  # it would hide most of the difference
+    with torch.no_grad():
+        scan.step_bias += 2  # so that the state counts beside the skip
+        before = scan(smooth(64), None)
+        unaware = (scan(smooth(128), None)[:, ::2] - before).norm()
+        scan.rescale_time(2)
+        assert (scan(smooth(128), None)[:, ::2] - before).norm() < 0.25 * unaware
+
+
+def test_a_rescaled_decoder_keeps_its_time_scale_when_it_is_saved() -> None:
+    for name in ("vis4mer", "selective-scan"):
+        decoder, fresh = small(name).eval(), small(name).eval()
+        decoder.rescale_time(4)
+        fresh.load_state_dict(decoder.state_dict())
+        assert torch.equal(decoder(smooth(16)), fresh(smooth(16)))
+
+
+def test_a_decoder_without_steps_says_so_and_an_impossible_factor_is_refused() -> None:
+    gru = small("gru").eval()
+    before = gru(smooth(16))
+    assert gru.rescale_time(2) == 0
+    assert torch.equal(gru(smooth(16)), before)
+    for factor in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(DecoderError, match="must be a positive number"):
+            small("vis4mer").rescale_time(factor)
 
 
 @pytest.mark.gpu

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from longvid.errors import BackendUnavailable
 from longvid.ssm import StateSpace, choose, s4_kernel
+from longvid.ssm.cauchy import frequencies
 from longvid.ssm.triton import triton_resolvent, why_no_triton
 
 MakeSystem = Callable[..., StateSpace]
@@ -91,12 +92,9 @@ def test_one_system_that_is_no_number_leaves_the_others_alone(make_system: MakeS
 @needs_triton
 @runs_triton
 def test_the_operator_is_one_that_torch_can_trace(make_system: MakeSystem) -> None:
-    generator = torch.Generator().manual_seed(0)
-    numerators, modulus, decay = (torch.rand(*shape, generator=generator) for shape in ((2, 8, 4), (2, 4), (2, 4)))
-    cosine, sine = torch.linspace(1, 0, 9), torch.linspace(0, 1, 9)
-    arguments = [tensor.double().to(DEVICE) for tensor in (numerators, modulus + 1, -decay, cosine, sine)]
-    for tensor in arguments[:3]:
-        tensor.requires_grad_()
+    system = make_system(2, state_size=12, truncated_at=16)
+    arguments = [tensor.to(DEVICE, copy=True).requires_grad_() for tensor in system[:6]]
+    arguments += frequencies(16, arguments[0].device)
     torch.library.opcheck(triton_resolvent, (*arguments, torch.float32))
 
 
