@@ -89,12 +89,26 @@ def counting(batch: int, length: int, generator: Generator, held_out: bool) -> B
 
 
 def digits(batch: int, length: int, generator: Generator, held_out: bool) -> Batch:
-    """A handwritten digit of 8 x 8 pixels, pixel after pixel, each held for 1/64 of the sequence."""
+    """A handwritten digit of 8 x 8 pixels, pixel after pixel, each held for 1/64 of the sequence.
+
+    To train on, it is shifted by up to a pixel: there are too few to be learned by heart to any use.
+    """
     images, labels = handwritten(held_out)
     chosen = torch.randint(0, len(images), (batch,), generator=generator)
+    pixels = images[chosen]
+    if not held_out:
+        pixels = shifted(pixels, torch.randint(-1, 2, (batch, 2), generator=generator))
     tokens = NOISE * torch.randn(batch, length, CHANNELS, generator=generator)
-    tokens[:, :, 0] += images[chosen].repeat_interleave(length // 64, dim=1)
+    tokens[:, :, 0] += pixels.repeat_interleave(length // 64, dim=1)
     return tokens, labels[chosen, None]
+
+
+def shifted(images: Float[Tensor, "batch 64"], by: Int[Tensor, "batch 2"]) -> Float[Tensor, "batch 64"]:
+    """Each image moved up and to the left by so many of its 8 x 8 pixels, -1, 0 or 1; what comes in is blank."""
+    padded = torch.nn.functional.pad(images.unflatten(1, (8, 8)), (1, 1, 1, 1))
+    rows, columns = (torch.arange(1, 9) + by[:, axis, None] for axis in (0, 1))
+    item = torch.arange(len(images))[:, None, None]
+    return padded[item, rows[:, :, None], columns[:, None, :]].flatten(1)
 
 
 def canvas(batch: int, length: int, generator: Generator) -> Float[Tensor, "batch length channels"]:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from longvid.decoders import build_decoder
 from pipelines.bench import longrange
 from pipelines.bench.longrange import (
     CONTENDERS,
@@ -15,7 +16,7 @@ from pipelines.bench.longrange import (
     count_parameters,
     matched_decoder,
 )
-from pipelines.bench.memory_tasks import TASKS
+from pipelines.bench.memory_tasks import CHANNELS, TASKS
 from pipelines.bench.plot import PlotError, draw
 from pipelines.bench.table import BenchTable, Panel
 
@@ -26,6 +27,14 @@ ORDER = TASKS[0]
 @pytest.mark.parametrize("task", [TASKS[0], TASKS[2]], ids=lambda task: task.head)
 def test_parameters_are_matched_within_a_tenth(name: str, task):
     assert abs(count_parameters(matched_decoder(name, task, 0)) / PARAMETERS - 1) < 0.1
+
+
+@pytest.mark.parametrize("name", ["hybrid", "lstm"])
+def test_no_other_width_comes_nearer(name: str):
+    found = count_parameters(matched_decoder(name, ORDER, 0))
+    options = {"dim": CHANNELS, "outputs": ORDER.outputs} | CONTENDERS[name]
+    sizes = [count_parameters(build_decoder(name, **options, width=width)) for width in longrange.WIDTHS]
+    assert abs(found - PARAMETERS) == min(abs(size - PARAMETERS) for size in sizes)
 
 
 def test_the_same_seed_builds_the_same_weights():

@@ -16,6 +16,7 @@ from pipelines.bench.memory_tasks import (
     TASKS,
     MemoryTask,
     handwritten,
+    shifted,
 )
 
 BY_NAME = {task.name: task for task in TASKS}
@@ -97,3 +98,12 @@ def test_digits_held_out_are_none_of_those_trained_on():
     training, held_out = (handwritten(part)[0] for part in (False, True))
     assert len(training) + len(held_out) == 1797
     assert not {tuple(image) for image in training.tolist()} & {tuple(image) for image in held_out.tolist()}
+
+
+def test_a_shifted_digit_is_the_same_one_elsewhere():
+    image = torch.zeros(8, 8)
+    image[3, 5] = 1.0
+    moved = shifted(image.flatten()[None].repeat(3, 1), torch.tensor([[0, 0], [1, 0], [-1, 1]])).unflatten(1, (8, 8))
+    assert [tuple(place.tolist()) for place in moved.nonzero()[:, 1:]] == [(3, 5), (2, 5), (4, 4)]
+    corner = torch.eye(8).flatten()[None]
+    assert shifted(corner, torch.tensor([[1, 1]])).sum() == 7, "what leaves does not come back"
