@@ -8,13 +8,20 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-SLICE_ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 25}
+SLICE_ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 24}
 """Complex numbers that the spectra of one slice of channels and items may hold; on a CPU they stay in the cache."""
 
 
-def fast_fft_length(minimum: int) -> int:
-    """Smallest product of 16 and of 2s, 3s and 5s that is at least `minimum`; sizes with few 2s take twice as long."""
+def fast_fft_length(minimum: int, device: torch.device) -> int:
+    """Smallest length of at least `minimum` whose FFT is fast: a product of 16 and of 2s, 3s and 5s.
+
+    Sizes with few 2s take twice as long. On a CUDA device only powers of two and three times those: there 24,000 takes
+    1.4 times as long as 24,576 (H200).
+    """
     best = max(16, 1 << (minimum - 1).bit_length())
+    if device.type == "cuda":
+        three_quarters = 3 * best // 4
+        return three_quarters if three_quarters >= max(minimum, 48) else best
     five = 16
     while five < best:
         three = five
@@ -35,7 +42,7 @@ def convolve(
     Float32 or better. Only u and the kernel are kept for the backward pass; their spectra are made again there.
     """
     length = u.shape[-1]
-    size = fast_fft_length(length + kernel.shape[-1])
+    size = fast_fft_length(length + kernel.shape[-1], u.device)
     if backward_kernel is not None:
         # the tap for lag -(1 + s) sits at index size - 1 - s of the circular kernel
         kernel = torch.nn.functional.pad(kernel, (0, size - kernel.shape[-1]))

@@ -46,7 +46,7 @@ class ManyInputsMixer(Mixer):
         u = self._wide(u)
         log_transition, B = self.discrete()
         length = u.shape[-1]
-        size = fast_fft_length(2 * length)
+        size = fast_fft_length(2 * length, u.device)
         inputs = torch.fft.fft(B.to(self._complex_dtype) @ u.to(self._complex_dtype), n=size)
         powers = self._powers(log_transition, length)
         y = self.skip[:, None] * u
@@ -83,7 +83,7 @@ class ManyInputsMixer(Mixer):
         u = self._wide(u)
         log_transition, B = self.discrete()
         length = u.shape[-1]
-        size = fast_fft_length(2 * length)
+        size = fast_fft_length(2 * length, u.device)
         powers = self._powers(log_transition, length + 1)
         inputs = torch.fft.fft(B.to(self._complex_dtype) @ u.to(self._complex_dtype), n=size)
         states = torch.fft.ifft(inputs * torch.fft.fft(powers[:, :length], n=size))[..., :length]

@@ -20,10 +20,12 @@ from pipelines.bench.table import BenchTable, Cell, Panel
 
 CHANNELS, BATCH = 1024, 2
 LENGTHS = (2048, 11820, 65536)
+CLAIMED_FROM = 4096
+"""Shorter kernels are over before Python has asked for the next."""
 LVU_BATCH, LVU_WIDTH = 16, 1024
 STEP_LENGTHS = (1024, 2048, 4096, 11820, 32768)
 COMPARED_AT = 11820
-STEP_FASTER, STEP_MEMORY = 1.0, 1.0
+STEP_FASTER, STEP_MEMORY = 1.5, 1.0
 STEPS: dict[str, tuple[str, dict[str, object]]] = {
     "vis4mer": ("vis4mer", {}),
     "attention": ("transformer", {"attention": "fused", "time_code": False}),
@@ -62,13 +64,15 @@ def kernel_rows(table: BenchTable, lengths: tuple[int, ...], rounds: int) -> Non
         found = measured(passes, rounds)
         errors = relative_errors(cuda_system(length), length, ways())
         add_rows(table, "kernel", length, found, baseline="direct", errors=errors)
-        if "direct" in found:
+        if "direct" in found and length >= CLAIMED_FROM:
             faster.append(found["direct"][0] / found["auto"][0])
             share.append(found["auto"][1] / found["direct"][1])
             exacter.append(errors["direct"] / errors["auto"])
-    table.claim("kernel: times faster than the direct sum (least over lengths)", min(faster), at_least=FASTER)
-    table.claim("kernel: memory against the direct sum (most over lengths)", max(share), at_most=MEMORY)
-    table.claim("kernel: times closer to float64 (least over lengths)", min(exacter), at_least=1.0)
+    if faster:
+        what = f"kernel from {CLAIMED_FROM:,} steps on"
+        table.claim(f"{what}: times faster than the direct sum (least)", min(faster), at_least=FASTER)
+        table.claim(f"{what}: memory against the direct sum (most)", max(share), at_most=MEMORY)
+        table.claim(f"{what}: times closer to float64 (least)", min(exacter), at_least=1.0)
 
 
 def step_rows(table: BenchTable, lengths: tuple[int, ...], rounds: int) -> None:

@@ -75,7 +75,7 @@ def extract(
     ] = False,
     scheduler: Annotated[str, typer.Option(help="local, cuda, slurm, tcp://host:port, or serial (no dask).")] = "local",
     workers: Annotated[
-        int | None, typer.Option(help="Encoders at once; default: one a GPU, or one for two cores.")
+        int | None, typer.Option(help="Encoders at once; default: one for two cores, or for four beside a GPU.")
     ] = None,
     threads: Annotated[
         int | None, typer.Option(help="CPU threads of one encoder; default: the cores shared out.")

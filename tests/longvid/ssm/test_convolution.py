@@ -41,6 +41,14 @@ def test_fft_lengths_are_the_smallest_multiples_of_16_that_are_products_of_2_3_a
                 number //= prime
         return number == 1
 
+    cpu = torch.device("cpu")
     for minimum in [*range(1, 300), 2955, 11821, 23639]:
         first = -(-minimum // 16) * 16
-        assert fast_fft_length(minimum) == next(n for n in range(first, 2 * first + 1, 16) if is_fast(n))
+        assert fast_fft_length(minimum, cpu) == next(n for n in range(first, 2 * first + 1, 16) if is_fast(n))
+
+
+def test_on_a_gpu_fft_lengths_have_no_other_odd_factor_than_one_three() -> None:
+    allowed = sorted(factor << power for factor in (1, 3) for power in range(4, 20))
+    for minimum in [*range(1, 300), 2955, 11821, 23639, 24577]:
+        expected = next(length for length in allowed if length >= minimum)
+        assert fast_fft_length(minimum, torch.device("cuda")) == expected

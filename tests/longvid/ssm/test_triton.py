@@ -47,7 +47,7 @@ def kernel_and_gradients(system: StateSpace, length: int, backend: str, device: 
     """The kernel, and the gradients of a weighted sum of it to every tensor of the system."""
     leaves = [tensor.detach().to(device, copy=True).requires_grad_() for tensor in system[:6]]
     kernel = s4_kernel(StateSpace(*leaves, system.truncated_at), length, backend=backend)
-    weight = torch.linspace(-1, 1, kernel.numel(), dtype=torch.float64).view(kernel.shape).to(kernel)
+    weight = torch.randn(kernel.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(kernel)
     return [kernel.detach().cpu(), *(grad.cpu() for grad in torch.autograd.grad((kernel * weight).sum(), leaves))]
 
 

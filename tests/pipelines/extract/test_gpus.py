@@ -1,0 +1,52 @@
+"""A machine's GPUs are shared out to processes, and each is fed by the cores beside it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipelines.extract import ExtractionJob, VideoRequest, extract
+from pipelines.extract.cluster import share_gpus
+from pipelines.extract.executors import SEGMENTS_IN_FLIGHT, segments_in_flight
+from stores import FeatureStore
+
+
+@pytest.mark.parametrize(
+    ("gpus", "cores", "workers", "processes", "threads"),
+    [
+        (1, 2, None, ["0"], 2),
+        (1, 16, None, ["0"] * 4, 4),
+        (1, 64, None, ["0"] * 4, 8),
+        (2, 16, None, ["0", "1"] * 2, 4),
+        (8, 64, None, [*"01234567"] * 2, 4),
+        (8, 8, None, [*"01234567"], 2),
+        (2, 16, 1, ["0"], 8),
+        (2, 16, 3, ["0", "1", "0"], 5),
+    ],
+)
+def test_processes_are_dealt_to_the_gpus_and_threads_to_the_cores(gpus, cores, workers, processes, threads):
+    assert share_gpus([str(gpu) for gpu in range(gpus)], cores, workers) == (processes, threads)
+
+
+def test_a_cpu_encoder_works_on_two_segments_and_a_gpu_on_as_many_as_there_are_cores():
+    assert segments_in_flight("cpu", 64) == SEGMENTS_IN_FLIGHT
+    assert [segments_in_flight("cuda:1", cores) for cores in (1, 4, 64)] == [SEGMENTS_IN_FLIGHT, 4, 8]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_processes_that_share_a_gpu_make_the_features_that_the_cpu_makes(
+    requests: list[VideoRequest], job: ExtractionJob, tmp_path: Path
+):
+    cpu = ExtractionJob(job.encoder, sampling=job.sampling, device="cpu")
+    assert extract(requests, cpu, tmp_path / "cpu.zarr", clips_per_shard=8).exit_status == 0
+    report = extract(requests, job, tmp_path / "gpu.zarr", clips_per_shard=8, scheduler="cuda", workers=2)
+    assert report.exit_status == 0
+    assert report.workers == 2
+    ours, theirs = FeatureStore.open(tmp_path / "gpu.zarr"), FeatureStore.open(tmp_path / "cpu.zarr")
+    for request in requests:
+        found, expected = ours.video(request.key), theirs.video(request.key)
+        np.testing.assert_allclose(
+            found.read(0, found.num_clips), expected.read(0, expected.num_clips), rtol=1e-2, atol=1e-3
+        )
