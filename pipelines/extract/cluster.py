@@ -108,7 +108,12 @@ def _cuda(workers: int | None) -> SpecCluster:
     specification = {
         f"gpu-{gpu}-{number}": {
             "cls": Nanny,
-            "options": {"nthreads": threads, "env": {"CUDA_VISIBLE_DEVICES": gpu}, "preload": [LEAVE_INTERRUPTS]},
+            "options": {
+                "nthreads": threads,
+                "env": {"CUDA_VISIBLE_DEVICES": gpu},
+                "preload": [LEAVE_INTERRUPTS],
+                "silence_logs": logging.ERROR,
+            },
         }
         for number, gpu in enumerate(gpus)
     }

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from longvid.decoders import DECODERS, build_decoder
+from longvid.decoders import DECODERS, build_decoder, selective
 from longvid.errors import DecoderError
 
 PYRAMID: dict[str, object] = {"width": 16, "layers": 2, "dropout": 0.0}
@@ -155,6 +155,7 @@ def test_a_decoder_without_steps_says_so_and_an_impossible_factor_is_refused() -
 @pytest.mark.parametrize("name", sorted(DECODERS))
 def test_on_a_gpu_scores_and_gradients_are_those_of_the_cpu(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    monkeypatch.setattr(selective, "fused_scan", lambda: None)  # tunes itself for minutes; `test_baselines.py` has it
     here, there = small(name), small(name).cuda()
     tokens, lengths = torch.randn(3, 32, 12), torch.tensor([32, 9, 20])
     expected, found = here(tokens, lengths), there(tokens.cuda(), lengths.cuda())
@@ -169,7 +170,8 @@ def test_on_a_gpu_scores_and_gradients_are_those_of_the_cpu(name: str, monkeypat
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("name", sorted(DECODERS))
-def test_on_a_gpu_bfloat16_autocast_comes_near_float32(name: str) -> None:
+def test_on_a_gpu_bfloat16_autocast_comes_near_float32(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selective, "fused_scan", lambda: None)
     decoder = small(name).cuda().eval()
     tokens = torch.randn(3, 32, 12, device="cuda")
     expected = decoder(tokens)

@@ -1,6 +1,10 @@
 """A machine's GPUs are shared out to processes, and each is fed by the cores beside it."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
+from textwrap import dedent
 
 import numpy as np
 import pytest
@@ -32,6 +36,22 @@ def test_processes_are_dealt_to_the_gpus_and_threads_to_the_cores(gpus, cores, w
 def test_a_cpu_encoder_works_on_two_segments_and_a_gpu_on_as_many_as_there_are_cores():
     assert segments_in_flight("cpu", 64) == SEGMENTS_IN_FLIGHT
     assert [segments_in_flight("cuda:1", cores) for cores in (1, 4, 64)] == [SEGMENTS_IN_FLIGHT, 4, 8]
+
+
+def test_processes_for_a_gpu_come_up_seeing_only_theirs_and_say_nothing(tmp_path: Path):
+    script = """
+        from pipelines.extract.cluster import connect
+        if __name__ == "__main__":
+            with connect("cuda", workers=3) as client:
+                seen = client.run(lambda: __import__("os").environ["CUDA_VISIBLE_DEVICES"])
+                print(sorted(seen.values()))
+    """
+    (tmp_path / "script.py").write_text(dedent(script))
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "3,5", "PYTHONPATH": str(Path(__file__).parents[3])}
+    command = [sys.executable, str(tmp_path / "script.py")]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "['3', '3', '5']"
+    assert result.stderr == ""
 
 
 @pytest.mark.gpu
