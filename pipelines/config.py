@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from longvid.data.plan import Windows
 from longvid.datasets.protocols import find_protocol
 from longvid.errors import ConfigError
+from longvid.options import in_words
 from longvid.sampling import Sampling
 from pipelines.recipes import read_settings, recipe_settings
 
@@ -334,9 +335,8 @@ def _fault(fault: Any) -> str:
         return f"{where} is not a setting; {cure}"
     if fault["type"] == "missing":
         return f"{where} must be given"
-    message = fault["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
     shown = "" if isinstance(fault["input"], dict) else f"={' '.join(str(fault['input']).split())[:60]}"
-    return f"{where}{shown}: {message[0].lower()}{message[1:]}"
+    return f"{where}{shown}: {in_words(fault)}"
 
 
 def _known_settings(location: list[str]) -> list[str]:

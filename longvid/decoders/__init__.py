@@ -3,8 +3,6 @@
 from dataclasses import fields
 from typing import Any, get_type_hints
 
-from pydantic import TypeAdapter, ValidationError
-
 from longvid.decoders.attention import Performer, PerformerConfig, Transformer, TransformerConfig
 from longvid.decoders.base import Decoder, DecoderConfig, DecoderEntry
 from longvid.decoders.convolutional import Convolutional, ConvolutionalConfig
@@ -15,8 +13,9 @@ from longvid.decoders.recurrent import GRUConfig, Recurrent, RecurrentConfig
 from longvid.decoders.selective import Selective, SelectiveConfig
 from longvid.decoders.vis4mer import ViS4mer, ViS4merConfig
 from longvid.errors import DecoderError
+from longvid.options import as_type
 
-__all__ = ["DECODERS", "Decoder", "DecoderConfig", "DecoderEntry", "build_decoder"]
+__all__ = ["DECODERS", "Decoder", "DecoderConfig", "DecoderEntry", "build_decoder", "require_decoder"]
 
 DECODERS: dict[str, DecoderEntry] = {
     "vis4mer": DecoderEntry(ViS4merConfig, ViS4mer, "multi-scale S4 (ViS4mer, ECCV 2022)"),
@@ -40,8 +39,7 @@ def build_decoder(name: str, *, dim: int, outputs: int, max_length: int | None =
     that care. `options` are fields of the decoder's config. Raises DecoderError for an unknown name or option and for a
     value of a wrong type.
     """
-    if name not in DECODERS:
-        raise DecoderError(f"no decoder {name!r}; choose one of {', '.join(sorted(DECODERS))}")
+    require_decoder(name)
     entry = DECODERS[name]
     known = {field.name for field in fields(entry.config)}
     unknown = sorted(set(options) - known)
@@ -53,10 +51,15 @@ def build_decoder(name: str, *, dim: int, outputs: int, max_length: int | None =
     return entry.module(entry.config(dim=dim, outputs=outputs, **options))
 
 
+def require_decoder(name: str) -> None:
+    """Raises DecoderError for a name that is no decoder's."""
+    if name not in DECODERS:
+        raise DecoderError(f"no decoder {name!r}; choose one of {', '.join(sorted(DECODERS))}")
+
+
 def _of_its_type(name: str, config: type[DecoderConfig], option: str, value: Any) -> Any:
     """The value as its field's type, so that a recipe's `width: abc` is refused where it is read."""
     try:
-        return TypeAdapter(get_type_hints(config)[option]).validate_python(value)
-    except ValidationError as error:
-        fault = error.errors()[0]["msg"].replace("Input should be", "should be")
-        raise DecoderError(f"decoder {name!r}: option {option}={value!r}: {fault[0].lower()}{fault[1:]}") from None
+        return as_type(get_type_hints(config)[option], value)
+    except ValueError as fault:
+        raise DecoderError(f"decoder {name!r}: option {option}={value!r}: {fault}") from None

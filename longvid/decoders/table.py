@@ -6,11 +6,10 @@ from typing import Any
 
 import torch
 
-from longvid.decoders import DECODERS, build_decoder
+from longvid.decoders import DECODERS, build_decoder, require_decoder
 from longvid.decoders.base import Decoder
 from longvid.decoders.cost import Cost, forward_cost, training_cost
 from longvid.decoders.recurrent import Recurrent
-from longvid.errors import DecoderError
 
 DIM = 1024
 """Width of the tokens, as ViS4mer's features have it."""
@@ -44,17 +43,11 @@ class DecoderRow:
 def decoder_table(names: Iterable[str] | None = None, *, lengths: tuple[int, ...] = LENGTHS) -> Iterator[DecoderRow]:
     """One row for each named decoder (all of them) and length, as soon as it is counted."""
     chosen = list(DECODERS if names is None else names)
-    require_known(chosen)
+    for name in chosen:
+        require_decoder(name)
     for name in chosen:
         for length in lengths:
             yield _row(name, length)
-
-
-def require_known(names: Iterable[str]) -> None:
-    """Raises DecoderError for the first name that is no decoder's."""
-    for name in names:
-        if name not in DECODERS:
-            raise DecoderError(f"no decoder {name!r}; choose one of {', '.join(DECODERS)}")
 
 
 def _row(name: str, length: int) -> DecoderRow:

@@ -20,11 +20,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
+from pydantic import PydanticSchemaGenerationError
 
 from longvid.encoders.base import Encoder
 from longvid.encoders.wrapping import Autocast
 from longvid.errors import EncoderError
+from longvid.options import as_type
 
 Builder = Callable[..., Encoder]
 
@@ -200,12 +201,11 @@ def _of_its_type(name: str, builder: Builder, option: str, value: Any) -> Any:
         builder = builder.func
     try:
         hint = get_type_hints(builder).get(option, Any) if inspect.isfunction(builder) else Any
-        return TypeAdapter(hint).validate_python(value)
+        return as_type(hint, value)
     except (NameError, PydanticSchemaGenerationError):  # a builder of your own may be annotated with anything
         return value
-    except ValidationError as error:
-        fault = error.errors()[0]["msg"].replace("Input should be", "should be")
-        raise EncoderError(f"{name}: option {option}={value!r}: {fault[0].lower()}{fault[1:]}") from None
+    except ValueError as fault:
+        raise EncoderError(f"{name}: option {option}={value!r}: {fault}") from None
 
 
 def _imported(reference: str) -> Builder:

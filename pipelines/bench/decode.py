@@ -6,7 +6,6 @@ in alternating rounds with one thread. Memory is that of reading overlapping cli
 """
 
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -47,7 +46,7 @@ def _time(table: BenchTable, folder: Path, *, seconds: int, height: int, rounds:
     found = interleaved_seconds(
         {LIMIT: lambda: decode_all(video), "probe": lambda: probe(video.path)} | calls,
         rounds=rounds,
-        clock=time.process_time,
+        processor=True,
     )
     limit = found[LIMIT]
     table.rows.append([LIMIT, FPS, limit, 1.0, video.measured.num_frames])

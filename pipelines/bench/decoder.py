@@ -179,7 +179,7 @@ def time_ways(ways: tuple[str, ...], mode: str, size: Size, rounds: int) -> dict
     """Processor seconds of each way."""
     torch.set_num_threads(1)
     passes = {way: one_pass(way, mode, size) for way in ways}
-    return interleaved_seconds(passes, rounds=rounds, clock=time.process_time)
+    return interleaved_seconds(passes, rounds=rounds, processor=True)
 
 
 def peak_of(way: str, mode: str, size: Size) -> int:
@@ -218,5 +218,5 @@ def streaming_cost(rounds: int) -> tuple[float, float, int, int]:
         old.push(minute.repeat(1, 10, 1))
     held = young.state_bytes, old.state_bytes
     calls = {"young": lambda: young.push(minute), "old": lambda: old.push(minute)}
-    seconds = interleaved_seconds(calls, rounds=5 * rounds, clock=time.process_time)
+    seconds = interleaved_seconds(calls, rounds=5 * rounds, processor=True)
     return seconds["young"], seconds["old"], *held

@@ -5,7 +5,6 @@ and the share is of operations a second. The claimed ratios come from one proces
 """
 
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -105,7 +104,7 @@ def measure_cell(cell: Cell) -> list[Measured]:
             seconds = interleaved_seconds(
                 {"encoder": lambda: forward(clip), "matrix": product},
                 rounds=cell.rounds,
-                clock=time.process_time if threads == 1 else time.perf_counter,
+                processor=threads == 1,
             )
             limit = 2 * MATRIX_SIDE**3 / 1e9 / seconds["matrix"]
             measured.append(Measured(threads, seconds["encoder"], operations / 1e9, limit, memory.grown_bytes))
@@ -152,7 +151,7 @@ def measure_contenders(rounds: int) -> dict[str, float]:
         return interleaved_seconds(
             {"xvit": lambda: mixing(clip), "vit": lambda: plain(clip), "small": lambda: small(small_clip)},
             rounds=rounds,
-            clock=time.process_time,
+            processor=True,
         )
 
 

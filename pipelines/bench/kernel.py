@@ -5,7 +5,6 @@ own; errors are relative L2 against the float64 kernel.
 """
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -115,7 +114,7 @@ def time_ways(length: int, rounds: int) -> dict[str, float]:
     """Processor seconds of each way."""
     torch.set_num_threads(1)
     passes = {way: one_pass(way, length) for way in WAYS}
-    return interleaved_seconds(passes, rounds=rounds, clock=time.process_time)
+    return interleaved_seconds(passes, rounds=rounds, processor=True)
 
 
 def peak_of(way: str, length: int) -> int:
@@ -165,5 +164,5 @@ def cached_speed(evaluation: Evaluation, rounds: int) -> float:
         kept()
 
     # after every `made_again` the kernels are there, so `kept` finds them
-    seconds = interleaved_seconds({"again": made_again, "kept": kept}, rounds=max(3, rounds), clock=time.process_time)
+    seconds = interleaved_seconds({"again": made_again, "kept": kept}, rounds=max(3, rounds), processor=True)
     return seconds["again"] / seconds["kept"]

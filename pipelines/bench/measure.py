@@ -13,20 +13,6 @@ import psutil
 MEGABYTE = 1e6
 
 
-def interleaved_seconds(
-    candidates: dict[str, Callable[[], Any]], *, rounds: int = 5, clock: Callable[[], float] = time.perf_counter
-) -> dict[str, float]:
-    """Fastest round of each candidate, in seconds; rounds alternate A B A B after one warm-up of each."""
-    best = dict.fromkeys(candidates, float("inf"))
-    for round_index in range(-1, rounds):
-        for name, call in candidates.items():
-            begin = clock()
-            call()
-            if round_index >= 0:
-                best[name] = min(best[name], clock() - begin)
-    return best
-
-
 @dataclass
 class Times:
     """What a candidate took in its best round, by two clocks."""
@@ -37,7 +23,7 @@ class Times:
 
 
 def interleaved_times(candidates: dict[str, Callable[[], Any]], *, rounds: int = 5) -> dict[str, Times]:
-    """As `interleaved_seconds`, by the wall's clock and the processor's, each at its own best."""
+    """Fastest round of each candidate, by each clock; rounds alternate A B A B after one warm-up of each."""
     best = {name: Times() for name in candidates}
     for round_index in range(-1, rounds):
         for name, call in candidates.items():
@@ -49,6 +35,14 @@ def interleaved_times(candidates: dict[str, Callable[[], Any]], *, rounds: int =
                 times.wall_seconds = min(times.wall_seconds, wall)
                 times.processor_seconds = min(times.processor_seconds, processor)
     return best
+
+
+def interleaved_seconds(
+    candidates: dict[str, Callable[[], Any]], *, rounds: int = 5, processor: bool = False
+) -> dict[str, float]:
+    """The same in seconds of one clock: the wall's, or the processor's."""
+    found = interleaved_times(candidates, rounds=rounds)
+    return {name: times.processor_seconds if processor else times.wall_seconds for name, times in found.items()}
 
 
 class PeakMemory:

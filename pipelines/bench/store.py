@@ -86,7 +86,7 @@ def _measure(case: Case, folder: Path, table: BenchTable, *, rounds: int) -> Non
     passes: dict[str, Callable[[], None]] = {
         name: partial(read_all, read, chosen[name]) for name, read in readers.items()
     }
-    seconds = interleaved_seconds(passes, rounds=rounds, clock=time.process_time)
+    seconds = interleaved_seconds(passes, rounds=rounds, processor=True)
     each = {name: seconds[name] / len(chosen[name]) for name in readers}
     window_bytes = WINDOW_CLIPS * case.num_tokens * case.dim * 2
     for name in readers:

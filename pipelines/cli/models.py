@@ -72,11 +72,12 @@ def decoders(
     markdown: MARKDOWN = False,
 ) -> int:
     """Every long-range decoder, with its parameters, GFLOPs and peak memory at 3,136 and 11,820 tokens."""
-    from longvid.decoders import DECODERS
+    from longvid.decoders import DECODERS, require_decoder
     from longvid.decoders import table as costs
 
     names = list(only or DECODERS)
-    costs.require_known(names)
+    for name in names:
+        require_decoder(name)
     if as_json or markdown:
         with error_console.status("counting"):
             rows = list(costs.decoder_table(names))
