@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.text import Text
 
 from pipelines.cli.console import (
     console,
@@ -178,10 +179,11 @@ def export_store(
     from stores.convert import export_hdf5, export_npy
 
     opened = FeatureStore.open(store)
-    if out.suffix.lower() in (".h5", ".hdf5"):
-        export_hdf5(opened, out)
-    else:
-        export_npy(opened, out, layout=layout)
+    with _watching("export") as on_video:
+        if out.suffix.lower() in (".h5", ".hdf5"):
+            export_hdf5(opened, out, on_video=on_video)
+        else:
+            export_npy(opened, out, layout=layout, on_video=on_video)
     console.print(f"{counted(len(opened), 'video')} written to {out}")
     return 0
 
@@ -202,7 +204,8 @@ def import_store(
         raise typer.BadParameter(f"{source}: there is no such folder of npy files or .h5 file")
     run = import_npy if source.is_dir() else import_hdf5
     options: dict[str, Any] = {"layout": layout, "seconds_per_clip": seconds_per_clip, "dtype": dtype}
-    made = run(source, store, **options)
+    with _watching("import") as on_video:
+        made = run(source, store, on_video=on_video, **options)
     console.print(f"{counted(len(made), 'video')} in {made.location}")
     return 0
 
@@ -214,7 +217,7 @@ def _watching(verb: str) -> Iterator[Any]:
         yield None
         return
     with error_console.status(verb) as status:
-        yield lambda name: status.update(f"{verb} {name}")
+        yield lambda name: status.update(Text(f"{verb} {printable(name)}"))  # a name is no markup
 
 
 def _print_damages(damages: "list[Damage]", as_json: bool, *, good: str) -> None:

@@ -13,8 +13,9 @@ the layout's number of axes becomes a video whose key is its path.
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from stores.canonical import canonical_json
 from stores.convert.arrays import ArrayLayout, array_layout
 from stores.convert.incoming import Incoming, described, imported_recipe, rows_of_seconds, write_incoming
 from stores.convert.outgoing import describe, new_file, reserve
+from stores.convert.watching import watched
 from stores.errors import ConversionError
 from stores.info import clip_bytes
 from stores.keys import path_name
@@ -36,10 +38,17 @@ from stores.video import StoredVideo
 _STORE = "longvid_store"
 
 
-def export_hdf5(store: FeatureStore, path: str | os.PathLike[str], *, keys: Iterable[str] | None = None) -> Path:
+def export_hdf5(
+    store: FeatureStore,
+    path: str | os.PathLike[str],
+    *,
+    keys: Iterable[str] | None = None,
+    on_video: Callable[[str], None] | None = None,
+) -> Path:
     """Write each complete video (or those of `keys`) to one new HDF5 file, a shard in memory at a time.
 
-    Raises ConversionError if the file is there already, StoreAccessError if it cannot be written.
+    `on_video` is called with each key when its video is written. Raises ConversionError if the file is there already,
+    StoreAccessError if it cannot be written.
     """
     target = Path(path)
     if target.exists():
@@ -52,7 +61,7 @@ def export_hdf5(store: FeatureStore, path: str | os.PathLike[str], *, keys: Iter
         with h5py.File(partial, "w") as file:  # which truncates it
             reserve(partial, needed)
             file[_STORE] = describe(store)
-            for key in chosen:
+            for key in watched(chosen, on_video):
                 _export_video(store, store.video(key), file.create_group(f"videos/{path_name(key)}"))
     return target
 
@@ -90,11 +99,12 @@ def import_hdf5(
     dtype: TokenType | None = None,
     clips_per_shard: int | None = None,
     storage_options: dict[str, Any] | None = None,
+    on_video: Callable[[str], None] | None = None,
 ) -> FeatureStore:
     """A store of the file's videos. A file that `export_hdf5` wrote says everything itself; of any other, `layout`,
     `seconds_per_clip` and `dtype` are used as `import_npy` does. Can be interrupted and run again.
 
-    Raises ConversionError naming the data set.
+    `on_video` is called with each data set's name when it is in the store. Raises ConversionError naming the data set.
     """
     with _open(Path(path)) as file:
         if _STORE in file:
@@ -106,7 +116,8 @@ def import_hdf5(
                 clips_per_shard=clips_per_shard,
                 storage_options=storage_options,
             )
-            for group in file.get("videos", {}).values():
+            groups = file.get("videos", {}).values()
+            for group in watched(groups, on_video, lambda group: str(group.name)):
                 _import_video(store, group)
             store.update_catalogue()
             return store
@@ -114,7 +125,7 @@ def import_hdf5(
         arrays = _arrays(file, order)
         recipe = imported_recipe([(f"{path}: {name}", array) for name, array in arrays], order, dtype, seconds_per_clip)
         store = FeatureStore.create(location, recipe, clips_per_shard=clips_per_shard, storage_options=storage_options)
-        for name, array in arrays:
+        for name, array in watched(arrays, on_video, itemgetter(0)):
             shown = f"{path}: {name}"
             seconds = rows_of_seconds(order.check(array, name=shown)[0], seconds_per_clip, name=shown)
             source = {"imported": {"file": Path(path).name, "dtype": array.dtype.name}}

@@ -9,7 +9,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from stores.canonical import canonical_json
 from stores.convert.arrays import ArrayLayout, array_layout
 from stores.convert.incoming import Incoming, described, imported_recipe, rows_of_seconds, write_incoming
 from stores.convert.outgoing import describe, new_file, reserve
+from stores.convert.watching import watched
 from stores.errors import ConversionError
 from stores.keys import path_name
 from stores.place import Location
@@ -39,12 +40,14 @@ def import_npy(
     dtype: TokenType | None = None,
     clips_per_shard: int | None = None,
     storage_options: dict[str, Any] | None = None,
+    on_video: Callable[[str], None] | None = None,
 ) -> FeatureStore:
     """A store of every `.npy` under `folder`; its key is the path below, without the ending, or as `key.json` says.
 
     `dtype=None` keeps every number: float16 stays, float32 stays, and float64 is stored as float32 if that is exact (it
     is where a float32 model's output was saved as float64), else refused. A dtype chosen explicitly may round. Can be
-    interrupted and run again. Raises ConversionError naming the file.
+    interrupted and run again. `on_video` is called with each file's path when it is in the store. Raises
+    ConversionError naming the file.
     """
     root, order = Path(folder), array_layout(layout)
     files = sorted(root.rglob("*.npy"))
@@ -57,7 +60,7 @@ def import_npy(
     else:
         recipe = imported_recipe([(str(file), _header(file)) for file in files], order, dtype, seconds_per_clip)
         store = FeatureStore.create(location, recipe, **sizes)
-    for file in files:
+    for file in watched(files, on_video):
         write_incoming(store, _incoming(root, file, order, seconds_per_clip), exact=dtype is None)
     store.update_catalogue()
     return store
@@ -69,24 +72,24 @@ def export_npy(
     *,
     layout: str = "vis4mer",
     keys: Iterable[str] | None = None,
+    on_video: Callable[[str], None] | None = None,
 ) -> list[Path]:
     """Write each complete video (or those of `keys`) to `folder` as `key.npy` and `key.json`; returns the `.npy` paths.
 
     Numbers have the dtype they were imported with, else the store's (float32 for int8). A key that is no plain relative
-    path gets the name it has in the store. Raises ConversionError if a file is there already.
+    path gets the name it has in the store. `on_video` is called with each file's path when it is written. Raises
+    ConversionError if a file is there already.
     """
     root, order = Path(folder), array_layout(layout)
     order.shape(1, store.recipe.num_tokens, store.recipe.dim)
     _write_text(root / _STORE_FILE, describe(store))
     chosen = list(store.keys() if keys is None else keys)
-    written = []
-    for key, stem in zip(chosen, _file_stems(chosen), strict=True):
-        target = root / f"{stem}.npy"
+    targets = [root / f"{stem}.npy" for stem in _file_stems(chosen)]
+    for key, target in zip(chosen, watched(targets, on_video), strict=True):
         if target.exists():
             raise ConversionError(f"{target}: exists already; export into an empty folder")
         _export_video(store.video(key), target, order)
-        written.append(target)
-    return written
+    return targets
 
 
 def _write_text(target: Path, text: str) -> None:

@@ -211,3 +211,17 @@ def test_int8_is_exported_as_the_numbers_it_stands_for(tmp_path, make_recipe, ma
     write_video(store, "v", make_features(3))
     (file,) = export_npy(store, tmp_path / "out")
     np.testing.assert_array_equal(np.load(file), store.video("v").read(0, 3))
+
+
+def test_every_video_that_goes_out_or_comes_in_is_told(store, tmp_path, make_features, write_video):
+    for key in ("a/b", "c"):
+        write_video(store, key, make_features(9))
+    told: dict[str, list[str]] = {"npy out": [], "npy in": [], "hdf5 out": [], "hdf5 in": []}
+    files = export_npy(store, tmp_path / "npy", on_video=told["npy out"].append)
+    import_npy(tmp_path / "npy", tmp_path / "from-npy.zarr", on_video=told["npy in"].append)
+    export_hdf5(store, tmp_path / "all.h5", on_video=told["hdf5 out"].append)
+    import_hdf5(tmp_path / "all.h5", tmp_path / "from-h5.zarr", on_video=told["hdf5 in"].append)
+    assert told["npy out"] == [str(file) for file in files]
+    assert sorted(told["npy in"]) == sorted(told["npy out"])
+    assert told["hdf5 out"] == store.keys()
+    assert len(told["hdf5 in"]) == 2
