@@ -102,12 +102,16 @@ Scan = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, int], Tensor]
 
 @cache
 def fused_scan() -> Scan | None:
-    """The kernels of `mamba-ssm`, for tensors on a CUDA device; None where they cannot be imported."""
+    """The kernels of `mamba-ssm`, for tensors on a CUDA device; None where they cannot be imported.
+
+    They tune themselves in the first pass of each size, forward and backward: more than a minute on an H200.
+    """
     try:
         from mamba_ssm.ops.triton.ssd_combined import mamba_chunk_scan_combined
     except (ImportError, OSError, RuntimeError) as error:  # a build for another torch or CUDA fails in its own way
         _log.info("selective scan in plain torch: mamba-ssm cannot be imported (%s)", error)
         return None
+    _log.warning("selective scan by mamba-ssm: its first training step tunes the kernels, which can take minutes")
 
     def scan(u: Tensor, step: Tensor, rate: Tensor, b: Tensor, c: Tensor, chunk: int) -> Tensor:
         fused: Tensor = mamba_chunk_scan_combined(u, step, rate, b[:, :, None], c[:, :, None], chunk)
