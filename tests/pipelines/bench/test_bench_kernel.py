@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from longvid.ssm import s4_kernel
-from pipelines.bench import decoder, kernel
+from pipelines.bench import decoder, gpu, kernel
 from pipelines.bench.decoder import Size, add_panels, note_crossing
 from pipelines.bench.table import BenchTable
 
@@ -55,6 +55,23 @@ def test_where_attention_stops_winning_is_said_and_drawn():
     assert "training: fused attention stops winning between 512 and 1024 tokens" in table.notes
     assert table.panels[0].lines["training"] == [(512, 0.7), (1024, 1.5)]
     assert table.panels[1].lines["forward"] == [(512, 0.5), (1024, 0.5)]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_without_a_gpu_its_bench_says_what_is_missing(command):
+    status, out, err = command("bench", "gpu")
+    assert (status, out) == (2, "")
+    assert err == "error: bench gpu needs a CUDA device, and torch sees none; `longvid doctor` says more\n"
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_the_quick_gpu_bench_has_a_row_for_every_way_and_an_error_for_every_kernel():
+    table = gpu.run(quick=True)
+    ways = [row[2] for row in table.rows if row[0] == "kernel"]
+    assert ways == list(gpu.ways())
+    assert all(row[7] < 1e-5 for row in table.rows if row[0] == "kernel" and row[2] != "direct")
+    assert [row[2] for row in table.rows if row[0] == "step"] == list(gpu.STEPS)
 
 
 @pytest.mark.slow
