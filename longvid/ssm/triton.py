@@ -21,8 +21,9 @@ from longvid.ssm.dense import truncate
 from longvid.ssm.system import StateSpace
 
 FORWARD, BACKWARD = {"BLOCK": 64, "num_warps": 2}, {"BLOCK": 256, "num_warps": 1}
-"""Frequencies and warps of a program. On an H200, 1,024 channels of 11,820 steps: 0.65 and 2.4 ms, the best of 20 and
-within 5 % of it (smaller blocks cost the backward pass more memory); tiles of torch's operators take 17 and 36 ms."""
+"""Frequencies and warps of a program. On an H200, 1,024 channels of 11,820 steps: 0.65 and 2.4 ms, the best of 20
+and within 6 % of it (smaller blocks cost the backward pass more memory); tiles of torch's operators take 17 and 36 ms.
+Not measured: devices with little float64 arithmetic, where `auto` has the tiles to fall back on."""
 
 
 def triton_kernel(system: StateSpace, length: int) -> Float[Tensor, "channel length"]:

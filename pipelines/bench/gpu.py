@@ -62,7 +62,7 @@ def kernel_rows(table: BenchTable, lengths: tuple[int, ...], rounds: int) -> Non
     for length in lengths:
         passes = {way: kernel_pass(way, length) for way in ways()}
         found = measured(passes, rounds)
-        errors = relative_errors(cuda_system(length), length, ways())
+        errors = relative_errors(cuda_system(length), length, tuple(found))
         add_rows(table, "kernel", length, found, baseline="direct", errors=errors)
         if "direct" in found and length >= CLAIMED_FROM:
             faster.append(found["direct"][0] / found["auto"][0])
