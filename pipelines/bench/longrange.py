@@ -240,10 +240,10 @@ def spread(values: list[float]) -> str:
 def add_panel(table: BenchTable, task: MemoryTask, results: dict[str, list[Outcome]]) -> None:
     """A line a decoder."""
     lines: dict[str, list[tuple[int | float, float]]] = {
-        name: [(length, mean(outcome.accuracy[length] for outcome in found)) for length in task.lengths]
+        name: [(length, 100 * mean(outcome.accuracy[length] for outcome in found)) for length in task.lengths]
         for name, found in results.items()
     }
-    table.panels.append(Panel(f"{task.name}: {task.what}", "steps", "accuracy", lines, level=1 / task.choices))
+    table.panels.append(Panel(f"{task.name}: {task.what}", "steps", "percent", lines, level=100 / task.choices))
 
 
 def add_claims(table: BenchTable, task: MemoryTask, results: dict[str, list[Outcome]]) -> None:

@@ -1,4 +1,4 @@
-"""The plot of a bench: its panels side by side, as PNG, SVG or PDF by the file's suffix."""
+"""The plot of a bench: its panels in rows of two, as PNG, SVG or PDF by the file's suffix."""
 
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,8 @@ from pipelines.bench.table import BenchTable, Panel
 
 SUFFIXES = (".png", ".svg", ".pdf")
 PANEL_INCHES = (5.0, 4.2)
+COLUMNS = 2
+COLOURS = [*(f"C{index}" for index in range(10)), "black", "0.6"]
 MARKS = "osD^vPX*<>h"
 
 
@@ -32,16 +34,23 @@ def draw(table: BenchTable, path: Path) -> None:
     if not table.panels:
         raise PlotError(f"the bench of {table.title!r} has no plot; leave --plot out")
     width, height = PANEL_INCHES
-    figure = Figure(figsize=(width * len(table.panels), height + 0.8), layout="constrained")
-    axes = figure.subplots(1, len(table.panels), squeeze=False)[0]
+    columns = min(COLUMNS, len(table.panels))
+    rows = -(-len(table.panels) // columns)
+    figure = Figure(figsize=(width * columns, height * rows + 0.8), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False).flatten()
     names = list(dict.fromkeys(name for panel in table.panels for name in panel.lines))
     styles = {
-        name: {"color": f"C{index % 10}", "marker": MARKS[index % len(MARKS)]} for index, name in enumerate(names)
+        name: {"color": COLOURS[index % len(COLOURS)], "marker": MARKS[index % len(MARKS)]}
+        for index, name in enumerate(names)
     }
     drawn: dict[str, Any] = {}
-    for panel, pair in zip(table.panels, axes, strict=True):
-        drawn |= _draw_panel(panel, pair, styles)
-    figure.legend([drawn[name] for name in names], names, loc="outside lower center", ncols=min(len(names), 6))
+    for panel, axes in zip(table.panels, grid, strict=False):
+        drawn |= _draw_panel(panel, axes, styles)
+    for axes in grid[len(table.panels) :]:
+        axes.set_axis_off()
+    figure.legend(
+        [drawn[name] for name in names], names, loc="outside lower center", ncols=min(len(names), 2 * columns)
+    )
     figure.suptitle(table.title)
     figure.savefig(path, dpi=150)
 
