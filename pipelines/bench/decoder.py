@@ -51,7 +51,7 @@ def run(*, quick: bool = False) -> BenchTable:
     """Ratios of one run on this machine. Quick: two lengths, no stored attention, no step at LVU size."""
     table = BenchTable(
         f"ViS4mer against fused attention in its place, batch {BATCH}, first width {WIDTH}",
-        ["length", "pass", "vis4mer s", "attention s", "times faster", "vis4mer MB", "attention MB", "share of memory"],
+        ["length", "pass", "vis4mer s", "fused s", "times faster", "vis4mer MB", "fused MB", "share of memory"],
     )
     for length in QUICK_LENGTHS if quick else LENGTHS:
         compare(table, Size(BATCH, length), rounds=2)
