@@ -46,7 +46,6 @@ def test_without_mamba_ssm_the_scan_is_plain_torch() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_the_kernels_of_mamba_ssm_give_the_same_scan() -> None:
     fused = fused_scan()
     if fused is None:

@@ -151,7 +151,6 @@ def test_a_decoder_without_steps_says_so_and_an_impossible_factor_is_refused() -
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("name", sorted(DECODERS))
 def test_on_a_gpu_scores_and_gradients_are_those_of_the_cpu(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
@@ -168,7 +167,6 @@ def test_on_a_gpu_scores_and_gradients_are_those_of_the_cpu(name: str, monkeypat
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("name", sorted(DECODERS))
 def test_on_a_gpu_bfloat16_autocast_comes_near_float32(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selective, "fused_scan", lambda: None)

@@ -187,7 +187,6 @@ def test_a_builder_annotated_with_types_nobody_can_check_gets_its_options_as_the
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("name", ["patch-statistics", "xvit-b16-8f", "dualformer-tiny", "video-mobile-former-1g"])
 def test_on_a_gpu_tokens_are_those_of_the_cpu_and_nearly_so_in_bfloat16(name, monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)

@@ -27,7 +27,6 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="the package triton is missing")
 runs_triton = pytest.mark.skipif(not (CUDA or INTERPRETED), reason="run by the test above, in Triton's interpreter")
-needs_cuda = pytest.mark.skipif(not CUDA, reason="needs a CUDA device")
 
 SMALL = [(1, 16, 0), (2, 4, 0), (5, 12, 5), (33, 16, 40), (300, 64, 300), (600, 64, 0)]
 """(length, state size, truncated at): fewer frequencies than a program takes, as many, and more; odd and even."""
@@ -54,7 +53,7 @@ def kernel_and_gradients(system: StateSpace, length: int, backend: str, device: 
 @needs_triton
 @runs_triton
 @pytest.mark.parametrize(
-    ("length", "state_size", "truncated_at"), [*SMALL, *(pytest.param(*size, marks=needs_cuda) for size in LARGE)]
+    ("length", "state_size", "truncated_at"), [*SMALL, *(pytest.param(*size, marks=pytest.mark.gpu) for size in LARGE)]
 )
 def test_float32_kernel_and_gradients_equal_the_float64_recurrence(
     make_system: MakeSystem, length: int, state_size: int, truncated_at: int
@@ -99,7 +98,6 @@ def test_the_operator_is_one_that_torch_can_trace(make_system: MakeSystem) -> No
 
 
 @pytest.mark.gpu
-@needs_cuda
 def test_on_a_gpu_auto_has_triton_to_choose(make_system: MakeSystem) -> None:
     system = StateSpace(*(tensor.to(DEVICE) for tensor in make_system(3)[:6]), 0)
     assert "triton" in choose._candidates(system)

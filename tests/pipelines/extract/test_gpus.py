@@ -8,7 +8,6 @@ from textwrap import dedent
 
 import numpy as np
 import pytest
-import torch
 
 from pipelines.extract import ExtractionJob, VideoRequest, extract
 from pipelines.extract.cluster import share_gpus
@@ -55,7 +54,6 @@ def test_processes_for_a_gpu_come_up_seeing_only_theirs_and_say_nothing(tmp_path
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_processes_that_share_a_gpu_make_the_features_that_the_cpu_makes(
     requests: list[VideoRequest], job: ExtractionJob, tmp_path: Path
 ):
