@@ -1,12 +1,13 @@
 """What works on this machine: the decoders, each tried on a real clip, and the optional packages, each imported."""
 
 import importlib.metadata
-import os
 import platform
 import shutil
 import sys
 from dataclasses import dataclass
 from importlib import import_module
+
+from pipelines.cores import available_cores
 
 
 @dataclass(frozen=True)
@@ -93,5 +94,4 @@ def _compiler() -> Check:
 
 
 def _cores() -> Check:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Check("cores", str(cores), True, False)
+    return Check("cores", str(available_cores()), True, False)

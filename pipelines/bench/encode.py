@@ -4,7 +4,6 @@ Every cell is a process of its own, so that memory is its own; there the encoder
 and the share is of operations a second. The claimed ratios come from one process in which all contenders take turns.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from longvid.encoders.xvit import XViT
 from longvid.encoders.xvit.build import VARIANTS
 from pipelines.bench.measure import MEGABYTE, PeakMemory, in_own_process, interleaved_seconds
 from pipelines.bench.table import BenchTable
+from pipelines.cores import available_cores
 
 XVIT = "xvit-b16-8f"
 SMALL = "video-mobile-former-1g"
@@ -76,8 +76,7 @@ def run(*, quick: bool = False) -> BenchTable:
 
 def cells(*, quick: bool) -> Iterator[Cell]:
     """What is measured, in the order of the table."""
-    every_core = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = (1,) if quick else tuple(sorted({1, every_core}))
+    threads = (1,) if quick else tuple(sorted({1, available_cores()}))
     ways = ("eager", "bfloat16") if quick else ("eager", "bfloat16", "compiled")
     names = EACH_WAY if quick else [name for name, entry in ENCODERS.items() if isinstance(entry, EncoderEntry)]
     for name in names:

@@ -11,7 +11,8 @@ import dask
 from distributed import Client, LocalCluster, Nanny, Scheduler, SpecCluster
 
 from longvid.errors import BackendUnavailable, ConfigError
-from pipelines.extract.executors import SEGMENTS_IN_FLIGHT, available_cores, segments_in_flight
+from pipelines.cores import available_cores
+from pipelines.extract.executors import SEGMENTS_IN_FLIGHT, segments_in_flight
 
 Kind = Literal["local", "cuda", "slurm"]
 

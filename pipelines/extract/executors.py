@@ -1,6 +1,5 @@
 """Who runs the segments: this process, or the workers of a dask cluster. Both have one method, `run`."""
 
-import os
 import threading
 import traceback
 from collections.abc import Iterable, Iterator
@@ -10,6 +9,7 @@ from typing import Protocol, runtime_checkable
 
 from longvid.encoders import Encoder
 from longvid.errors import LongvidError
+from pipelines.cores import available_cores
 from pipelines.extract.job import ExtractionJob
 from pipelines.extract.segment import Segment, SegmentResult, extract_segment
 from stores import FeatureStore, StoreAccessError, StoreError
@@ -20,11 +20,6 @@ SEGMENTS_IN_FLIGHT = 2
 MOST_DECODED_AT_ONCE = 8
 """By one process for a GPU, which takes clips faster than any core decodes them. With more, the threads of a process
 wait for each other: beside an H200, 2, 8 and 16 segments decoded 54, 121 and 104 s of 640 x 360 video a second."""
-
-
-def available_cores() -> int:
-    """Cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def segments_in_flight(device: str, cores: int) -> int:
