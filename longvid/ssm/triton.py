@@ -96,9 +96,8 @@ def triton_resolvent_backward(
     _programs().backward[grid](table, cosine, sine, _pairs(grad), partial, len(cosine), HALF=half, **BACKWARD)
     grads = [torch.empty_like(_pairs(tensor)) for tensor in (p, p, q, b, c)]
     step_grad = torch.empty_like(step, memory_format=torch.contiguous_format)
-    sizes = {"HALF": half, "PADDED": _padded(half), "num_warps": 1}
     _programs().pull_back[(channels,)](
-        *_system(w, p, q, b, c, step), partial.sum(1), *grads, step_grad, _w_stride(w), **sizes
+        *_system(w, p, q, b, c, step), partial.sum(1), *grads, step_grad, _w_stride(w), **_a_channel(half)
     )
     to_w, to_p, to_q, to_b, to_c = (torch.view_as_complex(tensor) for tensor in grads)
     return to_w.sum(0) if w.ndim == 1 else to_w, to_p, to_q, to_b, to_c, step_grad
@@ -108,8 +107,7 @@ def _table(w: Tensor, p: Tensor, q: Tensor, b: Tensor, c: Tensor, step: Tensor) 
     """The ten coefficients of each (channel, state): (channel, 10, half), float64."""
     channels, half = p.shape
     table = torch.empty(channels, 10, half, dtype=torch.float64, device=p.device)
-    sizes = {"HALF": half, "PADDED": _padded(half), "num_warps": 1}
-    _programs().prepare[(channels,)](*_system(w, p, q, b, c, step), table, _w_stride(w), **sizes)
+    _programs().prepare[(channels,)](*_system(w, p, q, b, c, step), table, _w_stride(w), **_a_channel(half))
     return table
 
 
@@ -121,8 +119,9 @@ def _pairs(tensor: Tensor) -> Tensor:
     return torch.view_as_real(tensor.resolve_conj().contiguous())
 
 
-def _padded(half: int) -> int:
-    return 1 << (half - 1).bit_length()
+def _a_channel(half: int) -> dict[str, int]:
+    """Of the programs that take one channel each: its states, and the power of two that holds them."""
+    return {"HALF": half, "PADDED": 1 << (half - 1).bit_length(), "num_warps": 1}
 
 
 def _w_stride(w: Tensor) -> int:

@@ -35,6 +35,19 @@ def _times(a_real, a_imaginary, b_real, b_imaginary):
 
 @triton.jit
 @no_type_check
+def _system(w, p, q, b, c, step, channel, n, inside, w_stride, HALF: tl.constexpr):
+    """Δ, w, w' = w Δ, p, q, b and c of one channel; `w_stride`: complex numbers between two channels' w."""
+    index = channel * HALF + n
+    delta = tl.load(step + channel).to(tl.float64)
+    at_w = _complex(w, channel * w_stride + n, inside)
+    scaled = at_w[0] * delta, at_w[1] * delta
+    at_p, at_q = _complex(p, index, inside), _complex(q, index, inside)
+    at_b, at_c = _complex(b, index, inside), _complex(c, index, inside)
+    return delta, at_w, scaled, at_p, at_q, at_b, at_c
+
+
+@triton.jit
+@no_type_check
 def _store_rows(cell, inside, left, right, step, w, HALF: tl.constexpr):
     """Re v and Re(v w̄') of v = left̄ right Δ, four rows apart."""
     real, imaginary = _times(left[0], -left[1], right[0] * step, right[1] * step)
@@ -45,16 +58,11 @@ def _store_rows(cell, inside, left, right, step, w, HALF: tl.constexpr):
 @triton.jit
 @no_type_check
 def prepare(w, p, q, b, c, step, table, w_stride, HALF: tl.constexpr, PADDED: tl.constexpr):
-    """table (channel, 10, HALF), float64. Grid: channels. `w_stride`: complex numbers between two channels' w."""
+    """table (channel, 10, HALF), float64. Grid: channels."""
     channel = tl.program_id(0).to(tl.int64)
     n = tl.arange(0, PADDED)
     inside = n < HALF
-    index = channel * HALF + n
-    delta = tl.load(step + channel).to(tl.float64)
-    w_real, w_imaginary = _complex(w, channel * w_stride + n, inside)
-    scaled = w_real * delta, w_imaginary * delta
-    at_p, at_q = _complex(p, index, inside), _complex(q, index, inside)
-    at_b, at_c = _complex(b, index, inside), _complex(c, index, inside)
+    delta, _, scaled, at_p, at_q, at_b, at_c = _system(w, p, q, b, c, step, channel, n, inside, w_stride, HALF)
     cell = table + channel * 10 * HALF + n
     _store_rows(cell, inside, at_c, at_b, delta, scaled, HALF)
     _store_rows(cell + HALF, inside, at_c, at_p, delta, scaled, HALF)
@@ -227,11 +235,7 @@ def pull_back(
     n = tl.arange(0, PADDED)
     inside = n < HALF
     index = channel * HALF + n
-    delta = tl.load(step + channel).to(tl.float64)
-    w_real, w_imaginary = _complex(w, channel * w_stride + n, inside)
-    scaled = w_real * delta, w_imaginary * delta
-    at_p, at_q = _complex(p, index, inside), _complex(q, index, inside)
-    at_b, at_c = _complex(b, index, inside), _complex(c, index, inside)
+    delta, at_w, scaled, at_p, at_q, at_b, at_c = _system(w, p, q, b, c, step, channel, n, inside, w_stride, HALF)
     row = table_grad + channel * 10 * HALF + n
     v0, v1 = tl.load(row, inside, other=0.0), tl.load(row + HALF, inside, other=0.0)
     v2, v3 = tl.load(row + 2 * HALF, inside, other=0.0), tl.load(row + 3 * HALF, inside, other=0.0)
@@ -250,5 +254,5 @@ def pull_back(
     real = 2 * to_modulus * scaled[0] + to_decay + cb_wr + cp_wr + qb_wr + qp_wr
     imaginary = 2 * to_modulus * scaled[1] + cb_wi + cp_wi + qb_wi + qp_wi
     _store(w_grad, index, inside, real * delta, imaginary * delta)
-    to_step = cb_step + cp_step + qb_step + qp_step + real * w_real + imaginary * w_imaginary
+    to_step = cb_step + cp_step + qb_step + qp_step + real * at_w[0] + imaginary * at_w[1]
     tl.store(step_grad + channel, tl.sum(tl.where(inside, to_step, 0.0)))

@@ -94,7 +94,8 @@ def test_the_operator_is_one_that_torch_can_trace(make_system: MakeSystem) -> No
     system = make_system(2, state_size=12, truncated_at=16)
     arguments = [tensor.to(DEVICE, copy=True).requires_grad_() for tensor in system[:6]]
     arguments += frequencies(16, arguments[0].device)
-    torch.library.opcheck(triton_resolvent, (*arguments, torch.float32))
+    found = torch.library.opcheck(triton_resolvent, (*arguments, torch.float32))
+    assert set(found.values()) == {"SUCCESS"}
 
 
 @pytest.mark.gpu
