@@ -85,12 +85,12 @@ class LowRankMixer(ConvolutionMixer):
 
     def rescale_time(self, factor: int | float) -> None:
         """The output map stays what it is, so one that is stored truncated is truncated anew."""
-        with torch.no_grad():
-            whole = untruncate(self.system().double())
-            super().rescale_time(factor)
-            if self.config.max_length:
+        if self.config.max_length:
+            with torch.no_grad():
+                whole = untruncate(self.system().double())
                 finer = truncate(whole._replace(step=whole.step / factor), self.config.max_length)
                 self.c.copy_(torch.view_as_real(finer.c).unflatten(0, (len(self.c), -1)))
+        super().rescale_time(factor)
 
     def dynamics_parameters(self) -> list[nn.Parameter]:
         """Step, eigenvalues and input column, and p where it is free; c and q are ordinary weights, as in ViS4mer.
