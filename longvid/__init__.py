@@ -7,12 +7,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from longvid.clips.preprocessing import Preprocessing
+    from longvid.clips.sampling import ClipPlan, Sampling
     from longvid.data import WindowDataset
     from longvid.decoders import DECODERS, Decoder, build_decoder
     from longvid.encoders import ENCODERS, Encoder, EncoderOutput, EncoderSpec, build_encoder, wrap
     from longvid.errors import LongvidError
-    from longvid.preprocessing import Preprocessing
-    from longvid.sampling import ClipPlan, Sampling
     from longvid.video import VideoProbe, iter_clips, iter_frames, probe
     from longvid.weights import load_official, load_weights, save_weights
 
@@ -47,8 +47,8 @@ _HOMES = {
     "longvid.decoders": ("DECODERS", "Decoder", "build_decoder"),
     "longvid.encoders": ("ENCODERS", "Encoder", "EncoderOutput", "EncoderSpec", "build_encoder", "wrap"),
     "longvid.errors": ("LongvidError",),
-    "longvid.preprocessing": ("Preprocessing",),
-    "longvid.sampling": ("ClipPlan", "Sampling"),
+    "longvid.clips.preprocessing": ("Preprocessing",),
+    "longvid.clips.sampling": ("ClipPlan", "Sampling"),
     "longvid.video": ("VideoProbe", "iter_clips", "iter_frames", "probe"),
     "longvid.weights": ("load_official", "load_weights", "save_weights"),
 }

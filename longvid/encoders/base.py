@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from longvid.preprocessing import Preprocessing
-from longvid.sampling import Sampling
+from longvid.clips.preprocessing import Preprocessing
+from longvid.clips.sampling import Sampling
 
 
 class EncoderOutput(NamedTuple):

@@ -13,11 +13,11 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
+from longvid.clips.preprocessing import Preprocessing
+from longvid.clips.sampling import Sampling
 from longvid.encoders.base import Encoder, EncoderOutput, EncoderSpec
 from longvid.encoders.huggingface.files import model_folder, model_licence, weight_files
 from longvid.errors import BackendUnavailable, EncoderError
-from longvid.preprocessing import Preprocessing
-from longvid.sampling import Sampling
 from longvid.weights import fit_state, read_checkpoint, state_sha256
 
 

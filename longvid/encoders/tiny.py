@@ -19,10 +19,10 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
+from longvid.clips.preprocessing import Preprocessing
+from longvid.clips.sampling import Sampling
 from longvid.encoders.base import Encoder, EncoderOutput, EncoderSpec
 from longvid.errors import EncoderError
-from longvid.preprocessing import Preprocessing
-from longvid.sampling import Sampling
 from longvid.weights import state_sha256
 
 NUM_STATISTICS = 12

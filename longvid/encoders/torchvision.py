@@ -14,11 +14,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from longvid.clips.preprocessing import Preprocessing
+from longvid.clips.sampling import Sampling
 from longvid.encoders.base import Encoder, EncoderOutput, EncoderSpec
 from longvid.encoders.timm import optional_package
 from longvid.errors import EncoderError, WeightsError
-from longvid.preprocessing import Preprocessing
-from longvid.sampling import Sampling
 from longvid.weights import fit_state, read_checkpoint, state_sha256
 
 Features = Callable[[Any, Tensor], Tensor]

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64, Int64, UInt8
 
+from longvid.clips.preprocessing import Interpolation, Preprocessing
+from longvid.clips.sampling import SAME_INSTANT_SECONDS, ClipPlan, frames_on_screen
 from longvid.errors import TruncatedVideo
-from longvid.preprocessing import Interpolation, Preprocessing
-from longvid.sampling import SAME_INSTANT_SECONDS, ClipPlan, frames_on_screen
 from longvid.video.backends import BACKENDS, resolve_backend
 from longvid.video.metadata import VideoProbe
 from longvid.video.probing import probe

@@ -13,7 +13,7 @@ from av.video.reformatter import Interpolation as Swscale
 from av.video.reformatter import VideoReformatter
 from jaxtyping import UInt8
 
-from longvid.preprocessing import Interpolation
+from longvid.clips.preprocessing import Interpolation
 
 Frame = UInt8[np.ndarray, "height width 3"]
 Picture = UInt8[np.ndarray, "rows columns 3"]

@@ -20,7 +20,7 @@ import dask
 import numpy as np
 from distributed import Client, Scheduler, SpecCluster, Worker
 
-from longvid.sampling import Sampling
+from longvid.clips.sampling import Sampling
 from pipelines.bench.table import BenchTable
 from pipelines.extract.cluster import ANY_PORT
 from pipelines.extract.dask_executor import DaskExecutor, SegmentPlugin

@@ -14,8 +14,8 @@ import av
 import numpy as np
 from jaxtyping import UInt8
 
-from longvid.preprocessing import Preprocessing
-from longvid.sampling import Sampling
+from longvid.clips.preprocessing import Preprocessing
+from longvid.clips.sampling import Sampling
 from longvid.video import VideoProbe, iter_clips, iter_frames, probe
 from longvid.video.backends import check_all
 from longvid.video.writing import write_video

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from longvid.clips.sampling import Sampling
 from longvid.encoders import Encoder
-from longvid.sampling import Sampling
 from longvid.video import iter_clips, probe
 from pipelines.bench.measure import MEGABYTE, PeakMemory, in_own_process, interleaved_times
 from pipelines.bench.table import BenchTable

@@ -7,7 +7,7 @@ import yaml
 from longvid.errors import ConfigError
 
 if TYPE_CHECKING:
-    from longvid.sampling import Sampling
+    from longvid.clips.sampling import Sampling
 
 
 def parse_options(words: list[str]) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def parse_sampling(text: str | None) -> "Sampling | None":
     """A `Sampling` from `frames=16,fps=8,stride_seconds=2`; None for None."""
     if text is None:
         return None
-    from longvid.sampling import Sampling
+    from longvid.clips.sampling import Sampling
 
     options = parse_options([word for word in text.split(",") if word.strip()])
     try:

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from longvid.clips.sampling import Sampling
 from longvid.encoders import Encoder, EncoderSpec, build_encoder
 from longvid.encoders.pooling import POOLINGS
 from longvid.encoders.wrapping import Autocast
 from longvid.errors import ConfigError, EncoderError
-from longvid.sampling import Sampling
 
 Precision = Literal["float32", "bfloat16", "float16"]
 StoredType = Literal["float16", "float32", "int8"]

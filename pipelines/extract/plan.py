@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from longvid.clips.sampling import ClipPlan, Sampling
 from longvid.encoders import Encoder
 from longvid.errors import LongvidError, TruncatedVideo
-from longvid.sampling import ClipPlan, Sampling
 from longvid.video import VideoProbe
 from longvid.video.backends import resolve_backend
 from pipelines.extract.inputs import VideoRequest

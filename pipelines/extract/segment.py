@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from jaxtyping import Float32, UInt8
 
+from longvid.clips.sampling import ClipPlan
 from longvid.encoders import Encoder
 from longvid.encoders.pooling import pool
 from longvid.errors import VideoError
-from longvid.sampling import ClipPlan
 from longvid.video import VideoProbe, iter_clips
 from pipelines.extract.job import ExtractionJob
 from pipelines.extract.probes import probe_once

@@ -2,12 +2,12 @@
 
 import pytest
 
+from longvid.clips.sampling import Sampling
 from longvid.datasets.known_tasks import KNOWN_TASKS, find_task
 from longvid.datasets.lvu import LVU_TASKS
 from longvid.datasets.protocols import PROTOCOLS, find_protocol
 from longvid.decoders import build_decoder
 from longvid.errors import AnnotationError, ConfigError
-from longvid.sampling import Sampling
 from pipelines.config import load_config, load_features
 from pipelines.extract import ExtractionJob
 from pipelines.recipes import recipe_names

@@ -7,14 +7,14 @@ from typing import Any
 
 import torch
 
+from longvid.clips.preprocessing import Preprocessing
+from longvid.clips.sampling import Sampling
 from longvid.encoders.base import EncoderSpec, PublishedFigures
 from longvid.encoders.dualformer.config import VARIANTS, DualFormerConfig
 from longvid.encoders.dualformer.model import DualFormer
 from longvid.encoders.dualformer.official import is_image_model, load_image_weights
 from longvid.encoders.dualformer.sizes import fitted_size
 from longvid.errors import EncoderError
-from longvid.preprocessing import Preprocessing
-from longvid.sampling import Sampling
 from longvid.weights import load_official, load_weights, read_checkpoint, state_sha256
 from longvid.weights.own import HEADER
 

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from longvid.clips.preprocessing import Interpolation, Preprocessing
+from longvid.clips.sampling import Sampling
 from longvid.encoders.base import EncoderSpec
 from longvid.encoders.huggingface.files import model_folder, model_licence, read_json, read_state, weight_files
 from longvid.encoders.huggingface.layouts import (
@@ -24,8 +26,6 @@ from longvid.encoders.huggingface.layouts import (
 from longvid.encoders.huggingface.model import HuggingFaceEncoder
 from longvid.encoders.huggingface.processor import preprocessing_of, read_processor, with_size
 from longvid.errors import EncoderError, WeightsError
-from longvid.preprocessing import Interpolation, Preprocessing
-from longvid.sampling import Sampling
 from longvid.weights import state_sha256
 
 # fields of config.json that name things or record history: they change no feature

@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from longvid.clips.preprocessing import Interpolation, Preprocessing
 from longvid.encoders.huggingface.files import read_json
 from longvid.errors import EncoderError
-from longvid.preprocessing import Interpolation, Preprocessing
 
 Settings = dict[str, Any]
 Channels = tuple[float, float, float]

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import torch
 
+from longvid.clips.preprocessing import Preprocessing
+from longvid.clips.sampling import Sampling
 from longvid.encoders.base import EncoderSpec, PublishedFigures
 from longvid.encoders.mobile_former.config import IMAGE_CONFIGS, MobileFormerConfig, for_video
 from longvid.encoders.mobile_former.inflation import inflate
 from longvid.encoders.mobile_former.model import MobileFormer
 from longvid.errors import EncoderError
-from longvid.preprocessing import Preprocessing
-from longvid.sampling import Sampling
 from longvid.weights import load_official, load_weights, read_checkpoint, state_sha256
 from longvid.weights.own import HEADER
 

@@ -7,12 +7,12 @@ from typing import Literal
 
 import torch
 
+from longvid.clips.preprocessing import Preprocessing
+from longvid.clips.sampling import Sampling
 from longvid.encoders.base import EncoderSpec, PublishedFigures
 from longvid.encoders.xvit.image_weights import is_image_transformer, start_from_image
 from longvid.encoders.xvit.model import XViT, XViTConfig
 from longvid.errors import EncoderError
-from longvid.preprocessing import Preprocessing
-from longvid.sampling import Sampling
 from longvid.weights import load_official, load_weights, read_checkpoint, state_sha256
 from longvid.weights.own import HEADER
 

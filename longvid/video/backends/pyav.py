@@ -19,8 +19,8 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from jaxtyping import Int64
 
+from longvid.clips.preprocessing import Interpolation
 from longvid.errors import UnreadableVideo
-from longvid.preprocessing import Interpolation
 from longvid.video.metadata import MeasuredTiming, VideoProbe
 from longvid.video.scaling import Frame, Scaler
 

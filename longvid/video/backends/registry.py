@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Int64
 
-from longvid.preprocessing import Interpolation
+from longvid.clips.preprocessing import Interpolation
 from longvid.video.backends import decord, pyav, torchcodec
 from longvid.video.metadata import VideoProbe
 from longvid.video.scaling import Frame

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Int64
 
+from longvid.clips.preprocessing import Interpolation
+from longvid.clips.sampling import SAME_INSTANT_SECONDS
 from longvid.errors import UnreadableVideo
-from longvid.preprocessing import Interpolation
-from longvid.sampling import SAME_INSTANT_SECONDS
 from longvid.video.metadata import VideoProbe
 from longvid.video.scaling import Frame, Scaler
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
+from longvid.clips.preprocessing import Preprocessing
 from longvid.encoders.huggingface.processor import preprocessing_of, read_processor, with_size
 from longvid.errors import EncoderError
-from longvid.preprocessing import Preprocessing
 
 FILTERS = {"nearest": Image.Resampling.NEAREST, "bilinear": Image.Resampling.BILINEAR}
 FILTERS |= {"bicubic": Image.Resampling.BICUBIC, "area": Image.Resampling.BOX}

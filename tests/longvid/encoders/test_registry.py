@@ -7,11 +7,11 @@ import textwrap
 import pytest
 import torch
 
+from longvid.clips.preprocessing import Preprocessing
+from longvid.clips.sampling import Sampling
 from longvid.encoders import ENCODERS, EncoderOutput, EncoderSpec, build_encoder, encoder_table, wrap
 from longvid.encoders.registry import EncoderEntry, find_builder
 from longvid.errors import EncoderError
-from longvid.preprocessing import Preprocessing
-from longvid.sampling import Sampling
 from longvid.weights import state_sha256
 
 SPEC = EncoderSpec("colour", Sampling(frames=2, fps=1.0, stride_seconds=2.0), Preprocessing(8, 8))
@@ -95,8 +95,8 @@ def test_a_wrapped_function_that_returns_no_tokens_is_told_what_it_returned(retu
 def test_an_own_encoder_is_importable_by_module_and_callable(tmp_path, monkeypatch):
     source = """
         from longvid.encoders import EncoderSpec, wrap
-        from longvid.preprocessing import Preprocessing
-        from longvid.sampling import Sampling
+        from longvid.clips.preprocessing import Preprocessing
+        from longvid.clips.sampling import Sampling
 
         NUMBER = 3
 

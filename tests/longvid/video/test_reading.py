@@ -7,9 +7,9 @@ import weakref
 import numpy as np
 import pytest
 
+from longvid.clips.preprocessing import Preprocessing
+from longvid.clips.sampling import Sampling
 from longvid.errors import UnreadableVideo
-from longvid.preprocessing import Preprocessing
-from longvid.sampling import Sampling
 from longvid.video import iter_clips, iter_frames, probe
 from longvid.video.backends import pyav
 from longvid.video.numbered import read_number

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from longvid.sampling import Sampling
+from longvid.clips.sampling import Sampling
 from pipelines.demo.videos import Script, encode
 from pipelines.extract import ExtractionJob, VideoRequest
 

@@ -7,9 +7,9 @@ import time
 import torch
 from torch import Tensor
 
+from longvid.clips.preprocessing import Preprocessing
+from longvid.clips.sampling import Sampling
 from longvid.encoders import Encoder, EncoderSpec, wrap
-from longvid.preprocessing import Preprocessing
-from longvid.sampling import Sampling
 
 SPEC = EncoderSpec(
     "poison", Sampling(frames=1, fps=4.0, stride_seconds=0.25), Preprocessing(height=32, width=32, resize="squash")

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from longvid.clips.sampling import Sampling
 from longvid.data import WindowDataset, Windows
 from longvid.datasets import Manifest, ManifestRow
-from longvid.sampling import Sampling
 from pipelines.extract import ExtractionJob, VideoRequest, expand_inputs, extract
 from stores import FeatureStore
 

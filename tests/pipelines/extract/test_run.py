@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from longvid.clips.sampling import Sampling
 from longvid.encoders import build_encoder, pool
-from longvid.sampling import Sampling
 from longvid.video import iter_frames, probe
 from pipelines.extract import ExtractionJob, VideoRequest, extract
 from pipelines.extract.report import VideoRow

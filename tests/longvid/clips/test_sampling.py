@@ -10,8 +10,8 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
+from longvid.clips.sampling import END_POLICIES, ROUNDING_SECONDS, ClipPlan, Sampling, frames_on_screen
 from longvid.errors import ConfigError, VideoTooShort
-from longvid.sampling import END_POLICIES, ROUNDING_SECONDS, ClipPlan, Sampling, frames_on_screen
 
 HOUR = 3600.0
 frame_counts = st.integers(1, 32)
@@ -216,7 +216,7 @@ def test_impossible_samplings_are_refused_with_the_value_given(options, message)
 def test_values_of_a_wrong_type_are_refused_outside_of_pytest_too(call, message):
     """In a process of its own, because here the shape checks would come first."""
     run = subprocess.run(
-        [sys.executable, "-c", f"from longvid.sampling import Sampling; {call}"], capture_output=True, text=True
+        [sys.executable, "-c", f"from longvid.clips.sampling import Sampling; {call}"], capture_output=True, text=True
     )
     assert run.stderr.splitlines()[-1].endswith(message)
 
@@ -240,7 +240,7 @@ def test_the_frame_on_screen_is_the_last_that_began_rounding_forgiven():
 
 def test_planning_loads_neither_torch_nor_a_decoder():
     code = (
-        "import sys; from longvid.sampling import Sampling; Sampling().plan(0.0, 5.0); "
+        "import sys; from longvid.clips.sampling import Sampling; Sampling().plan(0.0, 5.0); "
         "assert not {'torch', 'av', 'decord'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

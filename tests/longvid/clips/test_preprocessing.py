@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from longvid.clips.preprocessing import Preprocessing
 from longvid.errors import ConfigError
-from longvid.preprocessing import Preprocessing
 
 sides = st.integers(16, 2160)
 small_sides = st.integers(8, 256)

@@ -1,0 +1,1 @@
+"""Clips of a video: which frames make one, how they look, and reading them."""
