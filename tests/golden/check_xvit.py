@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from longvid.encoders.xvit import XViT, mixing
-from longvid.nn import resize_table
+from longvid.layers.transformer import resize_table
 from longvid.weights import load_official
 from longvid.weights.official import official_layout
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from longvid.encoders.dualformer.config import COARSE_FIRST_KERNEL, PyramidKernels, Size
-from longvid.nn import attend
+from longvid.layers.transformer import attend
 
 
 def to_windows(

@@ -16,7 +16,7 @@ from longvid.encoders.dualformer.attention import LocalWindowAttention, PyramidA
 from longvid.encoders.dualformer.config import DualFormerConfig, Size
 from longvid.encoders.dualformer.sizes import fitted_size
 from longvid.errors import EncoderError
-from longvid.nn import Block, PatchEmbed3d, drop_path_rates, init_transformer_
+from longvid.layers.transformer import Block, PatchEmbed3d, drop_path_rates, init_transformer_
 
 NORM_EPS = 1e-5
 

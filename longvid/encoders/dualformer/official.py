@@ -10,7 +10,7 @@ from torch import Tensor
 from longvid.encoders.dualformer.config import VARIANTS, DualFormerConfig, Size, StageConfig
 from longvid.encoders.dualformer.model import DualFormer
 from longvid.errors import WeightsError
-from longvid.nn import inflate_2d
+from longvid.layers.transformer import inflate_2d
 from longvid.weights.files import Checkpoint
 from longvid.weights.fit import fit_state
 from longvid.weights.official import OfficialLayout

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from longvid.nn import Attention, attend
+from longvid.layers.transformer import Attention, attend
 
 
 def mix_neighbours_(

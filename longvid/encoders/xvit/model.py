@@ -5,7 +5,7 @@ tables are added to all of them. The blocks are a plain pre-norm ViT with `Mixin
 are joined by temporal attention (one block over them and a clip token) or averaged; a small MLP, or one linear layer,
 gives the class scores. Bulat et al., NeurIPS 2021, arXiv 2106.05968.
 
-Position tables: the spatial one is made for 224 pixels and resized to other frame sizes by `longvid.nn.resize_table`;
+Position tables: the spatial one is made for 224 pixels and resized to other frame sizes by `longvid.layers.transformer.resize_table`;
 the temporal one is repeated (frame t of a clip takes row t mod its length), as the published 16-frame models do with
 a table of eight rows.
 """
@@ -23,7 +23,15 @@ from longvid.encoders.base import Encoder, EncoderOutput
 from longvid.encoders.xvit.chunks import halo_chunks
 from longvid.encoders.xvit.mixing import MixingAttention
 from longvid.errors import EncoderError
-from longvid.nn import Attention, Block, PatchEmbed2d, attend, drop_path_rates, init_transformer_, resize_table
+from longvid.layers.transformer import (
+    Attention,
+    Block,
+    PatchEmbed2d,
+    attend,
+    drop_path_rates,
+    init_transformer_,
+    resize_table,
+)
 
 TABLE_IMAGE_SIZE = 224
 """Pixels a side for which the spatial position table is made, whatever size the frames have."""

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from longvid.encoders.xvit import XViT, XViTConfig, mixing, stream_tokens
 from longvid.errors import EncoderError
-from longvid.nn import split_heads
+from longvid.layers.transformer import split_heads
 
 SMALL = XViTConfig(
     patch_size=32, dim=48, depth=3, num_heads=6, shift_div=8, aggregator_heads=4, head_dim=16, num_classes=5

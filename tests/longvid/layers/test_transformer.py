@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from longvid import nn as parts
+from longvid.layers import transformer as parts
 
 
 def test_attention_equals_softmax_written_out_head_by_head() -> None:
