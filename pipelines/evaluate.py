@@ -19,9 +19,9 @@ from longvid.datasets.frame_labels import UNLABELLED
 from longvid.datasets.manifest_files import write_records
 from longvid.decoders import Decoder
 from longvid.errors import AnnotationError, ConfigError
-from longvid.localisation import class_precisions
-from longvid.metrics import ClassRow, baseline_scores, confusion_matrix, per_class, per_label
-from longvid.video_metrics import proposals_and_truth
+from longvid.metrics.items import ClassRow, baseline_scores, confusion_matrix, per_class, per_label
+from longvid.metrics.localisation import class_precisions
+from longvid.metrics.videos import proposals_and_truth
 from pipelines.config import load_config
 from pipelines.training.data import eval_loader, shown
 from pipelines.training.results import Summary, summarise

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from longvid.data import WindowDataset, split_by_presence
 from longvid.decoders.probe import KINDS, POOLINGS, STRENGTHS, LinearProbe, fit_linear_probe, pool_video
 from longvid.errors import AnnotationError, ConfigError
-from longvid.metrics import METRICS, baseline_scores, score
+from longvid.metrics.items import METRICS, baseline_scores, score
 from pipelines.config import TrainConfig
 from pipelines.training.data import TrainingData, open_training_data, video_features
 

@@ -11,7 +11,7 @@ import yaml
 from longvid.datasets.known_tasks import KNOWN_TASKS
 from longvid.datasets.protocols import PROTOCOLS
 from longvid.errors import AnnotationError
-from longvid.metrics import METRICS
+from longvid.metrics.items import METRICS
 
 _FIELDS = {"model", "source", "protocol", "values", "videos", "note", "seen"}
 

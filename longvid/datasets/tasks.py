@@ -81,7 +81,7 @@ class Task:
     outputs: int = 0
     """Scores a decoder gives; 0: one a class, or one for regression."""
     metrics: tuple[str, ...] = ()
-    """Names in `longvid.metrics.METRICS`; none: `METRICS_OF_KIND`. The first chooses the best epoch."""
+    """Names in `longvid.metrics.items.METRICS`; none: `METRICS_OF_KIND`. The first chooses the best epoch."""
     column: str = "label"
     """The manifest column the label stands in."""
     transform: LabelTransform = field(default_factory=LabelTransform)

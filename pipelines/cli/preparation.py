@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from longvid.metrics import METRICS
+from longvid.metrics.items import METRICS
 from pipelines.cli.console import console, error_console, table
 from pipelines.prepare import Preparation, VideoStatus
 from pipelines.prepare.counts import SplitCount

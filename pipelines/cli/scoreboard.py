@@ -8,7 +8,7 @@ from rich.text import Text
 from longvid.datasets.protocols import PROTOCOLS, find_protocol
 from longvid.datasets.published import PublishedResult, results_of
 from longvid.datasets.tasks import Task
-from longvid.metrics import METRICS
+from longvid.metrics.items import METRICS
 from pipelines.cli.console import console, table
 from pipelines.results import OwnResult
 

@@ -10,7 +10,7 @@ from longvid.datasets import ManifestRow, Task
 from longvid.datasets.benchmark import SplitSet, rows_of
 from longvid.datasets.frame_labels import label_sequence
 from longvid.datasets.manifest import SPLITS, Manifest
-from longvid.metrics import baseline_scores, score
+from longvid.metrics.items import baseline_scores, score
 
 
 @dataclass(frozen=True)

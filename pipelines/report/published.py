@@ -5,7 +5,7 @@ from typing import Any
 from longvid.datasets import Task
 from longvid.datasets.protocols import PROTOCOLS
 from longvid.datasets.published import PublishedResult, bar, results_of
-from longvid.metrics import METRICS
+from longvid.metrics.items import METRICS
 from pipelines.report.collect import Run
 
 REFERENCE = "ViS4mer"

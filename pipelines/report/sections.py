@@ -7,7 +7,7 @@ import numpy as np
 from markupsafe import Markup
 
 from longvid.datasets import Task
-from longvid.metrics import METRICS
+from longvid.metrics.items import METRICS
 from pipelines.report.charts import Axis, Series, around, clock, line_chart
 from pipelines.report.collect import Run, facts_of_features
 

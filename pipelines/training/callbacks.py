@@ -15,7 +15,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, Checkpoint
 
 from longvid.datasets.manifest_files import write_atomically
-from longvid.metrics import METRICS
+from longvid.metrics.items import METRICS
 from pipelines.config import EarlyStoppingSettings
 from pipelines.training.module import DecoderModule
 from pipelines.training.progress import TrainingProgress

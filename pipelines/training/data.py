@@ -24,7 +24,7 @@ from longvid.datasets.known_tasks import KNOWN_TASKS, find_task
 from longvid.datasets.manifest import SPLITS
 from longvid.decoders import Decoder
 from longvid.errors import AnnotationError, DecoderError
-from longvid.metrics import METRICS
+from longvid.metrics.items import METRICS
 from pipelines.config import TrainConfig
 from pipelines.training.run_folder import DecoderRecord, RunRecord
 from stores import FeatureStore

@@ -21,7 +21,7 @@ from longvid.datasets.joint import JointTask
 from longvid.datasets.manifest_files import write_atomically
 from longvid.decoders import Decoder
 from longvid.errors import AnnotationError
-from longvid.metrics import baseline_scores, mean_by_item, probabilities, score
+from longvid.metrics.items import baseline_scores, mean_by_item, probabilities, score
 from pipelines.config import TrainConfig
 from pipelines.training.data import TrainingData
 from pipelines.training.module import DecoderModule

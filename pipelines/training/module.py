@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 from longvid.data import WindowBatch, WindowDataset
 from longvid.decoders import Decoder
 from longvid.errors import LongvidError
-from longvid.metrics import METRICS
+from longvid.metrics.items import METRICS
 from pipelines.config import ScheduleSettings, TrainConfig
 from pipelines.training.scoring import WindowScores, logits_of, loss_of, split_scores
 

@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from longvid.metrics import METRICS
+from longvid.metrics.items import METRICS
 from pipelines.training.results import EpochRow, SeedResult
 
 LINE_EVERY_SECONDS = 15.0

@@ -14,8 +14,8 @@ from longvid.datasets import Task
 from longvid.datasets.frame_labels import UNLABELLED
 from longvid.decoders import Decoder
 from longvid.errors import AnnotationError
-from longvid.metrics import mean_by_item, probabilities, score
-from longvid.video_metrics import ScoredVideo, video_metrics
+from longvid.metrics.items import mean_by_item, probabilities, score
+from longvid.metrics.videos import ScoredVideo, video_metrics
 
 
 def logits_of(

@@ -20,7 +20,7 @@ from longvid.data import Windows
 from longvid.datasets import Task
 from longvid.decoders import Decoder
 from longvid.errors import DecoderError
-from longvid.metrics import mean_by_item, probabilities
+from longvid.metrics.items import mean_by_item, probabilities
 
 PREFIXES = 48
 """Rows of a `so far` timeline."""

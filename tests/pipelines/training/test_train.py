@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from longvid.datasets import Manifest
 from longvid.errors import AnnotationError, ConfigError, DecoderError
-from longvid.metrics import METRICS
+from longvid.metrics.items import METRICS
 from pipelines.config import TrainConfig
 from pipelines.train import train
 from pipelines.training.module import TrainingDiverged

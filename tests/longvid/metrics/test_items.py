@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longvid import metrics
+from longvid.metrics import items as metrics
 
 # six items of four classes: 0 twice right; 1 once right, once taken for 0; 2 taken for 3; class 3 has none
 TARGETS = np.array([0, 0, 1, 1, 2, 2])

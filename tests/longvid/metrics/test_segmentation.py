@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longvid.metrics import UNLABELLED
-from longvid.segmentation_metrics import (
+from longvid.metrics.items import UNLABELLED
+from longvid.metrics.segmentation import (
     Segment,
     edit_score,
     overlap_counts,

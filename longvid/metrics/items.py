@@ -162,7 +162,7 @@ class Metric:
     """One way to score a split: a function, which way is better, and how it is printed."""
 
     function: Callable[[np.ndarray, np.ndarray], float] | None
-    """From scores and targets of items; none for those that need whole videos (`longvid.video_metrics`)."""
+    """From scores and targets of items; none for those that need whole videos (`longvid.metrics.videos`)."""
     label: str
     higher_is_better: bool = True
     percent: bool = True

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longvid.localisation import (
+from longvid.metrics.localisation import (
     Segments,
     class_precisions,
     interpolated_precision,

@@ -13,8 +13,8 @@ from jaxtyping import Float, Int
 from longvid.datasets.frame_labels import UNLABELLED, label_sequence
 from longvid.datasets.manifest import ManifestRow
 from longvid.datasets.tasks import BACKGROUND, Task
-from longvid.localisation import Segments, localisation_scores, propose
-from longvid.segmentation_metrics import segmentation_scores, segments_of
+from longvid.metrics.localisation import Segments, localisation_scores, propose
+from longvid.metrics.segmentation import segmentation_scores, segments_of
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Int
 from rapidfuzz.distance import Levenshtein
 
-from longvid.metrics import UNLABELLED
+from longvid.metrics.items import UNLABELLED
 
 Labels = Int[np.ndarray, "_"]
 

@@ -1,0 +1,1 @@
+"""Metrics: scores of items and of videos, of segmentation and of localisation."""
