@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from longvid.clips.preprocessing import Preprocessing
     from longvid.clips.sampling import ClipPlan, Sampling
-    from longvid.data import WindowDataset
     from longvid.decoders import DECODERS, Decoder, build_decoder
     from longvid.encoders import ENCODERS, Encoder, EncoderOutput, EncoderSpec, build_encoder, wrap
     from longvid.errors import LongvidError
     from longvid.video import VideoProbe, iter_clips, iter_frames, probe
     from longvid.weights import load_official, load_weights, save_weights
+    from longvid.windows import WindowDataset
 
 __version__ = "0.1.0"
 
@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "longvid.data": ("WindowDataset",),
+    "longvid.windows": ("WindowDataset",),
     "longvid.decoders": ("DECODERS", "Decoder", "build_decoder"),
     "longvid.encoders": ("ENCODERS", "Encoder", "EncoderOutput", "EncoderSpec", "build_encoder", "wrap"),
     "longvid.errors": ("LongvidError",),

@@ -15,10 +15,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from longvid.clips.sampling import Sampling
-from longvid.data.plan import Windows
 from longvid.datasets.protocols import find_protocol
 from longvid.errors import ConfigError
 from longvid.options import in_words
+from longvid.windows.rule import Windows
 from pipelines.recipes import read_settings, recipe_settings
 
 _PATHS = ("store", "manifest", "out")

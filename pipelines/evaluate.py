@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from longvid.data import WindowDataset, Windows, split_by_presence
 from longvid.datasets import Task
 from longvid.datasets.frame_labels import UNLABELLED
 from longvid.datasets.manifest_files import write_records
@@ -22,6 +21,7 @@ from longvid.errors import AnnotationError, ConfigError
 from longvid.metrics.items import ClassRow, baseline_scores, confusion_matrix, per_class, per_label
 from longvid.metrics.localisation import class_precisions
 from longvid.metrics.videos import proposals_and_truth
+from longvid.windows import WindowDataset, Windows, split_by_presence
 from pipelines.config import load_config
 from pipelines.training.data import eval_loader, shown
 from pipelines.training.results import Summary, summarise

@@ -15,7 +15,6 @@ from jaxtyping import Float
 from torch.utils.data import DataLoader
 
 import longvid
-from longvid.data import RandomWindows, WindowBatch, WindowDataset, collate, split_by_presence
 from longvid.datasets import Manifest, ManifestRow, Task, carve_split, infer_task
 from longvid.datasets.benchmark import select_splits, with_keys
 from longvid.datasets.class_names import name_classes
@@ -25,6 +24,7 @@ from longvid.datasets.manifest import SPLITS
 from longvid.decoders import Decoder
 from longvid.errors import AnnotationError, DecoderError
 from longvid.metrics.items import METRICS
+from longvid.windows import RandomWindows, WindowBatch, WindowDataset, collate, split_by_presence
 from pipelines.config import TrainConfig
 from pipelines.training.run_folder import DecoderRecord, RunRecord
 from stores import FeatureStore
@@ -282,7 +282,7 @@ def _worker_context() -> BaseContext:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["longvid.data.windows"])
+    context.set_forkserver_preload(["longvid.windows.dataset"])
     return context
 
 

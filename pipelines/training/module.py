@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
-from longvid.data import WindowBatch, WindowDataset
 from longvid.decoders import Decoder
 from longvid.errors import LongvidError
 from longvid.metrics.items import METRICS
+from longvid.windows import WindowBatch, WindowDataset
 from pipelines.config import ScheduleSettings, TrainConfig
 from pipelines.training.scoring import WindowScores, logits_of, loss_of, split_scores
 

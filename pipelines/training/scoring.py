@@ -9,13 +9,13 @@ from jaxtyping import Float, Int, Num
 from torch import Tensor
 from torch.nn import functional
 
-from longvid.data import WindowBatch, WindowDataset
 from longvid.datasets import Task
 from longvid.datasets.frame_labels import UNLABELLED
 from longvid.decoders import Decoder
 from longvid.errors import AnnotationError
 from longvid.metrics.items import mean_by_item, probabilities, score
 from longvid.metrics.videos import ScoredVideo, video_metrics
+from longvid.windows import WindowBatch, WindowDataset
 
 
 def logits_of(

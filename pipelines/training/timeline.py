@@ -16,11 +16,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from longvid.data import Windows
 from longvid.datasets import Task
 from longvid.decoders import Decoder
 from longvid.errors import DecoderError
 from longvid.metrics.items import mean_by_item, probabilities
+from longvid.windows import Windows
 
 PREFIXES = 48
 """Rows of a `so far` timeline."""

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from longvid.clips.sampling import Sampling
-from longvid.data import WindowDataset, Windows
 from longvid.datasets import Manifest, ManifestRow
+from longvid.windows import WindowDataset, Windows
 from pipelines.extract import ExtractionJob, VideoRequest, expand_inputs, extract
 from stores import FeatureStore
 

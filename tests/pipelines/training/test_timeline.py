@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from longvid.data import Windows
 from longvid.datasets import Task
 from longvid.decoders import build_decoder
 from longvid.errors import DecoderError
+from longvid.windows import Windows
 from pipelines.training.timeline import PREFIXES, timeline
 
 TASK = Task("t", "classification", ("a", "b"))

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longvid.data.plan import Windows, clips_within
 from longvid.errors import ConfigError
+from longvid.windows.rule import Windows, clips_within
 
 
 def even_seconds(num_clips: int, each: float = 1.0) -> np.ndarray:

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longvid.data import WindowDataset, Windows, collate
 from longvid.datasets import ManifestRow, Task
 from longvid.errors import ConfigError
+from longvid.windows import WindowDataset, Windows, collate
 
 
 def one_a_second(num_clips: int) -> np.ndarray:

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from longvid.data import Draw, RandomWindows, WindowDataset, Windows, collate, split_by_presence
 from longvid.datasets import ManifestRow, Task
 from longvid.datasets.frame_labels import UNLABELLED
 from longvid.errors import AnnotationError
+from longvid.windows import Draw, RandomWindows, WindowDataset, Windows, collate, split_by_presence
 
 CLIPS = {"a": 9, "b": 3, "c": 6}
 

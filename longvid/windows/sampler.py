@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from torch.utils.data import Sampler
 
-from longvid.data.windows import Draw, WindowDataset
+from longvid.windows.dataset import Draw, WindowDataset
 
 Drawing = Literal["windows", "videos"]
 
