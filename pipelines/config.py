@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from longvid.benchmarks.protocols import find_protocol
 from longvid.clips.sampling import Sampling
-from longvid.datasets.protocols import find_protocol
 from longvid.errors import ConfigError
 from longvid.options import in_words
 from longvid.windows.rule import Windows

@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from longvid.datasets import Task
-from longvid.datasets.frame_labels import UNLABELLED
-from longvid.datasets.manifest_files import write_records
 from longvid.decoders import Decoder
 from longvid.errors import AnnotationError, ConfigError
 from longvid.metrics.items import ClassRow, baseline_scores, confusion_matrix, per_class, per_label
 from longvid.metrics.localisation import class_precisions
 from longvid.metrics.videos import proposals_and_truth
+from longvid.tasks import Task
+from longvid.tasks.frame_labels import UNLABELLED
+from longvid.tasks.manifest_files import write_records
 from longvid.windows import WindowDataset, Windows, split_by_presence
 from pipelines.config import load_config
 from pipelines.training.data import eval_loader, shown

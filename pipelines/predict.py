@@ -18,10 +18,10 @@ import numpy as np
 from jaxtyping import Float
 
 from longvid.clips.sampling import Sampling
-from longvid.datasets import Task
 from longvid.encoders import Encoder
 from longvid.encoders.registry import find_builder
 from longvid.errors import ConfigError, UnreadableVideo
+from longvid.tasks import Task
 from pipelines.evaluate import clip_reader, trained_decoder
 from pipelines.extract import ExtractionJob, VideoRequest, extract
 from pipelines.extract.plan import make_recipe

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from longvid.datasets.known_tasks import KNOWN_TASKS, find_task
-from longvid.datasets.protocols import PROTOCOLS
-from longvid.datasets.tasks import Task
+from longvid.benchmarks.known_tasks import KNOWN_TASKS, find_task
+from longvid.benchmarks.protocols import PROTOCOLS
 from longvid.errors import ConfigError
+from longvid.tasks.task import Task
 from pipelines.config import TrainConfig, load_config
 from pipelines.evaluate import read_evaluation
 from pipelines.recipes import recipe_names, recipe_settings

@@ -20,10 +20,10 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from longvid.datasets.joint import JointTask
 from longvid.decoders import Decoder
 from longvid.decoders.standardise import Standardised
 from longvid.errors import ConfigError, WeightsError
+from longvid.tasks.joint import JointTask
 from longvid.weights import state_sha256
 from pipelines.config import TrainConfig, load_config
 from pipelines.training.callbacks import BestWeights, History, ResumePoint

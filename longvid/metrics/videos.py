@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from longvid.datasets.frame_labels import UNLABELLED, label_sequence
-from longvid.datasets.manifest import ManifestRow
-from longvid.datasets.tasks import BACKGROUND, Task
 from longvid.metrics.localisation import Segments, localisation_scores, propose
 from longvid.metrics.segmentation import segmentation_scores, segments_of
+from longvid.tasks.frame_labels import UNLABELLED, label_sequence
+from longvid.tasks.manifest import ManifestRow
+from longvid.tasks.task import BACKGROUND, Task
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from jaxtyping import Float, Int, Num
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from longvid.datasets.frame_labels import UNLABELLED, clip_labels
-from longvid.datasets.manifest import ManifestRow
-from longvid.datasets.tasks import Task
 from longvid.errors import AnnotationError, ConfigError
+from longvid.tasks.frame_labels import UNLABELLED, clip_labels
+from longvid.tasks.manifest import ManifestRow
+from longvid.tasks.task import Task
 from longvid.windows.rule import Windows, clips_within
 from stores import FeatureStore, StoredVideo
 

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from longvid.datasets import ManifestRow, Task
 from longvid.decoders import Decoder, build_decoder
+from longvid.tasks import ManifestRow, Task
 from longvid.windows import Draw, RandomWindows, WindowBatch, WindowDataset, Windows, collate
 from pipelines.bench.measure import MEGABYTE, interleaved_seconds
 from pipelines.bench.table import BenchTable

@@ -88,8 +88,8 @@ def tasks(
     as_json: JSON = False,
 ) -> int:
     """The public questions, the recipes that train them, and the protocols they are measured by."""
-    from longvid.datasets.known_tasks import KNOWN_TASKS
-    from longvid.datasets.protocols import PROTOCOLS
+    from longvid.benchmarks.known_tasks import KNOWN_TASKS
+    from longvid.benchmarks.protocols import PROTOCOLS
     from pipelines.recipes import recipe_names, recipe_settings
 
     named = {name: recipe_settings(name) for name in recipe_names()}

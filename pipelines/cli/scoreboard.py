@@ -5,10 +5,10 @@ from typing import Any
 
 from rich.text import Text
 
-from longvid.datasets.protocols import PROTOCOLS, find_protocol
-from longvid.datasets.published import PublishedResult, results_of
-from longvid.datasets.tasks import Task
+from longvid.benchmarks.protocols import PROTOCOLS, find_protocol
+from longvid.benchmarks.published import PublishedResult, results_of
 from longvid.metrics.items import METRICS
+from longvid.tasks.task import Task
 from pipelines.cli.console import console, table
 from pipelines.results import OwnResult
 

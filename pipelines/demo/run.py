@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import Any
 
 from longvid.clips.sampling import Sampling
-from longvid.datasets import Manifest, ManifestRow
+from longvid.tasks import Manifest, ManifestRow
 from pipelines.config import TrainConfig
 from pipelines.demo.videos import CLASSES, Script, encode_all, write_scripts
 from pipelines.evaluate import evaluate

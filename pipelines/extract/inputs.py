@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from longvid.datasets import Manifest, ManifestRow
-from longvid.datasets.folders import VIDEO_ENDINGS, keyed_files
 from longvid.errors import AnnotationError, ConfigError, VideoNotFound
+from longvid.tasks import Manifest, ManifestRow
+from longvid.tasks.folders import VIDEO_ENDINGS, keyed_files
 
 MANIFEST_SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from longvid.datasets.benchmark import SplitSet
-from longvid.datasets.manifest import ManifestRow
-from longvid.datasets.manifest_files import write_atomically
+from longvid.benchmarks.benchmark import SplitSet
+from longvid.tasks.manifest import ManifestRow
+from longvid.tasks.manifest_files import write_atomically
 from pipelines.prepare.run import Preparation
 
 COLUMNS = ("key", "state", "url", "expected_path", "splits", "reason")

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from longvid.datasets.benchmark import Benchmark
-from longvid.datasets.breakfast_benchmark import breakfast_benchmark
-from longvid.datasets.coin_benchmark import coin_benchmark
-from longvid.datasets.lvu_benchmark import lvu_benchmark
+from longvid.benchmarks.benchmark import Benchmark
+from longvid.benchmarks.breakfast.benchmark import breakfast_benchmark
+from longvid.benchmarks.coin.benchmark import coin_benchmark
+from longvid.benchmarks.lvu.benchmark import lvu_benchmark
 from longvid.errors import AnnotationError
 from pipelines.prepare.own import own_benchmark
 

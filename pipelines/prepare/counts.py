@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from longvid.datasets import ManifestRow, Task
-from longvid.datasets.benchmark import SplitSet, rows_of
-from longvid.datasets.frame_labels import label_sequence
-from longvid.datasets.manifest import SPLITS, Manifest
+from longvid.benchmarks.benchmark import SplitSet, rows_of
 from longvid.metrics.items import baseline_scores, score
+from longvid.tasks import ManifestRow, Task
+from longvid.tasks.frame_labels import label_sequence
+from longvid.tasks.manifest import SPLITS, Manifest
 
 
 @dataclass(frozen=True)

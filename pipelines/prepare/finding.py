@@ -9,8 +9,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from longvid.datasets.folders import video_files
 from longvid.errors import VideoNotFound
+from longvid.tasks.folders import video_files
 
 _BRACKETED_ID = re.compile(r".*\[([A-Za-z0-9_-]{11})\]", re.ASCII | re.DOTALL)
 _LONGEST_TAIL = 3

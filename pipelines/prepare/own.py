@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from longvid.datasets import Manifest, carve_split, infer_task, manifest_from_folder
-from longvid.datasets.benchmark import Benchmark, SplitSet
+from longvid.benchmarks.benchmark import Benchmark, SplitSet
 from longvid.errors import AnnotationError, ConfigError
+from longvid.tasks import Manifest, carve_split, infer_task, manifest_from_folder
 
 
 def own_benchmark(

@@ -14,10 +14,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from longvid.datasets.benchmark import Benchmark
-from longvid.datasets.leaks import Leak, find_leaks
-from longvid.datasets.manifest import Manifest, ManifestRow
+from longvid.benchmarks.benchmark import Benchmark
+from longvid.benchmarks.leaks import Leak, find_leaks
 from longvid.errors import VideoError
+from longvid.tasks.manifest import Manifest, ManifestRow
 from longvid.video import probe
 from pipelines.prepare.counts import SplitCount, count_splits
 from pipelines.prepare.finding import VideoFolder

@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
-from longvid.datasets import Task
 from longvid.errors import ConfigError
+from longvid.tasks import Task
 from pipelines.evaluate import EvaluationResult, read_evaluation
 from pipelines.recipes import read_settings
 from pipelines.training.results import TrainResult

@@ -10,8 +10,8 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 import longvid
-from longvid.datasets.manifest_files import write_atomically
 from longvid.errors import ConfigError
+from longvid.tasks.manifest_files import write_atomically
 from pipelines.report.charts import plotly_script
 from pipelines.report.collect import Run, collect_runs, has_random_weights
 from pipelines.report.published import published_rows

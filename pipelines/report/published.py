@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from longvid.datasets import Task
-from longvid.datasets.protocols import PROTOCOLS
-from longvid.datasets.published import PublishedResult, bar, results_of
+from longvid.benchmarks.protocols import PROTOCOLS
+from longvid.benchmarks.published import PublishedResult, bar, results_of
 from longvid.metrics.items import METRICS
+from longvid.tasks import Task
 from pipelines.report.collect import Run
 
 REFERENCE = "ViS4mer"

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from longvid.datasets import Task
 from longvid.metrics.items import METRICS
+from longvid.tasks import Task
 from pipelines.report.charts import Axis, Series, around, clock, line_chart
 from pipelines.report.collect import Run, facts_of_features
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from longvid.datasets import Task
+from longvid.tasks import Task
 from pipelines.evaluate import VideoTimeline
 from pipelines.report.charts import Axis, Series, around, clock, line_chart
 from pipelines.report.collect import Run

@@ -14,8 +14,8 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, Checkpoint
 
-from longvid.datasets.manifest_files import write_atomically
 from longvid.metrics.items import METRICS
+from longvid.tasks.manifest_files import write_atomically
 from pipelines.config import EarlyStoppingSettings
 from pipelines.training.module import DecoderModule
 from pipelines.training.progress import TrainingProgress

@@ -15,15 +15,15 @@ from jaxtyping import Float
 from torch.utils.data import DataLoader
 
 import longvid
-from longvid.datasets import Manifest, ManifestRow, Task, carve_split, infer_task
-from longvid.datasets.benchmark import select_splits, with_keys
-from longvid.datasets.class_names import name_classes
-from longvid.datasets.joint import JointTask
-from longvid.datasets.known_tasks import KNOWN_TASKS, find_task
-from longvid.datasets.manifest import SPLITS
+from longvid.benchmarks.benchmark import select_splits, with_keys
+from longvid.benchmarks.known_tasks import KNOWN_TASKS, find_task
 from longvid.decoders import Decoder
 from longvid.errors import AnnotationError, DecoderError
 from longvid.metrics.items import METRICS
+from longvid.tasks import Manifest, ManifestRow, Task, carve_split, infer_task
+from longvid.tasks.class_names import name_classes
+from longvid.tasks.joint import JointTask
+from longvid.tasks.manifest import SPLITS
 from longvid.windows import RandomWindows, WindowBatch, WindowDataset, collate, split_by_presence
 from pipelines.config import TrainConfig
 from pipelines.training.run_folder import DecoderRecord, RunRecord

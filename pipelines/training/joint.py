@@ -15,12 +15,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from longvid.datasets import Manifest, Task
-from longvid.datasets.joint import JointTask
-from longvid.datasets.manifest_files import write_atomically
 from longvid.decoders import Decoder
 from longvid.errors import AnnotationError
 from longvid.metrics.items import baseline_scores, mean_by_item, probabilities, score
+from longvid.tasks import Manifest, Task
+from longvid.tasks.joint import JointTask
+from longvid.tasks.manifest_files import write_atomically
 from longvid.windows import WindowDataset
 from pipelines.config import TrainConfig
 from pipelines.training.data import TrainingData

@@ -23,12 +23,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from longvid.datasets import Manifest, Task
-from longvid.datasets.manifest_files import write_atomically
 from longvid.decoders import Decoder, build_decoder
 from longvid.decoders.part import PartOf
 from longvid.decoders.standardise import Standardised
 from longvid.errors import ConfigError, WeightsError
+from longvid.tasks import Manifest, Task
+from longvid.tasks.manifest_files import write_atomically
 from longvid.windows import Windows
 
 FORMAT = 1

@@ -9,12 +9,12 @@ from jaxtyping import Float, Int, Num
 from torch import Tensor
 from torch.nn import functional
 
-from longvid.datasets import Task
-from longvid.datasets.frame_labels import UNLABELLED
 from longvid.decoders import Decoder
 from longvid.errors import AnnotationError
 from longvid.metrics.items import mean_by_item, probabilities, score
 from longvid.metrics.videos import ScoredVideo, video_metrics
+from longvid.tasks import Task
+from longvid.tasks.frame_labels import UNLABELLED
 from longvid.windows import WindowBatch, WindowDataset
 
 

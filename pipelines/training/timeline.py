@@ -16,10 +16,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from longvid.datasets import Task
 from longvid.decoders import Decoder
 from longvid.errors import DecoderError
 from longvid.metrics.items import mean_by_item, probabilities
+from longvid.tasks import Task
 from longvid.windows import Windows
 
 PREFIXES = 48

@@ -2,7 +2,7 @@
 
 import json
 
-from longvid.datasets import KNOWN_TASKS, PROTOCOLS
+from longvid.benchmarks import KNOWN_TASKS, PROTOCOLS
 from pipelines.recipes import recipe_names
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from longvid.datasets import Manifest
-from longvid.datasets.benchmark import Benchmark
-from longvid.datasets.breakfast_benchmark import breakfast_benchmark
-from longvid.datasets.coin_benchmark import coin_benchmark
-from longvid.datasets.lvu_benchmark import lvu_benchmark
+from longvid.benchmarks.benchmark import Benchmark
+from longvid.benchmarks.breakfast.benchmark import breakfast_benchmark
+from longvid.benchmarks.coin.benchmark import coin_benchmark
+from longvid.benchmarks.lvu.benchmark import lvu_benchmark
 from longvid.errors import AnnotationError, VideoNotFound
+from longvid.tasks import Manifest
 from pipelines.prepare import prepare
 from pipelines.prepare.absent import absent_videos, write_absent
 from pipelines.prepare.benchmarks import load_benchmark

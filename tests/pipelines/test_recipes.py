@@ -2,10 +2,10 @@
 
 import pytest
 
+from longvid.benchmarks.known_tasks import KNOWN_TASKS, find_task
+from longvid.benchmarks.lvu.annotations import LVU_TASKS
+from longvid.benchmarks.protocols import PROTOCOLS, find_protocol
 from longvid.clips.sampling import Sampling
-from longvid.datasets.known_tasks import KNOWN_TASKS, find_task
-from longvid.datasets.lvu import LVU_TASKS
-from longvid.datasets.protocols import PROTOCOLS, find_protocol
 from longvid.decoders import build_decoder
 from longvid.errors import AnnotationError, ConfigError
 from pipelines.config import load_config, load_features

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from longvid.datasets import ManifestRow, Task
 from longvid.errors import AnnotationError
 from longvid.metrics.videos import ScoredVideo, frame_answers, true_segments, video_metrics
+from longvid.tasks import ManifestRow, Task
 
 SECONDS = np.stack([np.arange(5.0), np.arange(5.0) + 1], axis=1)
 UNITS = Task("u", "dense", ("SIL", "pour", "stir"), labels_per_second=2.0)

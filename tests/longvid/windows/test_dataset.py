@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from longvid.datasets import ManifestRow, Task
-from longvid.datasets.frame_labels import UNLABELLED
 from longvid.errors import AnnotationError
+from longvid.tasks import ManifestRow, Task
+from longvid.tasks.frame_labels import UNLABELLED
 from longvid.windows import Draw, RandomWindows, WindowDataset, Windows, collate, split_by_presence
 
 CLIPS = {"a": 9, "b": 3, "c": 6}

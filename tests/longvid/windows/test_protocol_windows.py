@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longvid.datasets import ManifestRow, Task
 from longvid.errors import ConfigError
+from longvid.tasks import ManifestRow, Task
 from longvid.windows import WindowDataset, Windows, collate
 
 

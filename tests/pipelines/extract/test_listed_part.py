@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from longvid.clips.sampling import Sampling
-from longvid.datasets import Manifest, ManifestRow
+from longvid.tasks import Manifest, ManifestRow
 from longvid.windows import WindowDataset, Windows
 from pipelines.extract import ExtractionJob, VideoRequest, expand_inputs, extract
 from stores import FeatureStore

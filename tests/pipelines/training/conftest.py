@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from longvid.datasets import Manifest, ManifestRow
+from longvid.tasks import Manifest, ManifestRow
 from pipelines.config import TrainConfig
 from stores import FeatureStore, Recipe
 

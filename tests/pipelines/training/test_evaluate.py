@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from longvid.datasets import Manifest
 from longvid.errors import AnnotationError, ConfigError, WeightsError
+from longvid.tasks import Manifest
 from pipelines.cli.main import main
 from pipelines.evaluate import EvaluationResult, evaluate, open_run_store, trained_decoder
 from pipelines.train import train

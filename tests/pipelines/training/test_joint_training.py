@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch.nn import functional
 
-from longvid.datasets import Manifest, Task
-from longvid.datasets.joint import JointTask
-from longvid.datasets.lvu import LVU_TASKS
+from longvid.benchmarks.lvu.annotations import LVU_TASKS
 from longvid.errors import AnnotationError, ConfigError
+from longvid.tasks import Manifest, Task
+from longvid.tasks.joint import JointTask
 from pipelines.evaluate import evaluate
 from pipelines.train import train
 from pipelines.training.joint import joint_loss, joint_metrics, part_folders, skill

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from longvid.clips.sampling import Sampling
-from longvid.datasets import Manifest, ManifestRow
 from longvid.errors import ConfigError, UnreadableVideo, VideoError
+from longvid.tasks import Manifest, ManifestRow
 from pipelines.cli.main import main
 from pipelines.config import TrainConfig
 from pipelines.demo.videos import Script, encode

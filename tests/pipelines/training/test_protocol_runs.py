@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from longvid.datasets import Manifest, ManifestRow
 from longvid.errors import AnnotationError
+from longvid.tasks import Manifest, ManifestRow
 from pipelines.evaluate import evaluate
 from pipelines.results import own_results, task_named
 from pipelines.train import train

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from longvid.datasets import Manifest, Task
 from longvid.errors import ConfigError
+from longvid.tasks import Manifest, Task
 from pipelines.demo.videos import Script, encode
 from pipelines.evaluate import VideoTimeline, evaluate
 from pipelines.report import write_report

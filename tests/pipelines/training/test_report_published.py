@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from longvid.datasets import Manifest
+from longvid.tasks import Manifest
 from pipelines.evaluate import evaluate
 from pipelines.report import write_report
 from pipelines.train import train

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from longvid.datasets import Task
 from longvid.decoders import build_decoder
 from longvid.errors import DecoderError
+from longvid.tasks import Task
 from longvid.windows import Windows
 from pipelines.training.timeline import PREFIXES, timeline
 

@@ -15,9 +15,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from longvid.datasets import Manifest
 from longvid.errors import AnnotationError, ConfigError, DecoderError
 from longvid.metrics.items import METRICS
+from longvid.tasks import Manifest
 from pipelines.config import TrainConfig
 from pipelines.train import train
 from pipelines.training.module import TrainingDiverged

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from longvid.datasets import Manifest
 from longvid.errors import AnnotationError, ConfigError, DecoderError, LongvidError, WeightsError
+from longvid.tasks import Manifest
 from pipelines.cli.main import main
 from pipelines.config import load_config
 from pipelines.evaluate import evaluate

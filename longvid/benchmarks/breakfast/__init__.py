@@ -1,0 +1,1 @@
+"""Breakfast: annotations and protocols."""

@@ -1,0 +1,1 @@
+"""COIN: annotations and protocols."""

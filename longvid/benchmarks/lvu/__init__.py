@@ -1,0 +1,1 @@
+"""LVU: annotations and protocols."""

@@ -1,0 +1,48 @@
+"""A validation or test split for data sets that have none, carved from training videos."""
+
+import hashlib
+from collections import defaultdict
+
+from longvid.errors import AnnotationError
+from longvid.tasks.manifest import Manifest, ManifestRow
+
+
+def carve_split(
+    manifest: Manifest, into: str = "val", *, fraction: float = 0.15, seed: int = 0, column: str = "label"
+) -> Manifest:
+    """The manifest with about `fraction` of its training videos moved to another split.
+
+    Whole groups move (a film, a person; a video without a group is one of its own), so that nothing is in both. Within
+    each label the groups with the smallest hashes go: the choice depends on the names and the seed only, not on the
+    order of rows, and adding a video does not reshuffle the others. Raises `AnnotationError` where a split would be
+    left empty.
+    """
+    if not 0 < fraction < 1:
+        raise AnnotationError(f"fraction={fraction} of the training videos must lie between 0 and 1")
+    groups: dict[str, list[ManifestRow]] = defaultdict(list)
+    for row in manifest.split("train"):
+        groups[row.group or f"video {row.key}"].append(row)
+    if len(groups) < 2:
+        raise AnnotationError(
+            f"{manifest.name}: its training videos are {len(groups)} group{'' if len(groups) == 1 else 's'}, which "
+            f"cannot be cut into train and {into}; give some rows the split `{into}`"
+        )
+    strata: dict[str, list[str]] = defaultdict(list)
+    for name, members in groups.items():
+        strata[_stratum(members, column)].append(name)
+    chosen = [name for names in strata.values() for name in _first_by_hash(names, round(fraction * len(names)), seed)]
+    if len(chosen) == len(groups):
+        raise AnnotationError(f"{manifest.name}: fraction={fraction} for {into} leaves no video to train on; lower it")
+    if not chosen:
+        chosen = _first_by_hash(list(groups), 1, seed)
+    return manifest.with_splits({row.key: into for name in chosen for row in groups[name]})
+
+
+def _stratum(members: list[ManifestRow], column: str) -> str:
+    """The label all members share, where it is a class; one stratum for everything else."""
+    labels = {str(value) for row in members if isinstance(value := row.value(column), str | int)}
+    return labels.pop() if len(labels) == 1 else ""
+
+
+def _first_by_hash(names: list[str], count: int, seed: int) -> list[str]:
+    return sorted(names, key=lambda name: hashlib.sha256(f"{seed}\0{name}".encode()).digest())[:count]
