@@ -7,13 +7,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from longvid.checkpoints import load_official, load_weights, save_weights
     from longvid.clips.preprocessing import Preprocessing
     from longvid.clips.sampling import ClipPlan, Sampling
     from longvid.decoders import DECODERS, Decoder, build_decoder
     from longvid.encoders import ENCODERS, Encoder, EncoderOutput, EncoderSpec, build_encoder, wrap
     from longvid.errors import LongvidError
     from longvid.video import VideoProbe, iter_clips, iter_frames, probe
-    from longvid.weights import load_official, load_weights, save_weights
     from longvid.windows import WindowDataset
 
 __version__ = "0.1.0"
@@ -50,7 +50,7 @@ _HOMES = {
     "longvid.clips.preprocessing": ("Preprocessing",),
     "longvid.clips.sampling": ("ClipPlan", "Sampling"),
     "longvid.video": ("VideoProbe", "iter_clips", "iter_frames", "probe"),
-    "longvid.weights": ("load_official", "load_weights", "save_weights"),
+    "longvid.checkpoints": ("load_official", "load_weights", "save_weights"),
 }
 """Where each public name is defined."""
 

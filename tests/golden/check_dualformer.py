@@ -5,11 +5,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from longvid.checkpoints import load_official
+from longvid.checkpoints.official import official_layout
 from longvid.encoders import dualformer
 from longvid.encoders.dualformer import DualFormer, config_from_official
 from longvid.encoders.dualformer.sizes import misfit
-from longvid.weights import load_official
-from longvid.weights.official import official_layout
 
 LOGITS_TOLERANCE = 2e-5
 FEATURES_TOLERANCE = 1e-4

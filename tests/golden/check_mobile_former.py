@@ -6,14 +6,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from longvid.checkpoints import load_official
+from longvid.checkpoints.official import fit_official
 from longvid.encoders.mobile_former.blocks import BridgedBlock, DownSampling, DynamicReLU, LiteBlock, build_block
 from longvid.encoders.mobile_former.bridges import Read
 from longvid.encoders.mobile_former.config import MobileFormerConfig
 from longvid.encoders.mobile_former.convolutions import ConvNorm
 from longvid.encoders.mobile_former.model import MobileFormer
 from longvid.encoders.mobile_former.official import LAYOUT, PUBLISHED_ARGUMENTS, author_block
-from longvid.weights import Checkpoint, load_official
-from longvid.weights.official import fit_official
+from longvid.weights import Checkpoint
 
 FLOAT64_TOLERANCE = 1e-9
 LOGITS_TOLERANCE = 2e-5

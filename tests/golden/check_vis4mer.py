@@ -6,14 +6,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from longvid.checkpoints import load_official
+from longvid.checkpoints.official import official_layout
 from longvid.decoders.vis4mer import ViS4mer
 from longvid.decoders.vis4mer_official import internal_length
 from longvid.ssm import S4Config, S4Layer, s4_kernel
 from longvid.ssm.dense import truncate
 from longvid.ssm.hippo import legs_low_rank, legs_matrices
 from longvid.ssm.low_rank import LowRankMixer
-from longvid.weights import load_official
-from longvid.weights.official import official_layout
 
 OUTPUT_TOLERANCE = 1e-5
 STEP_TOLERANCE = 2e-5

@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from longvid.checkpoints import load_official
+from longvid.checkpoints.official import official_layout
 from longvid.encoders.xvit import XViT, mixing
 from longvid.layers.transformer import resize_table
-from longvid.weights import load_official
-from longvid.weights.official import official_layout
 
 LOGITS_TOLERANCE = 1e-5
 FEATURES_TOLERANCE = 2e-5

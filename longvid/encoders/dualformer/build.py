@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from longvid.checkpoints import load_official, load_weights
+from longvid.checkpoints.own import HEADER
 from longvid.clips.preprocessing import Preprocessing
 from longvid.clips.sampling import Sampling
 from longvid.encoders.base import EncoderSpec, PublishedFigures
@@ -15,8 +17,7 @@ from longvid.encoders.dualformer.model import DualFormer
 from longvid.encoders.dualformer.official import is_image_model, load_image_weights
 from longvid.encoders.dualformer.sizes import fitted_size
 from longvid.errors import EncoderError
-from longvid.weights import load_official, load_weights, read_checkpoint, state_sha256
-from longvid.weights.own import HEADER
+from longvid.weights import read_checkpoint, state_sha256
 
 LICENCE = "Apache-2.0"
 ARCHITECTURE = "dualformer"

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import torch
 
+from longvid.checkpoints import load_official, load_weights
+from longvid.checkpoints.own import HEADER
 from longvid.clips.preprocessing import Preprocessing
 from longvid.clips.sampling import Sampling
 from longvid.encoders.base import EncoderSpec, PublishedFigures
@@ -12,8 +14,7 @@ from longvid.encoders.mobile_former.config import IMAGE_CONFIGS, MobileFormerCon
 from longvid.encoders.mobile_former.inflation import inflate
 from longvid.encoders.mobile_former.model import MobileFormer
 from longvid.errors import EncoderError
-from longvid.weights import load_official, load_weights, read_checkpoint, state_sha256
-from longvid.weights.own import HEADER
+from longvid.weights import read_checkpoint, state_sha256
 
 ARCHITECTURE = "mobile_former"
 LICENCE = "none stated by the author of the published image weights"

@@ -7,14 +7,15 @@ from typing import Literal
 
 import torch
 
+from longvid.checkpoints import load_official, load_weights
+from longvid.checkpoints.own import HEADER
 from longvid.clips.preprocessing import Preprocessing
 from longvid.clips.sampling import Sampling
 from longvid.encoders.base import EncoderSpec, PublishedFigures
 from longvid.encoders.xvit.image_weights import is_image_transformer, start_from_image
 from longvid.encoders.xvit.model import XViT, XViTConfig
 from longvid.errors import EncoderError
-from longvid.weights import load_official, load_weights, read_checkpoint, state_sha256
-from longvid.weights.own import HEADER
+from longvid.weights import read_checkpoint, state_sha256
 
 LICENCE = "Apache-2.0"
 ARCHITECTURE = "xvit"

@@ -12,10 +12,10 @@ from typing import Any
 import yaml
 from torch import Tensor
 
+from longvid.checkpoints.official import OfficialLayout
 from longvid.encoders.xvit.model import XViT, XViTConfig
 from longvid.errors import WeightsError
 from longvid.weights.files import Checkpoint
-from longvid.weights.official import OfficialLayout
 
 BLOCK = r"norm[12]|attn|mlp"
 

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from longvid.checkpoints import load_official, load_weights, save_weights
 from longvid.encoders import build_encoder
 from longvid.encoders.dualformer import VARIANTS, DualFormer, DualFormerConfig, StageConfig, load_image_weights
 from longvid.errors import EncoderError, WeightsError
-from longvid.weights import load_official, load_weights, read_checkpoint, save_weights
+from longvid.weights import read_checkpoint
 
 TINY = VARIANTS["dualformer-tiny"]
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from longvid.checkpoints import save_weights
 from longvid.encoders import build_encoder
 from longvid.encoders.xvit import XViT, XViTConfig
 from longvid.encoders.xvit import build as xvit_build
 from longvid.encoders.xvit.build import PUBLISHED, VARIANTS, Variant
 from longvid.encoders.xvit.image_weights import start_from_image
 from longvid.errors import EncoderError, WeightsError
-from longvid.weights import save_weights
 
 TINY = XViTConfig(
     patch_size=32, dim=24, depth=2, num_heads=4, aggregator_heads=4, head_dim=16, num_classes=5, norm_eps=1e-12

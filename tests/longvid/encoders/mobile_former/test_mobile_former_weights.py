@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from longvid.checkpoints import load_official, load_weights, save_weights
 from longvid.encoders.mobile_former import IMAGE_CONFIGS, VARIANTS, MobileFormer, MobileFormerConfig, build, for_video
 from longvid.encoders.mobile_former.build import Variant, build_mobile_former
 from longvid.encoders.mobile_former.official import LAYOUT, from_arguments
 from longvid.errors import EncoderError, WeightsError
-from longvid.weights import load_official, load_weights, save_weights
 
 Scramble = Callable[..., MobileFormer]
 

@@ -13,19 +13,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from longvid.checkpoints import OFFICIAL, load_official, load_weights, read_weights, save_weights
+from longvid.checkpoints.official import official_layout
 from longvid.encoders.xvit import XViT, XViTConfig
 from longvid.errors import WeightsError
-from longvid.weights import (
-    OFFICIAL,
-    fit_state,
-    load_official,
-    load_weights,
-    read_checkpoint,
-    read_weights,
-    save_weights,
-    state_sha256,
-)
-from longvid.weights.official import official_layout
+from longvid.weights import fit_state, read_checkpoint, state_sha256
 
 CONFIG = XViTConfig(
     patch_size=32, dim=24, depth=2, num_heads=4, aggregator_heads=4, head_dim=16, num_classes=5, mixed_blocks=(0,)

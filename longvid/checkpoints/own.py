@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from longvid.checkpoints.official import OFFICIAL, official_layout
 from longvid.errors import WeightsError
 from longvid.weights.files import read_safetensors
 from longvid.weights.fit import fit_state
-from longvid.weights.official import OFFICIAL, official_layout
 
 HEADER = "longvid"
 """Key of the header entry that marks a file as ours."""
