@@ -1,7 +1,7 @@
 """State-space layers and the kernels they convolve with."""
 
 from longvid.ssm.config import S4Config
-from longvid.ssm.kernel import BACKENDS, s4_kernel
+from longvid.ssm.kernels.kernel import BACKENDS, s4_kernel
 from longvid.ssm.layer import S4Layer
 from longvid.ssm.system import StateSpace
 

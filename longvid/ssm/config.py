@@ -66,7 +66,7 @@ class S4Config:
     dropout: float = 0.0
     """Whole channels, before the output linear."""
     backend: str = "auto"
-    """How the kernel is computed; see `longvid.ssm.kernel.BACKENDS`."""
+    """How the kernel is computed; see `longvid.ssm.kernels.kernel.BACKENDS`."""
     odd_length: str = "exact"
     """`official` repeats the released ViS4mer's kernel at odd internal lengths, for its weights."""
 

@@ -7,11 +7,11 @@ from jaxtyping import Complex, Float, Int
 from torch import Tensor, nn
 
 from longvid.ssm.config import S4Config
-from longvid.ssm.diagonal import DiagonalMixer
-from longvid.ssm.low_rank import LowRankMixer
 from longvid.ssm.masks import zero_beyond
-from longvid.ssm.mimo import ManyInputsMixer
 from longvid.ssm.mixer import Mixer
+from longvid.ssm.s4 import LowRankMixer
+from longvid.ssm.s4d import DiagonalMixer
+from longvid.ssm.s5 import ManyInputsMixer
 
 MIXERS: dict[str, Callable[[S4Config], Mixer]] = {
     "s4": LowRankMixer,

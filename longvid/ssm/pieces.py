@@ -12,7 +12,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from longvid.ssm.convolution import convolve
-from longvid.ssm.dense import Squares, discretise, output_row
+from longvid.ssm.kernels.dense import Squares, discretise, output_row
 from longvid.ssm.system import StateSpace
 
 LEVELS = 6

@@ -12,8 +12,8 @@ from torch import Tensor
 from longvid.decoders import build_decoder
 from longvid.errors import BackendUnavailable
 from longvid.ssm import StateSpace
-from longvid.ssm.keops import why_no_keops
-from longvid.ssm.triton import why_no_triton
+from longvid.ssm.kernels.keops import why_no_keops
+from longvid.ssm.kernels.triton import why_no_triton
 from pipelines.bench.kernel import FASTER, MEMORY, convolved, relative_errors, system_of
 from pipelines.bench.measure import MEGABYTE
 from pipelines.bench.table import BenchTable, Cell, Panel

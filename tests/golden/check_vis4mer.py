@@ -11,9 +11,9 @@ from longvid.checkpoints.official import official_layout
 from longvid.decoders.vis4mer import ViS4mer
 from longvid.decoders.vis4mer_official import internal_length
 from longvid.ssm import S4Config, S4Layer, s4_kernel
-from longvid.ssm.dense import truncate
 from longvid.ssm.hippo import legs_low_rank, legs_matrices
-from longvid.ssm.low_rank import LowRankMixer
+from longvid.ssm.kernels.dense import truncate
+from longvid.ssm.s4 import LowRankMixer
 
 OUTPUT_TOLERANCE = 1e-5
 STEP_TOLERANCE = 2e-5

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from longvid.decoders import pyramid
-from longvid.ssm import cauchy, dense, kernel, low_rank, mixer, resolvent
-from longvid.ssm.low_rank import LowRankMixer
+from longvid.ssm import mixer
+from longvid.ssm import s4 as low_rank
+from longvid.ssm.kernels import cauchy, dense, kernel, resolvent
+from longvid.ssm.s4 import LowRankMixer
 from longvid.ssm.system import StateSpace
 
 Bites = Callable[[str, str], None]
@@ -113,7 +115,7 @@ def test_the_golden_layer_catches_an_input_column_of_another_rule(
     def input_column_without_its_correction(system: StateSpace) -> dense.DenseSystem:
         return discretise(system)._replace(B=discretise(system._replace(q=torch.zeros_like(system.q))).B)
 
-    monkeypatch.setattr("longvid.ssm.powers.discretise", input_column_without_its_correction)
+    monkeypatch.setattr("longvid.ssm.kernels.powers.discretise", input_column_without_its_correction)
     golden_bites("vis4mer", "layer")
     golden_bites("vis4mer", "model")
 

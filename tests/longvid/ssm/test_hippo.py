@@ -5,7 +5,7 @@ import torch
 
 from longvid.errors import DecoderError
 from longvid.ssm.hippo import diagonal_eigenvalues, legs_low_rank, legs_matrices
-from longvid.ssm.recurrence import recurrence_kernel
+from longvid.ssm.kernels.recurrence import recurrence_kernel
 from longvid.ssm.system import StateSpace
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from longvid.errors import DecoderError
 from longvid.ssm import S4Config, S4Layer
-from longvid.ssm.dense import discretise
+from longvid.ssm.kernels.dense import discretise
 from longvid.ssm.layer import MIXERS
 
 MIXER_NAMES = sorted(MIXERS)

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from longvid.ssm.cache import WeightCache
 from longvid.ssm.config import S4Config
 from longvid.ssm.hippo import diagonal_eigenvalues
-from longvid.ssm.low_rank import as_complex
 from longvid.ssm.mixer import ConvolutionMixer
 from longvid.ssm.pieces import LEVELS, DiagonalTransition, PieceTables, Transition, real_basis
+from longvid.ssm.s4 import as_complex
 
 
 class DiagonalMixer(ConvolutionMixer):

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from longvid.errors import DecoderError
-from longvid.ssm import StateSpace, resolvent, s4_kernel
-from longvid.ssm.dense import truncate, untruncate
+from longvid.ssm import StateSpace, s4_kernel
+from longvid.ssm.kernels import resolvent
+from longvid.ssm.kernels.dense import truncate, untruncate
 
 MakeSystem = Callable[..., StateSpace]
 FAST = ["cauchy", "dense-power"]

@@ -1,6 +1,6 @@
 """The S4 generating function by Triton: one program a channel and block of frequencies, nothing larger in memory.
 
-The same sums as `longvid.ssm.resolvent`, but in float64 throughout: a GPU's registers hold what a CPU's cache cannot,
+The same sums as `longvid.ssm.kernels.resolvent`, but in float64 throughout: a GPU's registers hold what a CPU's cache cannot,
 so the sums cost less than writing float32 tiles to memory would, and no entry needs a second look. The backward pass
 computes the sums again. To torch each direction is one operator, from the system to its generating function.
 """
@@ -16,8 +16,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from longvid.errors import BackendUnavailable
-from longvid.ssm.cauchy import frequencies
-from longvid.ssm.dense import truncate
+from longvid.ssm.kernels.cauchy import frequencies
+from longvid.ssm.kernels.dense import truncate
 from longvid.ssm.system import StateSpace
 
 FORWARD, BACKWARD = {"BLOCK": 64, "num_warps": 2}, {"BLOCK": 256, "num_warps": 1}
@@ -52,7 +52,7 @@ def why_no_triton(device: str) -> str:
 
 
 def _programs() -> ModuleType:
-    from longvid.ssm import triton_programs
+    from longvid.ssm.kernels import triton_programs
 
     return triton_programs
 

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from longvid.ssm.dense import Squares, discretise, output_row
+from longvid.ssm.kernels.dense import Squares, discretise, output_row
 from longvid.ssm.system import StateSpace
 
 GROUP_ELEMENTS = 1 << 19

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from longvid.ssm.cache import WeightCache
 from longvid.ssm.config import S4Config
 from longvid.ssm.convolution import fast_fft_length
-from longvid.ssm.diagonal import discretise_diagonal
 from longvid.ssm.hippo import diagonal_eigenvalues
-from longvid.ssm.low_rank import as_complex
 from longvid.ssm.mixer import Mixer
+from longvid.ssm.s4 import as_complex
+from longvid.ssm.s4d import discretise_diagonal
 
 
 class ManyInputsMixer(Mixer):

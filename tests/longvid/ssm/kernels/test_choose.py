@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from longvid.errors import BackendUnavailable
-from longvid.ssm import BACKENDS, StateSpace, choose, keops, s4_kernel
+from longvid.ssm import BACKENDS, StateSpace, s4_kernel
+from longvid.ssm.kernels import choose, keops
 
 MakeSystem = Callable[..., StateSpace]
 

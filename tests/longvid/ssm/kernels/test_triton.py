@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from longvid.errors import BackendUnavailable
-from longvid.ssm import StateSpace, choose, s4_kernel
-from longvid.ssm.cauchy import frequencies
-from longvid.ssm.triton import triton_resolvent, why_no_triton
+from longvid.ssm import StateSpace, s4_kernel
+from longvid.ssm.kernels import choose
+from longvid.ssm.kernels.cauchy import frequencies
+from longvid.ssm.kernels.triton import triton_resolvent, why_no_triton
 
 MakeSystem = Callable[..., StateSpace]
 

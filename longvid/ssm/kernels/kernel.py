@@ -11,14 +11,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from longvid.errors import DecoderError
-from longvid.ssm.cauchy import cauchy_kernel, even_cauchy_kernel
-from longvid.ssm.choose import fastest_backend
-from longvid.ssm.dense import truncate
-from longvid.ssm.keops import keops_kernel
-from longvid.ssm.powers import dense_power_kernel
-from longvid.ssm.recurrence import recurrence_kernel
+from longvid.ssm.kernels.cauchy import cauchy_kernel, even_cauchy_kernel
+from longvid.ssm.kernels.choose import fastest_backend
+from longvid.ssm.kernels.dense import truncate
+from longvid.ssm.kernels.keops import keops_kernel
+from longvid.ssm.kernels.powers import dense_power_kernel
+from longvid.ssm.kernels.recurrence import recurrence_kernel
+from longvid.ssm.kernels.triton import triton_kernel
 from longvid.ssm.system import StateSpace
-from longvid.ssm.triton import triton_kernel
 
 
 def kernel_by_cauchy(system: StateSpace, length: int) -> Tensor:

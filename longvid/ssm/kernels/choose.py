@@ -18,9 +18,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from longvid.ssm.keops import why_no_keops
+from longvid.ssm.kernels.keops import why_no_keops
+from longvid.ssm.kernels.triton import why_no_triton
 from longvid.ssm.system import StateSpace
-from longvid.ssm.triton import why_no_triton
 
 Backend = Callable[[StateSpace, int], Tensor]
 

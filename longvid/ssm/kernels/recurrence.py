@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from longvid.ssm.dense import Squares, discretise, output_row
+from longvid.ssm.kernels.dense import Squares, discretise, output_row
 from longvid.ssm.system import StateSpace
 
 

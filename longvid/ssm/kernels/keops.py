@@ -1,6 +1,6 @@
 """The Cauchy sums by PyKeOps: compiled on first use, nothing of size (channel, n, frequency) ever in memory.
 
-The same division-safe real form as `longvid.ssm.cauchy`. KeOps needs a C++ compiler (and nvcc for a GPU), so nothing
+The same division-safe real form as `longvid.ssm.kernels.cauchy`. KeOps needs a C++ compiler (and nvcc for a GPU), so nothing
 here is tried before `runs_here` has seen a tiny kernel compile and give the right number in a process of its own: a
 compiler that hangs or crashes takes only that process with it.
 """
@@ -14,16 +14,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from longvid.errors import BackendUnavailable
-from longvid.ssm.cauchy import coefficients, frequencies
-from longvid.ssm.dense import truncate
-from longvid.ssm.resolvent import woodbury
+from longvid.ssm.kernels.cauchy import coefficients, frequencies
+from longvid.ssm.kernels.dense import truncate
+from longvid.ssm.kernels.resolvent import woodbury
 from longvid.ssm.system import StateSpace
 
 TRIAL_SECONDS = 300
 
 TRIAL = """
 import torch
-from longvid.ssm.keops import resolvent_sums
+from longvid.ssm.kernels.keops import resolvent_sums
 numerators = torch.ones(1, 8, 1, device={device!r})
 one = torch.ones(1, 1, device={device!r})
 c, s = torch.tensor([1.0], device={device!r}), torch.tensor([0.0], device={device!r})

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from longvid.ssm.cache import WeightCache
 from longvid.ssm.config import S4Config
-from longvid.ssm.dense import truncate, untruncate
 from longvid.ssm.hippo import legs_low_rank
-from longvid.ssm.kernel import s4_kernel
+from longvid.ssm.kernels.dense import truncate, untruncate
+from longvid.ssm.kernels.kernel import s4_kernel
 from longvid.ssm.mixer import ConvolutionMixer
 from longvid.ssm.pieces import PieceTables, Transition, low_rank_tables
 from longvid.ssm.system import StateSpace, advance, inner

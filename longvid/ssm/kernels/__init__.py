@@ -1,0 +1,1 @@
+"""The S4 kernel and the interchangeable ways to compute it."""
