@@ -53,7 +53,7 @@ def probe(
     as_json: JSON = False,
 ) -> int:
     """The floor under every decoder, in seconds: a linear model on each video's pooled features."""
-    from pipelines.probe import probe as run
+    from pipelines.evaluation.baseline import probe as run
 
     config = _config(recipe, overrides)
     with error_console.status("pooling and fitting"):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from longvid.decoders import build_decoder
 from longvid.decoders.attention import LinearAttention, SoftmaxAttention, num_heads, orthogonal_directions
-from longvid.decoders.probe import POOLINGS, fit_linear_probe, pool_video
+from longvid.decoders.baseline import POOLINGS, fit_linear_probe, pool_video
 from longvid.decoders.selective import fused_scan, scan_in_chunks, selective_scan
 from longvid.errors import DecoderError
 

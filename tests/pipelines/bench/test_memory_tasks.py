@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from longvid.decoders.probe import POOLINGS, fit_linear_probe, pool_video
+from longvid.decoders.baseline import POOLINGS, fit_linear_probe, pool_video
 from pipelines.bench.memory_tasks import (
     ASKING,
     CHANNELS,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from longvid.decoders.probe import KINDS, POOLINGS, STRENGTHS, LinearProbe, fit_linear_probe, pool_video
+from longvid.decoders.baseline import KINDS, POOLINGS, STRENGTHS, LinearProbe, fit_linear_probe, pool_video
 from longvid.errors import AnnotationError, ConfigError
 from longvid.metrics.items import METRICS, baseline_scores, score
 from longvid.windows import WindowDataset, split_by_presence

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from longvid.errors import AnnotationError, ConfigError
-from pipelines.probe import probe
+from pipelines.evaluation.baseline import probe
 from stores import FeatureStore
 
 UNEVEN = {"train": 24, "val": 8, "test": 9}
