@@ -22,7 +22,7 @@ from longvid.tasks import Task
 from longvid.tasks.frame_labels import UNLABELLED
 from longvid.tasks.manifest_files import write_records
 from longvid.windows import WindowDataset, Windows, split_by_presence
-from pipelines.config import load_config
+from pipelines.training.config import load_config
 from pipelines.training.data import eval_loader, shown
 from pipelines.training.results import Summary, summarise
 from pipelines.training.run_folder import RunFolder, RunRecord, load_weights, read_made, torch_device, write_json

@@ -136,7 +136,7 @@ def extract(
 
 def _features_of(recipe: str | None, encoder: str | None) -> Any:
     """What the recipe says of features; with an encoder named beside it only what holds for any encoder."""
-    from pipelines.config import FeatureSettings, load_features
+    from pipelines.training.config import FeatureSettings, load_features
 
     if recipe is None and encoder is None:
         raise typer.BadParameter("give --encoder NAME, or --recipe NAME for the encoder of a training recipe")

@@ -29,8 +29,8 @@ def train(
     as_json: JSON = False,
 ) -> int:
     """Train a long-range decoder over a store. An interrupted run goes on from its last finished epoch."""
-    from pipelines.train import train as run
     from pipelines.training.progress import ConsoleProgress
+    from pipelines.training.train import train as run
 
     config = _config(recipe, overrides)
     with ConsoleProgress(error_console, label=config.decoder.name, monitor=_monitor(config)) as progress:
@@ -75,7 +75,7 @@ def probe(
 
 def _config(recipe: str, overrides: list[str] | None) -> Any:
     """The settings of a recipe, or of words alone: one given wholly by settings needs no file."""
-    from pipelines.config import load_config
+    from pipelines.training.config import load_config
 
     words = [*([recipe] if "=" in recipe else []), *(overrides or [])]
     return load_config(None if "=" in recipe else recipe, words)

@@ -11,13 +11,13 @@ from typing import Any
 
 from longvid.clips.sampling import Sampling
 from longvid.tasks import Manifest, ManifestRow
-from pipelines.config import TrainConfig
 from pipelines.demo.videos import CLASSES, Script, encode_all, write_scripts
 from pipelines.evaluate import evaluate
 from pipelines.extract import ExtractionJob, VideoRequest, extract
 from pipelines.report import write_report
-from pipelines.train import train
+from pipelines.training.config import TrainConfig
 from pipelines.training.results import Summary, TrainResult
+from pipelines.training.train import train
 from stores import FeatureStore
 
 TRAIN_SHARE, VAL_SHARE = 0.7, 0.1

@@ -15,7 +15,7 @@ from longvid.decoders.baseline import KINDS, POOLINGS, STRENGTHS, LinearProbe, f
 from longvid.errors import AnnotationError, ConfigError
 from longvid.metrics.items import METRICS, baseline_scores, score
 from longvid.windows import WindowDataset, split_by_presence
-from pipelines.config import TrainConfig
+from pipelines.training.config import TrainConfig
 from pipelines.training.data import TrainingData, open_training_data, video_features
 
 
@@ -46,7 +46,7 @@ class ProbeResult:
 def probe(config: TrainConfig, *, split: str = "test") -> ProbeResult:
     """Fit a probe for each pooling and regularisation, keep the best on the validation videos, score it on `split`.
 
-    Raises what `pipelines.train.train` does for bad data, and `ConfigError` for dense and joint tasks.
+    Raises what `pipelines.training.train.train` does for bad data, and `ConfigError` for dense and joint tasks.
     """
     data = open_training_data(config)
     task, train = data.task, data.train

@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import Callback, Checkpoint
 
 from longvid.metrics.items import METRICS
 from longvid.tasks.manifest_files import write_atomically
-from pipelines.config import EarlyStoppingSettings
+from pipelines.training.config import EarlyStoppingSettings
 from pipelines.training.module import DecoderModule
 from pipelines.training.progress import TrainingProgress
 from pipelines.training.results import EpochRow

@@ -25,7 +25,7 @@ from longvid.tasks.class_names import name_classes
 from longvid.tasks.joint import JointTask
 from longvid.tasks.manifest import SPLITS
 from longvid.windows import RandomWindows, WindowBatch, WindowDataset, collate, split_by_presence
-from pipelines.config import TrainConfig
+from pipelines.training.config import TrainConfig
 from pipelines.training.run_folder import DecoderRecord, RunRecord
 from stores import FeatureStore
 

@@ -22,7 +22,7 @@ from longvid.tasks import Manifest, Task
 from longvid.tasks.joint import JointTask
 from longvid.tasks.manifest_files import write_atomically
 from longvid.windows import WindowDataset
-from pipelines.config import TrainConfig
+from pipelines.training.config import TrainConfig
 from pipelines.training.data import TrainingData
 from pipelines.training.module import DecoderModule
 from pipelines.training.results import SeedResult, TrainResult

@@ -13,7 +13,7 @@ from longvid.decoders import Decoder
 from longvid.errors import LongvidError
 from longvid.metrics.items import METRICS
 from longvid.windows import WindowBatch, WindowDataset
-from pipelines.config import ScheduleSettings, TrainConfig
+from pipelines.training.config import ScheduleSettings, TrainConfig
 from pipelines.training.scoring import WindowScores, logits_of, loss_of, split_scores
 
 

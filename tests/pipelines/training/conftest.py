@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from longvid.tasks import Manifest, ManifestRow
-from pipelines.config import TrainConfig
+from pipelines.training.config import TrainConfig
 from stores import FeatureStore, Recipe
 
 DIM = 4

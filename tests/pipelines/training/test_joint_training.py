@@ -10,9 +10,9 @@ from longvid.errors import AnnotationError, ConfigError
 from longvid.tasks import Manifest, Task
 from longvid.tasks.joint import JointTask
 from pipelines.evaluate import evaluate
-from pipelines.train import train
 from pipelines.training.joint import joint_loss, joint_metrics, part_folders, skill
 from pipelines.training.run_folder import RunFolder, load_weights
+from pipelines.training.train import train
 
 SCENE, VIEWS = LVU_TASKS["scene"], LVU_TASKS["view_count"]
 BOTH = JointTask.of("both", (SCENE, VIEWS), column="joint_labels")

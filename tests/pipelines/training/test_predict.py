@@ -10,13 +10,13 @@ from longvid.clips.sampling import Sampling
 from longvid.errors import ConfigError, UnreadableVideo, VideoError
 from longvid.tasks import Manifest, ManifestRow
 from pipelines.cli.main import main
-from pipelines.config import TrainConfig
 from pipelines.demo.videos import Script, encode
 from pipelines.evaluate import evaluate
 from pipelines.extract import ExtractionJob, VideoRequest, extract
 from pipelines.predict import Prediction, predict
-from pipelines.train import train
+from pipelines.training.config import TrainConfig
 from pipelines.training.run_folder import read_json, write_json
+from pipelines.training.train import train
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,10 @@ from longvid.errors import AnnotationError
 from longvid.tasks import Manifest, ManifestRow
 from pipelines.evaluate import evaluate
 from pipelines.results import own_results, task_named
-from pipelines.train import train
 from pipelines.training.data import open_training_data
 from pipelines.training.module import DecoderModule
 from pipelines.training.run_folder import RunFolder
+from pipelines.training.train import train
 
 
 def rewrite(folder, change) -> None:

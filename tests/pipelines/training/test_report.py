@@ -21,8 +21,8 @@ from pipelines.report import write_report
 from pipelines.report.charts import Axis, Series, around, clock, line_chart
 from pipelines.report.thumbnails import thumbnails, thumbnails_or_reason
 from pipelines.report.videos import timeline_chart
-from pipelines.train import train
 from pipelines.training.run_folder import read_json, write_json
+from pipelines.training.train import train
 
 CHROMIUM = next(
     (p for name in ("chromium", "chromium-browser", "google-chrome", "chrome") if (p := shutil.which(name))), None

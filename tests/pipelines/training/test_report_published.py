@@ -7,7 +7,7 @@ import pytest
 from longvid.tasks import Manifest
 from pipelines.evaluate import evaluate
 from pipelines.report import write_report
-from pipelines.train import train
+from pipelines.training.train import train
 
 
 @pytest.fixture

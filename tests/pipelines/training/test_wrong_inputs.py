@@ -11,11 +11,11 @@ import torch
 from longvid.errors import AnnotationError, ConfigError, DecoderError, LongvidError, WeightsError
 from longvid.tasks import Manifest
 from pipelines.cli.main import main
-from pipelines.config import load_config
 from pipelines.evaluate import evaluate
 from pipelines.report import write_report
-from pipelines.train import train
+from pipelines.training.config import load_config
 from pipelines.training.run_folder import read_json, write_json
+from pipelines.training.train import train
 
 POOLED = {"name": "mean-linear", "options": {}}
 

@@ -25,8 +25,8 @@ from longvid.decoders.standardise import Standardised
 from longvid.errors import ConfigError, WeightsError
 from longvid.tasks.joint import JointTask
 from longvid.weights import state_sha256
-from pipelines.config import TrainConfig, load_config
 from pipelines.training.callbacks import BestWeights, History, ResumePoint
+from pipelines.training.config import TrainConfig, load_config
 from pipelines.training.data import (
     TrainingData,
     eval_loader,
