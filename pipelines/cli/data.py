@@ -129,7 +129,7 @@ def results(
     """Published numbers of a task, each with its source, and your own runs beside them."""
     from longvid.errors import ConfigError
     from pipelines.cli.scoreboard import print_scoreboard, scoreboard_json
-    from pipelines.results import own_results, task_named
+    from pipelines.evaluation.results import own_results, task_named
 
     asked = task_named(task)
     if runs is not None and not runs.is_dir():

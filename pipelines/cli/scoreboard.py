@@ -10,7 +10,7 @@ from longvid.benchmarks.published import PublishedResult, results_of
 from longvid.metrics.items import METRICS
 from longvid.tasks.task import Task
 from pipelines.cli.console import console, table
-from pipelines.results import OwnResult
+from pipelines.evaluation.results import OwnResult
 
 
 def scoreboard_json(task: Task, own: list[OwnResult], *, protocol: str | None) -> dict[str, Any]:

@@ -101,7 +101,7 @@ def evaluate(
     as_json: JSON = False,
 ) -> int:
     """Score a trained run on a split, beside an answer that never looks at a video."""
-    from pipelines.evaluate import evaluate as score
+    from pipelines.evaluation.evaluate import evaluate as score
     from pipelines.training.joint import part_folders
 
     results = [
@@ -151,7 +151,7 @@ def predict(
     as_json: JSON = False,
 ) -> int:
     """From a video file straight to class scores over time."""
-    from pipelines.predict import predict as run_prediction
+    from pipelines.evaluation.predict import predict as run_prediction
 
     prediction = run_prediction(run, video, encoder=encoder, weights=weights)
     if as_json:

@@ -12,7 +12,7 @@ from typing import Any
 from longvid.clips.sampling import Sampling
 from longvid.tasks import Manifest, ManifestRow
 from pipelines.demo.videos import CLASSES, Script, encode_all, write_scripts
-from pipelines.evaluate import evaluate
+from pipelines.evaluation.evaluate import evaluate
 from pipelines.extract import ExtractionJob, VideoRequest, extract
 from pipelines.report import write_report
 from pipelines.training.config import TrainConfig

@@ -9,7 +9,7 @@ import yaml
 
 from longvid.errors import ConfigError
 from longvid.tasks import Task
-from pipelines.evaluate import EvaluationResult, read_evaluation
+from pipelines.evaluation.evaluate import EvaluationResult, read_evaluation
 from pipelines.recipes import read_settings
 from pipelines.training.results import TrainResult
 from pipelines.training.run_folder import RunFolder, RunRecord, read_made

@@ -7,7 +7,7 @@ import numpy as np
 from markupsafe import Markup
 
 from longvid.tasks import Task
-from pipelines.evaluate import VideoTimeline
+from pipelines.evaluation.evaluate import VideoTimeline
 from pipelines.report.charts import Axis, Series, around, clock, line_chart
 from pipelines.report.collect import Run
 from pipelines.report.thumbnails import thumbnails_or_reason

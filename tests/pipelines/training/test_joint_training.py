@@ -9,7 +9,7 @@ from longvid.benchmarks.lvu.annotations import LVU_TASKS
 from longvid.errors import AnnotationError, ConfigError
 from longvid.tasks import Manifest, Task
 from longvid.tasks.joint import JointTask
-from pipelines.evaluate import evaluate
+from pipelines.evaluation.evaluate import evaluate
 from pipelines.training.joint import joint_loss, joint_metrics, part_folders, skill
 from pipelines.training.run_folder import RunFolder, load_weights
 from pipelines.training.train import train

@@ -5,8 +5,8 @@ import pytest
 
 from longvid.errors import AnnotationError
 from longvid.tasks import Manifest, ManifestRow
-from pipelines.evaluate import evaluate
-from pipelines.results import own_results, task_named
+from pipelines.evaluation.evaluate import evaluate
+from pipelines.evaluation.results import own_results, task_named
 from pipelines.training.data import open_training_data
 from pipelines.training.module import DecoderModule
 from pipelines.training.run_folder import RunFolder

@@ -16,7 +16,7 @@ from PIL import Image
 from longvid.errors import ConfigError
 from longvid.tasks import Manifest, Task
 from pipelines.demo.videos import Script, encode
-from pipelines.evaluate import VideoTimeline, evaluate
+from pipelines.evaluation.evaluate import VideoTimeline, evaluate
 from pipelines.report import write_report
 from pipelines.report.charts import Axis, Series, around, clock, line_chart
 from pipelines.report.thumbnails import thumbnails, thumbnails_or_reason

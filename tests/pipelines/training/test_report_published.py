@@ -5,7 +5,7 @@ import re
 import pytest
 
 from longvid.tasks import Manifest
-from pipelines.evaluate import evaluate
+from pipelines.evaluation.evaluate import evaluate
 from pipelines.report import write_report
 from pipelines.training.train import train
 

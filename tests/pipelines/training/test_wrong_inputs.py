@@ -11,7 +11,7 @@ import torch
 from longvid.errors import AnnotationError, ConfigError, DecoderError, LongvidError, WeightsError
 from longvid.tasks import Manifest
 from pipelines.cli.main import main
-from pipelines.evaluate import evaluate
+from pipelines.evaluation.evaluate import evaluate
 from pipelines.report import write_report
 from pipelines.training.config import load_config
 from pipelines.training.run_folder import read_json, write_json

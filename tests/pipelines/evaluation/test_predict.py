@@ -11,9 +11,9 @@ from longvid.errors import ConfigError, UnreadableVideo, VideoError
 from longvid.tasks import Manifest, ManifestRow
 from pipelines.cli.main import main
 from pipelines.demo.videos import Script, encode
-from pipelines.evaluate import evaluate
+from pipelines.evaluation.evaluate import evaluate
+from pipelines.evaluation.predict import Prediction, predict
 from pipelines.extract import ExtractionJob, VideoRequest, extract
-from pipelines.predict import Prediction, predict
 from pipelines.training.config import TrainConfig
 from pipelines.training.run_folder import read_json, write_json
 from pipelines.training.train import train

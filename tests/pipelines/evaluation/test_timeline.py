@@ -8,7 +8,7 @@ from longvid.decoders import build_decoder
 from longvid.errors import DecoderError
 from longvid.tasks import Task
 from longvid.windows import Windows
-from pipelines.training.timeline import PREFIXES, timeline
+from pipelines.evaluation.timeline import PREFIXES, timeline
 
 TASK = Task("t", "classification", ("a", "b"))
 DECODER = {"width": 8, "layers": 2, "state_size": 4}

@@ -13,7 +13,7 @@ from longvid.benchmarks.known_tasks import KNOWN_TASKS, find_task
 from longvid.benchmarks.protocols import PROTOCOLS
 from longvid.errors import ConfigError
 from longvid.tasks.task import Task
-from pipelines.evaluate import read_evaluation
+from pipelines.evaluation.evaluate import read_evaluation
 from pipelines.recipes import recipe_names, recipe_settings
 from pipelines.training.config import TrainConfig, load_config
 from pipelines.training.results import Summary

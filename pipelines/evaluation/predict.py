@@ -22,12 +22,12 @@ from longvid.encoders import Encoder
 from longvid.encoders.registry import find_builder
 from longvid.errors import ConfigError, UnreadableVideo
 from longvid.tasks import Task
-from pipelines.evaluate import clip_reader, trained_decoder
+from pipelines.evaluation.evaluate import clip_reader, trained_decoder
+from pipelines.evaluation.timeline import Timeline, timeline
 from pipelines.extract import ExtractionJob, VideoRequest, extract
 from pipelines.extract.plan import make_recipe
 from pipelines.extract.run import Progress
 from pipelines.training.run_folder import RunFolder, RunRecord, torch_device
-from pipelines.training.timeline import Timeline, timeline
 from stores import FeatureStore, Recipe
 
 _RANDOM = re.compile(r"random \(seed (\d+)\)")
@@ -47,7 +47,7 @@ class Prediction:
     total: dict[str, float]
     """Score of each output for the whole video."""
     kind: str
-    """What a row of `scores` is: `windows`, `so far` or `clips` (`pipelines.training.timeline`)."""
+    """What a row of `scores` is: `windows`, `so far` or `clips` (`pipelines.evaluation.timeline`)."""
     seconds: Float[np.ndarray, "rows 2"]
     scores: Float[np.ndarray, "rows outputs"]
     seeds: tuple[int, ...]

@@ -22,12 +22,12 @@ from longvid.tasks import Task
 from longvid.tasks.frame_labels import UNLABELLED
 from longvid.tasks.manifest_files import write_records
 from longvid.windows import WindowDataset, Windows, split_by_presence
+from pipelines.evaluation.timeline import ReadClips, timeline
 from pipelines.training.config import load_config
 from pipelines.training.data import eval_loader, shown
 from pipelines.training.results import Summary, summarise
 from pipelines.training.run_folder import RunFolder, RunRecord, load_weights, read_made, torch_device, write_json
 from pipelines.training.scoring import SplitScores, score_windows
-from pipelines.training.timeline import ReadClips, timeline
 from stores import FeatureStore, StoredVideo
 
 MOST_SCORE_COLUMNS = 100
@@ -54,7 +54,7 @@ class VideoTimeline:
     target: int | float | list[Any] | None
     """Class number, value, or flags; for dense tasks the class number of each row of the timeline, or None."""
     timeline: dict[str, Any]
-    """`pipelines.training.timeline.Timeline.to_dict()`."""
+    """`pipelines.evaluation.timeline.Timeline.to_dict()`."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 from longvid.errors import AnnotationError, ConfigError, WeightsError
 from longvid.tasks import Manifest
 from pipelines.cli.main import main
-from pipelines.evaluate import EvaluationResult, evaluate, open_run_store, trained_decoder
+from pipelines.evaluation.evaluate import EvaluationResult, evaluate, open_run_store, trained_decoder
 from pipelines.training.run_folder import RunFolder, read_json
 from pipelines.training.train import train
 from stores import FeatureStore

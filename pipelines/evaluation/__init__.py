@@ -1,0 +1,1 @@
+"""Evaluation: scores of trained runs, answers for new videos, baselines."""
