@@ -18,7 +18,7 @@ from longvid.encoders.xvit import XViT
 from longvid.encoders.xvit.build import VARIANTS
 from pipelines.bench.measure import MEGABYTE, PeakMemory, in_own_process, interleaved_seconds
 from pipelines.bench.table import BenchTable
-from pipelines.cores import available_cores
+from pipelines.machine.cores import available_cores
 
 XVIT = "xvit-b16-8f"
 SMALL = "video-mobile-former-1g"

@@ -40,7 +40,7 @@ def doctor(as_json: JSON = False) -> int:
     """Which decoders and optional packages work on this machine, and the cure for those that do not."""
     from dataclasses import asdict
 
-    from pipelines.doctor import examine
+    from pipelines.machine.doctor import examine
 
     with error_console.status("trying each decoder and package"):
         checks = examine()

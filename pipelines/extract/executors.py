@@ -9,9 +9,9 @@ from typing import Protocol, runtime_checkable
 
 from longvid.encoders import Encoder
 from longvid.errors import LongvidError
-from pipelines.cores import available_cores
 from pipelines.extract.job import ExtractionJob
 from pipelines.extract.segment import Segment, SegmentResult, extract_segment
+from pipelines.machine.cores import available_cores
 from stores import FeatureStore, StoreAccessError, StoreError
 
 SEGMENTS_IN_FLIGHT = 2

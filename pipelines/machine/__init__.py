@@ -1,0 +1,1 @@
+"""The machine: what works on it, and how many cores it has."""
