@@ -22,10 +22,10 @@ from distributed import Client, Scheduler, SpecCluster, Worker
 
 from longvid.clips.sampling import Sampling
 from pipelines.bench.table import BenchTable
-from pipelines.extract.cluster import ANY_PORT
-from pipelines.extract.dask_executor import DaskExecutor, SegmentPlugin
-from pipelines.extract.executors import SEGMENTS_IN_FLIGHT
-from pipelines.extract.segment import Segment, SegmentResult
+from pipelines.extraction.cluster import ANY_PORT
+from pipelines.extraction.dask_executor import DaskExecutor, SegmentPlugin
+from pipelines.extraction.executors import SEGMENTS_IN_FLIGHT
+from pipelines.extraction.segment import Segment, SegmentResult
 
 GPU_SECONDS, DECODE_SECONDS = 20.0, 10.0
 """Assumed of a mean segment; each takes between half and one and a half times as much, so they do not all end at once.

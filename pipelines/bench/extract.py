@@ -21,8 +21,8 @@ from longvid.encoders import Encoder
 from longvid.video import iter_clips, probe
 from pipelines.bench.measure import MEGABYTE, PeakMemory, in_own_process, interleaved_times
 from pipelines.bench.table import BenchTable
-from pipelines.extract import ExtractionJob, VideoRequest, extract
-from pipelines.extract.segment import encode_frames
+from pipelines.extraction import ExtractionJob, VideoRequest, extract
+from pipelines.extraction.segment import encode_frames
 
 SAMPLING = Sampling(frames=1, fps=2.0, stride_seconds=0.5)
 BATCH_CLIPS = 8

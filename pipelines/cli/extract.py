@@ -19,8 +19,8 @@ from pipelines.cli.console import (
 from pipelines.cli.options import parse_options, parse_sampling
 
 if TYPE_CHECKING:
-    from pipelines.extract import ExtractionJob, VideoRequest
-    from pipelines.extract.report import RunReport
+    from pipelines.extraction import ExtractionJob, VideoRequest
+    from pipelines.extraction.report import RunReport
 
 MAX_ROWS = 40
 """Videos that a run lists one by one; of a larger one only what failed."""
@@ -88,8 +88,8 @@ def extract(
     as_json: JSON = False,
 ) -> int:
     """Features of every clip of every video into a store. What the store holds already is kept."""
-    from pipelines.extract import ExtractionJob, expand_inputs
-    from pipelines.extract.job import Precision, StoredType
+    from pipelines.extraction import ExtractionJob, expand_inputs
+    from pipelines.extraction.job import Precision, StoredType
 
     wanted = _features_of(recipe, encoder)
     job = ExtractionJob(
@@ -112,7 +112,7 @@ def extract(
         return _print_plan(requests, job, clips_per_shard, compression, as_json)
 
     from pipelines.cli.progress import ExtractionProgress
-    from pipelines.extract import extract as run
+    from pipelines.extraction import extract as run
 
     with ExtractionProgress(error_console, videos=len(requests), name_failures=len(requests) > MAX_ROWS) as progress:
         result = run(
@@ -165,7 +165,7 @@ def _print_plan(
     requests: "list[VideoRequest]", job: "ExtractionJob", clips_per_shard: int, compression: str | None, as_json: bool
 ) -> int:
     from longvid.video.backends import require_backend
-    from pipelines.extract.plan import make_recipe, summarise_plan
+    from pipelines.extraction.plan import make_recipe, summarise_plan
     from stores.layout import make_layout
 
     require_backend(job.backend)

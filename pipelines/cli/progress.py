@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
 from pipelines.cli.console import failed_line, human_seconds
-from pipelines.extract.report import VideoRow
+from pipelines.extraction.report import VideoRow
 
 LINE_EVERY_SECONDS = 15.0
 

@@ -182,7 +182,7 @@ def report(
     out: Annotated[Path, typer.Option("--out", "-o", help="The page.")] = Path("report.html"),
 ) -> int:
     """One self-contained HTML page: results, curves, confusion, per-class table, videos over time."""
-    from pipelines.report import write_report
+    from pipelines.reporting import write_report
 
     write_report(runs, out)
     console.print(f"report: {out}")

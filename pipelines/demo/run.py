@@ -13,8 +13,8 @@ from longvid.clips.sampling import Sampling
 from longvid.tasks import Manifest, ManifestRow
 from pipelines.demo.videos import CLASSES, Script, encode_all, write_scripts
 from pipelines.evaluation.evaluate import evaluate
-from pipelines.extract import ExtractionJob, VideoRequest, extract
-from pipelines.report import write_report
+from pipelines.extraction import ExtractionJob, VideoRequest, extract
+from pipelines.reporting import write_report
 from pipelines.training.config import TrainConfig
 from pipelines.training.results import Summary, TrainResult
 from pipelines.training.train import train

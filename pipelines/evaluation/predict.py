@@ -24,9 +24,9 @@ from longvid.errors import ConfigError, UnreadableVideo
 from longvid.tasks import Task
 from pipelines.evaluation.evaluate import clip_reader, trained_decoder
 from pipelines.evaluation.timeline import Timeline, timeline
-from pipelines.extract import ExtractionJob, VideoRequest, extract
-from pipelines.extract.plan import make_recipe
-from pipelines.extract.run import Progress
+from pipelines.extraction import ExtractionJob, VideoRequest, extract
+from pipelines.extraction.plan import make_recipe
+from pipelines.extraction.run import Progress
 from pipelines.training.run_folder import RunFolder, RunRecord, torch_device
 from stores import FeatureStore, Recipe
 

@@ -8,7 +8,7 @@ from longvid.benchmarks.protocols import PROTOCOLS, find_protocol
 from longvid.clips.sampling import Sampling
 from longvid.decoders import build_decoder
 from longvid.errors import AnnotationError, ConfigError
-from pipelines.extract import ExtractionJob
+from pipelines.extraction import ExtractionJob
 from pipelines.recipes import recipe_names
 from pipelines.training.config import load_config, load_features
 from pipelines.training.data import listed_videos

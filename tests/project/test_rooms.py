@@ -40,7 +40,7 @@ def test_a_room_imports_only_from_its_left(room: str) -> None:
 
 def test_the_check_sees_an_import_inside_a_function(tmp_path: Path) -> None:
     source = tmp_path / "wrong.py"
-    source.write_text("def late():\n    from pipelines.extract import extract\n    import torch.nn\n")
+    source.write_text("def late():\n    from pipelines.extraction import extract\n    import torch.nn\n")
     assert imported_packages(source) == {"pipelines", "torch"}
 
 

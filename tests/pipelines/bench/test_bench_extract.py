@@ -7,7 +7,7 @@ import pytest
 from longvid.video import probe
 from pipelines.bench.extract import SAMPLING, make_video, save_small_vit
 from pipelines.bench.measure import interleaved_times
-from pipelines.extract import ExtractionJob, VideoRequest, extract
+from pipelines.extraction import ExtractionJob, VideoRequest, extract
 
 
 def test_its_encoder_is_made_and_used_in_silence(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ from pipelines.cli.main import main
 from pipelines.demo.videos import Script, encode
 from pipelines.evaluation.evaluate import evaluate
 from pipelines.evaluation.predict import Prediction, predict
-from pipelines.extract import ExtractionJob, VideoRequest, extract
+from pipelines.extraction import ExtractionJob, VideoRequest, extract
 from pipelines.training.config import TrainConfig
 from pipelines.training.run_folder import read_json, write_json
 from pipelines.training.train import train

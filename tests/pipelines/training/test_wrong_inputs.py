@@ -12,7 +12,7 @@ from longvid.errors import AnnotationError, ConfigError, DecoderError, LongvidEr
 from longvid.tasks import Manifest
 from pipelines.cli.main import main
 from pipelines.evaluation.evaluate import evaluate
-from pipelines.report import write_report
+from pipelines.reporting import write_report
 from pipelines.training.config import load_config
 from pipelines.training.run_folder import read_json, write_json
 from pipelines.training.train import train

@@ -11,7 +11,7 @@ import dask
 from distributed import Client, LocalCluster, Nanny, Scheduler, SpecCluster
 
 from longvid.errors import BackendUnavailable, ConfigError
-from pipelines.extract.executors import SEGMENTS_IN_FLIGHT, segments_in_flight
+from pipelines.extraction.executors import SEGMENTS_IN_FLIGHT, segments_in_flight
 from pipelines.machine.cores import available_cores
 
 Kind = Literal["local", "cuda", "slurm"]

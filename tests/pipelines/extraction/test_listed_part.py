@@ -9,7 +9,7 @@ import pytest
 from longvid.clips.sampling import Sampling
 from longvid.tasks import Manifest, ManifestRow
 from longvid.windows import WindowDataset, Windows
-from pipelines.extract import ExtractionJob, VideoRequest, expand_inputs, extract
+from pipelines.extraction import ExtractionJob, VideoRequest, expand_inputs, extract
 from stores import FeatureStore
 
 LISTED = Sampling(frames=1, fps=4.0, stride_seconds=0.25, span="listed")

@@ -13,9 +13,9 @@ import pytest
 from distributed import Client, LocalCluster
 
 from longvid.errors import ConfigError
-from pipelines.extract import ExtractionJob, VideoRequest, dask_executor, extract
-from pipelines.extract.cluster import connect
-from pipelines.extract.deadlines import watch_deadlines
+from pipelines.extraction import ExtractionJob, VideoRequest, dask_executor, extract
+from pipelines.extraction.cluster import connect
+from pipelines.extraction.deadlines import watch_deadlines
 from stores import FeatureStore
 
 HERE = Path(__file__).parent

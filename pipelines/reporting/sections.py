@@ -8,8 +8,8 @@ from markupsafe import Markup
 
 from longvid.metrics.items import METRICS
 from longvid.tasks import Task
-from pipelines.report.charts import Axis, Series, around, clock, line_chart
-from pipelines.report.collect import Run, facts_of_features
+from pipelines.reporting.charts import Axis, Series, around, clock, line_chart
+from pipelines.reporting.collect import Run, facts_of_features
 
 MOST_CLASSES_AS_MATRIX = 30
 MOST_CONFUSIONS = 25

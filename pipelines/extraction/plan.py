@@ -13,10 +13,10 @@ from longvid.encoders import Encoder
 from longvid.errors import LongvidError, TruncatedVideo
 from longvid.video import VideoProbe
 from longvid.video.backends import resolve_backend
-from pipelines.extract.inputs import VideoRequest
-from pipelines.extract.job import ExtractionJob
-from pipelines.extract.probes import probe_once
-from pipelines.extract.segment import Segment, encode_frames
+from pipelines.extraction.inputs import VideoRequest
+from pipelines.extraction.job import ExtractionJob
+from pipelines.extraction.probes import probe_once
+from pipelines.extraction.segment import Segment, encode_frames
 from stores import FeatureStore, Recipe
 from stores.info import clip_bytes, disk_bytes
 from stores.layout import Layout, shard_arrays

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from longvid.errors import VideoNotFound
-from pipelines.extract import VideoRequest
-from pipelines.extract.probes import probe_once
+from pipelines.extraction import VideoRequest
+from pipelines.extraction.probes import probe_once
 
 
 def test_threads_that_ask_at_once_get_one_probe(requests: list[VideoRequest]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.extract import VideoRequest
+from pipelines.extraction import VideoRequest
 from stores import FeatureStore, verify
 
 Bytes = Callable[[Path], dict[str, bytes]]

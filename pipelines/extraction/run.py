@@ -11,14 +11,14 @@ from typing import Protocol, runtime_checkable
 from longvid.encoders import Encoder
 from longvid.errors import ConfigError
 from longvid.video.backends import require_backend
-from pipelines.extract.cluster import connect
-from pipelines.extract.dask_executor import DaskExecutor, EncoderPlugin
-from pipelines.extract.executors import Executor, SegmentFailure, SerialExecutor
-from pipelines.extract.inputs import VideoRequest
-from pipelines.extract.job import ExtractionJob
-from pipelines.extract.plan import PlanFailure, VideoPlan, make_recipe, plan_ahead
-from pipelines.extract.report import RunReport, VideoRow, open_report
-from pipelines.extract.segment import Segment, SegmentResult
+from pipelines.extraction.cluster import connect
+from pipelines.extraction.dask_executor import DaskExecutor, EncoderPlugin
+from pipelines.extraction.executors import Executor, SegmentFailure, SerialExecutor
+from pipelines.extraction.inputs import VideoRequest
+from pipelines.extraction.job import ExtractionJob
+from pipelines.extraction.plan import PlanFailure, VideoPlan, make_recipe, plan_ahead
+from pipelines.extraction.report import RunReport, VideoRow, open_report
+from pipelines.extraction.segment import Segment, SegmentResult
 from stores import FeatureStore, SourceChanged, StoreAccessError
 from stores.layout import DEFAULT_CLIPS_PER_SHARD
 

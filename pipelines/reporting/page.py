@@ -12,11 +12,21 @@ from markupsafe import Markup
 import longvid
 from longvid.errors import ConfigError
 from longvid.tasks.manifest_files import write_atomically
-from pipelines.report.charts import plotly_script
-from pipelines.report.collect import Run, collect_runs, has_random_weights
-from pipelines.report.published import published_rows
-from pipelines.report.sections import chips, classes, confusion, curves, features, headline, missing, results, run_facts
-from pipelines.report.videos import videos
+from pipelines.reporting.charts import plotly_script
+from pipelines.reporting.collect import Run, collect_runs, has_random_weights
+from pipelines.reporting.published import published_rows
+from pipelines.reporting.sections import (
+    chips,
+    classes,
+    confusion,
+    curves,
+    features,
+    headline,
+    missing,
+    results,
+    run_facts,
+)
+from pipelines.reporting.videos import videos
 
 
 def write_report(
@@ -44,7 +54,7 @@ def write_report(
 
 
 def _render(values: dict[str, Any]) -> str:
-    room = files("pipelines.report")
+    room = files("pipelines.reporting")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     assets = {
         "style": Markup(room.joinpath("page.css").read_text("utf-8")),

@@ -8,9 +8,9 @@ from markupsafe import Markup
 
 from longvid.tasks import Task
 from pipelines.evaluation.evaluate import VideoTimeline
-from pipelines.report.charts import Axis, Series, around, clock, line_chart
-from pipelines.report.collect import Run
-from pipelines.report.thumbnails import thumbnails_or_reason
+from pipelines.reporting.charts import Axis, Series, around, clock, line_chart
+from pipelines.reporting.collect import Run
+from pipelines.reporting.thumbnails import thumbnails_or_reason
 
 MOST_CLASSES_AS_LINES = 6
 BAND_AT = -0.08

@@ -20,10 +20,10 @@ from distributed import Client, Future, KilledWorker, WorkerPlugin, as_completed
 from distributed.worker import Worker
 
 from longvid.encoders import Encoder
-from pipelines.extract.deadlines import DeadlineWatch, watch_deadlines
-from pipelines.extract.executors import Outcome, SegmentFailure, attempt_segment
-from pipelines.extract.job import ExtractionJob
-from pipelines.extract.segment import Segment
+from pipelines.extraction.deadlines import DeadlineWatch, watch_deadlines
+from pipelines.extraction.executors import Outcome, SegmentFailure, attempt_segment
+from pipelines.extraction.job import ExtractionJob
+from pipelines.extraction.segment import Segment
 from stores import FeatureStore
 
 WINDOW_SECONDS = 5.0

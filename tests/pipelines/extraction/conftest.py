@@ -7,7 +7,7 @@ import pytest
 
 from longvid.clips.sampling import Sampling
 from pipelines.demo.videos import Script, encode
-from pipelines.extract import ExtractionJob, VideoRequest
+from pipelines.extraction import ExtractionJob, VideoRequest
 
 SAMPLING = Sampling(frames=1, fps=4.0, stride_seconds=0.25)
 

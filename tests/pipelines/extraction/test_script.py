@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = """
-from pipelines.extract import ExtractionJob, VideoRequest, extract
+from pipelines.extraction import ExtractionJob, VideoRequest, extract
 extract([VideoRequest("a", {video!r})], ExtractionJob("patch-statistics"), {store!r}, scheduler="local", workers=1)
 """
 

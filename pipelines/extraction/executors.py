@@ -9,8 +9,8 @@ from typing import Protocol, runtime_checkable
 
 from longvid.encoders import Encoder
 from longvid.errors import LongvidError
-from pipelines.extract.job import ExtractionJob
-from pipelines.extract.segment import Segment, SegmentResult, extract_segment
+from pipelines.extraction.job import ExtractionJob
+from pipelines.extraction.segment import Segment, SegmentResult, extract_segment
 from pipelines.machine.cores import available_cores
 from stores import FeatureStore, StoreAccessError, StoreError
 

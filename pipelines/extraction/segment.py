@@ -23,8 +23,8 @@ from longvid.encoders import Encoder
 from longvid.encoders.pooling import pool
 from longvid.errors import VideoError
 from longvid.video import VideoProbe, iter_clips
-from pipelines.extract.job import ExtractionJob
-from pipelines.extract.probes import probe_once
+from pipelines.extraction.job import ExtractionJob
+from pipelines.extraction.probes import probe_once
 from stores import FeatureStore
 
 QUEUED_BATCHES = 2

@@ -6,7 +6,7 @@ import pytest
 
 from longvid.tasks import Manifest
 from pipelines.evaluation.evaluate import evaluate
-from pipelines.report import write_report
+from pipelines.reporting import write_report
 from pipelines.training.train import train
 
 

@@ -17,10 +17,10 @@ from longvid.errors import ConfigError
 from longvid.tasks import Manifest, Task
 from pipelines.demo.videos import Script, encode
 from pipelines.evaluation.evaluate import VideoTimeline, evaluate
-from pipelines.report import write_report
-from pipelines.report.charts import Axis, Series, around, clock, line_chart
-from pipelines.report.thumbnails import thumbnails, thumbnails_or_reason
-from pipelines.report.videos import timeline_chart
+from pipelines.reporting import write_report
+from pipelines.reporting.charts import Axis, Series, around, clock, line_chart
+from pipelines.reporting.thumbnails import thumbnails, thumbnails_or_reason
+from pipelines.reporting.videos import timeline_chart
 from pipelines.training.run_folder import read_json, write_json
 from pipelines.training.train import train
 

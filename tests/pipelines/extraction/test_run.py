@@ -11,9 +11,9 @@ import pytest
 from longvid.clips.sampling import Sampling
 from longvid.encoders import build_encoder, pool
 from longvid.video import iter_frames, probe
-from pipelines.extract import ExtractionJob, VideoRequest, extract
-from pipelines.extract.report import VideoRow
-from pipelines.extract.run import Silent
+from pipelines.extraction import ExtractionJob, VideoRequest, extract
+from pipelines.extraction.report import VideoRow
+from pipelines.extraction.run import Silent
 from stores import FeatureStore, RecipeMismatch, StoreAccessError
 
 Bytes = Callable[[Path], dict[str, bytes]]
