@@ -25,6 +25,8 @@ def lines(folder: Path, indent: int = 0) -> list[str]:
     about = phrase(package) if package.exists() else "set-up-and-run recipes"
     made = [_line(indent, f"{folder.name}/", about)]
     for path in sorted(folder.iterdir()):
+        if path.is_symlink():  # stores and pipelines, which stand beside longvid
+            continue
         if path.is_dir() and any(path.rglob("*.py")):
             made += lines(path, indent + 2)
         elif path.suffix in (".py", ".sh") and path.name != "__init__.py":

@@ -15,8 +15,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from stores.damage import Damage, repair, verify
-    from stores.errors import (
+    from longvid.stores.damage import Damage, repair, verify
+    from longvid.stores.errors import (
         ConversionError,
         DamagedStore,
         IncompleteVideo,
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
         StoreReadOnly,
         VideoNotInStore,
     )
-    from stores.info import StoreInfo
-    from stores.keys import path_name
-    from stores.recipe import Recipe
-    from stores.store import FeatureStore
-    from stores.video import StoredVideo
+    from longvid.stores.info import StoreInfo
+    from longvid.stores.keys import path_name
+    from longvid.stores.recipe import Recipe
+    from longvid.stores.store import FeatureStore
+    from longvid.stores.video import StoredVideo
 
 __all__ = [
     "ConversionError",
@@ -66,12 +66,12 @@ __all__ = [
 ]
 
 _HOMES = {
-    "stores.damage": ("Damage", "repair", "verify"),
-    "stores.info": ("StoreInfo",),
-    "stores.keys": ("path_name",),
-    "stores.recipe": ("Recipe",),
-    "stores.store": ("FeatureStore",),
-    "stores.video": ("StoredVideo",),
+    "longvid.stores.damage": ("Damage", "repair", "verify"),
+    "longvid.stores.info": ("StoreInfo",),
+    "longvid.stores.keys": ("path_name",),
+    "longvid.stores.recipe": ("Recipe",),
+    "longvid.stores.store": ("FeatureStore",),
+    "longvid.stores.video": ("StoredVideo",),
 }
 """Where a public name is defined; what stands nowhere here is an error."""
 
@@ -79,7 +79,7 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'stores' has no attribute {name!r}")
-    home = next((home for home, names in _HOMES.items() if name in names), "stores.errors")
+    home = next((home for home, names in _HOMES.items() if name in names), "longvid.stores.errors")
     return getattr(import_module(home), name)
 
 

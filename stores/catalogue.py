@@ -10,11 +10,11 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from stores.canonical import digest, document_bytes
-from stores.errors import DamagedStore
-from stores.layout import CATALOGUE, DOCUMENT, VIDEOS, group_document, video_path
-from stores.place import PARTIAL, Place
-from stores.records import VideoRecord
+from longvid.stores.canonical import digest, document_bytes
+from longvid.stores.errors import DamagedStore
+from longvid.stores.layout import CATALOGUE, DOCUMENT, VIDEOS, group_document, video_path
+from longvid.stores.place import PARTIAL, Place
+from longvid.stores.records import VideoRecord
 
 _PATH = f"{CATALOGUE}/{DOCUMENT}"
 

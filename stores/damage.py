@@ -5,16 +5,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
-from stores import layout as on_disk
-from stores.canonical import document_bytes
-from stores.catalogue import Catalogue, video_names
-from stores.errors import DamagedStore, StoreReadOnly
-from stores.keys import path_name
-from stores.layout import DOCUMENT
-from stores.place import PARTIAL
-from stores.records import VideoRecord, seconds_sha256
-from stores.shard import check_shard, decode_seconds
-from stores.store import FeatureStore
+from longvid.stores import layout as on_disk
+from longvid.stores.canonical import document_bytes
+from longvid.stores.catalogue import Catalogue, video_names
+from longvid.stores.errors import DamagedStore, StoreReadOnly
+from longvid.stores.keys import path_name
+from longvid.stores.layout import DOCUMENT
+from longvid.stores.place import PARTIAL
+from longvid.stores.records import VideoRecord, seconds_sha256
+from longvid.stores.shard import check_shard, decode_seconds
+from longvid.stores.store import FeatureStore
 
 _AT_ONCE = 8
 """Videos that are read at once: what hides the round trips of an object store."""

@@ -5,13 +5,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from stores.canonical import document_bytes
-from stores.catalogue import Catalogue
-from stores.layout import Layout, array_documents, item_bytes, shard_arrays
-from stores.place import Place
-from stores.recipe import Recipe
-from stores.records import VideoRecord
-from stores.shard import CRC_BYTES, shard_shape
+from longvid.stores.canonical import document_bytes
+from longvid.stores.catalogue import Catalogue
+from longvid.stores.layout import Layout, array_documents, item_bytes, shard_arrays
+from longvid.stores.place import Place
+from longvid.stores.recipe import Recipe
+from longvid.stores.records import VideoRecord
+from longvid.stores.shard import CRC_BYTES, shard_shape
 
 
 @dataclass(frozen=True)

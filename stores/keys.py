@@ -13,7 +13,7 @@ in the video's attributes, and `FeatureStore` refuses a name whose attributes ho
 import hashlib
 import re
 
-from stores.errors import InvalidKey
+from longvid.stores.errors import InvalidKey
 
 _SAFE = re.compile(r"[a-z0-9]([a-z0-9_.-]*[a-z0-9_-])?")  # no dot at the end: Windows drops it
 _LONGEST_SAFE = 80

@@ -22,9 +22,9 @@ import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from stores.canonical import digest
-from stores.errors import InvalidLayout, NotAFeatureStore
-from stores.recipe import FORMAT, Recipe
+from longvid.stores.canonical import digest
+from longvid.stores.errors import InvalidLayout, NotAFeatureStore
+from longvid.stores.recipe import FORMAT, Recipe
 
 VIDEOS = "videos"
 CATALOGUE = "catalogue"

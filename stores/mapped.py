@@ -25,9 +25,9 @@ try:
 except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
-from stores.errors import DamagedStore
-from stores.layout import Layout, shard_file
-from stores.shard import CRC_BYTES, ShardShape
+from longvid.stores.errors import DamagedStore
+from longvid.stores.layout import Layout, shard_file
+from longvid.stores.shard import CRC_BYTES, ShardShape
 
 _MOST_KEPT_MAPPINGS = 4096
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from stores.errors import InvalidTokens
-from stores.recipe import TokenType
+from longvid.stores.errors import InvalidTokens
+from longvid.stores.recipe import TokenType
 
 INT8_LARGEST = 127
 

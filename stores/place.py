@@ -18,7 +18,7 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import FsspecStore, LocalStore, MemoryStore
 
-from stores.errors import StoreAccessError, StoreReadOnly
+from longvid.stores.errors import StoreAccessError, StoreReadOnly
 
 Location = str | os.PathLike[str] | Store
 Result = TypeVar("Result")

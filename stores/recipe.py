@@ -4,8 +4,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from stores.canonical import differences, digest, plain
-from stores.errors import NotAFeatureStore
+from longvid.stores.canonical import differences, digest, plain
+from longvid.stores.errors import NotAFeatureStore
 
 TokenType = Literal["float16", "float32", "int8"]
 

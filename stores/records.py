@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from stores.canonical import digest, document_bytes, plain
-from stores.errors import DamagedStore, InvalidWindow
-from stores.layout import group_document
+from longvid.stores.canonical import digest, document_bytes, plain
+from longvid.stores.errors import DamagedStore, InvalidWindow
+from longvid.stores.layout import group_document
 
 Status = Literal["planned", "complete"]
 

@@ -12,9 +12,9 @@ import google_crc32c
 import numpy as np
 from numcodecs.zstd import Zstd
 
-from stores.errors import DamagedStore
-from stores.layout import ZSTD_LEVEL, Layout, item_bytes
-from stores.recipe import Recipe
+from longvid.stores.errors import DamagedStore
+from longvid.stores.layout import ZSTD_LEVEL, Layout, item_bytes
+from longvid.stores.recipe import Recipe
 
 CRC_BYTES = 4
 _NOT_THERE = np.uint64(2**64 - 1)

@@ -7,10 +7,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from stores import layout as on_disk
-from stores.canonical import differences, document_bytes
-from stores.catalogue import Catalogue
-from stores.errors import (
+from longvid.stores import layout as on_disk
+from longvid.stores.canonical import differences, document_bytes
+from longvid.stores.catalogue import Catalogue
+from longvid.stores.errors import (
     DamagedStore,
     IncompleteVideo,
     InvalidTokens,
@@ -23,15 +23,15 @@ from stores.errors import (
     StoreReadOnly,
     VideoNotInStore,
 )
-from stores.info import StoreInfo, store_info
-from stores.keys import path_name
-from stores.layout import Layout
-from stores.numbers import to_stored
-from stores.place import PARTIAL, Location, Place, open_place
-from stores.recipe import Recipe
-from stores.records import VideoRecord, make_record
-from stores.shard import encode_seconds, encode_shard, shard_shape
-from stores.video import StoredVideo
+from longvid.stores.info import StoreInfo, store_info
+from longvid.stores.keys import path_name
+from longvid.stores.layout import Layout
+from longvid.stores.numbers import to_stored
+from longvid.stores.place import PARTIAL, Location, Place, open_place
+from longvid.stores.recipe import Recipe
+from longvid.stores.records import VideoRecord, make_record
+from longvid.stores.shard import encode_seconds, encode_shard, shard_shape
+from longvid.stores.video import StoredVideo
 
 _PUT_ATTEMPTS = 5
 

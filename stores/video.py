@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import zarr
 
-from stores.errors import DamagedStore, InvalidWindow
-from stores.keys import path_name
-from stores.layout import (
+from longvid.stores.errors import DamagedStore, InvalidWindow
+from longvid.stores.keys import path_name
+from longvid.stores.layout import (
     DOCUMENT,
     INT8_MISSING,
     SECONDS_FILE,
@@ -20,12 +20,12 @@ from stores.layout import (
     token_shape,
     video_path,
 )
-from stores.mapped import MappedArray
-from stores.numbers import from_stored
-from stores.place import Place
-from stores.recipe import Recipe
-from stores.records import VideoRecord, seconds_sha256
-from stores.shard import decode_seconds
+from longvid.stores.mapped import MappedArray
+from longvid.stores.numbers import from_stored
+from longvid.stores.place import Place
+from longvid.stores.recipe import Recipe
+from longvid.stores.records import VideoRecord, seconds_sha256
+from longvid.stores.shard import decode_seconds
 
 
 class StoredVideo:

@@ -1,7 +1,7 @@
 """A public data set as one manifest: every video once, the splits and labels of each question in columns of their own.
 
 One list of videos is extracted once and serves every question; a recipe names its columns (`task.column`,
-`split_column`). Files are not looked for here: `pipelines.prepare` fills in the paths.
+`split_column`). Files are not looked for here: `longvid.pipelines.prepare` fills in the paths.
 """
 
 from collections.abc import Callable, Mapping

@@ -16,11 +16,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from longvid.errors import AnnotationError, ConfigError
+from longvid.stores import FeatureStore, StoredVideo
 from longvid.tasks.frame_labels import UNLABELLED, clip_labels
 from longvid.tasks.manifest import ManifestRow
 from longvid.tasks.task import Task
 from longvid.windows.rule import Windows, clips_within
-from stores import FeatureStore, StoredVideo
 
 
 class Draw(NamedTuple):

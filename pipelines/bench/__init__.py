@@ -4,6 +4,6 @@ One file a bench, each with `run(*, quick: bool = False) -> BenchTable`. Every c
 the same run, alternating (A B A B), because machines are shared and noisy.
 """
 
-from pipelines.bench.table import BenchTable
+from longvid.pipelines.bench.table import BenchTable
 
 __all__ = ["BenchTable"]

@@ -21,11 +21,11 @@ import numpy as np
 from distributed import Client, Scheduler, SpecCluster, Worker
 
 from longvid.clips.sampling import Sampling
-from pipelines.bench.table import BenchTable
-from pipelines.extraction.cluster import ANY_PORT
-from pipelines.extraction.dask_executor import DaskExecutor, SegmentPlugin
-from pipelines.extraction.executors import SEGMENTS_IN_FLIGHT
-from pipelines.extraction.segment import Segment, SegmentResult
+from longvid.pipelines.bench.table import BenchTable
+from longvid.pipelines.extraction.cluster import ANY_PORT
+from longvid.pipelines.extraction.dask_executor import DaskExecutor, SegmentPlugin
+from longvid.pipelines.extraction.executors import SEGMENTS_IN_FLIGHT
+from longvid.pipelines.extraction.segment import Segment, SegmentResult
 
 GPU_SECONDS, DECODE_SECONDS = 20.0, 10.0
 """Assumed of a mean segment; each takes between half and one and a half times as much, so they do not all end at once.

@@ -16,11 +16,11 @@ from jaxtyping import UInt8
 
 from longvid.clips.preprocessing import Preprocessing
 from longvid.clips.sampling import Sampling
+from longvid.pipelines.bench.measure import MEGABYTE, PeakMemory, in_own_process, interleaved_seconds
+from longvid.pipelines.bench.table import BenchTable
 from longvid.video import VideoProbe, iter_clips, iter_frames, probe
 from longvid.video.backends import check_all
 from longvid.video.writing import write_video
-from pipelines.bench.measure import MEGABYTE, PeakMemory, in_own_process, interleaved_seconds
-from pipelines.bench.table import BenchTable
 
 FPS = 30
 LIMIT = "every frame, none converted"

@@ -15,8 +15,8 @@ import torch
 from longvid.decoders import Decoder, build_decoder
 from longvid.decoders.streaming import StreamingViS4mer
 from longvid.decoders.vis4mer import ViS4mer
-from pipelines.bench.measure import MEGABYTE, PeakMemory, in_own_process, interleaved_seconds
-from pipelines.bench.table import BenchTable, Panel
+from longvid.pipelines.bench.measure import MEGABYTE, PeakMemory, in_own_process, interleaved_seconds
+from longvid.pipelines.bench.table import BenchTable, Panel
 
 WIDTH = 256
 BATCH = 2

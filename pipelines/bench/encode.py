@@ -16,9 +16,9 @@ from longvid.encoders import ENCODERS, EncoderEntry, build_encoder
 from longvid.encoders.table import count_operations
 from longvid.encoders.xvit import XViT
 from longvid.encoders.xvit.build import VARIANTS
-from pipelines.bench.measure import MEGABYTE, PeakMemory, in_own_process, interleaved_seconds
-from pipelines.bench.table import BenchTable
-from pipelines.machine.cores import available_cores
+from longvid.pipelines.bench.measure import MEGABYTE, PeakMemory, in_own_process, interleaved_seconds
+from longvid.pipelines.bench.table import BenchTable
+from longvid.pipelines.machine.cores import available_cores
 
 XVIT = "xvit-b16-8f"
 SMALL = "video-mobile-former-1g"

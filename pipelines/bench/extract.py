@@ -18,11 +18,11 @@ import torch
 
 from longvid.clips.sampling import Sampling
 from longvid.encoders import Encoder
+from longvid.pipelines.bench.measure import MEGABYTE, PeakMemory, in_own_process, interleaved_times
+from longvid.pipelines.bench.table import BenchTable
+from longvid.pipelines.extraction import ExtractionJob, VideoRequest, extract
+from longvid.pipelines.extraction.segment import encode_frames
 from longvid.video import iter_clips, probe
-from pipelines.bench.measure import MEGABYTE, PeakMemory, in_own_process, interleaved_times
-from pipelines.bench.table import BenchTable
-from pipelines.extraction import ExtractionJob, VideoRequest, extract
-from pipelines.extraction.segment import encode_frames
 
 SAMPLING = Sampling(frames=1, fps=2.0, stride_seconds=0.5)
 BATCH_CLIPS = 8

@@ -18,13 +18,13 @@ import torch
 from torch.utils.data import DataLoader
 
 from longvid.decoders import Decoder, build_decoder
+from longvid.pipelines.bench.measure import MEGABYTE, interleaved_seconds
+from longvid.pipelines.bench.table import BenchTable
+from longvid.pipelines.training.data import batch_dtype
+from longvid.pipelines.training.scoring import loss_of
+from longvid.stores import FeatureStore, Recipe
 from longvid.tasks import ManifestRow, Task
 from longvid.windows import Draw, RandomWindows, WindowBatch, WindowDataset, Windows, collate
-from pipelines.bench.measure import MEGABYTE, interleaved_seconds
-from pipelines.bench.table import BenchTable
-from pipelines.training.data import batch_dtype
-from pipelines.training.scoring import loss_of
-from stores import FeatureStore, Recipe
 
 CLASSES = ("friend", "ex", "married", "couple")
 

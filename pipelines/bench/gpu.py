@@ -11,12 +11,12 @@ from torch import Tensor
 
 from longvid.decoders import build_decoder
 from longvid.errors import BackendUnavailable
+from longvid.pipelines.bench.kernel import FASTER, MEMORY, convolved, relative_errors, system_of
+from longvid.pipelines.bench.measure import MEGABYTE
+from longvid.pipelines.bench.table import BenchTable, Cell, Panel
 from longvid.ssm import StateSpace
 from longvid.ssm.kernels.keops import why_no_keops
 from longvid.ssm.kernels.triton import why_no_triton
-from pipelines.bench.kernel import FASTER, MEMORY, convolved, relative_errors, system_of
-from pipelines.bench.measure import MEGABYTE
-from pipelines.bench.table import BenchTable, Cell, Panel
 
 CHANNELS, BATCH = 1024, 2
 LENGTHS = (2048, 11820, 65536)

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from longvid.decoders import build_decoder
 from longvid.decoders.vis4mer import ViS4mer
+from longvid.pipelines.bench.measure import MEGABYTE, PeakMemory, in_own_process, interleaved_seconds
+from longvid.pipelines.bench.table import BenchTable
 from longvid.ssm import StateSpace, s4_kernel
 from longvid.ssm.cache import WeightCache
 from longvid.ssm.convolution import convolve
 from longvid.ssm.hippo import legs_low_rank
-from pipelines.bench.measure import MEGABYTE, PeakMemory, in_own_process, interleaved_seconds
-from pipelines.bench.table import BenchTable
 
 CHANNELS = 64
 BATCH = 2

@@ -25,8 +25,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from longvid.decoders import Decoder, build_decoder
-from pipelines.bench.memory_tasks import CHANNELS, SHORTEST, TASKS, Batch, MemoryTask
-from pipelines.bench.table import BenchTable, Panel
+from longvid.pipelines.bench.memory_tasks import CHANNELS, SHORTEST, TASKS, Batch, MemoryTask
+from longvid.pipelines.bench.table import BenchTable, Panel
 
 PARAMETERS = 21_000
 WIDTHS = range(8, 129, 4)

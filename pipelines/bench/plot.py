@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from longvid.errors import LongvidError
-from pipelines.bench.table import BenchTable, Panel
+from longvid.pipelines.bench.table import BenchTable, Panel
 
 SUFFIXES = (".png", ".svg", ".pdf")
 PANEL_INCHES = (5.0, 4.2)

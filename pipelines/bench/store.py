@@ -24,9 +24,9 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import zarr
 
-from pipelines.bench.measure import MEGABYTE, PeakMemory, in_own_process, interleaved_seconds
-from pipelines.bench.table import BenchTable
-from stores import FeatureStore, Recipe, path_name
+from longvid.pipelines.bench.measure import MEGABYTE, PeakMemory, in_own_process, interleaved_seconds
+from longvid.pipelines.bench.table import BenchTable
+from longvid.stores import FeatureStore, Recipe, path_name
 
 WINDOW_CLIPS = 60
 _MEMMAP, _OPENED = "numpy.memmap", "numpy.memmap, opened"

@@ -1,5 +1,5 @@
 """The `longvid` command."""
 
-from pipelines.cli.main import main
+from longvid.pipelines.cli.main import main
 
 __all__ = ["main"]

@@ -1,5 +1,5 @@
-"""`python -m pipelines.cli` is the `longvid` command."""
+"""`python -m longvid.pipelines.cli` is the `longvid` command."""
 
-from pipelines.cli import main
+from longvid.pipelines.cli import main
 
 main()

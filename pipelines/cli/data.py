@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines.cli.console import console, error_console, print_json, table
+from longvid.pipelines.cli.console import console, error_console, print_json, table
 
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 
@@ -43,10 +43,10 @@ def prepare(
     as_json: JSON = False,
 ) -> int:
     """Official annotations and a folder of videos to a manifest; says what is missing and what that does to scores."""
-    from pipelines.cli.preparation import CheckProgress, print_preparation
-    from pipelines.prepare import prepare as run
-    from pipelines.prepare.absent import absent_videos, write_absent
-    from pipelines.prepare.benchmarks import load_benchmark
+    from longvid.pipelines.cli.preparation import CheckProgress, print_preparation
+    from longvid.pipelines.prepare import prepare as run
+    from longvid.pipelines.prepare.absent import absent_videos, write_absent
+    from longvid.pipelines.prepare.benchmarks import load_benchmark
 
     listed = load_benchmark(benchmark, annotations, videos, test_fraction=test_fraction)
     with CheckProgress(error_console) as progress:
@@ -67,9 +67,9 @@ def prepare(
 
 
 def _download(prepared: Any, videos: Path, *, cookies: str | None, retry_failed: bool) -> None:
-    from pipelines.prepare.absent import absent_videos
-    from pipelines.prepare.download import Download, DownloadSettings
-    from pipelines.prepare.download import download as fetch
+    from longvid.pipelines.prepare.absent import absent_videos
+    from longvid.pipelines.prepare.download import Download, DownloadSettings
+    from longvid.pipelines.prepare.download import download as fetch
 
     def told(result: Download) -> None:
         error_console.print(f"{result.key}: {result.state} {result.reason}", markup=False, highlight=False)
@@ -90,7 +90,7 @@ def tasks(
     """The public questions, the recipes that train them, and the protocols they are measured by."""
     from longvid.benchmarks.known_tasks import KNOWN_TASKS
     from longvid.benchmarks.protocols import PROTOCOLS
-    from pipelines.recipes import recipe_names, recipe_settings
+    from longvid.pipelines.recipes import recipe_names, recipe_settings
 
     named = {name: recipe_settings(name) for name in recipe_names()}
     if as_json:
@@ -128,8 +128,8 @@ def results(
 ) -> int:
     """Published numbers of a task, each with its source, and your own runs beside them."""
     from longvid.errors import ConfigError
-    from pipelines.cli.scoreboard import print_scoreboard, scoreboard_json
-    from pipelines.evaluation.results import own_results, task_named
+    from longvid.pipelines.cli.scoreboard import print_scoreboard, scoreboard_json
+    from longvid.pipelines.evaluation.results import own_results, task_named
 
     asked = task_named(task)
     if runs is not None and not runs.is_dir():

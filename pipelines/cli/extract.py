@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from pipelines.cli.console import (
+from longvid.pipelines.cli.console import (
     console,
     counted,
     error_console,
@@ -16,11 +16,11 @@ from pipelines.cli.console import (
     printable,
     table,
 )
-from pipelines.cli.options import parse_options, parse_sampling
+from longvid.pipelines.cli.options import parse_options, parse_sampling
 
 if TYPE_CHECKING:
-    from pipelines.extraction import ExtractionJob, VideoRequest
-    from pipelines.extraction.report import RunReport
+    from longvid.pipelines.extraction import ExtractionJob, VideoRequest
+    from longvid.pipelines.extraction.report import RunReport
 
 MAX_ROWS = 40
 """Videos that a run lists one by one; of a larger one only what failed."""
@@ -88,8 +88,8 @@ def extract(
     as_json: JSON = False,
 ) -> int:
     """Features of every clip of every video into a store. What the store holds already is kept."""
-    from pipelines.extraction import ExtractionJob, expand_inputs
-    from pipelines.extraction.job import Precision, StoredType
+    from longvid.pipelines.extraction import ExtractionJob, expand_inputs
+    from longvid.pipelines.extraction.job import Precision, StoredType
 
     wanted = _features_of(recipe, encoder)
     job = ExtractionJob(
@@ -111,8 +111,8 @@ def extract(
     if plan:
         return _print_plan(requests, job, clips_per_shard, compression, as_json)
 
-    from pipelines.cli.progress import ExtractionProgress
-    from pipelines.extraction import extract as run
+    from longvid.pipelines.cli.progress import ExtractionProgress
+    from longvid.pipelines.extraction import extract as run
 
     with ExtractionProgress(error_console, videos=len(requests), name_failures=len(requests) > MAX_ROWS) as progress:
         result = run(
@@ -136,7 +136,7 @@ def extract(
 
 def _features_of(recipe: str | None, encoder: str | None) -> Any:
     """What the recipe says of features; with an encoder named beside it only what holds for any encoder."""
-    from pipelines.training.config import FeatureSettings, load_features
+    from longvid.pipelines.training.config import FeatureSettings, load_features
 
     if recipe is None and encoder is None:
         raise typer.BadParameter("give --encoder NAME, or --recipe NAME for the encoder of a training recipe")
@@ -164,9 +164,9 @@ def _report_path(out: str) -> Path:
 def _print_plan(
     requests: "list[VideoRequest]", job: "ExtractionJob", clips_per_shard: int, compression: str | None, as_json: bool
 ) -> int:
+    from longvid.pipelines.extraction.plan import make_recipe, summarise_plan
+    from longvid.stores.layout import make_layout
     from longvid.video.backends import require_backend
-    from pipelines.extraction.plan import make_recipe, summarise_plan
-    from stores.layout import make_layout
 
     require_backend(job.backend)
     encoder = job.build()

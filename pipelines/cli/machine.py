@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from pipelines.bench.plot import draw, require_drawable
-from pipelines.cli.console import console, error_console, print_json, table
+from longvid.pipelines.bench.plot import draw, require_drawable
+from longvid.pipelines.cli.console import console, error_console, print_json, table
 
 BENCHES = {
     "decode": "frames a second of each decoder, and memory against the length of the video",
@@ -40,7 +40,7 @@ def doctor(as_json: JSON = False) -> int:
     """Which decoders and optional packages work on this machine, and the cure for those that do not."""
     from dataclasses import asdict
 
-    from pipelines.machine.doctor import examine
+    from longvid.pipelines.machine.doctor import examine
 
     with error_console.status("trying each decoder and package"):
         checks = examine()
@@ -73,7 +73,7 @@ def bench(
         if name not in PLOTTED:
             raise typer.BadParameter(f"the bench {name} has no plot; {' and '.join(PLOTTED)} have one")
         require_drawable(plot)
-    measured = import_module(f"pipelines.bench.{name}").run(quick=quick)
+    measured = import_module(f"longvid.pipelines.bench.{name}").run(quick=quick)
     if as_json:
         print_json(measured.to_dict())
     else:

@@ -14,9 +14,9 @@ from typing import Any
 import typer
 
 from longvid.errors import LongvidError
-from pipelines.cli import data, extract, machine, models, store, train
-from pipelines.cli.console import error_console, printable
-from stores import StoreError
+from longvid.pipelines.cli import data, extract, machine, models, store, train
+from longvid.pipelines.cli.console import error_console, printable
+from longvid.stores import StoreError
 
 app = typer.Typer(
     name="longvid",

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.console import console, error_console, print_json, table
+from longvid.pipelines.cli.console import console, error_console, print_json, table
 
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 MARKDOWN = Annotated[bool, typer.Option("--markdown", help="Print the table of the README.")]

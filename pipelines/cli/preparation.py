@@ -6,9 +6,9 @@ from pathlib import Path
 from rich.console import Console
 
 from longvid.metrics.items import METRICS
-from pipelines.cli.console import console, error_console, table
-from pipelines.prepare import Preparation, VideoStatus
-from pipelines.prepare.counts import SplitCount
+from longvid.pipelines.cli.console import console, error_console, table
+from longvid.pipelines.prepare import Preparation, VideoStatus
+from longvid.pipelines.prepare.counts import SplitCount
 
 LINE_EVERY_SECONDS = 15.0
 SHOWN_UNREADABLE = 20

@@ -5,8 +5,8 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-from pipelines.cli.console import failed_line, human_seconds
-from pipelines.extraction.report import VideoRow
+from longvid.pipelines.cli.console import failed_line, human_seconds
+from longvid.pipelines.extraction.report import VideoRow
 
 LINE_EVERY_SECONDS = 15.0
 

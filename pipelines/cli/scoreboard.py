@@ -8,9 +8,9 @@ from rich.text import Text
 from longvid.benchmarks.protocols import PROTOCOLS, find_protocol
 from longvid.benchmarks.published import PublishedResult, results_of
 from longvid.metrics.items import METRICS
+from longvid.pipelines.cli.console import console, table
+from longvid.pipelines.evaluation.results import OwnResult
 from longvid.tasks.task import Task
-from pipelines.cli.console import console, table
-from pipelines.evaluation.results import OwnResult
 
 
 def scoreboard_json(task: Task, own: list[OwnResult], *, protocol: str | None) -> dict[str, Any]:

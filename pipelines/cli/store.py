@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from pipelines.cli.console import (
+from longvid.pipelines.cli.console import (
     console,
     counted,
     error_console,
@@ -20,7 +20,7 @@ from pipelines.cli.console import (
 )
 
 if TYPE_CHECKING:
-    from stores import Damage, Recipe, StoreInfo
+    from longvid.stores import Damage, Recipe, StoreInfo
 
 Location = Annotated[str, typer.Argument(help="The store: a folder or a URL such as s3://bucket/x.zarr.")]
 NpyLayout = Annotated[
@@ -46,7 +46,7 @@ def info(
     as_json: JSON = False,
 ) -> int:
     """What a store holds: its recipe, videos, clips and bytes."""
-    from stores import FeatureStore
+    from longvid.stores import FeatureStore
 
     opened = FeatureStore.open(store)
     facts = opened.info()
@@ -120,8 +120,8 @@ def _frames(preprocessing: dict[str, Any]) -> str:
 
 def verify(store: Location, as_json: JSON = False) -> int:
     """Read every shard and name what is damaged or missing; exit status 1 if anything is."""
-    from stores import FeatureStore
-    from stores import verify as find_damage
+    from longvid.stores import FeatureStore
+    from longvid.stores import verify as find_damage
 
     opened = FeatureStore.open(store)
     with _watching("verify") as on_video:
@@ -134,8 +134,8 @@ def verify(store: Location, as_json: JSON = False) -> int:
 
 def repair(store: Location, as_json: JSON = False) -> int:
     """Remove what is damaged or left over, so that the next `extract` makes it again."""
-    from stores import FeatureStore
-    from stores import repair as take_out
+    from longvid.stores import FeatureStore
+    from longvid.stores import repair as take_out
 
     opened = FeatureStore.open(store, mode="a")
     with _watching("repair") as on_video:
@@ -160,7 +160,7 @@ def delete(
     keys: Annotated[list[str], typer.Argument(help="Keys of the videos to remove.")],
 ) -> int:
     """Remove videos from a store."""
-    from stores import FeatureStore
+    from longvid.stores import FeatureStore
 
     opened = FeatureStore.open(store, mode="a")
     for key in keys:
@@ -175,8 +175,8 @@ def export_store(
     layout: NpyLayout = "vis4mer",
 ) -> int:
     """Write a store's features as a folder of npy files or as one HDF5 file."""
-    from stores import FeatureStore
-    from stores.convert import export_hdf5, export_npy
+    from longvid.stores import FeatureStore
+    from longvid.stores.convert import export_hdf5, export_npy
 
     opened = FeatureStore.open(store)
     with _watching("export") as on_video:
@@ -198,7 +198,7 @@ def import_store(
     ] = None,
 ) -> int:
     """Make a store of features that were computed elsewhere."""
-    from stores.convert import import_hdf5, import_npy
+    from longvid.stores.convert import import_hdf5, import_npy
 
     if not source.exists():
         raise typer.BadParameter(f"{source}: there is no such folder of npy files or .h5 file")

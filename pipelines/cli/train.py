@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from pipelines.cli.console import console, error_console, human_seconds, print_json, table
+from longvid.pipelines.cli.console import console, error_console, human_seconds, print_json, table
 
 MAX_ROWS = 40
 """Of a prediction in the terminal; `--json` has them all."""
@@ -29,8 +29,8 @@ def train(
     as_json: JSON = False,
 ) -> int:
     """Train a long-range decoder over a store. An interrupted run goes on from its last finished epoch."""
-    from pipelines.training.progress import ConsoleProgress
-    from pipelines.training.train import train as run
+    from longvid.pipelines.training.progress import ConsoleProgress
+    from longvid.pipelines.training.train import train as run
 
     config = _config(recipe, overrides)
     with ConsoleProgress(error_console, label=config.decoder.name, monitor=_monitor(config)) as progress:
@@ -53,7 +53,7 @@ def probe(
     as_json: JSON = False,
 ) -> int:
     """The floor under every decoder, in seconds: a linear model on each video's pooled features."""
-    from pipelines.evaluation.baseline import probe as run
+    from longvid.pipelines.evaluation.baseline import probe as run
 
     config = _config(recipe, overrides)
     with error_console.status("pooling and fitting"):
@@ -75,7 +75,7 @@ def probe(
 
 def _config(recipe: str, overrides: list[str] | None) -> Any:
     """The settings of a recipe, or of words alone: one given wholly by settings needs no file."""
-    from pipelines.training.config import load_config
+    from longvid.pipelines.training.config import load_config
 
     words = [*([recipe] if "=" in recipe else []), *(overrides or [])]
     return load_config(None if "=" in recipe else recipe, words)
@@ -83,7 +83,7 @@ def _config(recipe: str, overrides: list[str] | None) -> Any:
 
 def _monitor(config: Any) -> str:
     """The metric that chooses the best epoch."""
-    from pipelines.training.data import listed_videos, task_of
+    from longvid.pipelines.training.data import listed_videos, task_of
 
     return task_of(config, listed_videos(config)).metrics[0]
 
@@ -101,8 +101,8 @@ def evaluate(
     as_json: JSON = False,
 ) -> int:
     """Score a trained run on a split, beside an answer that never looks at a video."""
-    from pipelines.evaluation.evaluate import evaluate as score
-    from pipelines.training.joint import part_folders
+    from longvid.pipelines.evaluation.evaluate import evaluate as score
+    from longvid.pipelines.training.joint import part_folders
 
     results = [
         score(part, split=split, store=store, allow_missing=allow_missing or None, predictions=predictions)
@@ -151,7 +151,7 @@ def predict(
     as_json: JSON = False,
 ) -> int:
     """From a video file straight to class scores over time."""
-    from pipelines.evaluation.predict import predict as run_prediction
+    from longvid.pipelines.evaluation.predict import predict as run_prediction
 
     prediction = run_prediction(run, video, encoder=encoder, weights=weights)
     if as_json:
@@ -182,7 +182,7 @@ def report(
     out: Annotated[Path, typer.Option("--out", "-o", help="The page.")] = Path("report.html"),
 ) -> int:
     """One self-contained HTML page: results, curves, confusion, per-class table, videos over time."""
-    from pipelines.reporting import write_report
+    from longvid.pipelines.reporting import write_report
 
     write_report(runs, out)
     console.print(f"report: {out}")
@@ -199,7 +199,7 @@ def demo(
     as_json: JSON = False,
 ) -> int:
     """Make small long videos, run both stages on them, compare two decoders, write a report."""
-    from pipelines.demo.run import demo as run_demo
+    from longvid.pipelines.demo.run import demo as run_demo
 
     result = run_demo(folder, videos=videos, seeds=tuple(range(seeds)), workers=workers, say=error_console.print)
     if as_json:

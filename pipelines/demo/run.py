@@ -10,15 +10,15 @@ from time import perf_counter
 from typing import Any
 
 from longvid.clips.sampling import Sampling
+from longvid.pipelines.demo.videos import CLASSES, Script, encode_all, write_scripts
+from longvid.pipelines.evaluation.evaluate import evaluate
+from longvid.pipelines.extraction import ExtractionJob, VideoRequest, extract
+from longvid.pipelines.reporting import write_report
+from longvid.pipelines.training.config import TrainConfig
+from longvid.pipelines.training.results import Summary, TrainResult
+from longvid.pipelines.training.train import train
+from longvid.stores import FeatureStore
 from longvid.tasks import Manifest, ManifestRow
-from pipelines.demo.videos import CLASSES, Script, encode_all, write_scripts
-from pipelines.evaluation.evaluate import evaluate
-from pipelines.extraction import ExtractionJob, VideoRequest, extract
-from pipelines.reporting import write_report
-from pipelines.training.config import TrainConfig
-from pipelines.training.results import Summary, TrainResult
-from pipelines.training.train import train
-from stores import FeatureStore
 
 TRAIN_SHARE, VAL_SHARE = 0.7, 0.1
 """The rest is test; the classes come in turn, so that every split has all of them."""

@@ -14,9 +14,9 @@ from jaxtyping import Float
 from longvid.decoders.baseline import KINDS, POOLINGS, STRENGTHS, LinearProbe, fit_linear_probe, pool_video
 from longvid.errors import AnnotationError, ConfigError
 from longvid.metrics.items import METRICS, baseline_scores, score
+from longvid.pipelines.training.config import TrainConfig
+from longvid.pipelines.training.data import TrainingData, open_training_data, video_features
 from longvid.windows import WindowDataset, split_by_presence
-from pipelines.training.config import TrainConfig
-from pipelines.training.data import TrainingData, open_training_data, video_features
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class ProbeResult:
 def probe(config: TrainConfig, *, split: str = "test") -> ProbeResult:
     """Fit a probe for each pooling and regularisation, keep the best on the validation videos, score it on `split`.
 
-    Raises what `pipelines.training.train.train` does for bad data, and `ConfigError` for dense and joint tasks.
+    Raises what `longvid.pipelines.training.train.train` does for bad data, and `ConfigError` for dense and joint tasks.
     """
     data = open_training_data(config)
     task, train = data.task, data.train

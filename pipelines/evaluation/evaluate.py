@@ -18,17 +18,24 @@ from longvid.errors import AnnotationError, ConfigError
 from longvid.metrics.items import ClassRow, baseline_scores, confusion_matrix, per_class, per_label
 from longvid.metrics.localisation import class_precisions
 from longvid.metrics.videos import proposals_and_truth
+from longvid.pipelines.evaluation.timeline import ReadClips, timeline
+from longvid.pipelines.training.config import load_config
+from longvid.pipelines.training.data import eval_loader, shown
+from longvid.pipelines.training.results import Summary, summarise
+from longvid.pipelines.training.run_folder import (
+    RunFolder,
+    RunRecord,
+    load_weights,
+    read_made,
+    torch_device,
+    write_json,
+)
+from longvid.pipelines.training.scoring import SplitScores, score_windows
+from longvid.stores import FeatureStore, StoredVideo
 from longvid.tasks import Task
 from longvid.tasks.frame_labels import UNLABELLED
 from longvid.tasks.manifest_files import write_records
 from longvid.windows import WindowDataset, Windows, split_by_presence
-from pipelines.evaluation.timeline import ReadClips, timeline
-from pipelines.training.config import load_config
-from pipelines.training.data import eval_loader, shown
-from pipelines.training.results import Summary, summarise
-from pipelines.training.run_folder import RunFolder, RunRecord, load_weights, read_made, torch_device, write_json
-from pipelines.training.scoring import SplitScores, score_windows
-from stores import FeatureStore, StoredVideo
 
 MOST_SCORE_COLUMNS = 100
 """Dense tasks of more classes get two columns of scores a clip: a table of all of them would have gigabytes."""
@@ -54,7 +61,7 @@ class VideoTimeline:
     target: int | float | list[Any] | None
     """Class number, value, or flags; for dense tasks the class number of each row of the timeline, or None."""
     timeline: dict[str, Any]
-    """`pipelines.evaluation.timeline.Timeline.to_dict()`."""
+    """`longvid.pipelines.evaluation.timeline.Timeline.to_dict()`."""
 
 
 @dataclass(frozen=True)

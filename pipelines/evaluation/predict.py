@@ -21,14 +21,14 @@ from longvid.clips.sampling import Sampling
 from longvid.encoders import Encoder
 from longvid.encoders.registry import find_builder
 from longvid.errors import ConfigError, UnreadableVideo
+from longvid.pipelines.evaluation.evaluate import clip_reader, trained_decoder
+from longvid.pipelines.evaluation.timeline import Timeline, timeline
+from longvid.pipelines.extraction import ExtractionJob, VideoRequest, extract
+from longvid.pipelines.extraction.plan import make_recipe
+from longvid.pipelines.extraction.run import Progress
+from longvid.pipelines.training.run_folder import RunFolder, RunRecord, torch_device
+from longvid.stores import FeatureStore, Recipe
 from longvid.tasks import Task
-from pipelines.evaluation.evaluate import clip_reader, trained_decoder
-from pipelines.evaluation.timeline import Timeline, timeline
-from pipelines.extraction import ExtractionJob, VideoRequest, extract
-from pipelines.extraction.plan import make_recipe
-from pipelines.extraction.run import Progress
-from pipelines.training.run_folder import RunFolder, RunRecord, torch_device
-from stores import FeatureStore, Recipe
 
 _RANDOM = re.compile(r"random \(seed (\d+)\)")
 
@@ -47,7 +47,7 @@ class Prediction:
     total: dict[str, float]
     """Score of each output for the whole video."""
     kind: str
-    """What a row of `scores` is: `windows`, `so far` or `clips` (`pipelines.evaluation.timeline`)."""
+    """What a row of `scores` is: `windows`, `so far` or `clips` (`longvid.pipelines.evaluation.timeline`)."""
     seconds: Float[np.ndarray, "rows 2"]
     scores: Float[np.ndarray, "rows outputs"]
     seeds: tuple[int, ...]

@@ -12,12 +12,12 @@ import numpy as np
 from longvid.benchmarks.known_tasks import KNOWN_TASKS, find_task
 from longvid.benchmarks.protocols import PROTOCOLS
 from longvid.errors import ConfigError
+from longvid.pipelines.evaluation.evaluate import read_evaluation
+from longvid.pipelines.recipes import recipe_names, recipe_settings
+from longvid.pipelines.training.config import TrainConfig, load_config
+from longvid.pipelines.training.results import Summary
+from longvid.pipelines.training.run_folder import RunFolder, RunRecord
 from longvid.tasks.task import Task
-from pipelines.evaluation.evaluate import read_evaluation
-from pipelines.recipes import recipe_names, recipe_settings
-from pipelines.training.config import TrainConfig, load_config
-from pipelines.training.results import Summary
-from pipelines.training.run_folder import RunFolder, RunRecord
 
 
 @dataclass(frozen=True)

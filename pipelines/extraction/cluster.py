@@ -11,8 +11,8 @@ import dask
 from distributed import Client, LocalCluster, Nanny, Scheduler, SpecCluster
 
 from longvid.errors import BackendUnavailable, ConfigError
-from pipelines.extraction.executors import SEGMENTS_IN_FLIGHT, segments_in_flight
-from pipelines.machine.cores import available_cores
+from longvid.pipelines.extraction.executors import SEGMENTS_IN_FLIGHT, segments_in_flight
+from longvid.pipelines.machine.cores import available_cores
 
 Kind = Literal["local", "cuda", "slurm"]
 

@@ -20,11 +20,11 @@ from distributed import Client, Future, KilledWorker, WorkerPlugin, as_completed
 from distributed.worker import Worker
 
 from longvid.encoders import Encoder
-from pipelines.extraction.deadlines import DeadlineWatch, watch_deadlines
-from pipelines.extraction.executors import Outcome, SegmentFailure, attempt_segment
-from pipelines.extraction.job import ExtractionJob
-from pipelines.extraction.segment import Segment
-from stores import FeatureStore
+from longvid.pipelines.extraction.deadlines import DeadlineWatch, watch_deadlines
+from longvid.pipelines.extraction.executors import Outcome, SegmentFailure, attempt_segment
+from longvid.pipelines.extraction.job import ExtractionJob
+from longvid.pipelines.extraction.segment import Segment
+from longvid.stores import FeatureStore
 
 WINDOW_SECONDS = 5.0
 AHEAD = 0.5

@@ -9,10 +9,10 @@ from typing import Protocol, runtime_checkable
 
 from longvid.encoders import Encoder
 from longvid.errors import LongvidError
-from pipelines.extraction.job import ExtractionJob
-from pipelines.extraction.segment import Segment, SegmentResult, extract_segment
-from pipelines.machine.cores import available_cores
-from stores import FeatureStore, StoreAccessError, StoreError
+from longvid.pipelines.extraction.job import ExtractionJob
+from longvid.pipelines.extraction.segment import Segment, SegmentResult, extract_segment
+from longvid.pipelines.machine.cores import available_cores
+from longvid.stores import FeatureStore, StoreAccessError, StoreError
 
 SEGMENTS_IN_FLIGHT = 2
 """Per encoder: one segment's clips are in the model while another's are decoded and a third one's shard is written."""

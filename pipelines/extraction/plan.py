@@ -11,16 +11,16 @@ import numpy as np
 from longvid.clips.sampling import ClipPlan, Sampling
 from longvid.encoders import Encoder
 from longvid.errors import LongvidError, TruncatedVideo
+from longvid.pipelines.extraction.inputs import VideoRequest
+from longvid.pipelines.extraction.job import ExtractionJob
+from longvid.pipelines.extraction.probes import probe_once
+from longvid.pipelines.extraction.segment import Segment, encode_frames
+from longvid.stores import FeatureStore, Recipe
+from longvid.stores.info import clip_bytes, disk_bytes
+from longvid.stores.layout import Layout, shard_arrays
+from longvid.stores.records import make_record
 from longvid.video import VideoProbe
 from longvid.video.backends import resolve_backend
-from pipelines.extraction.inputs import VideoRequest
-from pipelines.extraction.job import ExtractionJob
-from pipelines.extraction.probes import probe_once
-from pipelines.extraction.segment import Segment, encode_frames
-from stores import FeatureStore, Recipe
-from stores.info import clip_bytes, disk_bytes
-from stores.layout import Layout, shard_arrays
-from stores.records import make_record
 
 PROBES_AHEAD = 8
 """Videos whose demux pass may run ahead of the segments: enough that workers never wait for one."""

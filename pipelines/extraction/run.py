@@ -10,17 +10,17 @@ from typing import Protocol, runtime_checkable
 
 from longvid.encoders import Encoder
 from longvid.errors import ConfigError
+from longvid.pipelines.extraction.cluster import connect
+from longvid.pipelines.extraction.dask_executor import DaskExecutor, EncoderPlugin
+from longvid.pipelines.extraction.executors import Executor, SegmentFailure, SerialExecutor
+from longvid.pipelines.extraction.inputs import VideoRequest
+from longvid.pipelines.extraction.job import ExtractionJob
+from longvid.pipelines.extraction.plan import PlanFailure, VideoPlan, make_recipe, plan_ahead
+from longvid.pipelines.extraction.report import RunReport, VideoRow, open_report
+from longvid.pipelines.extraction.segment import Segment, SegmentResult
+from longvid.stores import FeatureStore, SourceChanged, StoreAccessError
+from longvid.stores.layout import DEFAULT_CLIPS_PER_SHARD
 from longvid.video.backends import require_backend
-from pipelines.extraction.cluster import connect
-from pipelines.extraction.dask_executor import DaskExecutor, EncoderPlugin
-from pipelines.extraction.executors import Executor, SegmentFailure, SerialExecutor
-from pipelines.extraction.inputs import VideoRequest
-from pipelines.extraction.job import ExtractionJob
-from pipelines.extraction.plan import PlanFailure, VideoPlan, make_recipe, plan_ahead
-from pipelines.extraction.report import RunReport, VideoRow, open_report
-from pipelines.extraction.segment import Segment, SegmentResult
-from stores import FeatureStore, SourceChanged, StoreAccessError
-from stores.layout import DEFAULT_CLIPS_PER_SHARD
 
 
 @runtime_checkable

@@ -22,10 +22,10 @@ from longvid.clips.sampling import ClipPlan
 from longvid.encoders import Encoder
 from longvid.encoders.pooling import pool
 from longvid.errors import VideoError
+from longvid.pipelines.extraction.job import ExtractionJob
+from longvid.pipelines.extraction.probes import probe_once
+from longvid.stores import FeatureStore
 from longvid.video import VideoProbe, iter_clips
-from pipelines.extraction.job import ExtractionJob
-from pipelines.extraction.probes import probe_once
-from stores import FeatureStore
 
 QUEUED_BATCHES = 2
 """Decoded batches that may wait for the model: one would do if every batch took equally long."""

@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from importlib import import_module
 
-from pipelines.machine.cores import available_cores
+from longvid.pipelines.machine.cores import available_cores
 
 
 @dataclass(frozen=True)

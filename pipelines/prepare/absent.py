@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from longvid.benchmarks.benchmark import SplitSet
+from longvid.pipelines.prepare.run import Preparation
 from longvid.tasks.manifest import ManifestRow
 from longvid.tasks.manifest_files import write_atomically
-from pipelines.prepare.run import Preparation
 
 COLUMNS = ("key", "state", "url", "expected_path", "splits", "reason")
 

@@ -7,7 +7,7 @@ from longvid.benchmarks.breakfast.benchmark import breakfast_benchmark
 from longvid.benchmarks.coin.benchmark import coin_benchmark
 from longvid.benchmarks.lvu.benchmark import lvu_benchmark
 from longvid.errors import AnnotationError
-from pipelines.prepare.own import own_benchmark
+from longvid.pipelines.prepare.own import own_benchmark
 
 BENCHMARKS = {"lvu": lvu_benchmark, "breakfast": breakfast_benchmark, "coin": coin_benchmark}
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from longvid.errors import BackendUnavailable
-from pipelines.prepare.absent import AbsentVideo
+from longvid.pipelines.prepare.absent import AbsentVideo
 
 FAILURES = "download-failures.jsonl"
 

@@ -17,10 +17,10 @@ from typing import Any, Literal
 from longvid.benchmarks.benchmark import Benchmark
 from longvid.benchmarks.leaks import Leak, find_leaks
 from longvid.errors import VideoError
+from longvid.pipelines.prepare.counts import SplitCount, count_splits
+from longvid.pipelines.prepare.finding import VideoFolder
 from longvid.tasks.manifest import Manifest, ManifestRow
 from longvid.video import probe
-from pipelines.prepare.counts import SplitCount, count_splits
-from pipelines.prepare.finding import VideoFolder
 
 State = Literal["found", "unreadable", "missing"]
 LENGTH_TOLERANCE_SECONDS = 2.0

@@ -26,7 +26,7 @@ _OURS_ONLY = ("all",)
 
 def recipe_names() -> list[str]:
     """Every name `recipe_settings` knows, sorted."""
-    room = files("pipelines.recipes")
+    room = files("longvid.pipelines.recipes")
     whole = [_stem(file) for file in room.iterdir() if file.name.endswith(".yaml")]
     tasks = [_stem(file) for file in (room / "lvu").iterdir() if file.name.endswith(".yaml")]
     ours = [f"lvu/{task}" for task in tasks if task not in _FORMS]
@@ -43,7 +43,7 @@ def recipe_settings(name: str) -> dict[str, Any]:
         raise ConfigError(
             f"no recipe file {name} and no recipe of that name; {'near' if near else 'there are'}: {there}"
         )
-    room = files("pipelines.recipes")
+    room = files("longvid.pipelines.recipes")
     named = {"name": name, "out": f"runs/{name}", "manifest": f"{benchmark_of(name)}.jsonl"}
     if not name.startswith("lvu/"):
         return named | read_settings(room / f"{name}.yaml")

@@ -1,5 +1,5 @@
 """One self-contained HTML page about training runs: tables, curves, confusions, and scores along videos."""
 
-from pipelines.reporting.page import write_report
+from longvid.pipelines.reporting.page import write_report
 
 __all__ = ["write_report"]

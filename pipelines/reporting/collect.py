@@ -8,11 +8,11 @@ from typing import Any
 import yaml
 
 from longvid.errors import ConfigError
+from longvid.pipelines.evaluation.evaluate import EvaluationResult, read_evaluation
+from longvid.pipelines.recipes import read_settings
+from longvid.pipelines.training.results import TrainResult
+from longvid.pipelines.training.run_folder import RunFolder, RunRecord, read_made
 from longvid.tasks import Task
-from pipelines.evaluation.evaluate import EvaluationResult, read_evaluation
-from pipelines.recipes import read_settings
-from pipelines.training.results import TrainResult
-from pipelines.training.run_folder import RunFolder, RunRecord, read_made
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,10 @@ from markupsafe import Markup
 
 import longvid
 from longvid.errors import ConfigError
-from longvid.tasks.manifest_files import write_atomically
-from pipelines.reporting.charts import plotly_script
-from pipelines.reporting.collect import Run, collect_runs, has_random_weights
-from pipelines.reporting.published import published_rows
-from pipelines.reporting.sections import (
+from longvid.pipelines.reporting.charts import plotly_script
+from longvid.pipelines.reporting.collect import Run, collect_runs, has_random_weights
+from longvid.pipelines.reporting.published import published_rows
+from longvid.pipelines.reporting.sections import (
     chips,
     classes,
     confusion,
@@ -26,7 +25,8 @@ from pipelines.reporting.sections import (
     results,
     run_facts,
 )
-from pipelines.reporting.videos import videos
+from longvid.pipelines.reporting.videos import videos
+from longvid.tasks.manifest_files import write_atomically
 
 
 def write_report(
@@ -54,7 +54,7 @@ def write_report(
 
 
 def _render(values: dict[str, Any]) -> str:
-    room = files("pipelines.reporting")
+    room = files("longvid.pipelines.reporting")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     assets = {
         "style": Markup(room.joinpath("page.css").read_text("utf-8")),

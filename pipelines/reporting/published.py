@@ -5,8 +5,8 @@ from typing import Any
 from longvid.benchmarks.protocols import PROTOCOLS
 from longvid.benchmarks.published import PublishedResult, bar, results_of
 from longvid.metrics.items import METRICS
+from longvid.pipelines.reporting.collect import Run
 from longvid.tasks import Task
-from pipelines.reporting.collect import Run
 
 REFERENCE = "ViS4mer"
 """Shown beside the best number: the model this library's decoder is."""

@@ -7,9 +7,9 @@ import numpy as np
 from markupsafe import Markup
 
 from longvid.metrics.items import METRICS
+from longvid.pipelines.reporting.charts import Axis, Series, around, clock, line_chart
+from longvid.pipelines.reporting.collect import Run, facts_of_features
 from longvid.tasks import Task
-from pipelines.reporting.charts import Axis, Series, around, clock, line_chart
-from pipelines.reporting.collect import Run, facts_of_features
 
 MOST_CLASSES_AS_MATRIX = 30
 MOST_CONFUSIONS = 25

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from longvid.pipelines.evaluation.evaluate import VideoTimeline
+from longvid.pipelines.reporting.charts import Axis, Series, around, clock, line_chart
+from longvid.pipelines.reporting.collect import Run
+from longvid.pipelines.reporting.thumbnails import thumbnails_or_reason
 from longvid.tasks import Task
-from pipelines.evaluation.evaluate import VideoTimeline
-from pipelines.reporting.charts import Axis, Series, around, clock, line_chart
-from pipelines.reporting.collect import Run
-from pipelines.reporting.thumbnails import thumbnails_or_reason
 
 MOST_CLASSES_AS_LINES = 6
 BAND_AT = -0.08

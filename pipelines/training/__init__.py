@@ -1,1 +1,1 @@
-"""The parts of stage two: data, module, callbacks, the run's folder. `pipelines.training.train` puts them together."""
+"""Stage two: train long-range decoders over stored features."""

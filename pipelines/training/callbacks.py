@@ -15,12 +15,12 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, Checkpoint
 
 from longvid.metrics.items import METRICS
+from longvid.pipelines.training.config import EarlyStoppingSettings
+from longvid.pipelines.training.module import DecoderModule
+from longvid.pipelines.training.progress import TrainingProgress
+from longvid.pipelines.training.results import EpochRow
+from longvid.pipelines.training.run_folder import SeedFolder, save_weights
 from longvid.tasks.manifest_files import write_atomically
-from pipelines.training.config import EarlyStoppingSettings
-from pipelines.training.module import DecoderModule
-from pipelines.training.progress import TrainingProgress
-from pipelines.training.results import EpochRow
-from pipelines.training.run_folder import SeedFolder, save_weights
 
 
 class History(Callback):

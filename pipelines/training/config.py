@@ -18,8 +18,8 @@ from longvid.benchmarks.protocols import find_protocol
 from longvid.clips.sampling import Sampling
 from longvid.errors import ConfigError
 from longvid.options import in_words
+from longvid.pipelines.recipes import read_settings, recipe_settings
 from longvid.windows.rule import Windows
-from pipelines.recipes import read_settings, recipe_settings
 
 _PATHS = ("store", "manifest", "out")
 

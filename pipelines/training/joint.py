@@ -18,16 +18,23 @@ from torch.nn import functional
 from longvid.decoders import Decoder
 from longvid.errors import AnnotationError
 from longvid.metrics.items import baseline_scores, mean_by_item, probabilities, score
+from longvid.pipelines.training.config import TrainConfig
+from longvid.pipelines.training.data import TrainingData
+from longvid.pipelines.training.module import DecoderModule
+from longvid.pipelines.training.results import SeedResult, TrainResult
+from longvid.pipelines.training.run_folder import (
+    RunFolder,
+    RunRecord,
+    SeedFolder,
+    load_weights,
+    save_weights,
+    write_json,
+)
+from longvid.pipelines.training.scoring import WindowScores
 from longvid.tasks import Manifest, Task
 from longvid.tasks.joint import JointTask
 from longvid.tasks.manifest_files import write_atomically
 from longvid.windows import WindowDataset
-from pipelines.training.config import TrainConfig
-from pipelines.training.data import TrainingData
-from pipelines.training.module import DecoderModule
-from pipelines.training.results import SeedResult, TrainResult
-from pipelines.training.run_folder import RunFolder, RunRecord, SeedFolder, load_weights, save_weights, write_json
-from pipelines.training.scoring import WindowScores
 
 
 class JointModule(DecoderModule):

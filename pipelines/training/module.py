@@ -12,9 +12,9 @@ from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 from longvid.decoders import Decoder
 from longvid.errors import LongvidError
 from longvid.metrics.items import METRICS
+from longvid.pipelines.training.config import ScheduleSettings, TrainConfig
+from longvid.pipelines.training.scoring import WindowScores, logits_of, loss_of, split_scores
 from longvid.windows import WindowBatch, WindowDataset
-from pipelines.training.config import ScheduleSettings, TrainConfig
-from pipelines.training.scoring import WindowScores, logits_of, loss_of, split_scores
 
 
 def rate_factor(step: int, *, steps: int, settings: ScheduleSettings) -> float:

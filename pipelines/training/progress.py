@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from longvid.metrics.items import METRICS
-from pipelines.training.results import EpochRow, SeedResult
+from longvid.pipelines.training.results import EpochRow, SeedResult
 
 LINE_EVERY_SECONDS = 15.0
 

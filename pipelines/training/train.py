@@ -23,11 +23,9 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from longvid.decoders import Decoder
 from longvid.decoders.standardise import Standardised
 from longvid.errors import ConfigError, WeightsError
-from longvid.tasks.joint import JointTask
-from longvid.weights import state_sha256
-from pipelines.training.callbacks import BestWeights, History, ResumePoint
-from pipelines.training.config import TrainConfig, load_config
-from pipelines.training.data import (
+from longvid.pipelines.training.callbacks import BestWeights, History, ResumePoint
+from longvid.pipelines.training.config import TrainConfig, load_config
+from longvid.pipelines.training.data import (
     TrainingData,
     eval_loader,
     open_training_data,
@@ -35,11 +33,20 @@ from pipelines.training.data import (
     train_loader,
     training_features,
 )
-from pipelines.training.joint import JointModule, write_parts
-from pipelines.training.module import DecoderModule
-from pipelines.training.progress import Quiet, TrainingProgress
-from pipelines.training.results import SeedResult, TrainResult
-from pipelines.training.run_folder import RunFolder, SeedFolder, load_weights, read_made, torch_device, write_json
+from longvid.pipelines.training.joint import JointModule, write_parts
+from longvid.pipelines.training.module import DecoderModule
+from longvid.pipelines.training.progress import Quiet, TrainingProgress
+from longvid.pipelines.training.results import SeedResult, TrainResult
+from longvid.pipelines.training.run_folder import (
+    RunFolder,
+    SeedFolder,
+    load_weights,
+    read_made,
+    torch_device,
+    write_json,
+)
+from longvid.tasks.joint import JointTask
+from longvid.weights import state_sha256
 
 _PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
 _MAY_CHANGE = ("seeds", "workers", "device", "tensorboard", "eval_batch_size", "out", "name")

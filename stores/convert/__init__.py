@@ -1,7 +1,7 @@
 """Features in and out of a store: folders of `.npy` files and HDF5 files, each way without loss."""
 
-from stores.convert.arrays import ARRAY_LAYOUTS
-from stores.convert.hdf5 import export_hdf5, import_hdf5
-from stores.convert.npy import export_npy, import_npy
+from longvid.stores.convert.arrays import ARRAY_LAYOUTS
+from longvid.stores.convert.hdf5 import export_hdf5, import_hdf5
+from longvid.stores.convert.npy import export_npy, import_npy
 
 __all__ = ["ARRAY_LAYOUTS", "export_hdf5", "export_npy", "import_hdf5", "import_npy"]

@@ -5,7 +5,7 @@ from typing import Protocol
 
 import numpy as np
 
-from stores.errors import ConversionError
+from longvid.stores.errors import ConversionError
 
 
 class ArrayLike(Protocol):

@@ -21,19 +21,19 @@ from typing import Any
 
 import h5py
 
-from stores.canonical import canonical_json
-from stores.convert.arrays import ArrayLayout, array_layout
-from stores.convert.incoming import Incoming, described, imported_recipe, rows_of_seconds, write_incoming
-from stores.convert.outgoing import describe, new_file, reserve
-from stores.convert.watching import watched
-from stores.errors import ConversionError
-from stores.info import clip_bytes
-from stores.keys import path_name
-from stores.numbers import from_stored
-from stores.place import Location
-from stores.recipe import TokenType
-from stores.store import FeatureStore
-from stores.video import StoredVideo
+from longvid.stores.canonical import canonical_json
+from longvid.stores.convert.arrays import ArrayLayout, array_layout
+from longvid.stores.convert.incoming import Incoming, described, imported_recipe, rows_of_seconds, write_incoming
+from longvid.stores.convert.outgoing import describe, new_file, reserve
+from longvid.stores.convert.watching import watched
+from longvid.stores.errors import ConversionError
+from longvid.stores.info import clip_bytes
+from longvid.stores.keys import path_name
+from longvid.stores.numbers import from_stored
+from longvid.stores.place import Location
+from longvid.stores.recipe import TokenType
+from longvid.stores.store import FeatureStore
+from longvid.stores.video import StoredVideo
 
 _STORE = "longvid_store"
 

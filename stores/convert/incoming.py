@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from stores.convert.arrays import ArrayLayout, ArrayLike
-from stores.errors import ConversionError
-from stores.layout import Layout
-from stores.place import Location
-from stores.recipe import Recipe, TokenType
-from stores.store import FeatureStore
+from longvid.stores.convert.arrays import ArrayLayout, ArrayLike
+from longvid.stores.errors import ConversionError
+from longvid.stores.layout import Layout
+from longvid.stores.place import Location
+from longvid.stores.recipe import Recipe, TokenType
+from longvid.stores.store import FeatureStore
 
 
 @dataclass(frozen=True)

@@ -15,17 +15,17 @@ from typing import Any
 
 import numpy as np
 
-from stores.canonical import canonical_json
-from stores.convert.arrays import ArrayLayout, array_layout
-from stores.convert.incoming import Incoming, described, imported_recipe, rows_of_seconds, write_incoming
-from stores.convert.outgoing import describe, new_file, reserve
-from stores.convert.watching import watched
-from stores.errors import ConversionError
-from stores.keys import path_name
-from stores.place import Location
-from stores.recipe import TokenType
-from stores.store import FeatureStore
-from stores.video import StoredVideo
+from longvid.stores.canonical import canonical_json
+from longvid.stores.convert.arrays import ArrayLayout, array_layout
+from longvid.stores.convert.incoming import Incoming, described, imported_recipe, rows_of_seconds, write_incoming
+from longvid.stores.convert.outgoing import describe, new_file, reserve
+from longvid.stores.convert.watching import watched
+from longvid.stores.errors import ConversionError
+from longvid.stores.keys import path_name
+from longvid.stores.place import Location
+from longvid.stores.recipe import TokenType
+from longvid.stores.store import FeatureStore
+from longvid.stores.video import StoredVideo
 
 _STORE_FILE = "_store.json"
 _PLAIN_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")

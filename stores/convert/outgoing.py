@@ -6,10 +6,10 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from stores.canonical import canonical_json
-from stores.errors import StoreAccessError, StoreError
-from stores.place import PARTIAL
-from stores.store import FeatureStore
+from longvid.stores.canonical import canonical_json
+from longvid.stores.errors import StoreAccessError, StoreError
+from longvid.stores.place import PARTIAL
+from longvid.stores.store import FeatureStore
 
 
 def describe(store: FeatureStore) -> str:

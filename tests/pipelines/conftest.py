@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from pipelines.cli import main
+from longvid.pipelines.cli import main
 
 
 @pytest.fixture(scope="session")

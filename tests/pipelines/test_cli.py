@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.cli import main
-from pipelines.demo.videos import Script, encode
+from longvid.pipelines.cli import main
+from longvid.pipelines.demo.videos import Script, encode
 
 SAMPLING = ["--sampling", "frames=1,fps=4,stride_seconds=0.25"]
 
 
 def longvid(*words: str | Path, columns: int = 80) -> subprocess.CompletedProcess[str]:
     """Run the command in a process of its own."""
-    command = [sys.executable, "-m", "pipelines.cli", *map(str, words)]
+    command = [sys.executable, "-m", "longvid.pipelines.cli", *map(str, words)]
     environment = os.environ | {"COLUMNS": str(columns), "PYTHONIOENCODING": "utf-8:strict"}
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
@@ -141,7 +141,7 @@ def test_wrong_use_is_one_line_and_status_2(
 
 def test_options_are_read_as_values() -> None:
     from longvid.errors import ConfigError
-    from pipelines.cli.options import parse_options, parse_sampling
+    from longvid.pipelines.cli.options import parse_options, parse_sampling
 
     assert parse_options(["size=384", "name=a b", "deep=true"]) == {"size": 384, "name": "a b", "deep": True}
     sampling = parse_sampling("frames=16, fps=8,stride_seconds=2")
@@ -189,7 +189,7 @@ def test_a_module_beside_the_working_folder_is_found(folder: Path, tmp_path: Pat
     """
     (tmp_path / "my_module.py").write_text(textwrap.dedent(source))
     # the installed command, unlike `python -m`, does not look into the working folder by itself
-    code = "import sys; sys.path = [p for p in sys.path if p]; from pipelines.cli import main; main()"
+    code = "import sys; sys.path = [p for p in sys.path if p]; from longvid.pipelines.cli import main; main()"
     words = ["extract", folder / "video-0.mp4", "-e", "my_module:build", "-o", "x.zarr", "--scheduler", "serial"]
     command = [sys.executable, "-c", code, *map(str, words)]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -3,7 +3,7 @@
 import json
 
 from longvid.benchmarks import KNOWN_TASKS, PROTOCOLS
-from pipelines.recipes import recipe_names
+from longvid.pipelines.recipes import recipe_names
 
 
 def test_tasks_lists_every_task_protocol_and_recipe(command, monkeypatch):

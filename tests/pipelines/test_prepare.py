@@ -11,11 +11,11 @@ from longvid.benchmarks.breakfast.benchmark import breakfast_benchmark
 from longvid.benchmarks.coin.benchmark import coin_benchmark
 from longvid.benchmarks.lvu.benchmark import lvu_benchmark
 from longvid.errors import AnnotationError, VideoNotFound
+from longvid.pipelines.prepare import prepare
+from longvid.pipelines.prepare.absent import absent_videos, write_absent
+from longvid.pipelines.prepare.benchmarks import load_benchmark
+from longvid.pipelines.prepare.own import own_benchmark
 from longvid.tasks import Manifest
-from pipelines.prepare import prepare
-from pipelines.prepare.absent import absent_videos, write_absent
-from pipelines.prepare.benchmarks import load_benchmark
-from pipelines.prepare.own import own_benchmark
 
 IDS = [f"-vid_{number:06d}" for number in range(6)]
 LIST = "class_id class_name youtube_id imdb_id\n"

@@ -10,9 +10,9 @@ from threading import Thread
 import pytest
 
 from longvid.errors import BackendUnavailable
+from longvid.pipelines.prepare.absent import AbsentVideo
+from longvid.pipelines.prepare.download import DownloadSettings, download
 from longvid.video import probe
-from pipelines.prepare.absent import AbsentVideo
-from pipelines.prepare.download import DownloadSettings, download
 
 AT_ONCE = DownloadSettings(format="best", pause_seconds=(0.0, 0.0), bytes_per_second=None)
 

@@ -8,10 +8,10 @@ from longvid.benchmarks.protocols import PROTOCOLS, find_protocol
 from longvid.clips.sampling import Sampling
 from longvid.decoders import build_decoder
 from longvid.errors import AnnotationError, ConfigError
-from pipelines.extraction import ExtractionJob
-from pipelines.recipes import recipe_names
-from pipelines.training.config import load_config, load_features
-from pipelines.training.data import listed_videos
+from longvid.pipelines.extraction import ExtractionJob
+from longvid.pipelines.recipes import recipe_names
+from longvid.pipelines.training.config import load_config, load_features
+from longvid.pipelines.training.data import listed_videos
 
 NEEDED = ["store=s.zarr", "manifest=m.jsonl"]
 NAMES = recipe_names()

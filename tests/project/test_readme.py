@@ -27,7 +27,7 @@ def test_every_source_file_says_what_it_is() -> None:
 @pytest.mark.parametrize("what", ["encoders", "decoders"])
 def test_its_tables_are_what_the_commands_print(what: str) -> None:
     # in a process of its own: the checks of shapes that tests run with hold tensors, and so change the peaks
-    command = [sys.executable, "-m", "pipelines.cli", what, "--markdown"]
+    command = [sys.executable, "-m", "longvid.pipelines.cli", what, "--markdown"]
     printed = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True).stdout
     assert printed.strip() in README, f"run `longvid {what} --markdown` and put what it prints into the README"
 
@@ -50,7 +50,7 @@ def test_the_encoder_it_shows_works() -> None:
 
 
 def test_every_command_it_shows_exists() -> None:
-    from pipelines.cli.main import app
+    from longvid.pipelines.cli.main import app
 
     known = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
     # in code, where a command stands at the begin of a line, after && or in backquotes

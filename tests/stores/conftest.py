@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stores import FeatureStore, Recipe
+from longvid.stores import FeatureStore, Recipe
 
 NUM_TOKENS, DIM = 3, 8
 

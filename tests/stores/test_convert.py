@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays as drawn_arrays
 from zarr.storage import MemoryStore
 
-from stores import FeatureStore, InvalidTokens, verify
-from stores.convert import ARRAY_LAYOUTS, export_hdf5, export_npy, import_hdf5, import_npy
+from longvid.stores import FeatureStore, InvalidTokens, verify
+from longvid.stores.convert import ARRAY_LAYOUTS, export_hdf5, export_npy, import_hdf5, import_npy
 
 SHAPES = {"vis4mer": (9, 5, 4), "mstcn": (6, 9), "rows": (9, 6)}
 

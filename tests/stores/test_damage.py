@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stores import Damage, FeatureStore, NotAFeatureStore, repair, verify
+from longvid.stores import Damage, FeatureStore, NotAFeatureStore, repair, verify
 
 
 @pytest.fixture

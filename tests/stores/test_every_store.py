@@ -11,7 +11,7 @@ import pytest
 import zarr
 from zarr.storage import MemoryStore
 
-from stores import (
+from longvid.stores import (
     DamagedStore,
     FeatureStore,
     IncompleteVideo,

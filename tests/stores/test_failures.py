@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from stores import FeatureStore, RecipeMismatch, StoreAccessError, StoreError, StoreReadOnly, verify
-from stores.convert import export_hdf5, export_npy
+from longvid.stores import FeatureStore, RecipeMismatch, StoreAccessError, StoreError, StoreReadOnly, verify
+from longvid.stores.convert import export_hdf5, export_npy
 
 
 @contextmanager

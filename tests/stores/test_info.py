@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from stores import FeatureStore
-from stores.info import disk_bytes
-from stores.layout import make_layout
+from longvid.stores import FeatureStore
+from longvid.stores.info import disk_bytes
+from longvid.stores.layout import make_layout
 
 SIZES = {"clips_per_shard": 8, "clips_per_chunk": 4}
 

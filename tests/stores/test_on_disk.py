@@ -13,8 +13,8 @@ import pytest
 import zarr
 from zarr.storage import LocalStore
 
-from stores import FeatureStore, Recipe, path_name
-from stores.layout import Layout, default_clips_per_chunk
+from longvid.stores import FeatureStore, Recipe, path_name
+from longvid.stores.layout import Layout, default_clips_per_chunk
 
 
 def test_a_store_finished_after_interruptions_is_byte_for_byte_the_uninterrupted_one(
@@ -126,7 +126,7 @@ def _many_videos(folder: Path, store: FeatureStore, num_videos: int) -> None:
 
 _OPEN_AND_READ = """
 import sys, time
-from stores import FeatureStore
+from longvid.stores import FeatureStore
 begin = time.perf_counter()
 store = FeatureStore.open(sys.argv[1])
 lengths = store.num_clips()

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from zarr.storage import MemoryStore
 
-from stores import FeatureStore, IncompleteVideo, StoreAccessError, repair, verify
-from stores.place import ZarrPlace, _rename
+from longvid.stores import FeatureStore, IncompleteVideo, StoreAccessError, repair, verify
+from longvid.stores.place import ZarrPlace, _rename
 
 NUM_CLIPS = 40
 
@@ -109,7 +109,7 @@ def test_an_open_video_that_a_fork_inherits_still_reads(where, tmp_path, make_re
 _WRITE_FOREVER = """
 import sys
 import numpy as np
-from stores import FeatureStore
+from longvid.stores import FeatureStore
 
 store = FeatureStore.open(sys.argv[1], mode="a")
 clips = np.random.default_rng(7).standard_normal((64, 32, 512)).astype(np.float32)

@@ -6,7 +6,7 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from stores import NotAFeatureStore, Recipe
+from longvid.stores import NotAFeatureStore, Recipe
 
 
 def test_the_digest_depends_on_every_field(make_recipe):
@@ -30,7 +30,7 @@ def test_the_digest_depends_on_every_field(make_recipe):
 def test_the_digest_is_the_same_in_another_process_and_in_another_order(make_recipe):
     recipe = make_recipe(encoder_config={"b": 1, "a": [1, 2.5, "é", None, True]})
     turned = make_recipe(encoder_config={"a": (1, 2.5, "é", None, True), "b": 1})
-    program = f"from stores import Recipe; print(Recipe.from_dict({recipe.to_dict()!r}).digest)"
+    program = f"from longvid.stores import Recipe; print(Recipe.from_dict({recipe.to_dict()!r}).digest)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == recipe.digest == turned.digest
     assert recipe == turned

@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from zarr.storage import MemoryStore
 
-from stores import DamagedStore, FeatureStore, Recipe, StoredVideo
-from stores.mapped import MappedArray
-from stores.shard import encode_shard
+from longvid.stores import DamagedStore, FeatureStore, Recipe, StoredVideo
+from longvid.stores.mapped import MappedArray
+from longvid.stores.shard import encode_shard
 
 
 @st.composite

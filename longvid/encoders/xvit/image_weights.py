@@ -51,7 +51,7 @@ def start_from_image(model: XViT, source: str | Path | Mapping[str, Any] | Check
     """`model` with the backbone of an image ViT of the same width, depth and patch; changed in place and returned.
 
     `source`: a file or state in Hugging Face's or timm's layout. A spatial table for another image size is resized by
-    `longvid.layers.transformer.resize_table`. Raises `WeightsError` that lists what does not fit; nothing is changed then.
+    `resize_table` of `longvid.layers`. Raises `WeightsError` that lists what does not fit; nothing is changed then.
     """
     checkpoint = source if isinstance(source, Checkpoint) else read_checkpoint(source)
     state = _join_projections(_renamed(checkpoint.state))

@@ -5,9 +5,9 @@ tables are added to all of them. The blocks are a plain pre-norm ViT with `Mixin
 are joined by temporal attention (one block over them and a clip token) or averaged; a small MLP, or one linear layer,
 gives the class scores. Bulat et al., NeurIPS 2021, arXiv 2106.05968.
 
-Position tables: the spatial one is made for 224 pixels and resized to other frame sizes by `longvid.layers.transformer.resize_table`;
-the temporal one is repeated (frame t of a clip takes row t mod its length), as the published 16-frame models do with
-a table of eight rows.
+Position tables: the spatial one is made for 224 pixels and resized to other frame sizes by `resize_table` of
+`longvid.layers`; the temporal one is repeated (frame t of a clip takes row t mod its length), as the published 16-frame
+models do with a table of eight rows.
 """
 
 from collections.abc import Sequence

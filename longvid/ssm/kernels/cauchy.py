@@ -2,8 +2,8 @@
 
 At ω = exp(-2πi j/L) the truncated generating function is a sum of simple fractions in z = 2(1-ω)/(1+ω), which blows up
 at ω = -1. With θ = πj/L, c = cos θ, s = sin θ, z is 2i tan θ; multiplied through by c² nothing is infinite, no power of
-a rounded ω is needed, and the sums over the states are real matrix products (`longvid.ssm.kernels.resolvent`). The kernel is
-the inverse FFT.
+a rounded ω is needed, and the sums over the states are real matrix products (`longvid.ssm.kernels.resolvent`). The
+kernel is the inverse FFT.
 """
 
 import math

@@ -1,8 +1,8 @@
 """The Cauchy sums by PyKeOps: compiled on first use, nothing of size (channel, n, frequency) ever in memory.
 
-The same division-safe real form as `longvid.ssm.kernels.cauchy`. KeOps needs a C++ compiler (and nvcc for a GPU), so nothing
-here is tried before `runs_here` has seen a tiny kernel compile and give the right number in a process of its own: a
-compiler that hangs or crashes takes only that process with it.
+The same division-safe real form as `longvid.ssm.kernels.cauchy`. KeOps needs a C++ compiler (and nvcc for a GPU), so
+nothing here is tried before `runs_here` has seen a tiny kernel compile and give the right number in a process of its
+own: a compiler that hangs or crashes takes only that process with it.
 """
 
 import functools

@@ -1,8 +1,8 @@
 """The S4 generating function by Triton: one program a channel and block of frequencies, nothing larger in memory.
 
-The same sums as `longvid.ssm.kernels.resolvent`, but in float64 throughout: a GPU's registers hold what a CPU's cache cannot,
-so the sums cost less than writing float32 tiles to memory would, and no entry needs a second look. The backward pass
-computes the sums again. To torch each direction is one operator, from the system to its generating function.
+The same sums as `longvid.ssm.kernels.resolvent`, but in float64 throughout: a GPU's registers hold what a CPU's cache
+cannot, so the sums cost less than writing float32 tiles to memory would, and no entry needs a second look. The backward
+pass computes the sums again. To torch each direction is one operator, from the system to its generating function.
 """
 
 import functools

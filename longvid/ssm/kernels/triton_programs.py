@@ -2,8 +2,9 @@
 
 `prepare` makes ten real coefficients of each (channel, state) out of the system; `forward` sums over the states, a
 program for each channel and `BLOCK` neighbouring frequencies; `backward` gives the gradient to the ten and `pull_back`
-that to the system. Formulas and names are those of `longvid.ssm.kernels.resolvent`: complex numbers are two real ones, rows of
-the table are Re v of cb, cp, qb, qp, Re(v w̄') of the same, |w'|² and Re w', and P = 1 / D. Inside all is float64.
+that to the system. Formulas and names are those of `longvid.ssm.kernels.resolvent`: complex numbers are two real ones,
+rows of the table are Re v of cb, cp, qb, qp, Re(v w̄') of the same, |w'|² and Re w', and P = 1 / D. Inside all is
+float64.
 """
 
 from typing import no_type_check

@@ -211,7 +211,7 @@ def test_the_whole_form_learns_the_order_of_two_events_only_with_a_time_code(acc
 
 @pytest.mark.slow
 def test_a_hundred_thousand_tokens_fit_in_three_gigabytes() -> None:
-    from pipelines.bench.measure import PeakMemory
+    from longvid.pipelines.bench.measure import PeakMemory
 
     decoder = build_decoder("global-tokens", dim=256, outputs=4, **PRESETS["base"]).eval()
     tokens = torch.zeros(1, 100_000, 256)

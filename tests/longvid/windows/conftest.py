@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from stores import FeatureStore, Recipe
+from longvid.stores import FeatureStore, Recipe
 
 
 def recipe(num_tokens: int, dim: int, dtype: str) -> Recipe:

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from longvid.pipelines.bench import decode
 from longvid.video import probe
-from pipelines.bench import decode
 
 
 def test_the_film_of_the_bench_needs_decoding_and_repeats_without_a_seam(tmp_path):

@@ -3,8 +3,8 @@
 import pytest
 
 from longvid.encoders import ENCODERS
-from pipelines.bench import encode
-from pipelines.bench.measure import in_own_process
+from longvid.pipelines.bench import encode
+from longvid.pipelines.bench.measure import in_own_process
 
 
 def test_every_built_in_encoder_is_measured_with_one_thread_and_some_every_way() -> None:

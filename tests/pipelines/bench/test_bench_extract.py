@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from longvid.pipelines.bench.extract import SAMPLING, make_video, save_small_vit
+from longvid.pipelines.bench.measure import interleaved_times
+from longvid.pipelines.extraction import ExtractionJob, VideoRequest, extract
 from longvid.video import probe
-from pipelines.bench.extract import SAMPLING, make_video, save_small_vit
-from pipelines.bench.measure import interleaved_times
-from pipelines.extraction import ExtractionJob, VideoRequest, extract
 
 
 def test_its_encoder_is_made_and_used_in_silence(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

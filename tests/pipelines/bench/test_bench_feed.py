@@ -1,6 +1,6 @@
 """The feed bench measures what training does, at a size that takes seconds."""
 
-from pipelines.bench import feed
+from longvid.pipelines.bench import feed
 
 
 def test_the_quick_feed_bench_compares_reading_with_a_training_step():

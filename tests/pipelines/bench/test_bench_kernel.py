@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from longvid.pipelines.bench import decoder, gpu, kernel
+from longvid.pipelines.bench.decoder import Size, add_panels, note_crossing
+from longvid.pipelines.bench.table import BenchTable
 from longvid.ssm import s4_kernel
-from pipelines.bench import decoder, gpu, kernel
-from pipelines.bench.decoder import Size, add_panels, note_crossing
-from pipelines.bench.table import BenchTable
 
 
 @pytest.mark.parametrize("length", [64, 1024])

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from longvid.decoders import build_decoder
-from pipelines.bench import longrange
-from pipelines.bench.longrange import (
+from longvid.pipelines.bench import longrange
+from longvid.pipelines.bench.longrange import (
     CONTENDERS,
     PARAMETERS,
     POOLED,
@@ -16,9 +16,9 @@ from pipelines.bench.longrange import (
     count_parameters,
     matched_decoder,
 )
-from pipelines.bench.memory_tasks import CHANNELS, TASKS
-from pipelines.bench.plot import PlotError, draw
-from pipelines.bench.table import BenchTable, Panel
+from longvid.pipelines.bench.memory_tasks import CHANNELS, TASKS
+from longvid.pipelines.bench.plot import PlotError, draw
+from longvid.pipelines.bench.table import BenchTable, Panel
 
 ORDER = TASKS[0]
 

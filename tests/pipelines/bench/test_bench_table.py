@@ -1,6 +1,6 @@
 """What a bench's table says of itself."""
 
-from pipelines.bench.table import BenchTable
+from longvid.pipelines.bench.table import BenchTable
 
 
 def test_only_columns_without_words_are_numbers() -> None:

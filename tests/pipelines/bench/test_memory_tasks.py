@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from longvid.decoders.baseline import POOLINGS, fit_linear_probe, pool_video
-from pipelines.bench.memory_tasks import (
+from longvid.pipelines.bench.memory_tasks import (
     ASKING,
     CHANNELS,
     MODULUS,

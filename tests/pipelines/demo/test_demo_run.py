@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.demo.run import demo
+from longvid.pipelines.demo.run import demo
 
 
 def test_it_runs_both_stages_and_a_second_call_keeps_what_is_there(tmp_path: Path) -> None:

@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from longvid.video import probe
-from pipelines.demo.videos import (
+from longvid.pipelines.demo.videos import (
     CLASSES,
     EVENT_SECONDS,
     FRAMES_PER_SECOND,
@@ -17,6 +16,7 @@ from pipelines.demo.videos import (
     encode,
     write_scripts,
 )
+from longvid.video import probe
 
 
 def test_the_class_is_the_order_and_the_wait() -> None:

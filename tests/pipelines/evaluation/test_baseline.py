@@ -5,8 +5,8 @@ import json
 import pytest
 
 from longvid.errors import AnnotationError, ConfigError
-from pipelines.evaluation.baseline import probe
-from stores import FeatureStore
+from longvid.pipelines.evaluation.baseline import probe
+from longvid.stores import FeatureStore
 
 UNEVEN = {"train": 24, "val": 8, "test": 9}
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from longvid.errors import AnnotationError, ConfigError, WeightsError
+from longvid.pipelines.cli.main import main
+from longvid.pipelines.evaluation.evaluate import EvaluationResult, evaluate, open_run_store, trained_decoder
+from longvid.pipelines.training.run_folder import RunFolder, read_json
+from longvid.pipelines.training.train import train
+from longvid.stores import FeatureStore
 from longvid.tasks import Manifest
-from pipelines.cli.main import main
-from pipelines.evaluation.evaluate import EvaluationResult, evaluate, open_run_store, trained_decoder
-from pipelines.training.run_folder import RunFolder, read_json
-from pipelines.training.train import train
-from stores import FeatureStore
 
 
 def predictions(folder, ending: str = "csv") -> list[dict[str, str]]:

@@ -6,9 +6,9 @@ import torch
 
 from longvid.decoders import build_decoder
 from longvid.errors import DecoderError
+from longvid.pipelines.evaluation.timeline import PREFIXES, timeline
 from longvid.tasks import Task
 from longvid.windows import Windows
-from pipelines.evaluation.timeline import PREFIXES, timeline
 
 TASK = Task("t", "classification", ("a", "b"))
 DECODER = {"width": 8, "layers": 2, "state_size": 4}

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from longvid.clips.sampling import Sampling
-from pipelines.demo.videos import Script, encode
-from pipelines.extraction import ExtractionJob, VideoRequest
+from longvid.pipelines.demo.videos import Script, encode
+from longvid.pipelines.extraction import ExtractionJob, VideoRequest
 
 SAMPLING = Sampling(frames=1, fps=4.0, stride_seconds=0.25)
 

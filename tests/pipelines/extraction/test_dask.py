@@ -13,10 +13,10 @@ import pytest
 from distributed import Client, LocalCluster
 
 from longvid.errors import ConfigError
-from pipelines.extraction import ExtractionJob, VideoRequest, dask_executor, extract
-from pipelines.extraction.cluster import connect
-from pipelines.extraction.deadlines import watch_deadlines
-from stores import FeatureStore
+from longvid.pipelines.extraction import ExtractionJob, VideoRequest, dask_executor, extract
+from longvid.pipelines.extraction.cluster import connect
+from longvid.pipelines.extraction.deadlines import watch_deadlines
+from longvid.stores import FeatureStore
 
 HERE = Path(__file__).parent
 Bytes = Callable[[Path], dict[str, bytes]]

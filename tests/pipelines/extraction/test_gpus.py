@@ -9,10 +9,10 @@ from textwrap import dedent
 import numpy as np
 import pytest
 
-from pipelines.extraction import ExtractionJob, VideoRequest, extract
-from pipelines.extraction.cluster import share_gpus
-from pipelines.extraction.executors import SEGMENTS_IN_FLIGHT, segments_in_flight
-from stores import FeatureStore
+from longvid.pipelines.extraction import ExtractionJob, VideoRequest, extract
+from longvid.pipelines.extraction.cluster import share_gpus
+from longvid.pipelines.extraction.executors import SEGMENTS_IN_FLIGHT, segments_in_flight
+from longvid.stores import FeatureStore
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_a_cpu_encoder_works_on_two_segments_and_a_gpu_on_as_many_as_there_are_c
 
 def test_processes_for_a_gpu_come_up_seeing_only_theirs_and_say_nothing(tmp_path: Path):
     script = """
-        from pipelines.extraction.cluster import connect
+        from longvid.pipelines.extraction.cluster import connect
         if __name__ == "__main__":
             with connect("cuda", workers=3) as client:
                 seen = client.run(lambda: __import__("os").environ["CUDA_VISIBLE_DEVICES"])

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from longvid.errors import ConfigError, VideoNotFound
-from pipelines.extraction import VideoRequest, expand_inputs
+from longvid.pipelines.extraction import VideoRequest, expand_inputs
 
 
 def test_a_file_is_keyed_by_its_name_and_a_folders_video_by_its_path_inside(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.extraction import VideoRequest
-from stores import FeatureStore, verify
+from longvid.pipelines.extraction import VideoRequest
+from longvid.stores import FeatureStore, verify
 
 Bytes = Callable[[Path], dict[str, bytes]]
 
@@ -20,7 +20,17 @@ def command(videos: Path, store: Path, scheduler: str) -> list[str]:
     """The command line of an extraction into eight shards and more."""
     words = ["extract", str(videos), "--encoder", "patch-statistics", "--out", str(store), "--clips-per-shard", "4"]
     sampling = ["--sampling", "frames=1,fps=8,stride_seconds=0.125"]
-    return [sys.executable, "-m", "pipelines.cli", *words, *sampling, "--scheduler", scheduler, "--workers", "1"]
+    return [
+        sys.executable,
+        "-m",
+        "longvid.pipelines.cli",
+        *words,
+        *sampling,
+        "--scheduler",
+        scheduler,
+        "--workers",
+        "1",
+    ]
 
 
 @pytest.mark.parametrize("scheduler", ["serial", "local"])

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from longvid.clips.sampling import Sampling
+from longvid.pipelines.extraction import ExtractionJob, VideoRequest, expand_inputs, extract
+from longvid.stores import FeatureStore
 from longvid.tasks import Manifest, ManifestRow
 from longvid.windows import WindowDataset, Windows
-from pipelines.extraction import ExtractionJob, VideoRequest, expand_inputs, extract
-from stores import FeatureStore
 
 LISTED = Sampling(frames=1, fps=4.0, stride_seconds=0.25, span="listed")
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from longvid.errors import VideoNotFound
-from pipelines.extraction import VideoRequest
-from pipelines.extraction.probes import probe_once
+from longvid.pipelines.extraction import VideoRequest
+from longvid.pipelines.extraction.probes import probe_once
 
 
 def test_threads_that_ask_at_once_get_one_probe(requests: list[VideoRequest]) -> None:

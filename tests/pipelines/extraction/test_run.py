@@ -10,11 +10,11 @@ import pytest
 
 from longvid.clips.sampling import Sampling
 from longvid.encoders import build_encoder, pool
+from longvid.pipelines.extraction import ExtractionJob, VideoRequest, extract
+from longvid.pipelines.extraction.report import VideoRow
+from longvid.pipelines.extraction.run import Silent
+from longvid.stores import FeatureStore, RecipeMismatch, StoreAccessError
 from longvid.video import iter_frames, probe
-from pipelines.extraction import ExtractionJob, VideoRequest, extract
-from pipelines.extraction.report import VideoRow
-from pipelines.extraction.run import Silent
-from stores import FeatureStore, RecipeMismatch, StoreAccessError
 
 Bytes = Callable[[Path], dict[str, bytes]]
 

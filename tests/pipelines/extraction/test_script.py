@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = """
-from pipelines.extraction import ExtractionJob, VideoRequest, extract
+from longvid.pipelines.extraction import ExtractionJob, VideoRequest, extract
 extract([VideoRequest("a", {video!r})], ExtractionJob("patch-statistics"), {store!r}, scheduler="local", workers=1)
 """
 
@@ -31,7 +31,7 @@ def test_a_script_without_a_guard_ends_with_the_cure(video_folder: Path, tmp_pat
 def test_ctrl_c_is_one_line_and_status_130(scheduler: str, video_folder: Path, tmp_path: Path) -> None:
     words = ["extract", video_folder, "-e", "patch-statistics", "-o", tmp_path / "x.zarr", "--scheduler", scheduler]
     many = ["--sampling", "frames=1,fps=50,stride_seconds=0.001", "--workers", "1"]
-    command = [sys.executable, "-m", "pipelines.cli", *map(str, words), *many]
+    command = [sys.executable, "-m", "longvid.pipelines.cli", *map(str, words), *many]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         while not list((tmp_path / "x.zarr").glob("videos/*/tokens/c.*")):
             assert process.poll() is None

@@ -14,15 +14,15 @@ import pytest
 from PIL import Image
 
 from longvid.errors import ConfigError
+from longvid.pipelines.demo.videos import Script, encode
+from longvid.pipelines.evaluation.evaluate import VideoTimeline, evaluate
+from longvid.pipelines.reporting import write_report
+from longvid.pipelines.reporting.charts import Axis, Series, around, clock, line_chart
+from longvid.pipelines.reporting.thumbnails import thumbnails, thumbnails_or_reason
+from longvid.pipelines.reporting.videos import timeline_chart
+from longvid.pipelines.training.run_folder import read_json, write_json
+from longvid.pipelines.training.train import train
 from longvid.tasks import Manifest, Task
-from pipelines.demo.videos import Script, encode
-from pipelines.evaluation.evaluate import VideoTimeline, evaluate
-from pipelines.reporting import write_report
-from pipelines.reporting.charts import Axis, Series, around, clock, line_chart
-from pipelines.reporting.thumbnails import thumbnails, thumbnails_or_reason
-from pipelines.reporting.videos import timeline_chart
-from pipelines.training.run_folder import read_json, write_json
-from pipelines.training.train import train
 
 CHROMIUM = next(
     (p for name in ("chromium", "chromium-browser", "google-chrome", "chrome") if (p := shutil.which(name))), None

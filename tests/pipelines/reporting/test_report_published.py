@@ -4,10 +4,10 @@ import re
 
 import pytest
 
+from longvid.pipelines.evaluation.evaluate import evaluate
+from longvid.pipelines.reporting import write_report
+from longvid.pipelines.training.train import train
 from longvid.tasks import Manifest
-from pipelines.evaluation.evaluate import evaluate
-from pipelines.reporting import write_report
-from pipelines.training.train import train
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from longvid.pipelines.training.config import TrainConfig
+from longvid.stores import FeatureStore, Recipe
 from longvid.tasks import Manifest, ManifestRow
-from pipelines.training.config import TrainConfig
-from stores import FeatureStore, Recipe
 
 DIM = 4
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from longvid.errors import ConfigError
-from pipelines.training.config import TrainConfig, load_config
+from longvid.pipelines.training.config import TrainConfig, load_config
 
 NEEDED = ["store=s.zarr", "manifest=m.csv"]
 

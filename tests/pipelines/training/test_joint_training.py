@@ -7,12 +7,12 @@ from torch.nn import functional
 
 from longvid.benchmarks.lvu.annotations import LVU_TASKS
 from longvid.errors import AnnotationError, ConfigError
+from longvid.pipelines.evaluation.evaluate import evaluate
+from longvid.pipelines.training.joint import joint_loss, joint_metrics, part_folders, skill
+from longvid.pipelines.training.run_folder import RunFolder, load_weights
+from longvid.pipelines.training.train import train
 from longvid.tasks import Manifest, Task
 from longvid.tasks.joint import JointTask
-from pipelines.evaluation.evaluate import evaluate
-from pipelines.training.joint import joint_loss, joint_metrics, part_folders, skill
-from pipelines.training.run_folder import RunFolder, load_weights
-from pipelines.training.train import train
 
 SCENE, VIEWS = LVU_TASKS["scene"], LVU_TASKS["view_count"]
 BOTH = JointTask.of("both", (SCENE, VIEWS), column="joint_labels")

@@ -5,9 +5,9 @@ from contextlib import suppress
 
 from rich.console import Console
 
-from pipelines.training import progress as module
-from pipelines.training.progress import ConsoleProgress, Quiet
-from pipelines.training.results import EpochRow, SeedResult
+from longvid.pipelines.training import progress as module
+from longvid.pipelines.training.progress import ConsoleProgress, Quiet
+from longvid.pipelines.training.results import EpochRow, SeedResult
 
 ROW = EpochRow(epoch=4, train_loss=0.6931, learning_rate=1e-3, seconds=0.1, val_loss=0.7, metrics={"accuracy": 0.875})
 RESULT = SeedResult(0, best_epoch=3, epochs=10, metrics={"accuracy": 0.9}, train_seconds=12.3, weights_sha256="")

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from longvid.errors import AnnotationError
+from longvid.pipelines.evaluation.evaluate import evaluate
+from longvid.pipelines.evaluation.results import own_results, task_named
+from longvid.pipelines.training.data import open_training_data
+from longvid.pipelines.training.module import DecoderModule
+from longvid.pipelines.training.run_folder import RunFolder
+from longvid.pipelines.training.train import train
 from longvid.tasks import Manifest, ManifestRow
-from pipelines.evaluation.evaluate import evaluate
-from pipelines.evaluation.results import own_results, task_named
-from pipelines.training.data import open_training_data
-from pipelines.training.module import DecoderModule
-from pipelines.training.run_folder import RunFolder
-from pipelines.training.train import train
 
 
 def rewrite(folder, change) -> None:

@@ -17,14 +17,14 @@ from safetensors.torch import load_file
 
 from longvid.errors import AnnotationError, ConfigError, DecoderError
 from longvid.metrics.items import METRICS
+from longvid.pipelines.training.config import TrainConfig
+from longvid.pipelines.training.module import TrainingDiverged
+from longvid.pipelines.training.progress import Quiet
+from longvid.pipelines.training.results import EpochRow, TrainResult
+from longvid.pipelines.training.run_folder import RunFolder, read_json
+from longvid.pipelines.training.train import train
+from longvid.stores import FeatureStore, StoreNotFound
 from longvid.tasks import Manifest
-from pipelines.training.config import TrainConfig
-from pipelines.training.module import TrainingDiverged
-from pipelines.training.progress import Quiet
-from pipelines.training.results import EpochRow, TrainResult
-from pipelines.training.run_folder import RunFolder, read_json
-from pipelines.training.train import train
-from stores import FeatureStore, StoreNotFound
 
 
 class CutOff(Quiet):
@@ -85,7 +85,9 @@ def test_a_killed_process_leaves_a_run_that_goes_on_to_the_same_weights(make_dat
     data = make_data({"train": 8, "val": 4})
     config = recipe_for(data, epochs=25, out=str(data / "killed"))
     (data / "recipe.yaml").write_text(config.to_yaml())
-    code = "import sys; from pipelines.training.train import load_config, train; train(load_config(sys.argv[1]))"
+    code = (
+        "import sys; from longvid.pipelines.training.train import load_config, train; train(load_config(sys.argv[1]))"
+    )
     written = data / "killed" / "seed-0" / "history.csv"
     with subprocess.Popen([sys.executable, "-c", code, str(data / "recipe.yaml")], env=os.environ) as process:
         while process.poll() is None and not (written.exists() and len(written.read_text().splitlines()) > 3):
@@ -267,6 +269,6 @@ def test_a_recipe_of_a_run_trains_it_again(make_data, recipe_for):
     data = make_data({"train": 8, "val": 4})
     config: TrainConfig = recipe_for(data)
     train(config)
-    from pipelines.training.config import load_config
+    from longvid.pipelines.training.config import load_config
 
     assert load_config(data / "run" / "recipe.yaml") == config

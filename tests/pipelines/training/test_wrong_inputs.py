@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from longvid.errors import AnnotationError, ConfigError, DecoderError, LongvidError, WeightsError
+from longvid.pipelines.cli.main import main
+from longvid.pipelines.evaluation.evaluate import evaluate
+from longvid.pipelines.reporting import write_report
+from longvid.pipelines.training.config import load_config
+from longvid.pipelines.training.run_folder import read_json, write_json
+from longvid.pipelines.training.train import train
 from longvid.tasks import Manifest
-from pipelines.cli.main import main
-from pipelines.evaluation.evaluate import evaluate
-from pipelines.reporting import write_report
-from pipelines.training.config import load_config
-from pipelines.training.run_folder import read_json, write_json
-from pipelines.training.train import train
 
 POOLED = {"name": "mean-linear", "options": {}}
 
