@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from zarr.abc.store import Store
 from zarr.core.buffer import default_buffer_prototype
@@ -27,6 +27,7 @@ PARTIAL = ".partial"
 """Ending of a file that is being written; longvid's and zarr's own."""
 
 
+@runtime_checkable
 class Place(Protocol):
     """What a store needs of a location. Paths are relative, with `/`; `""` is the store itself."""
 

@@ -20,7 +20,7 @@ CRC_BYTES = 4
 _NOT_THERE = np.uint64(2**64 - 1)
 
 
-def encode_shard(clips: np.ndarray, layout: Layout, *, fill_value: float) -> bytes:
+def encode_shard(clips: np.ndarray, layout: Layout, *, fill_value: int | float) -> bytes:
     """The file of one shard that holds `clips`, an array (n, ...) with 1 <= n <= clips_per_shard.
 
     The last chunk is filled up with `fill_value`. The same array gives the same bytes.
@@ -36,7 +36,7 @@ def encode_shard(clips: np.ndarray, layout: Layout, *, fill_value: float) -> byt
     return b"".join([*pieces, index.tobytes(), crc32c(index.tobytes())])
 
 
-def _chunk_bytes(clips: np.ndarray, layout: Layout, fill_value: float) -> bytes:
+def _chunk_bytes(clips: np.ndarray, layout: Layout, fill_value: int | float) -> bytes:
     missing = layout.clips_per_chunk - len(clips)
     if missing:
         clips = np.concatenate([clips, np.full((missing, *clips.shape[1:]), fill_value, clips.dtype)])

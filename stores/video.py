@@ -98,7 +98,7 @@ class StoredVideo:
             return self._read_array("tokens", start_clip, stop_clip)
         return from_stored(self.read_stored(start_clip, stop_clip))
 
-    def read_seconds(self, start_seconds: float, stop_seconds: float) -> tuple[np.ndarray, np.ndarray]:
+    def read_seconds(self, start_seconds: int | float, stop_seconds: int | float) -> tuple[np.ndarray, np.ndarray]:
         """Tokens and seconds of the clips that share any time with [start_seconds, stop_seconds).
 
         A clip of no length counts as its instant. Raises InvalidWindow if the range is empty or holds no clip.

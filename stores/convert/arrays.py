@@ -1,13 +1,14 @@
 """How other projects lay out the features of one video in one array."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from longvid.stores.errors import ConversionError
 
 
+@runtime_checkable
 class ArrayLike(Protocol):
     """A numpy array, mapped or not, or an HDF5 data set."""
 

@@ -69,7 +69,9 @@ def test_it_loads_nothing_heavy(statement: str) -> None:
     assert result.stdout.splitlines()[-1] == "HEAVY []", result.stderr
 
 
-@pytest.mark.parametrize("package", ["longvid.stores", "longvid", "longvid.encoders", "longvid.decoders", "longvid.video"])
+@pytest.mark.parametrize(
+    "package", ["longvid.stores", "longvid", "longvid.encoders", "longvid.decoders", "longvid.video"]
+)
 def test_every_exported_name_exists_and_is_listed_once(package: str) -> None:
     code = (
         f"import {package} as p\nassert len(p.__all__) == len(set(p.__all__)) > 0, p.__all__\n"
