@@ -95,7 +95,7 @@ def import_hdf5(
     location: Location,
     *,
     layout: str = "vis4mer",
-    seconds_per_clip: float | None = None,
+    seconds_per_clip: int | float | None = None,
     dtype: TokenType | None = None,
     clips_per_shard: int | None = None,
     storage_options: dict[str, Any] | None = None,

@@ -30,7 +30,7 @@ class Incoming:
 
 
 def described(
-    description: str,
+    description: str | bytes,
     location: Location,
     *,
     name: str,
@@ -58,7 +58,7 @@ def imported_recipe(
     arrays: Sequence[tuple[str, ArrayLike]],
     layout: ArrayLayout,
     dtype: TokenType | None,
-    seconds_per_clip: float | None,
+    seconds_per_clip: int | float | None,
 ) -> Recipe:
     """The recipe of named arrays of which nothing else is known; they must agree in tokens and dim.
 
@@ -87,7 +87,7 @@ def imported_recipe(
     )
 
 
-def rows_of_seconds(num_clips: int, seconds_per_clip: float | None, *, name: str) -> np.ndarray:
+def rows_of_seconds(num_clips: int, seconds_per_clip: int | float | None, *, name: str) -> np.ndarray:
     """(clips, 2): clip i lasts from i to i + 1 times `seconds_per_clip`."""
     if seconds_per_clip is None:
         raise ConversionError(

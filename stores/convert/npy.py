@@ -36,7 +36,7 @@ def import_npy(
     location: Location,
     *,
     layout: str = "vis4mer",
-    seconds_per_clip: float | None = None,
+    seconds_per_clip: int | float | None = None,
     dtype: TokenType | None = None,
     clips_per_shard: int | None = None,
     storage_options: dict[str, Any] | None = None,
@@ -111,7 +111,7 @@ def _header(file: Path) -> np.ndarray:
     return np.broadcast_to(np.zeros((), array.dtype), array.shape)
 
 
-def _incoming(root: Path, file: Path, layout: ArrayLayout, seconds_per_clip: float | None) -> Incoming:
+def _incoming(root: Path, file: Path, layout: ArrayLayout, seconds_per_clip: int | float | None) -> Incoming:
     array = _load(file)
     num_clips = layout.check(array, name=str(file))[0]
     relative = file.relative_to(root).as_posix()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longvid.stores import FeatureStore, InvalidKey, path_name
+from longvid.stores import FeatureStore, path_name
 
 HOSTILE = [
     "../../etc/passwd",
