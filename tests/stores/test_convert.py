@@ -133,7 +133,7 @@ def test_float64_that_float32_would_round_is_refused_unless_chosen(tmp_path):
         import_npy(tmp_path, MemoryStore(), seconds_per_clip=1, dtype="float16")
 
 
-def test_what_cannot_be_imported_is_named(tmp_path):
+def test_what_cannot_be_imported_is_named(tmp_path, unchecked):
     def refused(message: str, **options: object) -> None:
         with pytest.raises(ValueError, match=message):
             import_npy(tmp_path, MemoryStore(), **({"seconds_per_clip": 1} | options))  # type: ignore[arg-type]
@@ -142,7 +142,9 @@ def test_what_cannot_be_imported_is_named(tmp_path):
     save(tmp_path, {"a": draw((3, 5, 4), "float32")})
     refused(r"a\.npy: nothing tells how long a clip lasts; give seconds_per_clip", seconds_per_clip=None)
     refused(r"shape \(3, 5, 4\), expected \(dim, clip\)", layout="mstcn")
-    refused("recipe field 'dtype': Input should be 'float16', 'float32' or 'int8'", dtype="float64")
+    code = "from longvid.stores.convert import import_npy\nimport_npy({!r}, {!r}, seconds_per_clip=1, dtype='float64')"
+    error = unchecked(code.format(str(tmp_path), str(tmp_path / "new.zarr")))
+    assert "recipe field 'dtype': Input should be 'float16', 'float32' or 'int8'" in error
     refused("layout 'other': choose one of vis4mer, mstcn, rows", layout="other")
     (tmp_path / "a.json").write_text('{"seconds": [[0, 1]]}')
     refused(r"a\.npy: \(clips, tokens, dim\) = \(3, 5, 4\), but \(1, 5, 4\) were expected")
