@@ -26,7 +26,7 @@ METRICS_OF_KIND: dict[str, tuple[str, ...]] = {
     "classification": ("accuracy", "mean_class_accuracy", "macro_f1"),
     "multilabel": ("mean_average_precision", "micro_f1"),
     "regression": ("mse", "mae"),
-    "dense": ("frame_accuracy", "mean_class_accuracy"),
+    "dense": ("clip_accuracy", "mean_class_accuracy"),
     "joint": ("skill",),
 }
 """Metrics a kind is scored by unless the task names its own; the first one chooses the best epoch."""

@@ -111,7 +111,7 @@ def test_predictions_come_in_the_format_asked_for(make_data, recipe_for, ending)
     [
         (lambda order: float(order), {}, "mse"),
         (lambda order: [("a", "b")[order], "always"], {}, "mean_average_precision"),
-        (lambda order: [[0, 8, order], [8, 16, 1 - order]], {"kind": "dense", "classes": ["x", "y"]}, "frame_accuracy"),
+        (lambda order: [[0, 8, order], [8, 16, 1 - order]], {"kind": "dense", "classes": ["x", "y"]}, "clip_accuracy"),
     ],
     ids=["regression", "multilabel", "dense"],
 )
@@ -121,7 +121,7 @@ def test_other_kinds_of_tasks_are_scored(make_data, recipe_for, label, task, met
     result = evaluate(data / "run")
     assert metric in result.metrics
     assert metric in result.baseline
-    assert len(predictions(data)) == (6 * 16 if metric == "frame_accuracy" else 6)
+    assert len(predictions(data)) == (6 * 16 if metric == "clip_accuracy" else 6)
     assert len(result.timelines) == 6
 
 

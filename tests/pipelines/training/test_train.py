@@ -206,7 +206,7 @@ def test_the_run_can_be_read_without_unpickling_anything(make_data, recipe_for):
     [
         (lambda order: float(order), {}, "mse"),
         (lambda order: [("a", "b")[order], "always"], {}, "mean_average_precision"),
-        (lambda order: [[0, 8, order], [8, 16, 1 - order]], {"kind": "dense", "classes": ["x", "y"]}, "frame_accuracy"),
+        (lambda order: [[0, 8, order], [8, 16, 1 - order]], {"kind": "dense", "classes": ["x", "y"]}, "clip_accuracy"),
     ],
     ids=["regression", "multilabel", "dense"],
 )
