@@ -11,6 +11,6 @@ if [ ! -f "$stamp" ] || [ pyproject.toml -nt "$stamp" ] || [ constraints.txt -nt
     # torch first and alone: a range would otherwise be met with the newest build there is
     .venv/bin/python -m pip install --quiet -c constraints.txt torch
     # setuptools has a page of warnings for every editable install of three packages
-    PYTHONWARNINGS=ignore .venv/bin/python -m pip install --quiet -c constraints.txt -e '.[dev,parquet,s3,torchcodec,zarrs]'
+    PYTHONWARNINGS=ignore .venv/bin/python -m pip install --quiet -c constraints.txt -e '.[all,dev,s3,torchcodec,zarrs]'
     touch "$stamp"
 fi
