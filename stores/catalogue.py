@@ -31,53 +31,52 @@ class CatalogueRow:
     complete: bool
 
 
-class Catalogue:
-    """The catalogue of the store at a place."""
+def catalogue_rows(place: Place) -> list[CatalogueRow]:
+    """A row for each video that exists now, planned or complete, in the order of the path names.
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
+    Videos whose document cannot be read are left out: `verify` names them.
+    """
+    names = video_names(place)
+    known = _listed(place)
+    known |= _look_up(place, [name for name in names if name not in known])
+    return [known[name] for name in names if name in known]
 
-    def rows(self) -> list[CatalogueRow]:
-        """A row for each video that exists now, planned or complete, in the order of the path names.
 
-        Videos whose document cannot be read are left out: `verify` names them.
-        """
-        names = video_names(self._place)
-        known = self._listed()
-        known |= self._look_up([name for name in names if name not in known])
-        return [known[name] for name in names if name in known]
+def write_catalogue(place: Place) -> None:
+    """Make it anew from the videos' own documents."""
+    found = _look_up(place, video_names(place))
+    place.put(_PATH, _document([row for row in found.values() if row.complete]))
 
-    def write(self) -> None:
-        """Make it anew from the videos' own documents."""
-        found = self._look_up(video_names(self._place))
-        self._place.put(_PATH, _document([row for row in found.values() if row.complete]))
 
-    def drop(self) -> None:
-        """Remove it, if there is one."""
-        self._place.delete(_PATH)
+def drop_catalogue(place: Place) -> None:
+    """Remove it, if there is one."""
+    place.delete(_PATH)
 
-    def agrees(self) -> bool:
-        """Whether it says of each video what the video's own document says; an absent one does."""
-        document = self._place.get(_PATH)
-        return document is None or document == _document(list(self._look_up(list(self._listed())).values()))
 
-    def _listed(self) -> dict[str, CatalogueRow]:
-        document = self._place.get(_PATH)
-        if document is None:
+def catalogue_agrees(place: Place) -> bool:
+    """Whether it says of each video what the video's own document says; an absent one does."""
+    document = place.get(_PATH)
+    return document is None or document == _document(list(_look_up(place, list(_listed(place))).values()))
+
+
+def _listed(place: Place) -> dict[str, CatalogueRow]:
+    document = place.get(_PATH)
+    if document is None:
+        return {}
+    try:
+        attributes = json.loads(document)["attributes"]
+        rows: list[dict[str, Any]] = attributes["videos"]
+        if digest(rows) != attributes["checksum"]:
             return {}
-        try:
-            attributes = json.loads(document)["attributes"]
-            rows: list[dict[str, Any]] = attributes["videos"]
-            if digest(rows) != attributes["checksum"]:
-                return {}
-            return {row["name"]: CatalogueRow(**row) for row in rows}
-        except (ValueError, KeyError, TypeError):  # a damaged copy is no copy
-            return {}
+        return {row["name"]: CatalogueRow(**row) for row in rows}
+    except (ValueError, KeyError, TypeError):  # a damaged copy is no copy
+        return {}
 
-    def _look_up(self, names: list[str]) -> dict[str, CatalogueRow]:
-        documents = self._place.get_many(f"{video_path(name)}/{DOCUMENT}" for name in names)
-        rows = [_row(name, document) for name, document in zip(names, documents, strict=True)]
-        return {row.name: row for row in rows if row is not None}
+
+def _look_up(place: Place, names: list[str]) -> dict[str, CatalogueRow]:
+    documents = place.get_many(f"{video_path(name)}/{DOCUMENT}" for name in names)
+    rows = [_row(name, document) for name, document in zip(names, documents, strict=True)]
+    return {row.name: row for row in rows if row is not None}
 
 
 def video_names(place: Place) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from longvid.stores import layout as on_disk
 from longvid.stores.canonical import document_bytes
-from longvid.stores.catalogue import Catalogue, video_names
+from longvid.stores.catalogue import catalogue_agrees, drop_catalogue, video_names
 from longvid.stores.errors import DamagedStore, StoreReadOnly
 from longvid.stores.keys import path_name
 from longvid.stores.layout import DOCUMENT
@@ -54,7 +54,7 @@ def verify(store: FeatureStore, *, on_video: Callable[[str], None] | None = None
             damages += found
             if on_video is not None:
                 on_video(name)
-    if not Catalogue(store.place).agrees():
+    if not catalogue_agrees(store.place):
         path = f"{on_disk.CATALOGUE}/{DOCUMENT}"
         damages.append(Damage("damaged", None, None, path, "does not agree with the videos' own documents"))
     return damages
@@ -70,7 +70,7 @@ def repair(store: FeatureStore, *, on_video: Callable[[str], None] | None = None
         raise StoreReadOnly(f"{store.location}: opened for reading; open it with mode='a' to repair")
     damages = verify(store, on_video=on_video)
     if damages:
-        Catalogue(store.place).drop()
+        drop_catalogue(store.place)
     documents = _store_documents(store)
     whole_videos = {damage.key for damage in damages if damage.path.endswith("/")}
     broken = dict.fromkeys(damage.key for damage in damages if damage.kind != "stray" and damage.key is not None)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from longvid.stores.canonical import document_bytes
-from longvid.stores.catalogue import Catalogue
+from longvid.stores.catalogue import catalogue_rows
 from longvid.stores.layout import Layout, array_documents, item_bytes, shard_arrays
 from longvid.stores.place import Place
 from longvid.stores.recipe import Recipe
@@ -40,7 +40,7 @@ class StoreInfo:
 
 def store_info(place: Place, recipe: Recipe, layout: Layout) -> StoreInfo:
     """The numbers of the store at the place."""
-    rows = Catalogue(place).rows()
+    rows = catalogue_rows(place)
     complete = [row for row in rows if row.complete]
     num_clips = sum(row.num_clips for row in complete)
     return StoreInfo(

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from longvid.stores import layout as on_disk
 from longvid.stores.canonical import differences, document_bytes
-from longvid.stores.catalogue import Catalogue
+from longvid.stores.catalogue import catalogue_rows, drop_catalogue, write_catalogue
 from longvid.stores.errors import (
     DamagedStore,
     IncompleteVideo,
@@ -129,14 +129,14 @@ class FeatureStore:
 
     def keys(self, *, complete: bool = True) -> list[str]:
         """Keys of the complete videos, sorted; with `complete=False` of the planned ones too."""
-        return sorted(row.key for row in Catalogue(self.place).rows() if row.complete or not complete)
+        return sorted(row.key for row in catalogue_rows(self.place) if row.complete or not complete)
 
     def __len__(self) -> int:
         return len(self.keys())
 
     def num_clips(self) -> dict[str, int]:
         """Number of clips of each complete video, by key in sorted order; from the catalogue, so no video is opened."""
-        rows = [row for row in Catalogue(self.place).rows() if row.complete]
+        rows = [row for row in catalogue_rows(self.place) if row.complete]
         return {row.key: row.num_clips for row in sorted(rows, key=lambda row: row.key)}
 
     def video(self, key: str) -> StoredVideo:
@@ -193,7 +193,7 @@ class FeatureStore:
             for array, files in names.items():  # of a deletion that was interrupted, or of a worker that outlived one
                 for file in files.keys() - {on_disk.DOCUMENT, on_disk.SECONDS_FILE}:
                     self.place.delete(f"{self._path(key)}/{array}/{file}")
-            Catalogue(self.place).drop()  # it may still name a video whose folder somebody removed
+            drop_catalogue(self.place)  # it may still name a video whose folder somebody removed
             self._write_arrays(record, times)
             self._put_record(record, flush=False)  # a plan is soon made again; `complete` flushes
             return
@@ -295,19 +295,19 @@ class FeatureStore:
         """Take back `complete`, because some of the video is to be made again."""
         self._refuse_read_only()
         record = self._planned(key)
-        Catalogue(self.place).drop()
+        drop_catalogue(self.place)
         self._put_record(record.with_status("planned"))
-        Catalogue(self.place).drop()  # again, in case another process made one in between
+        drop_catalogue(self.place)  # again, in case another process made one in between
 
     def delete(self, key: str) -> None:
         """Remove the video; its document goes first, so that a half-deleted video cannot be read."""
         self._refuse_read_only()
         if self.place.get(f"{self._path(key)}/{on_disk.DOCUMENT}") is None:
             raise VideoNotInStore(f"{self.location}: there is no video {key!r} to delete")
-        Catalogue(self.place).drop()
+        drop_catalogue(self.place)
         self.place.delete(f"{self._path(key)}/{on_disk.DOCUMENT}")
         self.place.delete_tree(self._path(key))
-        Catalogue(self.place).drop()
+        drop_catalogue(self.place)
 
     def update_catalogue(self) -> None:
         """Name all complete videos in one document, so that a large store opens fast. Nothing needs it to be right.
@@ -316,7 +316,7 @@ class FeatureStore:
         """
         self._refuse_read_only()
         self._clear_partials("", on_disk.VIDEOS, on_disk.CATALOGUE)
-        Catalogue(self.place).write()
+        write_catalogue(self.place)
 
     # --- inside
 
