@@ -8,17 +8,17 @@ store (`MemoryStore`, fsspec URLs such as s3://, obstore's `ObjectStore`).
 import os
 import shutil
 import uuid
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from zarr.abc.store import Store
-from zarr.core.buffer import default_buffer_prototype
-from zarr.core.sync import sync
+from zarr.buffer import default_buffer_prototype
 from zarr.storage import FsspecStore, LocalStore, MemoryStore
 
 from longvid.stores.errors import StoreAccessError, StoreReadOnly
+from longvid.stores.waiting import wait_for
 
 Location = str | os.PathLike[str] | Store
 Result = TypeVar("Result")
@@ -195,14 +195,19 @@ class ZarrPlace:
 
     def __init__(self, store: Store, *, writable: bool) -> None:
         self._store = store
+        self._objects = _for_another_loop(store)
         self.location = str(store)
         self.writable = writable
 
     def zarr_store(self) -> Store:
         return self._store
 
+    def _object_store(self) -> Store:
+        """The same place as `zarr_store`, for coroutines that this room waits for."""
+        return self._objects
+
     def get(self, path: str) -> bytes | None:
-        buffer = self._wait("read", path, self.zarr_store().get(path, default_buffer_prototype()))
+        buffer = self._wait("read", path, self._object_store().get(path, default_buffer_prototype()))
         return None if buffer is None else buffer.to_bytes()
 
     def get_many(self, paths: Iterable[str]) -> list[bytes | None]:
@@ -213,7 +218,7 @@ class ZarrPlace:
         """One request; a server that has answered has kept it."""
         _refuse_read_only(self, path)
         buffer = default_buffer_prototype().buffer.from_bytes(data)
-        self._wait("write", path, self.zarr_store().set(path, buffer))
+        self._wait("write", path, self._object_store().set(path, buffer))
 
     def flush(self, paths: Iterable[str]) -> None:
         """Nothing is left to do."""
@@ -222,19 +227,19 @@ class ZarrPlace:
         return dict.fromkeys(self._wait("list", path, self._names(path)))
 
     async def _names(self, path: str) -> list[str]:
-        return [name async for name in self.zarr_store().list_dir(path)]
+        return [name async for name in self._object_store().list_dir(path)]
 
     def delete(self, path: str) -> None:
         _refuse_read_only(self, path)
-        self._wait("delete", path, self.zarr_store().delete(path))
+        self._wait("delete", path, self._object_store().delete(path))
 
     def delete_tree(self, path: str) -> None:
         _refuse_read_only(self, path)
-        self._wait("delete", path, self.zarr_store().delete_dir(path))
+        self._wait("delete", path, self._object_store().delete_dir(path))
 
     def _wait(self, verb: str, path: str, work: Coroutine[Any, Any, Result]) -> Result:
         try:
-            return sync(work)
+            return wait_for(work)
         except Exception as error:  # each backend raises its own kinds, most of them no OSError
             raise _failed(verb, self.location, path, error) from error
 
@@ -246,6 +251,21 @@ class ZarrPlace:
         return self.__dict__
 
 
+def _for_another_loop(store: Store) -> Store:
+    """The store itself, or, where it holds a connection that only one event loop can use, another to the same place.
+
+    zarr reads arrays in its own loop, and longvid waits for objects in another.
+    """
+    if not isinstance(store, FsspecStore) or not (store.fs.async_impl and store.fs.storage_options.get("asynchronous")):
+        return store
+    kind = type(store.fs)
+
+    async def in_that_loop() -> Any:  # fsspec keeps one file system per thread, so this is another one, and kept too
+        return kind(*store.fs.storage_args, **store.fs.storage_options)
+
+    return FsspecStore(wait_for(in_that_loop()), read_only=store.read_only, path=store.path)
+
+
 class UrlPlace(ZarrPlace):
     """An fsspec URL. The connection is made in the process that uses it, again after a fork or a pickle."""
 
@@ -253,12 +273,19 @@ class UrlPlace(ZarrPlace):
         self.location = url
         self.writable = writable
         self._storage_options = dict(storage_options or {})
-        self._opened: tuple[int, FsspecStore] | None = None
+        self._opened: dict[tuple[int, str], Store] = {}
 
-    def zarr_store(self) -> FsspecStore:
-        if self._opened is None or self._opened[0] != os.getpid():
-            self._opened = os.getpid(), self._connect()
-        return self._opened[1]
+    def zarr_store(self) -> Store:
+        return self._connection("arrays", self._connect)
+
+    def _object_store(self) -> Store:
+        return self._connection("objects", lambda: _for_another_loop(self._connect()))
+
+    def _connection(self, name: str, connect: Callable[[], Store]) -> Store:
+        mine = os.getpid(), name
+        if mine not in self._opened:
+            self._opened[mine] = connect()
+        return self._opened[mine]
 
     def _connect(self) -> FsspecStore:
         try:
@@ -269,12 +296,13 @@ class UrlPlace(ZarrPlace):
             raise StoreAccessError(f"{self.location}: cannot be opened: {error}") from error
 
     async def _names(self, path: str) -> list[str]:
-        store = self.zarr_store()
-        store.fs.invalidate_cache()  # other processes write too: a cached listing hides their shards
+        store = self._object_store()
+        if isinstance(store, FsspecStore):
+            store.fs.invalidate_cache()  # other processes write too: a cached listing hides their shards
         return [name async for name in store.list_dir(path)]
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_opened": None}
+        return self.__dict__ | {"_opened": {}}
 
 
 def _refuse_read_only(place: Place, path: str) -> None:

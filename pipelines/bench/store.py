@@ -212,9 +212,9 @@ class _Store:
 class _Zarr:
     """The store's arrays through a zarr library."""
 
-    def __init__(self, folder: Path, pipeline: str = "zarr.core.codec_pipeline.BatchedCodecPipeline") -> None:
+    def __init__(self, folder: Path, pipeline: str | None = None) -> None:
         self._folder = folder / "features.zarr" / "videos"
-        self._pipeline = pipeline
+        self._pipeline = pipeline or zarr.config.get("codec_pipeline.path")
         self._arrays: dict[str, zarr.Array] = {}
 
     def read(self, key: str, start_clip: int) -> np.ndarray:
