@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from longvid.stores.damage import Damage, repair, verify
+    from longvid.stores.damage import repair, restore_root, unrecorded, verify
     from longvid.stores.errors import (
         ConversionError,
         DamagedStore,
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         StoreReadOnly,
         VideoNotInStore,
     )
+    from longvid.stores.faults import Damage
     from longvid.stores.info import StoreInfo
     from longvid.stores.keys import path_name
     from longvid.stores.recipe import Recipe
@@ -62,11 +63,14 @@ __all__ = [
     "VideoNotInStore",
     "path_name",
     "repair",
+    "restore_root",
+    "unrecorded",
     "verify",
 ]
 
 _HOMES = {
-    "longvid.stores.damage": ("Damage", "repair", "verify"),
+    "longvid.stores.damage": ("repair", "restore_root", "unrecorded", "verify"),
+    "longvid.stores.faults": ("Damage",),
     "longvid.stores.info": ("StoreInfo",),
     "longvid.stores.keys": ("path_name",),
     "longvid.stores.recipe": ("Recipe",),

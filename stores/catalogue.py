@@ -12,8 +12,9 @@ from typing import Any
 
 from longvid.stores.canonical import digest, document_bytes
 from longvid.stores.errors import DamagedStore
+from longvid.stores.keys import is_path_name
 from longvid.stores.layout import CATALOGUE, DOCUMENT, VIDEOS, group_document, video_path
-from longvid.stores.place import PARTIAL, Place
+from longvid.stores.place import Place
 from longvid.stores.records import VideoRecord
 
 _PATH = f"{CATALOGUE}/{DOCUMENT}"
@@ -80,8 +81,8 @@ def _look_up(place: Place, names: list[str]) -> dict[str, CatalogueRow]:
 
 
 def video_names(place: Place) -> list[str]:
-    """Path names of the videos that have a folder, whatever is in it, sorted."""
-    return sorted(name for name in place.sizes(VIDEOS) if name != DOCUMENT and not name.endswith(PARTIAL))
+    """Path names of the videos that have a folder, whatever is in it, sorted; folders of others are left out."""
+    return sorted(name for name, size in place.sizes(VIDEOS).items() if size is None and is_path_name(name))
 
 
 def _document(rows: list[CatalogueRow]) -> bytes:

@@ -2,58 +2,42 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import replace
+from typing import Any
 
 from longvid.stores import layout as on_disk
 from longvid.stores.canonical import document_bytes
 from longvid.stores.catalogue import catalogue_agrees, drop_catalogue, video_names
-from longvid.stores.errors import DamagedStore, StoreReadOnly
-from longvid.stores.keys import path_name
+from longvid.stores.errors import DamagedStore, StoreAccessError, StoreReadOnly
+from longvid.stores.faults import LEFT_OVER, Damage, Fault, video_faults
+from longvid.stores.keys import path_name, was_path_name
 from longvid.stores.layout import DOCUMENT
-from longvid.stores.place import PARTIAL
-from longvid.stores.records import VideoRecord, seconds_sha256
-from longvid.stores.shard import check_shard, decode_seconds
-from longvid.stores.store import FeatureStore
+from longvid.stores.place import Location, Place, open_place
+from longvid.stores.records import VideoRecord
+from longvid.stores.store import FeatureStore, root_copy
 
 _AT_ONCE = 8
 """Videos that are read at once: what hides the round trips of an object store."""
-_LEFT_OVER = "left over: no part of the store"
 
-
-@dataclass(frozen=True)
-class Damage:
-    """One thing that is wrong with a store."""
-
-    kind: Literal["damaged", "missing", "stray"]
-    """damaged: not what was written. missing: a complete video lacks it. stray: left over, harmless."""
-    key: str | None
-    """The video's key; its path name where the key cannot be read; None for what belongs to no video."""
-    shard: int | None
-    """The shard's index, where it is a shard."""
-    path: str
-    """The object within the store; ends with `/` where it is a whole video."""
-    reason: str
-
-    def __str__(self) -> str:
-        video = "" if self.key is None else f"video {self.key!r}: "
-        shard = "" if self.shard is None else f"shard {self.shard}: "
-        return f"{video}{shard}{self.path}: {self.reason}"
+Home = tuple[str, str, int]
+"""Where a shard belongs: the video's key, the array, the shard's index."""
 
 
 def verify(store: FeatureStore, *, on_video: Callable[[str], None] | None = None) -> list[Damage]:
     """Everything that is wrong with the store, found by reading every file of it once, a few shards at a time.
 
-    One changed byte in any file is found and named. Files that a running extraction is writing at the moment look like
-    strays. `on_video` is called with each video's path name, in order, when it has been read.
+    One changed byte in any file is found and named, and so is a shard that is whole but is not the one that was
+    written in its place. Files that a running extraction is writing at the moment look like strays. `on_video` is
+    called with each video's path name, in order, when it has been read.
     """
-    damages = [*_documents(store), *_outside_videos(store)]
+    faults = [Fault(damage) for damage in [*_documents(store), *_outside_videos(store)]]
     names = video_names(store.place)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        for name, found in zip(names, pool.map(lambda name: list(_video(store, name)), names), strict=True):
-            damages += found
+        for name, found in zip(names, pool.map(lambda name: list(video_faults(store, name)), names), strict=True):
+            faults += found
             if on_video is not None:
                 on_video(name)
+    damages = _told_where_they_belong(store, faults)
     if not catalogue_agrees(store.place):
         path = f"{on_disk.CATALOGUE}/{DOCUMENT}"
         damages.append(Damage("damaged", None, None, path, "does not agree with the videos' own documents"))
@@ -63,108 +47,175 @@ def verify(store: FeatureStore, *, on_video: Callable[[str], None] | None = None
 def repair(store: FeatureStore, *, on_video: Callable[[str], None] | None = None) -> list[Damage]:
     """Take out everything `verify` finds, and return it. What was damaged is missing then, and its video planned again.
 
-    Extract the same videos again to make the missing shards. Run it while nothing else writes to the store: it cannot
-    tell a file that is being written from one that a killed process left.
+    Extract the same videos again to make the missing shards. Strangers are left alone, and links are never followed.
+    Run it while nothing else writes to the store: it cannot tell a file that is being written from one that a killed
+    process left. Goes on past what cannot be removed, and raises StoreAccessError naming it at the end.
     """
     if not store.place.writable:
         raise StoreReadOnly(f"{store.location}: opened for reading; open it with mode='a' to repair")
-    damages = verify(store, on_video=on_video)
+    found = verify(store, on_video=on_video)
+    damages = [damage for damage in found if damage.kind != "stranger"]
     if damages:
         drop_catalogue(store.place)
-    documents = _store_documents(store)
     whole_videos = {damage.key for damage in damages if damage.path.endswith("/")}
     broken = dict.fromkeys(damage.key for damage in damages if damage.kind != "stray" and damage.key is not None)
     for key in broken:
         if key not in whole_videos:
             store.reopen(key)
+    failed = []
     for damage in damages:
-        if damage.path.endswith("/"):
-            store.place.delete_tree(damage.path.rstrip("/"))
-        elif damage.path in documents:
-            store.place.put(damage.path, documents[damage.path])
-        else:
-            store.place.delete(damage.path)
-    return damages
+        try:
+            _take_out(store, damage)
+        except StoreAccessError as error:
+            failed.append(error)
+    if failed:
+        raise failed[0]
+    return found
 
 
-def _store_documents(store: FeatureStore) -> dict[str, bytes]:
-    """The documents that belong to no video, as they must be, by path."""
-    attributes = {DOCUMENT: on_disk.store_attributes(store.recipe, store.layout), f"{on_disk.VIDEOS}/{DOCUMENT}": {}}
-    return {path: document_bytes(on_disk.group_document(given)) for path, given in attributes.items()}
+def restore_root(location: Location, *, storage_options: dict[str, Any] | None = None) -> Damage | None:
+    """Put back the store's own document from its copy, if it is damaged or gone; what was wrong, None if nothing was.
+
+    Only if the videos agree that it is theirs: each knows the digest of its recipe. Raises NotAFeatureStore where there
+    is no copy that can be used, as in a store of version 0.1.0.
+    """
+    place = open_place(location, writable=True, storage_options=storage_options)
+    copy = root_copy(place)
+    if copy is not None and _is_of_its_videos(place, copy[0].digest):
+        document = on_disk.store_documents(*copy)[DOCUMENT]
+        if place.get(DOCUMENT) == document:
+            return None
+        place.put(DOCUMENT, document)
+        return Damage("damaged", None, None, DOCUMENT, "was damaged or gone, and was put back from its copy")
+    FeatureStore.open(location, storage_options=storage_options)  # which says what is wrong, if anything is
+    return None
+
+
+def unrecorded(store: FeatureStore) -> list[str]:
+    """Keys of the complete videos whose shards have no recorded digests, because version 0.1.0 completed them."""
+    complete = [(key, store.record(key)) for key in store.num_clips()]
+    return [key for key, record in complete if record is not None and not record.digests_sha256]
+
+
+def record(store: FeatureStore, damages: list[Damage]) -> list[str]:
+    """Record digests of the shards of `unrecorded` videos, and a copy of the store's own document; returns their keys.
+
+    For a store that `verify` has just looked through: `damages` is what it found, and videos that it names are left.
+    """
+    if not store.place.writable:
+        raise StoreReadOnly(f"{store.location}: opened for reading; open it with mode='a' to record digests")
+    for path, document in on_disk.store_documents(store.recipe, store.layout).items():
+        if store.place.get(path) != document:
+            store.place.put(path, document)
+    damaged = {damage.key for damage in damages}
+    keys = [key for key in unrecorded(store) if key not in damaged]
+    for key in keys:
+        store.record_digests(key)
+    return keys
+
+
+def _take_out(store: FeatureStore, damage: Damage) -> None:
+    documents = on_disk.store_documents(store.recipe, store.layout)
+    if damage.kind == "misnamed":
+        _rename(store, damage.path.rstrip("/"))
+    elif damage.path.endswith("/"):
+        store.place.delete_tree(damage.path.rstrip("/"))
+    elif damage.path in documents:
+        store.place.put(damage.path, documents[damage.path])
+    else:
+        store.place.delete(damage.path)
 
 
 def _documents(store: FeatureStore) -> Iterator[Damage]:
-    for path, expected in _store_documents(store).items():
-        if store.place.get(path) != expected:
+    without_copy = document_bytes(on_disk.group_document({}))  # as version 0.1.0 wrote it
+    for path, expected in on_disk.store_documents(store.recipe, store.layout).items():
+        found = store.place.get(path)
+        if found != expected and (path == DOCUMENT or found != without_copy):
             yield Damage("damaged", None, None, path, "is not the group's document")
 
 
 def _outside_videos(store: FeatureStore) -> Iterator[Damage]:
+    """What lies beside the videos: temporary files, which are cleared, and what others put there, which is not."""
     expected = {"": {DOCUMENT, on_disk.VIDEOS, on_disk.CATALOGUE}, on_disk.CATALOGUE: {DOCUMENT}}
+    in_folder = store.place.folder is not None
     for folder, names in expected.items():
-        for name in sorted(store.place.sizes(folder).keys() - names):
-            yield Damage("stray", None, None, f"{folder}/{name}".lstrip("/"), _LEFT_OVER)
-    for name in sorted(store.place.sizes(on_disk.VIDEOS)):
-        if name.endswith(PARTIAL):
-            yield Damage("stray", None, None, f"{on_disk.VIDEOS}/{name}", _LEFT_OVER)
+        for name, size in sorted(store.place.sizes(folder).items()):
+            if name not in names:
+                kind = "stranger" if in_folder and size is None else "stray"
+                yield _outside(kind, f"{folder}/{name}".lstrip("/"))
+    videos = store.place.sizes(on_disk.VIDEOS)
+    for name in sorted(videos.keys() - {DOCUMENT} - set(video_names(store.place))):
+        path = f"{on_disk.VIDEOS}/{name}"
+        if was_path_name(name) and videos[name] is None and _record_at(store.place, path) is not None:
+            reason = "has the name of a temporary file, which version 0.1.0 gave it; `longvid repair` renames it"
+            yield Damage("misnamed", name, None, f"{path}/", reason)
+        else:
+            yield _outside("stranger" if in_folder and videos[name] is None else "stray", path)
 
 
-def _video(store: FeatureStore, name: str) -> Iterator[Damage]:
-    path = on_disk.video_path(name)
-    document = store.place.get(f"{path}/{DOCUMENT}")
-    if document is None:
-        yield Damage("stray", name, None, f"{path}/", "belongs to no planned video")
-        return
+def _outside(kind: Any, path: str) -> Damage:
+    return Damage(kind, None, None, path, LEFT_OVER if kind == "stray" else "not longvid's: left alone")
+
+
+def _record_at(place: Place, path: str) -> VideoRecord | None:
+    document = place.get(f"{path}/{DOCUMENT}")
     try:
-        record = VideoRecord.from_bytes(document)
-    except DamagedStore as error:
-        yield Damage("damaged", name, None, f"{path}/", str(error))
-        return
-    if path_name(record.key) != name or record.recipe_digest != store.recipe.digest:
-        yield Damage("damaged", name, None, f"{path}/", f"holds video {record.key!r} of another store")
-        return
-    if record.to_bytes() != document:
-        yield Damage("damaged", name, None, f"{path}/", "its zarr.json was changed")
-        return
-    arrays = on_disk.array_documents(store.recipe, store.layout, record.num_clips)
-    for file in sorted(store.place.sizes(path).keys() - arrays.keys() - {DOCUMENT}):
-        yield Damage("stray", record.key, None, f"{path}/{file}", _LEFT_OVER)
-    for array, expected in arrays.items():
-        yield from _array(store, record, f"{path}/{array}", array, document_bytes(expected))
+        return None if document is None else VideoRecord.from_bytes(document)
+    except DamagedStore:
+        return None
 
 
-def _array(store: FeatureStore, record: VideoRecord, path: str, array: str, document: bytes) -> Iterator[Damage]:
-    """What is wrong with one array of a video whose own document is sound."""
-    there = store.place.sizes(path).keys()
-    shards: dict[str, int | None] = {on_disk.SECONDS_FILE: None}
-    if array != "seconds":
-        shards = {on_disk.shard_file(array, i): i for i in range(store.layout.num_shards(record.num_clips))}
-    for file in sorted(there - shards.keys() - {DOCUMENT}):
-        yield Damage("stray", record.key, None, f"{path}/{file}", _LEFT_OVER)
-    for file, shard_index in [(DOCUMENT, None), *shards.items()]:
-        if file not in there:
-            if record.status == "complete":
-                yield Damage("missing", record.key, shard_index, f"{path}/{file}", "is missing")
-            continue
-        reason = _fault(store, record, f"{path}/{file}", shard_index, document)
-        if reason is not None:
-            yield Damage("damaged", record.key, shard_index, f"{path}/{file}", reason)
+def _rename(store: FeatureStore, path: str) -> None:
+    """Move a video to the name its key has now, its document last."""
+    record = _record_at(store.place, path)
+    assert record is not None
+    new = on_disk.video_path(path_name(record.key))
+    for array in on_disk.array_documents(store.recipe, store.layout, record.num_clips):
+        for file in store.place.sizes(f"{path}/{array}"):
+            data = store.place.get(f"{path}/{array}/{file}")
+            if data is not None:
+                store.place.put(f"{new}/{array}/{file}", data)
+    store.place.put(f"{new}/{DOCUMENT}", record.to_bytes())
+    store.place.delete_tree(path)
 
 
-def _fault(store: FeatureStore, record: VideoRecord, path: str, shard_index: int | None, document: bytes) -> str | None:
-    """What is wrong with one file of an array, or None."""
-    data = store.place.get(path)
-    if data is None:
-        return "is empty, or vanished while it was being read"
-    if path.endswith(DOCUMENT):
-        return None if data == document else "is not the array's document"
-    if shard_index is None:
-        seconds = decode_seconds(data)
-        sound = seconds is not None and seconds_sha256(seconds) == record.seconds_sha256
-        return None if sound else "is not what was planned"
-    first_clip, stop_clip = store.layout.shard_clips(record.num_clips, shard_index)
-    try:
-        check_shard(data, store.layout, stop_clip - first_clip)
-    except DamagedStore as error:
-        return str(error)
-    return None
+def _is_of_its_videos(place: Place, recipe_digest: str) -> bool:
+    """Whether the first video whose document can be read is of this recipe; so if there is none."""
+    for name in video_names(place):
+        found = _record_at(place, on_disk.video_path(name))
+        if found is not None:
+            return found.recipe_digest == recipe_digest
+    return True
+
+
+def _told_where_they_belong(store: FeatureStore, faults: list[Fault]) -> list[Damage]:
+    """The damages; of each shard that is whole, but in another's place, with the place that is its own."""
+    wanted = {fault.sha256 for fault in faults if fault.sha256}
+    homes = _homes(store, wanted) if wanted else {}
+    broken = {(fault.damage.key, fault.damage.shard) for fault in faults}
+    return [_with_home(fault, homes.get(fault.sha256, []), broken) for fault in faults]
+
+
+def _homes(store: FeatureStore, wanted: set[str]) -> dict[str, list[Home]]:
+    """By sha256, the places of which these shards were recorded."""
+    homes: dict[str, list[Home]] = {}
+    for key in store.num_clips():
+        try:
+            rows = store.digests(key)
+        except DamagedStore:
+            continue  # `verify` names it
+        for array, digests in (rows or {}).items():
+            for shard_index, digest in enumerate(digests):
+                if digest.sha256 in wanted:
+                    homes.setdefault(digest.sha256, []).append((key, array, shard_index))
+    return homes
+
+
+def _with_home(fault: Fault, homes: list[Home], broken: set[tuple[str | None, int | None]]) -> Damage:
+    damage = fault.damage
+    if not homes:
+        return damage
+    key, array, shard_index = homes[0]
+    whose = "this video" if key == damage.key else f"video {key!r}"
+    also = "where something else lies: exchanged" if (key, shard_index) in broken else "where it lies too: a copy"
+    return replace(damage, kind="misplaced", reason=f"is shard {shard_index} of `{array}` of {whose}, {also}")

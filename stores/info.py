@@ -7,6 +7,7 @@ from typing import Any
 
 from longvid.stores.canonical import document_bytes
 from longvid.stores.catalogue import catalogue_rows
+from longvid.stores.digests import ShardDigest, chunk_bytes_of, digests_document, document_sha256
 from longvid.stores.layout import Layout, array_documents, item_bytes, shard_arrays
 from longvid.stores.place import Place
 from longvid.stores.recipe import Recipe
@@ -67,15 +68,37 @@ def disk_bytes(recipe: Recipe, layout: Layout, record: VideoRecord) -> int:
 
     Exact without compression, with it the most it can be.
     """
-    spans = [layout.shard_clips(record.num_clips, index) for index in range(layout.num_shards(record.num_clips))]
+    num_clips = record.num_clips
+    spans = [layout.shard_clips(num_clips, index) for index in range(layout.num_shards(num_clips))]
     shards = [
         shard_shape(recipe, layout, array, stop_clip - first_clip).file_bytes
         for array in shard_arrays(recipe)
         for first_clip, stop_clip in spans
     ]
-    documents = [document_bytes(one) for one in array_documents(recipe, layout, record.num_clips).values()]
-    documents.append(record.with_status("complete").to_bytes())
-    return sum(shards) + sum(map(len, documents)) + record.num_clips * 16 + CRC_BYTES
+    documents = [document_bytes(one) for one in array_documents(recipe, layout, num_clips).values()]
+    some = [ShardDigest("0" * 64, bytes(length)) for length in chunk_bytes_of(num_clips, layout)]
+    digests = digests_document(record, dict.fromkeys(shard_arrays(recipe), some))
+    documents += [digests, record.completed(document_sha256(digests)).to_bytes()]
+    return sum(shards) + sum(map(len, documents)) + num_clips * 16 + CRC_BYTES
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a video will take in a store."""
+
+    files: int
+    token_bytes: int
+    """Its tokens (and scales), without checksums and padding, before compression."""
+    disk_bytes: int
+    """All its files once it is complete; with compression, the most they can be."""
+
+
+def estimate(recipe: Recipe, layout: Layout, record: VideoRecord) -> Estimate:
+    """What a video of this plan will take."""
+    arrays = len(shard_arrays(recipe))
+    # a shard of each array and its document; the video's document, its digests, the seconds and their document
+    files = arrays * layout.num_shards(record.num_clips) + arrays + 4
+    return Estimate(files, record.num_clips * clip_bytes(recipe), disk_bytes(recipe, layout, record))
 
 
 def _folder_bytes(folder: Path) -> int:

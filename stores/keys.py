@@ -2,7 +2,8 @@
 
 A key is any non-empty string: `P03/cam01/P03_cereals`, `../../etc/passwd`, `-dQw4w9WgXcQ`, `映画 (1).mp4`. Its name
 
-* is the key itself where that is already safe and lower case: `p03_cam01`, `clip.0001`;
+* is the key itself where that is already safe and lower case: `p03_cam01`, `clip.0001`, and does not end as the name
+  of a temporary file does: `talk.partial`;
 * otherwise a readable stem, `--`, and 24 digits of the key's sha256: `p03-cam01-p03-cereals--4d0b…`.
 
 Names of the first kind never contain `--`, so the two kinds cannot meet; every name is lower-case ASCII, so a file
@@ -21,6 +22,9 @@ _STEM_LENGTH = 40
 _HASH_DIGITS = 24
 _DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?")  # names Windows gives to devices
 _RESERVED = {"zarr.json"}
+_TEMPORARY = ".partial"
+"""Ending of a file that is being written: the name of a video that had it would be cleared away as one."""
+_HASHED = re.compile(rf"[a-z0-9][a-z0-9-]{{0,{_STEM_LENGTH - 1}}}--[0-9a-f]{{{_HASH_DIGITS}}}")
 
 
 def path_name(key: str) -> str:
@@ -38,9 +42,20 @@ def path_name(key: str) -> str:
     return f"{stem or 'video'}--{hashed}"
 
 
+def is_path_name(name: str) -> bool:
+    """Whether `path_name` can give this name for a key: no other folder among the videos was made by longvid."""
+    return _is_safe(name) or _HASHED.fullmatch(name) is not None
+
+
+def was_path_name(name: str) -> bool:
+    """Whether version 0.1.0 gave this name, which `path_name` gives no more."""
+    return name.endswith(_TEMPORARY) and _is_safe(name.removesuffix(_TEMPORARY)) and len(name) <= _LONGEST_SAFE
+
+
 def _is_safe(key: str) -> bool:
     return (
-        len(key) <= _LONGEST_SAFE
+        not key.endswith(_TEMPORARY)
+        and len(key) <= _LONGEST_SAFE
         and _SAFE.fullmatch(key) is not None
         and "--" not in key
         and _DEVICES.fullmatch(key) is None

@@ -2,8 +2,9 @@
 
     features.zarr/
       zarr.json                     group; attributes: format, recipe and its digest, layout (clips_per_shard, ...)
-      videos/zarr.json              group
+      videos/zarr.json              group; attributes: a copy of the root's. Not in version 0.1.0
       videos/<name>/zarr.json       group; attributes: status, key, num_clips, source, ... (`records.py`)
+      videos/<name>/digests/        group; attributes: what each shard's bytes are (`digests.py`). Not in version 0.1.0
       videos/<name>/tokens/         (clips, tokens, dim), float16, float32 or int8; one file `c.<shard>.0.0` a shard
       videos/<name>/scale/          (clips, tokens) float32, for int8 only: token = number * scale; `c.<shard>.0`
       videos/<name>/seconds/        (clips, 2) float64, start and end of each clip; one file `c.0.0`
@@ -22,12 +23,17 @@ import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from longvid.stores.canonical import digest
+import numpy as np
+
+from longvid.stores.canonical import digest, document_bytes
 from longvid.stores.errors import InvalidLayout, NotAFeatureStore
 from longvid.stores.recipe import FORMAT, Recipe
 
 VIDEOS = "videos"
 CATALOGUE = "catalogue"
+ROOT_COPY = "store"
+DIGESTS = "digests"
+RECEIPTS = "receipts"
 DOCUMENT = "zarr.json"
 SECONDS_FILE = "c.0.0"
 
@@ -106,6 +112,11 @@ def item_bytes(dtype: str) -> int:
     return {"float16": 2, "float32": 4, "int8": 1}[dtype]
 
 
+def fill_value(dtype: np.dtype) -> float:
+    """What a missing number of an array reads as, and what fills the last chunk of a shard."""
+    return INT8_MISSING if dtype == np.int8 else math.nan
+
+
 def token_shape(recipe: Recipe) -> tuple[int, int]:
     """(tokens, dim): one clip of the array `tokens`."""
     return recipe.num_tokens, recipe.dim
@@ -138,6 +149,13 @@ def store_attributes(recipe: Recipe, layout: Layout) -> dict[str, Any]:
     """Attributes of the store's root group."""
     attributes = {"format": FORMAT, "recipe": recipe.to_dict(), "digest": recipe.digest, **asdict(layout)}
     return attributes | {"checksum": digest(attributes)}
+
+
+def store_documents(recipe: Recipe, layout: Layout) -> dict[str, bytes]:
+    """The documents that belong to no video, by path: the root's, and the one that holds a copy of its attributes."""
+    attributes = store_attributes(recipe, layout)
+    documents = {DOCUMENT: attributes, f"{VIDEOS}/{DOCUMENT}": {ROOT_COPY: attributes}}
+    return {path: document_bytes(group_document(given)) for path, given in documents.items()}
 
 
 def parse_store_attributes(attributes: dict[str, Any]) -> tuple[Recipe, Layout]:

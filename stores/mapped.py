@@ -5,14 +5,21 @@ strided copy, without a zarr library in between (0.01 ms instead of 1 ms for a w
 where everything is exactly as this version writes it: the array's document, the size of the file and its index;
 otherwise `MappedArray.read` gives None and the ordinary reader decides.
 
-A chunk is checked against its checksum when a mapping first touches it, so a changed byte is found here as it is there.
+A chunk is checked when a mapping first touches it: against its checksum in the file, so a changed byte is found here as
+it is there, and against the one that was recorded of its place, so that another place's chunk is not taken for it.
+
+The system kills a process by SIGBUS that touches a part of a mapping which is no longer in the file. So a file's length
+is asked for before each copy (0.3 us): a shard that was truncated is left to the ordinary reader, which names it. One
+that is truncated during a copy of some microseconds still kills; nothing that longvid does truncates a file.
 """
 
 import errno
 import math
 import mmap
 import os
+import stat
 import weakref
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -25,8 +32,10 @@ try:
 except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
+from longvid.stores.digests import misplaced, recorded_checksum
 from longvid.stores.errors import DamagedStore
 from longvid.stores.layout import Layout, shard_file
+from longvid.stores.place import NO_LINK
 from longvid.stores.shard import CRC_BYTES, ShardShape
 
 _MOST_KEPT_MAPPINGS = 4096
@@ -50,14 +59,29 @@ class MappedArray:
     """
 
     def __init__(
-        self, folder: Path, name: str, dtype: np.dtype, clip_shape: tuple[int, ...], layout: Layout, num_clips: int
+        self,
+        folder: Path,
+        name: str,
+        dtype: np.dtype,
+        clip_shape: tuple[int, ...],
+        layout: Layout,
+        num_clips: int,
+        *,
+        expected: Sequence[bytes] | None = None,
+        always: bool = False,
     ) -> None:
+        """`expected`: for each shard the checksums that were recorded of its chunks (`ShardDigest.chunks`).
+
+        `always`: check the chunks of a window each time it is read, not only the first time.
+        """
         self._folder = str(folder / name)
         self._name = name
         self._dtype = dtype
         self._clip_shape = clip_shape
         self._layout = layout
         self._num_clips = num_clips
+        self._expected = expected
+        self._always = always
         # weak: which mappings stay open is decided for the whole process, below
         self._mapped: dict[int, weakref.ref[_MappedShard]] = {}
 
@@ -73,11 +97,11 @@ class MappedArray:
             shard_index, offset = divmod(clip, clips_per_shard)
             known = self._mapped.get(shard_index)
             shard = (known and known()) or self._map(shard_index)
-            if shard is None:
+            if shard is None or not shard.is_whole():
                 return None
             upto = min(clip - offset + clips_per_shard, stop_clip)
             try:
-                shard.copy(offset, window[clip - start_clip : upto - start_clip])
+                shard.copy(offset, window[clip - start_clip : upto - start_clip], again=self._always)
             except DamagedStore as error:
                 raise DamagedStore(f"shard {shard_index} of `{self._name}`: {error}") from error
             clip = upto
@@ -89,12 +113,13 @@ class MappedArray:
         shape = ShardShape(self._layout, stop_clip - first_clip, clip_bytes)
         path = f"{self._folder}/{shard_file(self._name, shard_index)}"
         try:
-            status = os.stat(path)
-            if status.st_size != shape.file_bytes:
+            status = os.lstat(path)  # a link is not followed
+            if not stat.S_ISREG(status.st_mode) or status.st_size != shape.file_bytes:
                 return None
             # a file that was replaced is another file: its mapping must not be taken for the old one's
             identity = (status.st_dev, status.st_ino, status.st_mtime_ns)
-            shard = _map_shard(path, identity, shape, self._dtype, self._clip_shape)
+            expected = None if self._expected is None else self._expected[shard_index]
+            shard = _map_shard(path, identity, shape, self._dtype, self._clip_shape, expected)
         except (OSError, ValueError) as error:  # gone, not permitted, emptied: the ordinary reader says which
             if isinstance(error, OSError) and error.errno == errno.EMFILE:
                 _map_shard.cache_clear()
@@ -110,8 +135,18 @@ class MappedArray:
 class _MappedShard:
     """One mapped file as chunks of clips."""
 
-    def __init__(self, data: np.ndarray, shape: ShardShape, dtype: np.dtype, clip_shape: tuple[int, ...]) -> None:
-        self._data = data
+    def __init__(
+        self,
+        file: mmap.mmap,
+        shape: ShardShape,
+        dtype: np.dtype,
+        clip_shape: tuple[int, ...],
+        expected: bytes | None,
+    ) -> None:
+        self._file = file
+        self._file_bytes = shape.file_bytes
+        self._expected = expected
+        data = self._data = np.frombuffer(file, np.uint8)
         self._chunk_bytes = shape.chunk_bytes
         self._clips_per_chunk = shape.layout.clips_per_chunk
         self._checked = bytearray(shape.num_chunks)
@@ -122,8 +157,15 @@ class _MappedShard:
             (shape.num_chunks, *chunk_shape), dtype, data.data, strides=(shape.chunk_bytes + CRC_BYTES, *strides)
         )
 
-    def copy(self, start_clip: int, window: np.ndarray) -> None:
-        """Fill `window` (n, ...) with the shard's clips from `start_clip` on."""
+    def is_whole(self) -> bool:
+        """Whether the file still has all its bytes: to touch those it has not kills the process."""
+        return self._file.size() == self._file_bytes
+
+    def copy(self, start_clip: int, window: np.ndarray, *, again: bool = False) -> None:
+        """Fill `window` (n, ...) with the shard's clips from `start_clip` on.
+
+        `again`: also check the chunks that were checked before. Raises DamagedStore.
+        """
         size = self._clips_per_chunk
         num_clips = len(window)
         filled = 0
@@ -140,36 +182,44 @@ class _MappedShard:
                 upto = filled + size - offset if left > size - offset else num_clips
                 source = self._chunks[chunk, offset : offset + upto - filled]
                 target = window[filled:upto]
-            if self._num_unchecked:
-                self._check(chunk, chunk + whole)
+            if self._num_unchecked or again:
+                self._check(chunk, chunk + whole, again=again)
             target[...] = source
             filled = upto
 
-    def _check(self, start_chunk: int, stop_chunk: int) -> None:
+    def _check(self, start_chunk: int, stop_chunk: int, *, again: bool) -> None:
         for chunk in range(start_chunk, stop_chunk):
-            if self._checked[chunk]:
+            if self._checked[chunk] and not again:
                 continue
-            begin = chunk * (self._chunk_bytes + CRC_BYTES)
-            end = begin + self._chunk_bytes
-            stored = int.from_bytes(self._data[end : end + CRC_BYTES].tobytes(), "little")
-            if google_crc32c.value(self._data[begin:end]) != stored:
+            start = chunk * (self._chunk_bytes + CRC_BYTES)
+            end = start + self._chunk_bytes
+            found = google_crc32c.value(self._data[start:end])
+            if found != int.from_bytes(self._data[end : end + CRC_BYTES].tobytes(), "little"):
                 raise DamagedStore(f"chunk {chunk} does not match its checksum")
-            self._checked[chunk] = 1
-            self._num_unchecked -= 1
+            if self._expected is not None and recorded_checksum(self._expected, chunk) != found:
+                raise DamagedStore(misplaced(chunk))
+            if not self._checked[chunk]:
+                self._checked[chunk] = 1
+                self._num_unchecked -= 1
 
 
 # lru_cache takes no lock of Python's, so a fork in another thread's lookup cannot leave one locked behind
 @lru_cache(maxsize=_kept_mappings())
 def _map_shard(
-    path: str, identity: tuple[int, int, int], shape: ShardShape, dtype: np.dtype, clip_shape: tuple[int, ...]
+    path: str,
+    identity: tuple[int, int, int],
+    shape: ShardShape,
+    dtype: np.dtype,
+    clip_shape: tuple[int, ...],
+    expected: bytes | None,
 ) -> _MappedShard | None:
     """The mapping of a shard file of the right size, or None if its index is not the one such a file has."""
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDONLY | NO_LINK)
     try:
-        data = np.frombuffer(mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ), np.uint8)
+        file = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
     finally:
         os.close(descriptor)
     index = shape.index()
-    if len(data) != shape.file_bytes or data[-len(index) :].tobytes() != index:
+    if len(file) != shape.file_bytes or file[-len(index) :] != index:
         return None
-    return _MappedShard(data, shape, dtype, clip_shape)
+    return _MappedShard(file, shape, dtype, clip_shape, expected)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from longvid.stores.errors import InvalidTokens
+from longvid.stores.layout import INT8_MISSING
 from longvid.stores.recipe import TokenType
 
 INT8_LARGEST = 127
@@ -19,6 +20,45 @@ def to_stored(tokens: np.ndarray, dtype: TokenType) -> dict[str, np.ndarray]:
     if dtype == "int8":
         return _quantise(_narrow(tokens, np.dtype(np.float32)))
     return {"tokens": _narrow(tokens, np.dtype(dtype))}
+
+
+def check_stored(arrays: dict[str, np.ndarray], dtype: TokenType, clips_shape: tuple[int, int, int]) -> None:
+    """Raise InvalidTokens unless these are the arrays that a shard of `clips_shape` (clips, tokens, dim) stores.
+
+    That is `tokens` of the store's dtype, with `scale` (clips, tokens) float32 for int8; finite, and none of them the
+    number that stands for a shard that is not there.
+    """
+    expected = {"tokens": (clips_shape, np.dtype(dtype))}
+    if dtype == "int8":
+        expected["scale"] = (clips_shape[:2], np.dtype(np.float32))  # type: ignore[assignment]
+    if arrays.keys() != expected.keys():
+        raise InvalidTokens(f"arrays {', '.join(sorted(arrays))}; a shard stores {', '.join(sorted(expected))}")
+    for name, (shape, kind) in expected.items():
+        array = arrays[name]
+        if array.shape != shape:
+            raise InvalidTokens(f"`{name}` of shape {array.shape}, expected {shape}")
+        if array.dtype.newbyteorder("=") != kind:
+            raise InvalidTokens(f"`{name}` of dtype {array.dtype}, expected {kind}")
+        fault = stored_fault(name, array)
+        if fault is not None:
+            raise InvalidTokens(fault)
+
+
+def stored_fault(name: str, clips: np.ndarray) -> str | None:
+    """Why these numbers of the array `name` cannot be a shard's, or None."""
+    if clips.dtype.kind != "f":
+        wrong = clips == INT8_MISSING
+    elif _all_finite(clips) and (name != "scale" or (clips >= 0).all()):
+        return None
+    else:
+        wrong = ~np.isfinite(clips) | ((clips < 0) if name == "scale" else False)
+    if not wrong.any():
+        return None
+    where = _first(wrong)
+    allowed = "a scale is finite and not negative" if name == "scale" else "a feature is finite"
+    if clips.dtype.kind != "f":
+        allowed = f"{INT8_MISSING} stands for a shard that is not there"
+    return f"clip {where[0]} of the shard, token {where[1]}: `{name}` holds {clips[where]}; {allowed}"
 
 
 def from_stored(arrays: dict[str, np.ndarray]) -> np.ndarray:
@@ -44,10 +84,8 @@ def _narrow(tokens: np.ndarray, dtype: np.dtype) -> np.ndarray:
 
 
 def _refuse_not_finite(tokens: np.ndarray) -> None:
-    # a sum is finite unless a term is not (or it overflows), and costs a fraction of isfinite over the whole array
-    with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(tokens.sum(dtype=np.float32 if tokens.dtype == np.float16 else tokens.dtype)):
-            return
+    if _all_finite(tokens):
+        return
     wrong = ~np.isfinite(tokens)
     if wrong.any():
         where = _first(wrong)
@@ -55,6 +93,13 @@ def _refuse_not_finite(tokens: np.ndarray) -> None:
             f"clip {where[0]} of the shard, token {where[1]}: the encoder gave {tokens[where]}; "
             "a feature must be finite (a broken input, or half precision that overflowed inside the encoder)"
         )
+
+
+def _all_finite(tokens: np.ndarray) -> bool:
+    """False where a number is not finite, and seldom where all are."""
+    # a sum is finite unless a term is not (or it overflows), and costs a fraction of isfinite over the whole array
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(tokens.sum(dtype=np.float32 if tokens.dtype == np.float16 else tokens.dtype)))
 
 
 def _first(mask: np.ndarray) -> tuple[int, ...]:

@@ -1,17 +1,23 @@
 """A video's own document: what was planned, from which file, and whether it is complete."""
 
 import hashlib
-import json
+import math
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
-from longvid.stores.canonical import digest, document_bytes, plain
+from longvid.stores.canonical import differences, digest, document_bytes, parsed_document, plain
 from longvid.stores.errors import DamagedStore, InvalidWindow
 from longvid.stores.layout import group_document
 
 Status = Literal["planned", "complete"]
+
+ABOUT = "about"
+"""Name in a source under which stands what describes it for people: never compared."""
+
+MOST_CLIPS = 2**27
+"""Four years of video at a clip per second: a document that claims more is not believed."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +34,34 @@ class VideoRecord:
     seconds_sha256: str
     recipe_digest: str
     source: dict[str, Any]
+    """What the video was read from; what stands under `about` in it describes that and is never compared."""
+    digests_sha256: str = ""
+    """sha256 of the document of the shards' digests; empty while the video is planned, and in stores of 0.1.0."""
 
-    def with_status(self, status: Status) -> "VideoRecord":
-        """The same video, planned or complete."""
-        return replace(self, status=status)
+    def completed(self, digests_sha256: str) -> "VideoRecord":
+        """The same video, complete, with the digests of that document."""
+        return replace(self, status="complete", digests_sha256=digests_sha256)
+
+    def reopened(self) -> "VideoRecord":
+        """The same video, planned."""
+        return replace(self, status="planned", digests_sha256="")
+
+    @property
+    def plan_id(self) -> str:
+        """sha256 of what is compared of the plan: shards of two plans with one id may stand for each other."""
+        return digest(self.plan() | {"source": _compared(self.source)})
+
+    def changes(self, now: "VideoRecord") -> list[str]:
+        """One line `field: this != now` for each field in which the plans differ; empty where they are one plan.
+
+        Version 0.1.0 kept in the source itself what now stands in its `about`.
+        """
+        described = now.source.get(ABOUT, {}) if ABOUT not in self.source else {}
+        source = {name: value for name, value in _compared(self.source).items() if name not in described}
+        return differences(self.plan() | {"source": source}, now.plan() | {"source": _compared(now.source)})
 
     def plan(self) -> dict[str, Any]:
-        """Everything but the status: what two plans of one video must agree in."""
+        """Everything but the status and the digests."""
         return {
             "key": self.key,
             "num_clips": self.num_clips,
@@ -46,22 +73,40 @@ class VideoRecord:
         }
 
     def to_bytes(self) -> bytes:
-        """The document; the checksum covers the plan."""
-        attributes = {"status": self.status, **self.plan(), "checksum": digest(self.plan())}
+        """The document; the checksum covers the plan and the digests."""
+        attributes = {"status": self.status, **self._checked(), "checksum": digest(self._checked())}
         return document_bytes(group_document(attributes))
+
+    def _checked(self) -> dict[str, Any]:
+        """What the checksum covers; as in version 0.1.0 where there are no digests."""
+        return self.plan() | ({"digests_sha256": self.digests_sha256} if self.digests_sha256 else {})
 
     @classmethod
     def from_bytes(cls, document: bytes) -> "VideoRecord":
         """The record that `to_bytes` wrote. Raises DamagedStore with the reason for anything else."""
         try:
-            attributes = dict(json.loads(document)["attributes"])
+            attributes = dict(parsed_document(document)["attributes"])
             checksum = attributes.pop("checksum")
             record = cls(**attributes)
+            sound = record.status in ("planned", "complete") and digest(record._checked()) == checksum
         except (ValueError, TypeError, KeyError) as error:
-            raise DamagedStore(f"its zarr.json is no video's ({type(error).__name__}: {error})") from error
-        if record.status not in ("planned", "complete") or digest(record.plan()) != checksum:
+            raise DamagedStore(f"its zarr.json is not a video's ({type(error).__name__}: {error})") from error
+        if not sound:
             raise DamagedStore("its zarr.json does not match its own checksum")
+        record._check_types()
         return record
+
+    def _check_types(self) -> None:
+        """A sound checksum says that nothing was changed by accident, not that somebody wrote what a video can be."""
+        texts = (self.key, self.seconds_sha256, self.recipe_digest, self.digests_sha256)
+        whole = isinstance(self.num_clips, int) and not isinstance(self.num_clips, bool)
+        if not all(isinstance(text, str) for text in texts) or not isinstance(self.source, dict) or not whole:
+            raise DamagedStore("its zarr.json is not a video's (a field of the wrong type)")
+        if not 1 <= self.num_clips <= MOST_CLIPS:
+            raise DamagedStore(f"its zarr.json claims {self.num_clips} clips, where a video has 1 to {MOST_CLIPS}")
+        for seconds in (self.start_seconds, self.end_seconds):
+            if not isinstance(seconds, int | float) or not math.isfinite(seconds):
+                raise DamagedStore("its zarr.json is not a video's (a time that is not a number)")
 
 
 def make_record(key: str, seconds: np.ndarray, source: dict[str, Any], recipe_digest: str) -> VideoRecord:
@@ -81,6 +126,10 @@ def make_record(key: str, seconds: np.ndarray, source: dict[str, Any], recipe_di
         recipe_digest=recipe_digest,
         source=source,
     )
+
+
+def _compared(source: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in source.items() if name != ABOUT}
 
 
 def check_seconds(key: str, seconds: np.ndarray) -> None:

@@ -1,15 +1,15 @@
 """The feature store: written once by many workers, read at random by trainers, for years."""
 
-import json
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from longvid.stores import layout as on_disk
-from longvid.stores.canonical import differences, document_bytes
-from longvid.stores.catalogue import catalogue_rows, drop_catalogue, write_catalogue
+from longvid.stores.canonical import document_bytes, parsed_document
+from longvid.stores.catalogue import catalogue_rows, drop_catalogue, video_names, write_catalogue
+from longvid.stores.digests import Rows
 from longvid.stores.errors import (
     DamagedStore,
     IncompleteVideo,
@@ -23,15 +23,17 @@ from longvid.stores.errors import (
     StoreReadOnly,
     VideoNotInStore,
 )
-from longvid.stores.info import StoreInfo, store_info
+from longvid.stores.info import Estimate, StoreInfo, estimate, store_info
 from longvid.stores.keys import path_name
 from longvid.stores.layout import Layout
-from longvid.stores.numbers import to_stored
+from longvid.stores.numbers import check_stored, to_stored
 from longvid.stores.place import PARTIAL, Location, Place, open_place
+from longvid.stores.receipts import Digests, Receipt, make_receipt, receipt_path
 from longvid.stores.recipe import Recipe
 from longvid.stores.records import VideoRecord, make_record
-from longvid.stores.shard import encode_seconds, encode_shard, shard_shape
-from longvid.stores.video import StoredVideo
+from longvid.stores.shard import encode_seconds, encode_shard
+from longvid.stores.shards import Collected, VideoShards
+from longvid.stores.video import Check, StoredVideo
 
 _PUT_ATTEMPTS = 5
 
@@ -46,10 +48,11 @@ class FeatureStore:
     Can be pickled (a worker opens the location again) unless it lies in memory.
     """
 
-    def __init__(self, place: Place, recipe: Recipe, layout: Layout) -> None:
+    def __init__(self, place: Place, recipe: Recipe, layout: Layout, *, check: Check = "once") -> None:
         self.place = place
         self.recipe = recipe
         self.layout = layout
+        self.check: Check = check
 
     @classmethod
     def create(
@@ -89,19 +92,42 @@ class FeatureStore:
 
     @classmethod
     def open(
-        cls, location: Location, *, mode: Literal["r", "a"] = "r", storage_options: dict[str, Any] | None = None
+        cls,
+        location: Location,
+        *,
+        mode: Literal["r", "a"] = "r",
+        check: Check = "once",
+        storage_options: dict[str, Any] | None = None,
     ) -> "FeatureStore":
         """The store at `location`, for reading ("r") or for reading and writing ("a").
+
+        `check` says how often what is read is compared with what `complete` recorded of its place (video, array and
+        index), so that an exchanged, copied or stale shard is refused with DamagedStore and never served as another's:
+
+        * "once": each chunk when this process first reads it. The default: a chunk's checksum is computed then in any
+          case, so it costs a video's digests (0.2 ms when it is opened) and no byte more; `longvid bench store`
+          measured 1.0 times the time of "never" once the chunks are known, and less than 1.1 times in the first pass.
+        * "always": at every read, which also finds a file that was changed in place while it was in use. It computes
+          crc32c over each chunk a window touches, and costs 2 to 6 times the time of "once".
+        * "never": only the checksums inside the file, which say that its bytes are whole.
+
+        Videos completed by version 0.1.0 have no digests before `longvid verify --record`: of them only the checksums
+        inside the files are checked.
 
         Raises StoreNotFound if nothing is there and NotAFeatureStore if something else is.
         """
         if mode not in ("r", "a"):
             raise ValueError(f"mode={mode!r}: choose 'r' (read) or 'a' (read and write)")
+        if check not in get_args(Check):
+            raise ValueError(f"check={check!r}: choose 'always', 'once' or 'never'")
         place = open_place(location, writable=mode == "a", storage_options=storage_options)
         existing = _read_root(place)
         if existing is None:
-            raise StoreNotFound(f"{place.location}: there is no feature store; make one with `longvid extract`")
-        return cls(place, *existing)
+            remedy = "make one with `longvid extract`"
+            if root_copy(place) is not None:
+                remedy = "its zarr.json is gone, but there is a copy: run `longvid repair`"
+            raise StoreNotFound(f"{place.location}: there is no feature store; {remedy}")
+        return cls(place, *existing, check=check)
 
     @property
     def location(self) -> str:
@@ -147,7 +173,7 @@ class FeatureStore:
                 f"{self.location}: video {key!r} is not complete ({len(self.missing(key))} shards missing); "
                 "run the same `longvid extract` again to finish it"
             )
-        return StoredVideo(self.place, self.recipe, self.layout, record)
+        return StoredVideo(self.place, self.recipe, self.layout, record, check=self.check)
 
     def videos(self) -> Iterator[StoredVideo]:
         """Every complete video, in the order of the keys."""
@@ -174,30 +200,60 @@ class FeatureStore:
         """How many videos, clips, hours and bytes there are."""
         return store_info(self.place, self.recipe, self.layout)
 
+    def digests(self, key: str) -> Rows | None:
+        """What `complete` recorded of the video's shards, by array; None for one that has none, as in version 0.1.0.
+
+        Raises DamagedStore if the document is not the one that the video's record speaks of.
+        """
+        try:
+            return self._shards(self._planned(key)).recorded()
+        except DamagedStore as error:
+            raise DamagedStore(f"{self.location}: video {key!r}: {error}; run `longvid repair`") from error
+
+    def estimate(
+        self,
+        num_clips: int,
+        *,
+        key: str = "video",
+        seconds: ArrayLike | None = None,
+        source: dict[str, Any] | None = None,
+    ) -> Estimate:
+        """Files and bytes that a video of so many clips will take once it is complete.
+
+        Exact without compression where `key`, `seconds` and `source` are what it will be planned with; else but for the
+        length of the video's own document, less than a kilobyte.
+        """
+        times = np.arange(num_clips)[:, None] + np.array([0.0, 1.0]) if seconds is None else np.asarray(seconds)
+        record = make_record(key, times.astype(np.float64), source or {}, self.recipe.digest)
+        return estimate(self.recipe, self.layout, record)
+
     # --- planning, writing, completing
 
     def plan(self, key: str, seconds: ArrayLike, source: dict[str, Any]) -> None:
         """Enter the video with its clips' `seconds` (clips, 2), start and end of each, and what it was read from.
 
-        `source` is any JSON: size, fingerprint, measured timing. Planning the same again changes nothing. Raises
-        SourceChanged, naming what changed, if the video is there with other clips or another source; InvalidWindow for
-        seconds that are not in the order of time.
+        `source` is any JSON that identifies the file: size, fingerprint, stream. What stands under `about` in it
+        describes the file (measured timing, problems that were found, the decoder) and is kept, but never compared.
+        Planning the same again changes nothing. Raises SourceChanged, naming what changed, if the video is there with
+        other clips or another source; InvalidWindow for seconds that are not in the order of time.
         """
         self._refuse_read_only()
         times = np.asarray(seconds, np.float64)
         record = make_record(key, times, source, self.recipe.digest)
         # listed before the record is read: shards of a video that another process plans meanwhile are not left-overs
-        names = self._listing(key)
+        names, others = self._listing(key), self._shards(record).left_over()
         planned = self.record(key)
         if planned is None:
             for array, files in names.items():  # of a deletion that was interrupted, or of a worker that outlived one
                 for file in files.keys() - {on_disk.DOCUMENT, on_disk.SECONDS_FILE}:
                     self.place.delete(f"{self._path(key)}/{array}/{file}")
+            for path in others:
+                self.place.delete(path)
             drop_catalogue(self.place)  # it may still name a video whose folder somebody removed
             self._write_arrays(record, times)
             self._put_record(record, flush=False)  # a plan is soon made again; `complete` flushes
             return
-        changed = differences(planned.plan(), record.plan())
+        changed = planned.changes(record)
         if changed:
             raise SourceChanged(
                 f"{self.location}: video {key!r} was planned from something else (store != now: {'; '.join(changed)}); "
@@ -209,11 +265,10 @@ class FeatureStore:
     def missing(self, key: str) -> list[int]:
         """Indices of the shards that are not there yet, by listing what is.
 
-        A file of the wrong size (where sizes can be listed and are known: local, uncompressed) is not there.
+        A file of the wrong size (where sizes can be listed and are known: local, uncompressed) is not there, and
+        neither is one that was written for another plan of the video.
         """
-        record = self._planned(key)
-        sizes = {a: self.place.sizes(f"{self._path(key)}/{a}") for a in on_disk.shard_arrays(self.recipe)}
-        return [i for i in range(self.layout.num_shards(record.num_clips)) if not self._is_there(record, i, sizes)]
+        return self._shards(self._planned(key)).missing()
 
     def shard_clips(self, key: str, shard_index: int) -> tuple[int, int]:
         """The shard's first clip and the one after its last."""
@@ -222,9 +277,10 @@ class FeatureStore:
     def write_shard(self, key: str, shard_index: int, tokens: ArrayLike) -> int:
         """Put the shard's features (clips, tokens, dim), any float dtype; returns the bytes written.
 
-        One atomic put (int8: the scale, then the tokens; a shard is there when both are). A complete video is not
-        written again: 0 is returned. Raises InvalidTokens for a wrong shape, NaN, infinity, and values that the
-        store's dtype would turn into infinity.
+        One atomic put (int8: the scale, then the tokens; a shard is there when both are), after a receipt that says
+        what its bytes are. A complete video is not written again: 0 is returned. Raises InvalidTokens for a wrong
+        shape, NaN, infinity, and values that the store's dtype would turn into infinity; SourceChanged if the video was
+        deleted or planned anew meanwhile.
         """
         array = np.asarray(tokens)
         record = self._planned(key)
@@ -242,22 +298,38 @@ class FeatureStore:
         return self._put_shard(record, shard_index, arrays)
 
     def put_stored(self, key: str, shard_index: int, arrays: dict[str, np.ndarray]) -> int:
-        """`write_shard` of what `StoredVideo.read_stored` gave, without a change: for copying int8 tokens."""
+        """`write_shard` of what `StoredVideo.read_stored` gave, without a change: for copying int8 tokens.
+
+        Raises InvalidTokens for arrays of another name, shape or dtype than the shard's, and for what is not finite.
+        """
         record = self._planned(key)
         self._shard_clips(record, shard_index)
         return self._put_shard(record, shard_index, arrays)
 
     def _put_shard(self, record: VideoRecord, shard_index: int, arrays: dict[str, np.ndarray]) -> int:
+        """Where both ways to write meet: the arrays are checked, then put."""
         self._refuse_read_only()
+        first_clip, stop_clip = self._shard_clips(record, shard_index)
+        try:
+            check_stored(arrays, self.recipe.dtype, (stop_clip - first_clip, *on_disk.token_shape(self.recipe)))
+        except InvalidTokens as error:
+            raise InvalidTokens(f"{self.location}: video {record.key!r}, shard {shard_index}: {error}") from error
         if record.status == "complete":
             return 0
-        files = {}
-        for name in on_disk.shard_arrays(self.recipe):
-            fill_value = on_disk.INT8_MISSING if arrays[name].dtype == np.int8 else np.nan
-            path = f"{self._path(record.key)}/{name}/{on_disk.shard_file(name, shard_index)}"
-            files[path] = encode_shard(arrays[name], self.layout, fill_value=fill_value)
+        shards = self._shards(record)
+        files, digests = {}, {}
+        for name in shards.arrays:
+            data = encode_shard(arrays[name], self.layout, fill_value=on_disk.fill_value(arrays[name].dtype))
+            files[shards.path(name, shard_index)], digests[name] = data, shards.digest(name, data)
+        receipt, note = make_receipt(record.plan_id, shard_index, digests)
+        self._put_receipt(record, receipt, note)
         self._put_together(files)
+        self._look_back(record, receipt, note, digests)
         return sum(map(len, files.values()))
+
+    def _put_receipt(self, record: VideoRecord, receipt: Receipt, note: bytes) -> None:
+        # not flushed: where a power cut takes it, the file itself tells its digest
+        self.place.put(receipt_path(path_name(record.key), receipt), note, flush=False)
 
     def _put_together(self, files: dict[str, bytes]) -> None:
         """Put a shard's files in order so that, when the last is there, all are of the same call.
@@ -273,14 +345,67 @@ class FeatureStore:
                 return
         raise StoreAccessError(f"{self.location}: {companions[0]} keeps changing; stop the other run that writes it")
 
+    def _look_back(self, record: VideoRecord, receipt: Receipt, note: bytes, digests: Digests) -> None:
+        """What a writer does after its put, as the video may have been completed, deleted or planned anew meanwhile.
+
+        The file that lies there now may be this writer's. Either the receipt that says so lies there while the video
+        is not complete, and a completion that is to come looks at the file; or the completion that came is taken back
+        if it recorded other bytes than lie there.
+        """
+        now = self.record(record.key)
+        while now is not None and now.status == "planned" and not self._has_receipt(record, receipt):
+            self._put_receipt(record, receipt, note)
+            now = self.record(record.key)
+        same_plan = now is not None and now.plan_id == record.plan_id
+        if now is not None and now.status == "complete":
+            shards = self._shards(now)
+            if shards.found(receipt.shard_index) == digests != shards.recorded_of(receipt.shard_index):
+                self._put_receipt(record, receipt, note)
+                self.reopen(record.key)
+                if same_plan:
+                    self.complete(record.key)
+            else:
+                shards.remove_receipts([receipt])
+        if not same_plan:
+            raise SourceChanged(
+                f"{self.location}: video {record.key!r} was deleted or planned anew while shard {receipt.shard_index} "
+                "of it was being written; run the same command again"
+            )
+
+    def _has_receipt(self, record: VideoRecord, receipt: Receipt) -> bool:
+        return self.place.get(receipt_path(path_name(record.key), receipt)) is not None
+
     def complete(self, key: str) -> None:
-        """Let the video be read. Raises IncompleteVideo, naming them, while shards are missing."""
+        """Let the video be read, and record the digest of each shard with it.
+
+        Raises IncompleteVideo, naming them, while shards are missing, or where what lies there was written for another
+        plan of the video.
+        """
         self._refuse_read_only()
         record = self._planned(key)
         if record.status == "complete":
             return
-        missing = self.missing(key)
-        if missing or not self._has_documents(self._listing(key)):
+        shards = self._shards(record)
+        for _attempt in range(_PUT_ATTEMPTS):
+            collected = self._collect(shards)
+            completed = shards.record_all(collected.rows)
+            shards.remove_receipts(collected.receipts)  # a complete video has none, even if its completion is cut short
+            self._put_record(completed)
+            if shards.are_still(collected):
+                return
+            self.reopen(key)  # a late writer's file took the place of the one that was recorded
+        raise StoreAccessError(f"{self.location}: video {key!r} keeps changing; stop the other run that writes it")
+
+    def _collect(self, shards: VideoShards) -> Collected:
+        """What is to be recorded of a video all of whose files are there, and flushed. Raises IncompleteVideo."""
+        key = shards.record.key
+        missing = shards.missing()
+        collected = None if missing else shards.collect()
+        if collected is not None:
+            for shard_index in collected.stale:  # so that they are made again
+                shards.remove(shard_index)
+            missing = collected.stale
+        if collected is None or missing or not self._has_documents(self._listing(key)):
             what = f"shards {_shown(missing)} are" if missing else "its array documents are"
             raise IncompleteVideo(
                 f"{self.location}: video {key!r} cannot be completed: {what} missing; extract it again"
@@ -289,15 +414,34 @@ class FeatureStore:
         self._clear_partials(self._path(key), *arrays)
         documents = [f"{array}/{on_disk.DOCUMENT}" for array in arrays]
         self.place.flush([*documents, f"{self._path(key)}/seconds/{on_disk.SECONDS_FILE}"])
-        self._put_record(record.with_status("complete"))
+        return collected
 
     def reopen(self, key: str) -> None:
         """Take back `complete`, because some of the video is to be made again."""
         self._refuse_read_only()
         record = self._planned(key)
         drop_catalogue(self.place)
-        self._put_record(record.with_status("planned"))
+        self._put_record(record.reopened())
         drop_catalogue(self.place)  # again, in case another process made one in between
+
+    def record_digests(self, key: str) -> None:
+        """Record the digests of a complete video that has none, from its shards as they are now: of version 0.1.0.
+
+        For what `verify` found whole. Raises DamagedStore if a shard cannot be read.
+        """
+        self._refuse_read_only()
+        record = self._planned(key)
+        if record.status != "complete" or record.digests_sha256:
+            return
+        shards = self._shards(record)
+        rows: Rows = {array: [] for array in shards.arrays}
+        for shard_index in range(shards.num_shards):
+            found = shards.found(shard_index)
+            if found is None:
+                raise DamagedStore(f"{self.location}: video {key!r}: shard {shard_index} is damaged: `longvid repair`")
+            for array in rows:
+                rows[array].append(found[array])
+        self._put_record(shards.record_all(rows))
 
     def delete(self, key: str) -> None:
         """Remove the video; its document goes first, so that a half-deleted video cannot be read."""
@@ -337,22 +481,8 @@ class FeatureStore:
             )
         return self.layout.shard_clips(record.num_clips, shard_index)
 
-    def _is_there(self, record: VideoRecord, shard_index: int, sizes: dict[str, dict[str, int | None]]) -> bool:
-        first_clip, stop_clip = self.layout.shard_clips(record.num_clips, shard_index)
-        for array, names in sizes.items():
-            file = on_disk.shard_file(array, shard_index)
-            if file not in names:
-                return False
-            size, expected = names[file], self._file_bytes(array, stop_clip - first_clip)
-            if size == 0 or (size is not None and expected is not None and size != expected):
-                return False
-        return True
-
-    def _file_bytes(self, array: str, num_clips: int) -> int | None:
-        """Size of a shard file of the array; None where it depends on the values."""
-        if self.layout.compression is not None:
-            return None
-        return shard_shape(self.recipe, self.layout, array, num_clips).file_bytes
+    def _shards(self, record: VideoRecord) -> VideoShards:
+        return VideoShards(self.place, self.recipe, self.layout, record)
 
     @property
     def _arrays(self) -> tuple[str, ...]:
@@ -381,8 +511,8 @@ class FeatureStore:
         if self.place.folder is None:  # elsewhere an interrupted put leaves nothing
             return
         for folder in folders:
-            for name in self.place.sizes(folder):
-                if name.endswith(PARTIAL):
+            for name, size in self.place.sizes(folder).items():
+                if name.endswith(PARTIAL) and size is not None:  # a folder is not one
                     self.place.delete(f"{folder}/{name}".lstrip("/"))
 
     def _refuse_read_only(self) -> None:
@@ -396,11 +526,26 @@ def _read_root(place: Place) -> tuple[Recipe, Layout] | None:
     if document is None:
         return None
     try:
-        attributes = json.loads(document)["attributes"]
+        attributes = parsed_document(document)["attributes"]
         return on_disk.parse_store_attributes(attributes)
     except (ValueError, KeyError, TypeError) as error:
-        reason = error if isinstance(error, NotAFeatureStore) else "its zarr.json is no zarr group's"
+        reason = str(error) if isinstance(error, NotAFeatureStore) else "its zarr.json is not a zarr group's"
+        if root_copy(place) is not None:
+            reason += "; there is a copy: run `longvid repair`"
         raise NotAFeatureStore(f"{place.location}: {reason}") from error
+
+
+def root_copy(place: Place) -> tuple[Recipe, Layout] | None:
+    """Recipe and layout by the copy of the root's document; None if there is no sound one (as in version 0.1.0)."""
+    document = place.get(f"{on_disk.VIDEOS}/{on_disk.DOCUMENT}")
+    try:
+        return (
+            None
+            if document is None
+            else on_disk.parse_store_attributes(parsed_document(document)["attributes"][on_disk.ROOT_COPY])
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def _write_root(place: Place, recipe: Recipe, layout: Layout) -> None:
@@ -409,10 +554,14 @@ def _write_root(place: Place, recipe: Recipe, layout: Layout) -> None:
         raise NotAFeatureStore(
             f"{place.location}: holds other files ({others[0]!r}, ...); choose a new or an empty folder"
         )
+    copy = root_copy(place)
+    if copy is not None and copy[0].digest != recipe.digest and video_names(place):
+        raise NotAFeatureStore(
+            f"{place.location}: holds videos of another recipe, but its zarr.json is gone; run `longvid repair`"
+        )
     # the root last: a store whose making was interrupted is none
-    place.put(f"{on_disk.VIDEOS}/{on_disk.DOCUMENT}", document_bytes(on_disk.group_document({})))
-    attributes = on_disk.store_attributes(recipe, layout)
-    place.put(on_disk.DOCUMENT, document_bytes(on_disk.group_document(attributes)))
+    for path, document in reversed(on_disk.store_documents(recipe, layout).items()):
+        place.put(path, document)
 
 
 def _named_differences(there: Recipe, given: Recipe) -> str:

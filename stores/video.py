@@ -1,13 +1,14 @@
 """One complete video of a store, read by clips or by seconds."""
 
-import json
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import zarr
 
+from longvid.stores.canonical import parsed_document
+from longvid.stores.digests import Rows, ShardDigest, misplaced, recorded_checksum
 from longvid.stores.errors import DamagedStore, InvalidWindow
 from longvid.stores.keys import path_name
 from longvid.stores.layout import (
@@ -16,6 +17,7 @@ from longvid.stores.layout import (
     SECONDS_FILE,
     Layout,
     array_documents,
+    fill_value,
     shard_arrays,
     token_shape,
     video_path,
@@ -25,13 +27,19 @@ from longvid.stores.numbers import from_stored
 from longvid.stores.place import Place
 from longvid.stores.recipe import Recipe
 from longvid.stores.records import VideoRecord, seconds_sha256
-from longvid.stores.shard import decode_seconds
+from longvid.stores.shard import checksums_of, decode_seconds
+from longvid.stores.shards import VideoShards
+
+Check = Literal["always", "once", "never"]
+"""How often what is read is compared with what was recorded of its place; see `FeatureStore.open`."""
 
 
 class StoredVideo:
     """The tokens and times of one video. Nothing is opened before it is read; may be pickled, and used after a fork."""
 
-    def __init__(self, place: Place, recipe: Recipe, layout: Layout, record: VideoRecord) -> None:
+    def __init__(
+        self, place: Place, recipe: Recipe, layout: Layout, record: VideoRecord, *, check: Check = "once"
+    ) -> None:
         self._place = place
         self._recipe = recipe
         self._layout = layout
@@ -41,6 +49,10 @@ class StoredVideo:
         self._seconds: np.ndarray | None = None
         self._mapped: dict[str, MappedArray] | None = None
         self._opened: dict[tuple[int, str], zarr.Array] = {}
+        self._check: Check = check
+        self._expected: Rows | None = None
+        self._checked: dict[str, set[int]] = {}
+        """Of each array, the chunks that were found in their place; not those of mapped shards."""
 
     @property
     def key(self) -> str:
@@ -123,6 +135,16 @@ class StoredVideo:
         """The arrays as they are stored: `tokens`, and `scale` for int8."""
         return {name: self._read_array(name, start_clip, stop_clip) for name in self._arrays}
 
+    def _recorded(self) -> Rows | None:
+        """What the chunks are to be compared with, read once; None where they are not to be, or nothing is known."""
+        if self._check != "never" and self._expected is None:
+            shards = VideoShards(self._place, self._recipe, self._layout, self._record)
+            try:
+                self._expected = shards.recorded()
+            except DamagedStore as error:
+                raise self._damaged(str(error)) from error
+        return self._expected
+
     def _read_array(self, name: str, start_clip: int, stop_clip: int) -> np.ndarray:
         if self._mapped is None:
             self._mapped = self._map_arrays()
@@ -144,11 +166,46 @@ class StoredVideo:
             if document is not None and _parsed(document) == documents[name]:
                 dtype = np.dtype(data_type).newbyteorder("<")
                 folder = self._place.folder / self._path
-                mapped[name] = MappedArray(folder, name, dtype, tuple(shape[1:]), self._layout, self.num_clips)
+                recorded = self._recorded()
+                expected = None if recorded is None else [digest.chunks for digest in recorded[name]]
+                mapped[name] = MappedArray(
+                    folder,
+                    name,
+                    dtype,
+                    tuple(shape[1:]),
+                    self._layout,
+                    self.num_clips,
+                    expected=expected,
+                    always=self._check == "always",
+                )
         return mapped
 
     def _read_ordinarily(self, name: str, start: int, stop: int) -> np.ndarray:
         """Through zarr, whatever the place and the codecs."""
+        recorded = self._recorded()
+        if recorded is None:
+            return self._read_by_zarr(name, start, stop)
+        size = self._layout.clips_per_chunk
+        chunks = range(start // size, -(-stop // size))
+        checked = self._checked.setdefault(name, set())
+        if self._check == "once" and checked.issuperset(chunks):
+            return self._read_by_zarr(name, start, stop)
+        # whole chunks, which zarr reads in any case
+        first_clip = chunks.start * size
+        window = self._read_by_zarr(name, first_clip, min(chunks.stop * size, self.num_clips))
+        self._compare(name, window, chunks.start, recorded[name])
+        checked.update(chunks)
+        return window[start - first_clip : stop - first_clip]
+
+    def _compare(self, name: str, window: np.ndarray, first_chunk: int, recorded: list[ShardDigest]) -> None:
+        """Raise DamagedStore unless the chunks of `window` are the ones that were recorded of their places."""
+        fill = fill_value(window.dtype)
+        for offset, found in enumerate(checksums_of(window, self._layout, fill_value=fill)):
+            shard_index, chunk = divmod(first_chunk + offset, self._layout.chunks_per_shard)
+            if recorded_checksum(recorded[shard_index].chunks, chunk) != found:
+                raise self._damaged(f"shard {shard_index} of `{name}`: {misplaced(chunk)}")
+
+    def _read_by_zarr(self, name: str, start: int, stop: int) -> np.ndarray:
         try:
             window = np.asarray(self._array(name)[start:stop])
         except (ValueError, OSError, RuntimeError) as error:
@@ -164,8 +221,20 @@ class StoredVideo:
     def _array(self, name: str) -> zarr.Array:
         opened = (os.getpid(), name)  # a connection does not survive a fork
         if opened not in self._opened:
-            self._opened[opened] = zarr.open_array(self._place.zarr_store(), path=f"{self._path}/{name}", mode="r")
+            array = zarr.open_array(self._place.zarr_store(), path=f"{self._path}/{name}", mode="r")
+            self._refuse_other_shape(name, array)
+            self._opened[opened] = array
         return self._opened[opened]
+
+    def _refuse_other_shape(self, name: str, array: zarr.Array) -> None:
+        """Raise DamagedStore where the array's document claims what was not planned: zarr would make room for it."""
+        planned = array_documents(self._recipe, self._layout, self.num_clips)[name]
+        shape = tuple(planned["shape"])
+        chunks = (self._layout.clips_per_chunk, *shape[1:])
+        shards = (self._layout.clips_per_shard, *shape[1:])
+        claimed = (array.shape, array.chunks, array.shards, array.dtype.name)
+        if claimed != (shape, chunks, shards, planned["data_type"]):
+            raise self._damaged(f"the document of `{name}` claims an array of {array.shape}, which was not planned")
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_opened": {}}
@@ -181,6 +250,6 @@ class StoredVideo:
 
 def _parsed(document: bytes) -> Any:
     try:
-        return json.loads(document)
+        return parsed_document(document)
     except ValueError:
         return None

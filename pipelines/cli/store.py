@@ -118,33 +118,60 @@ def _frames(preprocessing: dict[str, Any]) -> str:
     return ", ".join([f"{preprocessing['height']} x {preprocessing['width']}", *ways])
 
 
-def verify(store: Location, as_json: JSON = False) -> int:
-    """Read every shard and name what is damaged or missing; exit status 1 if anything is."""
-    from longvid.stores import FeatureStore
+def verify(
+    store: Location,
+    record: Annotated[
+        bool,
+        typer.Option(
+            "--record",
+            help="Also record what each shard's bytes are, where version 0.1.0 did not, so that a shard in another's "
+            "place is noticed.",
+        ),
+    ] = False,
+    as_json: JSON = False,
+) -> int:
+    """Read every shard and name what is damaged, missing or in another's place; exit status 1 if anything is."""
+    from longvid.stores import FeatureStore, unrecorded
     from longvid.stores import verify as find_damage
+    from longvid.stores.damage import record as record_digests
 
-    opened = FeatureStore.open(store)
+    opened = FeatureStore.open(store, mode="a" if record else "r")
     with _watching("verify") as on_video:
         damages = find_damage(opened, on_video=on_video)
+        recorded = record_digests(opened, damages) if record else []
     _print_damages(damages, as_json, good=f"{opened.location}: every file is what was written")
-    if damages and not as_json:
-        console.print("`longvid repair` removes what is damaged; `longvid extract` then makes it again", style="dim")
-    return 1 if damages else 0
+    wrong = any(damage.kind != "stranger" for damage in damages)
+    if not as_json:
+        if wrong:
+            console.print(
+                "`longvid repair` removes what is damaged; `longvid extract` then makes it again", style="dim"
+            )
+        if record:
+            console.print(f"digests recorded for {counted(len(recorded), 'video')}", style="dim")
+        elif without := len(unrecorded(opened)):
+            console.print(
+                f"{counted(without, 'video')} of version 0.1.0 without digests, so that a shard in another's place is "
+                "not noticed there; `longvid verify --record` records them",
+                style="dim",
+            )
+    return 1 if wrong else 0
 
 
 def repair(store: Location, as_json: JSON = False) -> int:
-    """Remove what is damaged or left over, so that the next `extract` makes it again."""
-    from longvid.stores import FeatureStore
+    """Remove what is damaged, in another's place or left over, so that the next `extract` makes it again."""
+    from longvid.stores import FeatureStore, restore_root
     from longvid.stores import repair as take_out
 
+    root = restore_root(store)
     opened = FeatureStore.open(store, mode="a")
     with _watching("repair") as on_video:
-        damages = take_out(opened, on_video=on_video)
+        damages = [*([root] if root else []), *take_out(opened, on_video=on_video)]
     _print_damages(damages, as_json, good=f"{opened.location}: there was nothing to repair")
-    again = {damage.key for damage in damages if damage.kind != "stray" and damage.key is not None}
-    if damages and not as_json:
+    again = {damage.key for damage in damages if damage.kind in ("damaged", "misplaced", "missing") and damage.key}
+    mended = [damage for damage in damages if damage.kind != "stranger"]
+    if mended and not as_json:
         console.print(
-            f"{counted(len(damages), 'file')} taken out or found missing"
+            f"{counted(len(mended), 'file')} taken out, mended or found missing"
             + (f"; `longvid extract` makes what {_lacking(len(again))} again" if again else ""),
             style="dim",
         )

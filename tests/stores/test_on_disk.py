@@ -14,6 +14,7 @@ import zarr
 from zarr.storage import LocalStore
 
 from longvid.stores import FeatureStore, Recipe, path_name
+from longvid.stores.digests import digests_document, document_sha256
 from longvid.stores.layout import Layout, default_clips_per_chunk
 
 
@@ -112,16 +113,19 @@ def test_a_chunk_is_what_fits_into_half_a_megabyte(num_tokens, dim, dtype, clips
 
 def _many_videos(folder: Path, store: FeatureStore, num_videos: int) -> None:
     """Fill the store with copies of its video `v` under other keys; every hundredth with its arrays, which is cheap."""
-    record = store.record("v")
+    record, rows = store.record("v"), store.digests("v")
     assert record is not None
+    assert rows is not None
     for i in range(num_videos):
         copy = replace(record, key=f"cam{i % 7}/P{i:05d}")
         video = folder / "videos" / path_name(copy.key)
+        digests = digests_document(copy, rows)
         if i % 100 == 0:
             shutil.copytree(folder / "videos/v", video)
+            (video / "digests/zarr.json").write_bytes(digests)
         else:
             video.mkdir()
-        (video / "zarr.json").write_bytes(copy.to_bytes())
+        (video / "zarr.json").write_bytes(copy.completed(document_sha256(digests)).to_bytes())
 
 
 _OPEN_AND_READ = """

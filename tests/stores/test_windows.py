@@ -109,14 +109,17 @@ def test_an_odd_file_is_left_to_the_ordinary_reader(
         written.read(2, 6)
 
 
-def test_a_shard_written_by_zarr_itself_is_read_right(store, written, mapping, make_features):
+def test_a_shard_written_by_zarr_itself_is_read_by_who_asks_for_no_check(store, written, mapping, make_features):
     import zarr
 
     features = make_features(11, seed=5).astype(np.float16)
     array = zarr.open_array(Path(store.location) / "videos/v/tokens", mode="r+")
     array[4:8] = features[4:8]
-    np.testing.assert_array_equal(written.read(4, 8), features[4:8])
+    unchecked = FeatureStore.open(store.location, check="never").video("v")
+    np.testing.assert_array_equal(unchecked.read(4, 8), features[4:8])
     np.testing.assert_array_equal(written.read(0, 4), make_features(11)[:4])
+    with pytest.raises(DamagedStore, match="shard 1 of `tokens`: chunk 0 is not the one that was written there"):
+        written.read(4, 8)
 
 
 def test_an_array_described_otherwise_is_left_to_the_ordinary_reader(store, written, make_features):

@@ -1,0 +1,80 @@
+"""Notes that writers leave beside a video that is not complete: which plan a shard is of, and what its bytes are.
+
+    videos/<name>/receipts/<shard>.<plan>.<content>
+
+A writer leaves its receipt before it puts the shard, and `complete` replaces all receipts by one document
+(`digests.py`). So `complete` reads no shard to know its digest, except where more than one writer says that it may
+have been the last: then the file itself decides. A shard of which only receipts of another plan speak was written by a
+worker that outlived its plan; it counts as missing. One of which no receipt speaks was written by version 0.1.0.
+
+A name says for which plan the receipt is and is different for other bytes, so that a listing is enough to know what is
+missing, and no two writers with different bytes use one name.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+
+from longvid.stores.canonical import canonical_json, parsed_document
+from longvid.stores.digests import ShardDigest
+from longvid.stores.layout import RECEIPTS, video_path
+
+_DIGITS = 16
+_NAME = re.compile(rf"(0|[1-9][0-9]{{0,11}})\.([0-9a-f]{{{_DIGITS}}})\.([0-9a-f]{{{_DIGITS}}})")
+
+Digests = dict[str, ShardDigest]
+"""By array, the digest of one shard's file."""
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What the name of a receipt says."""
+
+    shard_index: int
+    plan: str
+    content: str
+
+    @property
+    def name(self) -> str:
+        """Its file's name."""
+        return f"{self.shard_index}.{self.plan}.{self.content}"
+
+    def is_of(self, plan_id: str) -> bool:
+        """Whether it speaks of this plan of the video."""
+        return plan_id.startswith(self.plan)
+
+
+def make_receipt(plan_id: str, shard_index: int, digests: Digests) -> tuple[Receipt, bytes]:
+    """The receipt of a shard with these digests, and the bytes to put under its name."""
+    data = canonical_json({array: str(digest) for array, digest in digests.items()}).encode("ascii")
+    return Receipt(shard_index, plan_id[:_DIGITS], _content(data)), data
+
+
+def parse_name(name: str) -> Receipt | None:
+    """The receipt of that name, or None if it is not a receipt's."""
+    match = _NAME.fullmatch(name)
+    return match and Receipt(int(match[1]), match[2], match[3])
+
+
+def parse_receipt(receipt: Receipt, data: bytes | None) -> Digests | None:
+    """The digests in a receipt; None if its bytes are not what was put (a power cut may leave it empty)."""
+    if data is None or _content(data) != receipt.content:
+        return None
+    try:
+        return {array: ShardDigest.from_text(text) for array, text in parsed_document(data).items()}
+    except (ValueError, TypeError, AttributeError):
+        return None
+
+
+def receipt_path(name: str, receipt: Receipt) -> str:
+    """Where it lies in the store, for the video of this path name."""
+    return f"{receipts_path(name)}/{receipt.name}"
+
+
+def receipts_path(name: str) -> str:
+    """The folder of a video's receipts."""
+    return f"{video_path(name)}/{RECEIPTS}"
+
+
+def _content(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:_DIGITS]
