@@ -16,6 +16,9 @@ Status = Literal["planned", "complete"]
 ABOUT = "about"
 """Name in a source under which stands what describes it for people: never compared."""
 
+CHECKS = "checks"
+"""Name in a source under which stands what not every plan of the file knows: compared where both do."""
+
 MOST_CLIPS = 2**27
 """Four years of video at a clip per second: a document that claims more is not believed."""
 
@@ -34,7 +37,8 @@ class VideoRecord:
     seconds_sha256: str
     recipe_digest: str
     source: dict[str, Any]
-    """What the video was read from; what stands under `about` in it describes that and is never compared."""
+    """What the video was read from. Of what stands under `checks` in it, two plans compare what both of them know; what
+    stands under `about` describes the file and is never compared."""
     digests_sha256: str = ""
     """sha256 of the document of the shards' digests; empty while the video is planned, and in stores of 0.1.0."""
 
@@ -57,8 +61,14 @@ class VideoRecord:
         Version 0.1.0 kept in the source itself what now stands in its `about`.
         """
         described = now.source.get(ABOUT, {}) if ABOUT not in self.source else {}
-        source = {name: value for name, value in _compared(self.source).items() if name not in described}
-        return differences(self.plan() | {"source": source}, now.plan() | {"source": _compared(now.source)})
+        before = {name: value for name, value in _compared(self.source).items() if name not in described}
+        after = _compared(now.source)
+        known, found = (source.pop(CHECKS, {}) for source in (before, after))
+        if isinstance(known, dict) and isinstance(found, dict):
+            both = known.keys() & found.keys()
+            known, found = ({name: checks[name] for name in both} for checks in (known, found))
+        before, after = before | {CHECKS: known}, after | {CHECKS: found}
+        return differences(self.plan() | {"source": before}, now.plan() | {"source": after})
 
     def plan(self) -> dict[str, Any]:
         """Everything but the status and the digests."""

@@ -232,8 +232,9 @@ class FeatureStore:
     def plan(self, key: str, seconds: ArrayLike, source: dict[str, Any]) -> None:
         """Enter the video with its clips' `seconds` (clips, 2), start and end of each, and what it was read from.
 
-        `source` is any JSON that identifies the file: size, fingerprint, stream. What stands under `about` in it
-        describes the file (measured timing, problems that were found, the decoder) and is kept, but never compared.
+        `source` is any JSON that identifies the file: size, fingerprint, stream. What stands under `checks` in it (a
+        digest that takes long) is compared where both plans know it; what stands under `about` describes the file
+        (measured timing, problems that were found, the decoder) and is kept, but never compared.
         Planning the same again changes nothing. Raises SourceChanged, naming what changed, if the video is there with
         other clips or another source; InvalidWindow for seconds that are not in the order of time.
         """

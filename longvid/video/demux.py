@@ -13,6 +13,8 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from jaxtyping import Bool, Int64
 
+from longvid.video.content import PacketsDigest
+
 CLOCK_JUMP_SECONDS = 1.0
 """Decoding times may only grow; a stream whose clock falls back by more than this was glued from several."""
 
@@ -49,13 +51,15 @@ class PacketPass:
     """Why reading stopped before the end of the file."""
     frame_height: int
     frame_width: int
+    packets_crc32c: str
+    """Of the bytes of the stream's packets, whatever they show."""
     rotation_degrees: int
     """Of the first frame that could be decoded, anti-clockwise, as the file says it; all three 0 if none could."""
 
 
 def demux_pass(container: InputContainer, stream: VideoStream) -> PacketPass:
     """Reads every packet of the file once. Raises FFmpegError where not a single packet can be read."""
-    rows, span, first_frame = _Rows(stream), _Span(container), _FirstFrame(stream)
+    rows, span, first_frame, content = _Rows(stream), _Span(container), _FirstFrame(stream), PacketsDigest()
     error = None
     try:
         for packet in container.demux():
@@ -65,6 +69,7 @@ def demux_pass(container: InputContainer, stream: VideoStream) -> PacketPass:
             if packet.stream_index == stream.index:
                 first_frame.offer(packet)
                 rows.add(packet)
+                content.add(packet)
     except av.error.FFmpegError as reading_error:
         if not rows.pts:
             raise
@@ -76,6 +81,7 @@ def demux_pass(container: InputContainer, stream: VideoStream) -> PacketPass:
         frame_height=first_frame.height,
         frame_width=first_frame.width,
         rotation_degrees=first_frame.rotation_degrees,
+        packets_crc32c=content.text,
     )
 
 

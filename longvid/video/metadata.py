@@ -105,6 +105,8 @@ class VideoProbe:
     """What does not fit together, one sentence each; empty for a sound file."""
     truncated: bool
     """Whether the file ends before its own structure or its header says it does."""
+    packets_crc32c: str = ""
+    """crc32c (hex) of the bytes of the stream's packets: what the fingerprint does not look at."""
 
     @property
     def height(self) -> int:

@@ -52,6 +52,7 @@ def probe(path: str | Path, *, stream: int | None = None) -> VideoProbe:
         measured=measured,
         problems=(*why, *_problems(header, measured, packets)),
         truncated=truncated,
+        packets_crc32c=packets.packets_crc32c,
     )
 
 

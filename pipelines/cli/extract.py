@@ -73,6 +73,14 @@ def extract(
     allow_truncated: Annotated[
         bool, typer.Option("--allow-truncated", help="Use what is there of files that end early.")
     ] = False,
+    full_hash: Annotated[
+        bool,
+        typer.Option(
+            "--full-hash",
+            help="Know each file by the sha256 of all its bytes, so that no change of one that is kept goes unnoticed; "
+            "reads it once more.",
+        ),
+    ] = False,
     scheduler: Annotated[str, typer.Option(help="local, cuda, slurm, tcp://host:port, or serial (no dask).")] = "local",
     workers: Annotated[
         int | None, typer.Option(help="Encoders at once; default: one for two cores, or for four beside a GPU.")
@@ -105,6 +113,7 @@ def extract(
         batch_clips=batch_clips,
         backend=backend,
         allow_truncated=allow_truncated,
+        full_hash=full_hash,
         torch_threads=threads,
     )
     requests = expand_inputs(inputs)
@@ -164,20 +173,18 @@ def _report_path(out: str) -> Path:
 def _print_plan(
     requests: "list[VideoRequest]", job: "ExtractionJob", clips_per_shard: int, compression: str | None, as_json: bool
 ) -> int:
+    from zarr.storage import MemoryStore
+
     from longvid.pipelines.extraction.plan import make_recipe, summarise_plan
-    from longvid.stores.layout import make_layout
+    from longvid.stores import FeatureStore
     from longvid.video.backends import require_backend
 
     require_backend(job.backend)
     encoder = job.build()
     recipe = make_recipe(job, encoder)
-    summary = summarise_plan(
-        requests,
-        job,
-        recipe=recipe,
-        sampling=job.sampling_for(encoder.spec),
-        layout=make_layout(recipe, clips_per_shard=clips_per_shard, compression=compression),
-    )
+    # an empty store in memory, which is asked what the videos would take
+    store = FeatureStore.create(MemoryStore(), recipe, clips_per_shard=clips_per_shard, compression=compression)
+    summary = summarise_plan(requests, job, store=store, sampling=job.sampling_for(encoder.spec))
     if as_json:
         print_json(summary.to_dict())
     else:

@@ -38,6 +38,8 @@ class ExtractionJob:
     batch_clips: int = 8
     backend: str = "auto"
     allow_truncated: bool = False
+    full_hash: bool = False
+    """Know each file by the sha256 of all its bytes too, which reads it once more when it is planned."""
     device: str = "auto"
     """`auto`: the first CUDA device this process sees, else the CPU."""
     torch_threads: int | None = None

@@ -16,11 +16,9 @@ from longvid.pipelines.extraction.job import ExtractionJob
 from longvid.pipelines.extraction.probes import probe_once
 from longvid.pipelines.extraction.segment import Segment, encode_frames
 from longvid.stores import FeatureStore, Recipe
-from longvid.stores.info import clip_bytes, disk_bytes
-from longvid.stores.layout import Layout, shard_arrays
-from longvid.stores.records import make_record
 from longvid.video import VideoProbe
 from longvid.video.backends import resolve_backend
+from longvid.video.content import checks, modified
 
 PROBES_AHEAD = 8
 """Videos whose demux pass may run ahead of the segments: enough that workers never wait for one."""
@@ -35,14 +33,18 @@ class VideoPlan:
     clips: ClipPlan
     backend: str
     span: Literal["whole", "listed"] = "whole"
+    checks: dict[str, str] = field(default_factory=dict)
+    """What is known of the whole file's content; see `longvid.video.content`."""
 
     def source(self) -> dict[str, Any]:
-        """What the store remembers of the file and of its part: enough to notice that either was replaced."""
+        """What the store remembers of the file and of its part: enough to notice that either was replaced.
+
+        What stands under `checks` is compared where both sides know it. What stands under `about` is told and never
+        compared: it is measured from a file that is known by its fingerprint, or is prose, or (when the file was last
+        written) says nothing of what is in it.
+        """
         listed = {"listed_seconds": [self.request.start_seconds, self.request.end_seconds]}
-        return (listed if self.span == "listed" else {}) | {
-            "size_bytes": self.video.size_bytes,
-            "fingerprint": self.video.fingerprint,
-            "stream_index": self.video.stream_index,
+        about = {
             "height": self.video.height,
             "width": self.video.width,
             "begin_seconds": self.video.begin_seconds,
@@ -50,6 +52,14 @@ class VideoPlan:
             "num_frames": self.video.measured.num_frames,
             "backend": self.backend,
             "problems": list(self.video.problems),
+            "modified": modified(self.request.path),
+        }
+        return (listed if self.span == "listed" else {}) | {
+            "size_bytes": self.video.size_bytes,
+            "fingerprint": self.video.fingerprint,
+            "stream_index": self.video.stream_index,
+            "checks": self.checks,
+            "about": about,
         }
 
     def segments(self, store: FeatureStore) -> Iterator[Segment]:
@@ -128,7 +138,8 @@ def plan_video(request: VideoRequest, *, sampling: Sampling, job: ExtractionJob)
             f"{request.path}: {'; '.join(video.problems)}; use --allow-truncated to extract what is there"
         )
     clips = sampling.plan_video(video, (request.start_seconds, request.end_seconds))
-    return VideoPlan(request, video, clips, resolve_backend(video, job.backend), sampling.span)
+    known = checks(video.packets_crc32c, path=video.path if job.full_hash else None)
+    return VideoPlan(request, video, clips, resolve_backend(video, job.backend), sampling.span, known)
 
 
 def plan_ahead(
@@ -153,27 +164,26 @@ def _settle(request: VideoRequest, planned: "Future[VideoPlan]") -> VideoPlan | 
 
 
 def summarise_plan(
-    requests: Iterable[VideoRequest], job: ExtractionJob, *, recipe: Recipe, sampling: Sampling, layout: Layout
+    requests: Iterable[VideoRequest], job: ExtractionJob, *, store: FeatureStore, sampling: Sampling
 ) -> PlanSummary:
-    """Bytes, files and clips an extraction would make, without making any."""
-    arrays = len(shard_arrays(recipe))
+    """Bytes, files and clips an extraction would make in a store of this recipe and layout, without making any."""
     summary = PlanSummary()
     for planned in plan_ahead(requests, sampling=sampling, job=job):
         if isinstance(planned, PlanFailure):
             summary.failures.append(planned)
             continue
         num_clips = len(planned.clips)
-        record = make_record(planned.request.key, planned.clips.seconds, planned.source(), recipe.digest)
+        key, seconds = planned.request.key, planned.clips.seconds
+        size = store.estimate(num_clips, key=key, seconds=seconds, source=planned.source())
         summary.rows.append(
             {
                 "key": planned.request.key,
                 "path": planned.request.path,
                 "video_seconds": planned.video.end_seconds - planned.video.begin_seconds,
                 "clips": num_clips,
-                # a shard of each array, its document, those of the video and its seconds, and the seconds
-                "files": arrays * layout.num_shards(num_clips) + arrays + 3,
-                "bytes": num_clips * clip_bytes(recipe),
-                "disk_bytes": disk_bytes(recipe, layout, record),
+                "files": size.files,
+                "bytes": size.token_bytes,
+                "disk_bytes": size.disk_bytes,
                 "backend": planned.backend,
                 "problems": list(planned.video.problems),
             }

@@ -1,0 +1,65 @@
+"""Whether a file is still the one that was read, beyond the 768 KiB that its fingerprint looks at.
+
+A file can be replaced by one of the same size, start, middle and end: an edit of some seconds of it, say. Three things
+tell, and none of them alone makes a video be extracted again:
+
+* the crc32c of the video stream's packets, which the demux pass of planning has in its hands anyway (3 GB/s, no byte
+  read twice). Another version of FFmpeg may cut or clean packets otherwise, so it is compared within one version only;
+* the sha256 of the whole file (`longvid extract --full-hash`), which reads the file once more;
+* when the place says that the file was last written (`modified`). It is told, but never compared by itself: a file
+  that was copied or touched has another time and is the same video. Where the time, or the ETag, is the same, a reader
+  of many videos may spare itself the comparison.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import av
+import fsspec
+import google_crc32c
+from av.packet import Packet
+
+
+class PacketsDigest:
+    """The crc32c over the bytes of a stream's packets, one behind the other."""
+
+    def __init__(self) -> None:
+        self._crc = 0
+
+    def add(self, packet: Packet) -> None:
+        """Take in the stream's next packet."""
+        self._crc = google_crc32c.extend(self._crc, bytes(packet))
+
+    @property
+    def text(self) -> str:
+        """8 hexadecimal digits."""
+        return f"{self._crc:08x}"
+
+
+def checks(packets: str, *, path: Path | None = None) -> dict[str, str]:
+    """What is compared of a file's content where both sides know it: the packets' crc32c, named after the library that
+    cut them; with `path`, also the sha256 of that whole file.
+    """
+    version = ".".join(map(str, av.library_versions["libavformat"][:2]))
+    known = {f"packets_crc32c_libavformat_{version}": packets}
+    if path is not None:
+        with path.open("rb") as file:
+            known["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
+    return known
+
+
+def modified(path: str | Path) -> dict[str, Any]:
+    """When the file was last written, as its place says it: `mtime_ns` of a local file, `etag` or `mtime` elsewhere.
+
+    Empty where the place says nothing. Raises OSError where there is no file.
+    """
+    if "://" not in str(path):
+        return {"mtime_ns": Path(path).stat().st_mtime_ns}
+    file_system, inside = fsspec.url_to_fs(str(path))
+    facts = file_system.info(inside)
+    for name in ("ETag", "etag", "md5Hash"):
+        if facts.get(name):
+            return {"etag": str(facts[name]).strip('"')}
+    written = next((facts[name] for name in ("LastModified", "mtime", "created") if facts.get(name)), None)
+    return {} if written is None else {"mtime": str(written)}
