@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from longvid.decoders.base import require_choice, require_positive
 from longvid.decoders.pyramid import PyramidConfig, PyramidDecoder
+from longvid.layers.masks import beyond
 from longvid.layers.transformer import join_heads, split_heads
-from longvid.ssm.masks import beyond
 
 HEAD_DIM = 64
 

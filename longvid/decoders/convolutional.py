@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from longvid.decoders.base import Decoder, DecoderConfig, require_positive
 from longvid.decoders.sequence import check_tokens, mean_over_time
-from longvid.ssm.masks import zero_beyond
+from longvid.layers.masks import zero_beyond
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,14 +12,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from longvid.decoders.base import Decoder, require_choice, require_positive
-from longvid.decoders.global_tokens.blocks import Write, rms
-from longvid.decoders.global_tokens.read import Read, read_in_chunks
+from longvid.decoders.global_tokens.read import read_in_chunks
 from longvid.decoders.heads import PyramidHead, Scale
 from longvid.decoders.pyramid import PyramidBlock
 from longvid.decoders.vis4mer import ViS4mer, ViS4merConfig
-from longvid.encoders.mobile_former.bridges import Former
 from longvid.errors import DecoderError
-from longvid.ssm.masks import beyond
+from longvid.layers.masks import beyond
+from longvid.layers.tokens import Former, Read, Write, rms
 
 PARTS = ("s4", "tokens", "read", "write", "gate")
 """What an ablation can leave out; without `tokens` it is ViS4mer, without `s4` an order-blind set reader."""
@@ -110,16 +109,16 @@ class TokenExchange(nn.Module):
             Read(
                 width,
                 config.token_dim,
-                num_tokens=config.num_tokens,
                 heads=heads,
-                fixed=True,
                 gated=config.has("gate"),
+                own_queries=config.num_tokens,
+                focused=True,
             )
             if config.has("read")
             else None
         )
         self.former = Former(config.token_dim, heads=config.heads) if config.has("tokens") else None
-        self.write = Write(width, config.token_dim, heads=heads) if config.has("write") else None
+        self.write = Write(width, config.token_dim, heads=heads, normalised=True) if config.has("write") else None
 
     def forward(
         self,
@@ -130,19 +129,13 @@ class TokenExchange(nn.Module):
         """Both after the exchange."""
         if self.read is not None:
             valid = None if lengths is None else ~beyond(x, lengths)[..., 0]
-            one = tokens[:, None]
-            state = read_in_chunks(
-                self.read.queries(one),
-                rms(x)[:, None],
-                None if valid is None else valid[:, None],
-                self.read.heads,
-                self.read_chunk,
-            )
-            tokens = self.read.finish(one, state)[:, 0]
+            queries = self.read.queries(tokens)
+            state = read_in_chunks(queries, rms(x), valid, self.read.heads, self.read_chunk)
+            tokens = self.read.finish(tokens, state.seen())
         if self.former is not None:
             tokens = self.former(tokens)
         if self.write is not None:
-            x = self.write(x[:, None], tokens[:, None])[:, 0]
+            x = self.write(x, tokens)
         return x, tokens
 
 

@@ -17,7 +17,7 @@ from longvid.decoders.heads import PyramidHead
 from longvid.decoders.sequence import check_tokens, halve
 from longvid.decoders.time_code import TimeCode
 from longvid.errors import DecoderError
-from longvid.ssm.layer import ChannelDropout
+from longvid.layers.dropout import ChannelDropout
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from longvid.errors import DecoderError
-from longvid.ssm.masks import beyond, zero_beyond
+from longvid.layers.masks import beyond, zero_beyond
 
 
 def mean_over_time(

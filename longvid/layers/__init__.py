@@ -1,1 +1,1 @@
-"""Layers that several models are made of."""
+"""What several models are made of: token readers and writers, masks, dropout."""

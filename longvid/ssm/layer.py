@@ -6,8 +6,9 @@ import torch
 from jaxtyping import Complex, Float, Int
 from torch import Tensor, nn
 
+from longvid.layers.dropout import ChannelDropout
+from longvid.layers.masks import zero_beyond
 from longvid.ssm.config import S4Config
-from longvid.ssm.masks import zero_beyond
 from longvid.ssm.mixer import Mixer
 from longvid.ssm.s4 import LowRankMixer
 from longvid.ssm.s4d import DiagonalMixer
@@ -73,18 +74,3 @@ class S4Layer(nn.Module):
 def _time_first(y: Float[Tensor, "batch channel length"], dtype: torch.dtype) -> Float[Tensor, "batch length channel"]:
     """A copy, not a view: on strides unlike those of its gradient, GELU takes ten times as long backward."""
     return y.transpose(1, 2).to(dtype).contiguous()
-
-
-class ChannelDropout(nn.Module):
-    """Drops whole channels of (batch, length, dim) for all time steps of an item."""
-
-    def __init__(self, probability: float) -> None:
-        super().__init__()
-        self.probability = probability
-
-    def forward(self, x: Float[Tensor, "batch *length dim"]) -> Float[Tensor, "batch *length dim"]:
-        """x times one mask (batch, 1, dim); x itself in evaluation."""
-        if not self.training or self.probability == 0:
-            return x
-        mask = x.new_ones(len(x), *(1,) * (x.ndim - 2), x.shape[-1])
-        return x * nn.functional.dropout(mask, self.probability)

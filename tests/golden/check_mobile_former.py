@@ -9,11 +9,12 @@ from torch import Tensor, nn
 from longvid.checkpoints import load_official
 from longvid.checkpoints.official import fit_official
 from longvid.encoders.mobile_former.blocks import BridgedBlock, DownSampling, DynamicReLU, LiteBlock, build_block
-from longvid.encoders.mobile_former.bridges import Read
+from longvid.encoders.mobile_former.bridges import to_rows
 from longvid.encoders.mobile_former.config import MobileFormerConfig
 from longvid.encoders.mobile_former.convolutions import ConvNorm
 from longvid.encoders.mobile_former.model import MobileFormer
 from longvid.encoders.mobile_former.official import LAYOUT, PUBLISHED_ARGUMENTS, author_block
+from longvid.layers.tokens import Read
 from longvid.weights import Checkpoint
 
 FLOAT64_TOLERANCE = 1e-9
@@ -174,7 +175,7 @@ def run_part(part: nn.Module, features: Tensor, tokens: Tensor) -> dict[str, Ten
     """Everything a fixture of one block may hold."""
     features = features.unsqueeze(2)
     if isinstance(part, Read):
-        return {"tokens_out": part(tokens, features)}
+        return {"tokens_out": part(tokens, to_rows(features))}
     seen: dict[str, Tensor] = {}
     if isinstance(part, BridgedBlock):
         down = isinstance(part.mobile, DownSampling)

@@ -8,18 +8,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from longvid.encoders.mobile_former import bridges, convolutions, model, official
+from longvid.encoders.mobile_former import blocks, convolutions, model, official
 from longvid.encoders.mobile_former.blocks import (
     Bottleneck,
     BridgedBlock,
     DownSampling,
     DynamicReLU,
     LiteBlock,
-    SlopeGenerator,
 )
-from longvid.encoders.mobile_former.bridges import Former, Read, Write
+from longvid.encoders.mobile_former.bridges import to_map, to_rows
 from longvid.encoders.mobile_former.convolutions import ConvNorm
 from longvid.encoders.mobile_former.model import Head, HeadOutput
+from longvid.layers import tokens as token_layers
+from longvid.layers.tokens import Former, Read, SlopeGenerator, Write
 
 Bites = Callable[[str, str], None]
 gelu = functional.gelu
@@ -56,15 +57,17 @@ def sigmoid_slopes(generator: SlopeGenerator, token: Tensor) -> Tensor:
 def gated_by(gate: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
     """Read with another gate."""
 
-    def forward(read: Read, tokens: Tensor, features: Tensor) -> Tensor:
-        seen = bridges.attend(read.query(tokens), bridges.to_rows(features), heads=read.heads)
+    def forward(read: Read, tokens: Tensor, rows: Tensor) -> Tensor:
+        seen = attend(read.queries(tokens), rows, heads=read.heads)
+        assert read.gate is not None
         return read.norm(tokens + read.out(seen * gate(read.gate(tokens))))
 
     return forward
 
 
-def pre_norm_read(read: Read, tokens: Tensor, features: Tensor) -> Tensor:
-    seen = bridges.attend(read.query(read.norm(tokens)), bridges.to_rows(features), heads=read.heads)
+def pre_norm_read(read: Read, tokens: Tensor, rows: Tensor) -> Tensor:
+    seen = attend(read.queries(read.norm(tokens)), rows, heads=read.heads)
+    assert read.gate is not None
     return tokens + read.out(seen * 2 * functional.hardsigmoid(read.gate(tokens)))
 
 
@@ -90,12 +93,13 @@ def channels_scrambled_with_positions(features: Tensor) -> Tensor:
 
 
 def former_without_mlp(former: Former, tokens: Tensor) -> Tensor:
-    return former.norm(tokens + former.out(bridges.attend(former.query(tokens), tokens, heads=former.heads)))
+    queries = former.query(tokens) * (tokens.shape[-1] // former.heads) ** -0.5
+    return former.norm(tokens + former.out(attend(queries, tokens, heads=former.heads)))
 
 
-def key_and_value_swapped(write: Write, features: Tensor, tokens: Tensor) -> Tensor:
+def key_and_value_swapped(write: Write, rows: Tensor, tokens: Tensor) -> Tensor:
     write.key, write.value = write.value, write.key
-    written = write_forward(write, features, tokens)
+    written = write_forward(write, rows, tokens)
     write.key, write.value = write.value, write.key
     return written
 
@@ -119,26 +123,30 @@ def no_lite_residual(block: LiteBlock, features: Tensor, tokens: Tensor) -> tupl
     return block.project(relu6(block.depthwise(features))), tokens
 
 
+def written(block: BridgedBlock, features: Tensor, tokens: Tensor) -> Tensor:
+    return to_map(block.write(to_rows(features), tokens), features.shape[2:])
+
+
 def relu_from(choose: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., tuple[Tensor, Tensor]]:
     """A block whose activations are set by another token, chosen from (incoming, updated)."""
 
     def forward(block: BridgedBlock, features: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        updated = block.former(block.read(tokens, features))
-        return block.write(block.mobile(features, choose(tokens, updated)), updated), updated
+        updated = block.former(block.read(tokens, to_rows(features)))
+        return written(block, block.mobile(features, choose(tokens, updated)), updated), updated
 
     return forward
 
 
 def write_from_incoming_tokens(block: BridgedBlock, features: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-    updated = block.former(block.read(tokens, features))
-    return block.write(block.mobile(features, updated[:, 0]), tokens), updated
+    updated = block.former(block.read(tokens, to_rows(features)))
+    return written(block, block.mobile(features, updated[:, 0]), tokens), updated
 
 
 def residual_after_write(block: BridgedBlock, features: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-    tokens = block.former(block.read(tokens, features))
+    tokens = block.former(block.read(tokens, to_rows(features)))
     after = block.mobile(features, tokens[:, 0])
     kept = features if isinstance(block.mobile, Bottleneck) and block.mobile.residual else torch.zeros_like(after)
-    return kept + block.write(after - kept, tokens), tokens
+    return kept + written(block, after - kept, tokens), tokens
 
 
 def head_with(pool: Callable[[Tensor], Tensor]) -> Callable[..., HeadOutput]:
@@ -159,7 +167,7 @@ def wider_epsilon(convolution: ConvNorm) -> tuple[Tensor, Tensor]:
     return folded
 
 
-attend = bridges.attend
+attend = token_layers.attend
 write_forward = Write.forward
 folded_norm = ConvNorm._folded_norm
 
@@ -172,10 +180,10 @@ MISTAKES = {
     "gate left out": (Read, "forward", gated_by(torch.ones_like)),
     "gate without its factor of two": (Read, "forward", gated_by(functional.hardsigmoid)),
     "sigmoid gate": (Read, "forward", gated_by(lambda scores: 2 * scores.sigmoid())),
-    "scale of the full width": (bridges, "attend", scaled_by_full_width),
-    "one head": (bridges, "attend", one_head),
-    "heads interleaved": (bridges, "attend", heads_interleaved),
-    "channels scrambled with positions": (bridges, "to_rows", channels_scrambled_with_positions),
+    "scale of the full width": (token_layers, "attend", scaled_by_full_width),
+    "one head": (token_layers, "attend", one_head),
+    "heads interleaved": (token_layers, "attend", heads_interleaved),
+    "channels scrambled with positions": (blocks, "to_rows", channels_scrambled_with_positions),
     "no MLP in the Former": (Former, "forward", former_without_mlp),
     "tanh GELU": (functional, "gelu", lambda tensor: gelu(tensor, approximate="tanh")),
     "key and value swapped": (Write, "forward", key_and_value_swapped),
@@ -233,8 +241,8 @@ def test_golden_nets_catch_a_missing_last_read(monkeypatch: pytest.MonkeyPatch, 
         tokens = net.initial_tokens.expand(len(clips), -1, -1)
         for block in net.blocks:
             features, tokens = block(features, tokens)
-        net.read(tokens, features)
-        return net.head(features, tokens[:, 0]), net.read(tokens, features)
+        net.read(tokens, to_rows(features))
+        return net.head(features, tokens[:, 0]), net.read(tokens, to_rows(features))
 
     monkeypatch.setattr(model.MobileFormer, "_run", run)
     golden_bites("mobile_former", "model")

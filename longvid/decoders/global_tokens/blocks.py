@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from longvid.decoders.global_tokens.config import GlobalTokenConfig
-from longvid.decoders.global_tokens.read import Read, ReadState, prefixes, read_in_chunks
-from longvid.encoders.mobile_former.blocks import SlopeGenerator
-from longvid.encoders.mobile_former.bridges import Former
+from longvid.decoders.global_tokens.read import ReadState, prefixes, read_in_chunks
+from longvid.layers.tokens import Former, Read, SlopeGenerator, Write, rms
 
 
 class BlockState(NamedTuple):
@@ -37,17 +36,17 @@ class GlobalTokenBlock(nn.Module):
             Read(
                 dim,
                 token_dim,
-                num_tokens=config.num_tokens,
                 heads=config.heads,
-                fixed=config.queries == "fixed",
                 gated=config.has("gate"),
+                own_queries=config.num_tokens if config.queries == "fixed" else 0,
+                focused=True,
             )
             if config.has("read")
             else None
         )
         self.former = Former(token_dim, heads=config.heads) if config.has("tokens") else None
         self.local = Local(config, dilation) if config.has("local") else None
-        self.write = Write(dim, token_dim, heads=config.heads) if config.has("write") else None
+        self.write = Write(dim, token_dim, heads=config.heads, normalised=True) if config.has("write") else None
 
     def forward(
         self,
@@ -65,7 +64,7 @@ class GlobalTokenBlock(nn.Module):
             if self.causal:
                 seen = prefixes(seen, read_state)
                 read_state = ReadState(*(part[:, -1] for part in seen))
-            tokens = self.read.finish(tokens, seen)
+            tokens = self.read.finish(tokens, seen.seen())
         if self.former is not None:
             tokens = self.former(tokens.flatten(0, 1)).unflatten(0, tokens.shape[:2])
         recent = x.new_zeros(0) if state is None else state.recent
@@ -73,7 +72,7 @@ class GlobalTokenBlock(nn.Module):
             first = tokens[:, :, 0] if self.former is not None else None
             x, recent = self.local(x, first, valid, None if state is None else recent)
         if self.write is not None:
-            x = self.write(x, tokens)
+            x = self.write(x.flatten(0, 1), tokens.flatten(0, 1)).unflatten(0, x.shape[:2])
         return x, tokens, BlockState(read_state, recent)
 
 
@@ -112,34 +111,6 @@ class Local(nn.Module):
         convolved = self.taps(line).transpose(1, 2).unflatten(1, x.shape[1:3])
         kept = line[..., line.shape[-1] - self.reach :].clone() if self.causal else line.new_zeros(0)
         return x + self.down(activate(convolved, self.after, token)), kept
-
-
-class Write(nn.Module):
-    """Every position looks at the tokens; the positions themselves are not projected."""
-
-    def __init__(self, dim: int, token_dim: int, *, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.key = nn.Linear(token_dim, dim)
-        self.value = nn.Linear(token_dim, dim)
-
-    def forward(
-        self,
-        x: Float[Tensor, "batch segments length dim"],
-        tokens: Float[Tensor, "batch segments num_tokens token_dim"],
-    ) -> Float[Tensor, "batch segments length dim"]:
-        """x with what the tokens say at each position added."""
-        query, key, value = (
-            part.unflatten(-1, (self.heads, -1)).transpose(-3, -2)
-            for part in (rms(x), self.key(tokens), self.value(tokens))
-        )
-        weights = (query @ key.mT * key.shape[-1] ** -0.5).softmax(-1)
-        return x + (weights @ value).transpose(-3, -2).flatten(-2)
-
-
-def rms(x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
-    """x over its root mean square; no weights."""
-    return functional.rms_norm(x, x.shape[-1:])
 
 
 def activate(

@@ -14,12 +14,13 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from longvid.decoders.base import Decoder
-from longvid.decoders.global_tokens.blocks import BlockState, GlobalTokenBlock, rms
+from longvid.decoders.global_tokens.blocks import BlockState, GlobalTokenBlock
 from longvid.decoders.global_tokens.config import GlobalTokenConfig
 from longvid.decoders.heads import PyramidHead, Scale
 from longvid.decoders.sequence import check_tokens, mean_over_time, pool_time
 from longvid.decoders.time_code import TimeCode
-from longvid.ssm.masks import beyond
+from longvid.layers.masks import beyond
+from longvid.layers.tokens import rms
 
 
 class GlobalTokenDecoder(Decoder):

@@ -1,17 +1,15 @@
-"""Read: a few tokens look at a sequence of any length by cross attention, in chunks, exactly.
+"""A few tokens look at a sequence of any length by cross attention, in chunks, exactly.
 
 The softmax of one token over all positions needs three things of every chunk: the largest score m, the sum s of
 exp(score - m), and the sum a of exp(score - m) times the row. Two chunks merge by bringing both to the larger m, in any
 order, so a chunk can be forgotten once it has been read. The result is a / s.
 """
 
-import math
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 NOTHING = -1e30
 """Largest score of no position at all; finite, so that two empty chunks merge without NaN."""
@@ -33,6 +31,10 @@ class ReadState(NamedTuple):
             self.total * mine + other.total * theirs,
             self.weighted * mine[..., None] + other.weighted * theirs[..., None],
         )
+
+    def seen(self) -> Float[Tensor, "*batch num_tokens dim"]:
+        """What each token has seen, heads joined; zero where nothing has been read."""
+        return (self.weighted / self.total.clamp(min=1e-30)[..., None]).transpose(-3, -2).flatten(-2)
 
 
 def read_chunk(
@@ -81,41 +83,3 @@ def prefixes(states: ReadState, before: ReadState | None) -> ReadState:
         running = now if running is None else running.merge(now)
         merged.append(running)
     return ReadState(*(torch.stack(parts, dim=1) for parts in zip(*merged, strict=True)))
-
-
-class Read(nn.Module):
-    """Queries, temperature, gate and output projection of Read.
-
-    With queries of its own (`fixed`) the block can stream: what has been read does not depend on the tokens. They learn
-    only if attention can focus from the start, hence a temperature for each head that begins at 3.
-    """
-
-    def __init__(self, dim: int, token_dim: int, *, num_tokens: int, heads: int, fixed: bool, gated: bool) -> None:
-        super().__init__()
-        self.heads = heads
-        self.source = nn.Parameter(torch.randn(num_tokens, token_dim) * 0.5) if fixed else None
-        self.source_norm = nn.LayerNorm(token_dim)
-        self.query = nn.Linear(token_dim, dim)
-        self.log_temperature = nn.Parameter(torch.full((heads,), math.log(3.0)))
-        self.gate = nn.Linear(token_dim, dim) if gated else None
-        self.out = nn.Linear(dim, token_dim)
-        self.norm = nn.LayerNorm(token_dim)
-
-    def queries(
-        self, tokens: Float[Tensor, "batch segments num_tokens token_dim"]
-    ) -> Float[Tensor, "batch segments num_tokens dim"]:
-        """Scaled queries of each segment."""
-        source = tokens if self.source is None else self.source.expand_as(tokens)
-        query = self.query(self.source_norm(source)).unflatten(-1, (self.heads, -1))
-        scale = self.log_temperature.exp()[:, None] / math.sqrt(query.shape[-1])
-        return (query * scale).flatten(-2)
-
-    def finish(
-        self, tokens: Float[Tensor, "batch segments num_tokens token_dim"], state: ReadState
-    ) -> Float[Tensor, "batch segments num_tokens token_dim"]:
-        """Tokens with what was read added, normalised."""
-        seen = state.weighted / state.total.clamp(min=1e-30)[..., None]
-        seen = seen.transpose(-3, -2).flatten(-2)
-        if self.gate is not None:
-            seen = seen * (2 * functional.hardsigmoid(self.gate(tokens)))
-        return self.norm(tokens + self.out(seen))

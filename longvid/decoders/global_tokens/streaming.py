@@ -4,10 +4,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from longvid.decoders.global_tokens.blocks import BlockState, rms
+from longvid.decoders.global_tokens.blocks import BlockState
 from longvid.decoders.global_tokens.model import GlobalTokenDecoder, VideoHead
 from longvid.decoders.sequence import check_tokens
 from longvid.errors import DecoderError
+from longvid.layers.tokens import rms
 
 
 class StreamingGlobalTokens:

@@ -11,25 +11,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from longvid.encoders.mobile_former.bridges import Former, Read, Write
+from longvid.encoders.mobile_former.bridges import to_map, to_rows
 from longvid.encoders.mobile_former.config import BlockConfig, MobileFormerConfig
 from longvid.encoders.mobile_former.convolutions import ConvNorm
+from longvid.layers.tokens import Former, Read, SlopeGenerator, Write
 
 CACHED_VALUES = 2**16
 """Values of a map that are activated at once on a CPU: a quarter of a MiB in float32, inside a core's second cache."""
-
-
-class SlopeGenerator(nn.Module):
-    """Two slopes for each channel, from a token: a two-layer net whose outputs lie in [0, 1]."""
-
-    def __init__(self, token_dim: int, dim: int) -> None:
-        super().__init__()
-        self.reduce = nn.Linear(token_dim, token_dim // 4)
-        self.expand = nn.Linear(token_dim // 4, 2 * dim)
-
-    def forward(self, token: Float[Tensor, "batch token_dim"]) -> Float[Tensor, "batch twice_dim"]:
-        """The raw slopes theta: all of the positive side first, then all of the negative side."""
-        return functional.hardsigmoid(self.expand(functional.relu(self.reduce(token))))
 
 
 class DynamicReLU(nn.Module):
@@ -136,8 +124,9 @@ class BridgedBlock(nn.Module):
         tokens: Float[Tensor, "batch num_tokens token_dim"],
     ) -> tuple[Float[Tensor, "batch outdim outtime outheight outwidth"], Float[Tensor, "batch num_tokens token_dim"]]:
         """The map and the tokens after the block."""
-        tokens = self.former(self.read(tokens, features))
-        return self.write(self.mobile(features, tokens[:, 0]), tokens), tokens
+        tokens = self.former(self.read(tokens, to_rows(features)))
+        features = self.mobile(features, tokens[:, 0])
+        return to_map(self.write(to_rows(features), tokens), features.shape[2:]), tokens
 
 
 class LiteBlock(nn.Module):

@@ -32,10 +32,11 @@ from torch.nn import functional
 
 from longvid.encoders.base import Encoder, EncoderOutput
 from longvid.encoders.mobile_former.blocks import build_block
-from longvid.encoders.mobile_former.bridges import Read
+from longvid.encoders.mobile_former.bridges import to_rows
 from longvid.encoders.mobile_former.config import MobileFormerConfig
 from longvid.encoders.mobile_former.convolutions import ConvNorm, channel_shuffle
 from longvid.errors import EncoderError
+from longvid.layers.tokens import Read
 
 HEAD_EXPANSION = 6
 """The head's map has this many times the channels of the last block."""
@@ -138,5 +139,5 @@ class MobileFormer(Encoder):
         tokens = self.initial_tokens.expand(len(clips), -1, -1)
         for block in self.blocks:
             features, tokens = block(features, tokens)
-        tokens = self.read(tokens, features)
+        tokens = self.read(tokens, to_rows(features))
         return self.head(features, tokens[:, 0]), tokens

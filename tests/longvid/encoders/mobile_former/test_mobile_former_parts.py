@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from longvid.encoders.mobile_former.blocks import CACHED_VALUES, DynamicReLU
-from longvid.encoders.mobile_former.bridges import Read, Write, attend
+from longvid.encoders.mobile_former.bridges import to_map, to_rows
 from longvid.encoders.mobile_former.convolutions import ConvNorm, channel_shuffle
 
 
@@ -100,41 +100,11 @@ def test_channel_shuffle_deals_the_groups_out() -> None:
     assert channel_shuffle(channels, 2).flatten().tolist() == [0, 3, 1, 4, 2, 5]
 
 
-def slow_attention(queries: Tensor, keys: Tensor, values: Tensor, heads: int) -> Tensor:
-    q, k, v = (part.unflatten(-1, (heads, -1)) for part in (queries, keys, values))
-    scores = torch.einsum("bqhd,bkhd->bhqk", q, k) / q.shape[-1] ** 0.5
-    return torch.einsum("bhqk,bkhd->bqhd", scores.softmax(-1), v).flatten(2)
-
-
-def test_attention_by_head_equals_the_textbook_form(generator: torch.Generator) -> None:
-    queries = torch.randn(2, 3, 12, dtype=torch.float64, generator=generator)
-    rows = torch.randn(2, 40, 12, dtype=torch.float64, generator=generator)
-    expected = slow_attention(queries, rows, rows, heads=3)
-    assert torch.allclose(attend(queries, rows, heads=3), expected, rtol=0, atol=1e-13)
-
-
-def test_write_adds_textbook_attention_of_positions_to_tokens(generator: torch.Generator) -> None:
-    write = Write(12, 16, heads=2).double()
-    features = torch.randn(2, 12, 3, 4, 5, dtype=torch.float64, generator=generator)
-    tokens = torch.randn(2, 3, 16, dtype=torch.float64, generator=generator)
-    rows = features.flatten(2).transpose(1, 2)
-    expected = rows + slow_attention(rows, write.key(tokens), write.value(tokens), heads=2)
-    written = write(features, tokens)
-    assert written.shape == features.shape
-    assert torch.allclose(written.flatten(2).transpose(1, 2), expected, rtol=0, atol=1e-13)
-
-
-def test_read_ignores_the_order_of_positions_and_write_follows_it(generator: torch.Generator) -> None:
-    read, write = Read(8, 16, heads=2).double(), Write(8, 16, heads=2).double()
-    features = torch.randn(1, 8, 3, 4, 5, dtype=torch.float64, generator=generator)
-    tokens = torch.randn(1, 3, 16, dtype=torch.float64, generator=generator)
-    order = torch.randperm(60, generator=generator)
-
-    def permuted(tensor: Tensor) -> Tensor:
-        return tensor.flatten(2)[..., order].reshape(tensor.shape)
-
-    assert torch.allclose(read(tokens, permuted(features)), read(tokens, features), rtol=0, atol=1e-13)
-    assert torch.allclose(write(permuted(features), tokens), permuted(write(features, tokens)), rtol=0, atol=1e-13)
+def test_rows_of_a_map_are_its_positions_in_order_and_become_the_map_again(generator: torch.Generator) -> None:
+    features = torch.randn(2, 8, 3, 4, 5, generator=generator)
+    rows = to_rows(features)
+    assert torch.equal(rows[1, (2 * 4 + 1) * 5 + 3], features[1, :, 2, 1, 3])
+    assert torch.equal(to_map(rows, features.shape[2:]), features)
 
 
 @pytest.mark.parametrize("frames", [1, 3, 9])
