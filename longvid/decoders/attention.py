@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from longvid.decoders.base import require_choice, require_positive
 from longvid.decoders.pyramid import PyramidConfig, PyramidDecoder
-from longvid.layers.masks import beyond
+from longvid.layers.masks import beyond, zero_beyond
 from longvid.layers.transformer import join_heads, split_heads
 
 HEAD_DIM = 64
@@ -80,6 +80,7 @@ class SoftmaxAttention(nn.Module):
         self, x: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None
     ) -> Float[Tensor, "batch length dim"]:
         """Every token's mixture of the item."""
+        x = zero_beyond(x, lengths)  # a weight of zero times NaN is NaN
         query, key, value = (split_heads(part, self.heads) for part in self.qkv(x).chunk(3, dim=-1))
         mask = None if lengths is None else ~beyond(x, lengths)[:, None, None, :, 0]
         if self.kind == "fused":
@@ -111,6 +112,7 @@ class LinearAttention(nn.Module):
         self, x: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None
     ) -> Float[Tensor, "batch length dim"]:
         """Every token's mixture of the item."""
+        x = zero_beyond(x, lengths)  # a weight of zero times NaN is NaN
         query, key, value = (split_heads(part, self.heads) for part in self.qkv(x).chunk(3, dim=-1))
         outside = None if lengths is None else beyond(x, lengths)[:, None]
         seen_by = self._features(query, over=-1, outside=None)

@@ -1,7 +1,8 @@
 """What every long-range decoder is: a module from a sequence of tokens to scores.
 
-Axis order: sequences are `batch length dim`. `lengths` says how many leading tokens of each item are real; a padded
-batch gives each item exactly what it gets alone.
+Axis order: sequences are `batch length dim`. `lengths` says how many leading tokens of each item are real; what stands
+beyond them, NaN included, reaches no score and no gradient, so a padded batch gives each item what it gets alone (to
+rounding: other shapes may be added up in another order).
 
 Classification, multi-label classification and regression differ in their loss, not in the decoder: all read the logits
 of the `video` head. The `steps` head gives logits for every token (dense prediction).
@@ -16,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from longvid.errors import DecoderError
-from longvid.ssm.config import HasDynamics, HasTimeScale
+from longvid.ssm.config import HasCaches, HasDynamics, HasTimeScale
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +81,16 @@ class Decoder(nn.Module):
             rate = min(learning_rate, self.dynamics_learning_rate)
             groups.append({"params": list(gentle.values()), "lr": rate, "weight_decay": 0.0})
         return groups
+
+    def drop_caches(self) -> None:
+        """Forget kernels and tables that state-space layers keep in evaluation.
+
+        Needed only after a write into a parameter through `.data`, which torch does not count as a change; `eval()`
+        and `train()` do it too.
+        """
+        for module in self.modules():
+            if isinstance(module, HasCaches) and not isinstance(module, Decoder):
+                module.drop_caches()
 
     def rescale_time(self, factor: int | float) -> int:
         """Adapt trained weights to `factor` times as many tokens a second: every step size shrinks by that factor.

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from longvid.decoders.base import Decoder, DecoderConfig, require_positive
-from longvid.decoders.sequence import check_tokens, mean_over_time
+from longvid.decoders.sequence import checked_tokens, mean_over_time
 from longvid.layers.masks import zero_beyond
 
 
@@ -42,8 +42,7 @@ class Convolutional(Decoder):
         self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch *steps outputs"]:
         """Logits of each item."""
-        check_tokens(tokens, lengths, dim=self.config.dim)
-        x = self.project(tokens)
+        x = self.project(checked_tokens(tokens, lengths, dim=self.config.dim))
         for layer in self.layers:
             x = layer(x, lengths)
         return self.linear(x if self.config.head == "steps" else mean_over_time(x, lengths))

@@ -6,7 +6,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from longvid.decoders.base import Decoder, DecoderConfig, require_choice
-from longvid.decoders.sequence import check_tokens, max_over_time, mean_over_time
+from longvid.decoders.sequence import checked_tokens, max_over_time, mean_over_time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class PooledLinear(Decoder):
         self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch *steps outputs"]:
         """Logits of each item."""
-        check_tokens(tokens, lengths, dim=self.config.dim)
+        tokens = checked_tokens(tokens, lengths, dim=self.config.dim)
         if self.config.head == "steps":
             return self.linear(tokens)
         pool = mean_over_time if self.config.pooling == "mean" else max_over_time

@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from longvid.decoders.base import Decoder, DecoderConfig, require_choice, require_positive
 from longvid.decoders.heads import PyramidHead
-from longvid.decoders.sequence import check_tokens, halve
+from longvid.decoders.sequence import checked_tokens, halve
 from longvid.decoders.time_code import TimeCode
 from longvid.errors import DecoderError
 from longvid.layers.dropout import ChannelDropout
@@ -138,7 +138,7 @@ class PyramidDecoder(Decoder):
         self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None
     ) -> Float[Tensor, "batch length width"]:
         """Tokens before the first block."""
-        check_tokens(tokens, lengths, dim=self.config.dim, minimum=2**self.config.layers)
+        tokens = checked_tokens(tokens, lengths, dim=self.config.dim, minimum=2**self.config.layers)
         x: Tensor = self.project(tokens.to(self.head.dtype))
         return x if self.time is None else x + self.time(x.shape[1], lengths)
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from longvid.decoders.base import Decoder, DecoderConfig, require_choice, require_positive
-from longvid.decoders.sequence import check_tokens
+from longvid.decoders.sequence import checked_tokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ class Recurrent(Decoder):
         self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch *steps outputs"]:
         """Logits of each item."""
-        check_tokens(tokens, lengths, dim=self.config.dim)
+        tokens = checked_tokens(tokens, lengths, dim=self.config.dim)
         if lengths is None:
             outputs, last = self.cells(tokens)
         else:

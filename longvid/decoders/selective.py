@@ -19,6 +19,7 @@ from torch.nn import functional
 from longvid.decoders.attention import num_heads
 from longvid.decoders.base import require_positive
 from longvid.decoders.pyramid import PyramidConfig, PyramidDecoder
+from longvid.layers.masks import zero_beyond
 
 _log = logging.getLogger(__name__)
 
@@ -76,7 +77,8 @@ class SelectiveScan(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None
     ) -> Float[Tensor, "batch length dim"]:
-        """Causal, so what lies beyond an item cannot reach it."""
+        """Every step's mixture of itself and what came before it."""
+        x = zero_beyond(x, lengths)  # within a chunk the future has a weight of zero, but zero times NaN is NaN
         gate, mixed, step = self.enter(x).split(self.sizes, dim=-1)
         mixed = functional.pad(mixed.transpose(1, 2), (self.taps - 1, 0))
         mixed = functional.silu(self.short(mixed)).transpose(1, 2)

@@ -62,10 +62,13 @@ def pool_time(
     return sums / counts[..., None], None if lengths is None else coarse
 
 
-def check_tokens(
+def checked_tokens(
     tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None, *, dim: int, minimum: int = 1
-) -> None:
-    """Raises DecoderError for tokens of another width, items shorter than `minimum`, or lengths beyond the tokens."""
+) -> Float[Tensor, "batch length dim"]:
+    """The tokens with zeros for padding, whatever stood there.
+
+    Raises DecoderError for tokens of another width, items shorter than `minimum`, or lengths beyond the tokens.
+    """
     if tokens.shape[-1] != dim:
         raise DecoderError(f"tokens are {tokens.shape[-1]} wide, the decoder was built with dim={dim}")
     shortest = tokens.shape[1] if lengths is None else int(lengths.min())
@@ -73,3 +76,4 @@ def check_tokens(
         raise DecoderError(f"an item has {shortest} tokens; this decoder needs at least {minimum}: use longer windows")
     if lengths is not None and int(lengths.max()) > tokens.shape[1]:
         raise DecoderError(f"a length of {int(lengths.max())} is given for items of {tokens.shape[1]} tokens")
+    return zero_beyond(tokens, lengths)

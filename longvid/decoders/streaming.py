@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from longvid.decoders.pyramid import PyramidBlock
-from longvid.decoders.sequence import check_tokens
+from longvid.decoders.sequence import checked_tokens
 from longvid.decoders.vis4mer import ViS4mer
 from longvid.errors import DecoderError
 from longvid.ssm import S4Layer
@@ -66,7 +66,7 @@ class StreamingViS4mer:
     @torch.no_grad()
     def push(self, tokens: Float[Tensor, "batch length dim"]) -> Float[Tensor, "batch outputs"] | None:
         """Take the next tokens; the scores so far, or None before the first 2^layers tokens."""
-        check_tokens(tokens, None, dim=self._decoder.config.dim, minimum=0)
+        tokens = checked_tokens(tokens, None, dim=self._decoder.config.dim, minimum=0)
         if len(tokens) != self._batch:
             raise DecoderError(f"{len(tokens)} videos were pushed to a stream of {self._batch}")
         self.tokens_seen += tokens.shape[1]

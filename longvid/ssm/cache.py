@@ -11,7 +11,10 @@ class WeightCache:
     """Remembers one value for one key and one state of the parameters.
 
     The state is each parameter's storage, dtype and version counter, so an optimiser step, `load_state_dict`, a move to
-    another device and a swap of `.data` all drop the value. Nothing is kept where a gradient may be wanted.
+    another device and a swap of `.data` all drop the value. A write into the same storage through `.data`, such as
+    `parameter.data.mul_(2)`, moves no counter and goes unnoticed: to compare the values themselves would cost a pass
+    over them, and a wait for the device, on every call. After such a write call `drop_caches()` of the layer or the
+    decoder, or `eval()`, which does it too. Nothing is kept where a gradient may be wanted.
     """
 
     def __init__(self) -> None:

@@ -26,6 +26,15 @@ class HasTimeScale(Protocol):
         ...
 
 
+@runtime_checkable
+class HasCaches(Protocol):
+    """A module that keeps what it computed from its weights."""
+
+    def drop_caches(self) -> None:
+        """Forget it."""
+        ...
+
+
 CHOICES = {
     "mixer": ("s4", "s4d", "s5"),
     "state_matrix": ("stable", "free"),

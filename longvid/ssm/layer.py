@@ -40,11 +40,15 @@ class S4Layer(nn.Module):
         self, x: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch length dim"]:
         """Outputs of the whole sequence from a zero state."""
-        if self.config.bidirectional:
-            x = zero_beyond(x, lengths)  # a causal layer cannot see beyond anyway
+        # also for a causal layer: its FFT spreads rounding errors, and anything that is not a number, over all steps
+        x = zero_beyond(x, lengths)
         with torch.autocast(x.device.type, enabled=False):
             y = self.mixer(x.transpose(1, 2))
         return self._mix_channels(_time_first(y, x.dtype))
+
+    def drop_caches(self) -> None:
+        """Forget kernels and tables: after a write through `.data`, which torch does not count as a change."""
+        self.mixer.drop_caches()
 
     def initial_state(self, batch: int) -> Complex[Tensor, "batch ..."]:
         """The state before the first token."""

@@ -48,6 +48,18 @@ class Mixer(nn.Module, ABC):
     ) -> tuple[Float[Tensor, "batch channel length"], Complex[Tensor, "batch ..."]]:
         """Outputs of the next tokens, and the state after them."""
 
+    def drop_caches(self) -> None:
+        """Forget everything computed from the weights; see `WeightCache` for when that is needed."""
+        for part in vars(self).values():
+            if isinstance(part, WeightCache):
+                part.drop()
+
+    def train(self, mode: bool = True) -> "Mixer":
+        """Switch between training and evaluation, as every module does, and forget what was computed before."""
+        self.drop_caches()
+        super().train(mode)
+        return self
+
     def rescale_time(self, factor: int | float) -> None:
         """Adapt to `factor` times as many tokens a second: the step sizes shrink by it."""
         with torch.no_grad():
@@ -68,7 +80,7 @@ class Mixer(nn.Module, ABC):
 class ConvolutionMixer(Mixer):
     """One single-input system a channel: the whole sequence is a convolution with the system's kernel.
 
-    In evaluation without gradients kernels and tables are made once and kept until a weight changes.
+    In evaluation without gradients kernels and tables are made once and kept until a weight changes; see `WeightCache`.
     """
 
     def __init__(self, config: S4Config) -> None:

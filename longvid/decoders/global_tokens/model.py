@@ -17,7 +17,7 @@ from longvid.decoders.base import Decoder
 from longvid.decoders.global_tokens.blocks import BlockState, GlobalTokenBlock
 from longvid.decoders.global_tokens.config import GlobalTokenConfig
 from longvid.decoders.heads import PyramidHead, Scale
-from longvid.decoders.sequence import check_tokens, mean_over_time, pool_time
+from longvid.decoders.sequence import checked_tokens, mean_over_time, pool_time
 from longvid.decoders.time_code import TimeCode
 from longvid.layers.masks import beyond
 from longvid.layers.tokens import rms
@@ -47,7 +47,7 @@ class GlobalTokenDecoder(Decoder):
         self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch *steps outputs"]:
         """Logits of each item."""
-        check_tokens(tokens, lengths, dim=self.config.dim)
+        tokens = checked_tokens(tokens, lengths, dim=self.config.dim)
         length = tokens.shape[1]
         x = self.embed(tokens, lengths)
         run = self.cut(x, lengths)

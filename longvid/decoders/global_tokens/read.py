@@ -43,7 +43,12 @@ def read_chunk(
     valid: Bool[Tensor, "*batch length"] | None,
     heads: int,
 ) -> ReadState:
-    """State of one chunk; rows are keys and values at once, heads are slices of their channels."""
+    """State of one chunk; rows are keys and values at once, heads are slices of their channels.
+
+    Rows that are not valid have no part in it, whatever they hold.
+    """
+    if valid is not None:
+        rows = rows.masked_fill(~valid[..., None], 0.0)  # a weight of zero times NaN is NaN
     q = query.unflatten(-1, (heads, -1)).transpose(-3, -2)
     k = rows.unflatten(-1, (heads, -1)).transpose(-3, -2)
     scores = q @ k.mT

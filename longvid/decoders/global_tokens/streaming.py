@@ -6,7 +6,7 @@ from torch import Tensor
 
 from longvid.decoders.global_tokens.blocks import BlockState
 from longvid.decoders.global_tokens.model import GlobalTokenDecoder, VideoHead
-from longvid.decoders.sequence import check_tokens
+from longvid.decoders.sequence import checked_tokens
 from longvid.errors import DecoderError
 from longvid.layers.tokens import rms
 
@@ -44,7 +44,7 @@ class StreamingGlobalTokens:
     @torch.no_grad()
     def push(self, tokens: Float[Tensor, "batch length dim"]) -> Float[Tensor, "batch outputs"] | None:
         """Take the next tokens; the scores so far, or None before the first token."""
-        check_tokens(tokens, None, dim=self._decoder.config.dim, minimum=0)
+        tokens = checked_tokens(tokens, None, dim=self._decoder.config.dim, minimum=0)
         if len(tokens) != self._batch:
             raise DecoderError(f"{len(tokens)} videos were pushed to a stream of {self._batch}")
         if self._waiting is not None:

@@ -10,11 +10,17 @@ from longvid.ssm.system import StateSpace
 
 def recurrence_kernel(system: StateSpace, length: int) -> Float[Tensor, "channel length"]:
     """K[t] = C dA^t dB for t < length, one step after the other, in float64; returned in the system's precision."""
+    return recurrence_taps(system, 0, length)
+
+
+def recurrence_taps(system: StateSpace, first: int, count: int) -> Float[Tensor, "channel count"]:
+    """K[t] for first <= t < first + count; the state before the first comes from a power of dA."""
     dense = discretise(system.double())
-    state = dense.B[..., None]
+    squares = Squares(dense.A)
+    state = dense.B[..., None] if first == 0 else squares.power(first) @ dense.B[..., None]
     states = []
-    for _ in range(length):
+    for _ in range(count):
         states.append(state)
         state = dense.A @ state
-    row = output_row(dense, Squares(dense.A), system.truncated_at)
+    row = output_row(dense, squares, system.truncated_at)
     return torch.einsum("hn,hnl->hl", row, torch.cat(states, dim=-1)).to(system.step.dtype)

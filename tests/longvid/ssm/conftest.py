@@ -1,7 +1,7 @@
 """S4 systems for tests."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -27,6 +27,16 @@ def make_system(
     w, p, q, b, c = (tensor.to(dtype) for tensor in tensors)
     real = torch.float64 if dtype == torch.complex128 else torch.float32
     return StateSpace(w, p, q, b, c, step.to(real), truncated_at)
+
+
+@pytest.fixture(autouse=True)
+def _unwritten_memory_is_nan() -> Iterator[None]:
+    """What `torch.empty` gives is filled with NaN, so that an element nobody wrote shows."""
+    asked = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)  # torch fills its memory only then
+    assert torch.utils.deterministic.fill_uninitialized_memory
+    yield
+    torch.use_deterministic_algorithms(asked)
 
 
 @pytest.fixture(name="make_system")

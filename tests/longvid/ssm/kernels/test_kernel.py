@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from rounding import rounding
 from torch import Tensor
 
 from longvid.errors import DecoderError
@@ -13,6 +14,8 @@ from longvid.ssm.kernels.dense import truncate, untruncate
 
 MakeSystem = Callable[..., StateSpace]
 FAST = ["cauchy", "dense-power"]
+CANCELLATION = 4
+"""Sums after each other: the resolvents, their correction, the FFT, and what is lost where two nearly cancel."""
 LENGTHS = [1, 2, 33, 2048, 2955, 11820, 65536]
 
 
@@ -20,6 +23,10 @@ def relative_error(found: Tensor, expected: Tensor) -> float:
     """Largest over the channels."""
     error = (found - expected).flatten(1).norm(dim=1) / expected.flatten(1).norm(dim=1)
     return error.max().item()
+
+
+def float32_bound(state_size: int) -> float:
+    return rounding(torch.float32, terms=state_size, layers=CANCELLATION)
 
 
 def channels_at(length: int) -> int:
@@ -33,7 +40,7 @@ def test_float32_kernels_equal_the_float64_recurrence(make_system: MakeSystem, l
     system = make_system(channels_at(length), state_size=state_size, truncated_at=length if truncated else 0)
     expected = s4_kernel(system.double(), length, backend="recurrence")
     for backend in FAST:
-        assert relative_error(s4_kernel(system, length, backend=backend), expected) < 1e-5
+        assert relative_error(s4_kernel(system, length, backend=backend), expected) < float32_bound(state_size)
 
 
 @pytest.mark.parametrize("length", [*LENGTHS[:-1], pytest.param(65536, marks=pytest.mark.slow)])
@@ -44,7 +51,7 @@ def test_float32_gradients_equal_those_of_the_float64_recurrence(make_system: Ma
     expected = gradients(system.double(), length, weight, "recurrence")
     for backend in FAST:
         for found, wanted in zip(gradients(system, length, weight.float(), backend), expected, strict=True):
-            assert relative_error(found.reshape(1, -1), wanted.reshape(1, -1)) < 1e-5
+            assert relative_error(found.reshape(1, -1), wanted.reshape(1, -1)) < float32_bound(state_size=64)
 
 
 def gradients(system: StateSpace, length: int, weight: Tensor, backend: str) -> list[Tensor]:
@@ -58,7 +65,7 @@ def gradients(system: StateSpace, length: int, weight: Tensor, backend: str) -> 
 def test_entries_near_an_eigenvalue_are_as_exact_as_the_others(make_system: MakeSystem, length: int) -> None:
     system = make_system(64, state_size=64, truncated_at=length)
     exact = s4_kernel(system.double(), length, backend="dense-power")
-    assert relative_error(s4_kernel(system, length, backend="cauchy"), exact) < 3e-6
+    assert relative_error(s4_kernel(system, length, backend="cauchy"), exact) < rounding(torch.float32, terms=64)
 
 
 @pytest.mark.parametrize("truncated_at", [0, 4, 5], ids=["plain", "longer", "shorter"])
