@@ -20,6 +20,7 @@ from longvid.decoders.attention import num_heads
 from longvid.decoders.base import require_positive
 from longvid.decoders.pyramid import PyramidConfig, PyramidDecoder
 from longvid.layers.masks import zero_beyond
+from longvid.ssm.s4 import wide
 
 _log = logging.getLogger(__name__)
 
@@ -83,10 +84,10 @@ class SelectiveScan(nn.Module):
         mixed = functional.pad(mixed.transpose(1, 2), (self.taps - 1, 0))
         mixed = functional.silu(self.short(mixed)).transpose(1, 2)
         u, b, c = mixed.split([x.shape[-1], self.state_size, self.state_size], dim=-1)
-        step = functional.softplus(step.float() + self.step_bias) / self.time_scale
-        heads = u.unflatten(-1, (self.heads, -1)).float()
-        scan = fused_scan() if x.is_cuda else None
-        y = (scan or scan_in_chunks)(heads, step, -self.log_decay.exp(), b.float(), c.float(), self.chunk)
+        step = functional.softplus(wide(step) + self.step_bias) / self.time_scale
+        heads = wide(u.unflatten(-1, (self.heads, -1)))
+        scan = fused_scan() if x.is_cuda and heads.dtype == torch.float32 else None
+        y = (scan or scan_in_chunks)(heads, step, -self.log_decay.exp(), wide(b), wide(c), self.chunk)
         y = (y + self.skip[:, None] * heads).flatten(2).to(x.dtype)
         return self.out(self.norm(y * functional.silu(gate)))
 
