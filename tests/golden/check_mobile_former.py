@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from rounding import rounding
 from torch import Tensor, nn
 
 from longvid.checkpoints import load_official
@@ -17,12 +18,14 @@ from longvid.encoders.mobile_former.official import LAYOUT, PUBLISHED_ARGUMENTS,
 from longvid.layers.tokens import Read
 from longvid.weights import Checkpoint
 
+# Bounds from precision and depth (`tests/support/rounding.py`): the authors' arrays are float32 as well, so what is
+# apart here is the rounding of two machines. Float64 arrays are equalled far beyond any float32 rounding.
 FLOAT64_TOLERANCE = 1e-9
-LOGITS_TOLERANCE = 2e-5
-TOKENS_TOLERANCE = 3e-5
-MAPS_TOLERANCE = 1e-4
-PARTS_TOLERANCE = 1e-5
-GRADIENT_TOLERANCE = 1e-4
+LOGITS_TOLERANCE = rounding(torch.float32, terms=64, layers=4)
+TOKENS_TOLERANCE = rounding(torch.float32, terms=64, layers=4)
+MAPS_TOLERANCE = rounding(torch.float32, terms=64, layers=16)
+PARTS_TOLERANCE = rounding(torch.float32, terms=32, layers=4)
+GRADIENT_TOLERANCE = rounding(torch.float32, terms=64, layers=16)
 
 STANDARD_PARTS = {"after_conv1": "expand", "after_conv2": "depthwise", "after_conv3": "project"}
 DOWN_PARTS = {

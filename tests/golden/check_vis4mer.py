@@ -4,6 +4,7 @@ import functools
 from typing import Any
 
 import torch
+from rounding import rounding
 from torch import Tensor
 
 from longvid.checkpoints import load_official
@@ -15,11 +16,17 @@ from longvid.ssm.hippo import legs_low_rank, legs_matrices
 from longvid.ssm.kernels.dense import truncate
 from longvid.ssm.s4 import LowRankMixer
 
-OUTPUT_TOLERANCE = 1e-5
-STEP_TOLERANCE = 2e-5
-KERNEL_TOLERANCE = 2e-5
-EXACT_KERNEL_TOLERANCE = 5e-6
-GRADIENT_TOLERANCE = 1e-4
+# Bounds from precision and depth (`tests/support/rounding.py`): the authors' arrays are float32 as well, so what is
+# apart here is the rounding of two machines. Float64 arrays are equalled far beyond any float32 rounding.
+OUTPUT_TOLERANCE = rounding(torch.float32, terms=64, layers=3)
+STEP_TOLERANCE = rounding(torch.float32, terms=64, layers=4)
+KERNEL_TOLERANCE = rounding(torch.float32, terms=64, layers=4)
+EXACT_KERNEL_TOLERANCE = rounding(torch.float32, terms=64)
+GRADIENT_TOLERANCE = rounding(torch.float32, terms=64, layers=16)
+START_TOLERANCES = {
+    "f64": rounding(torch.float64, terms=64 * 64, layers=64),  # an eigenvalue problem of 64 x 64
+    "f32": rounding(torch.float32, terms=64, layers=4),
+}
 
 KRYLOV = "kernel.krylov."
 BACKEND = "cauchy"
@@ -194,10 +201,10 @@ def check_start(golden: Any) -> None:
     """Eigenvectors have a free phase, so only what does not depend on it; the float32 one is the looser."""
     for size in (16, 64):
         A, B = legs_matrices(size)
-        golden.compare(f"N{size}/A", A, tolerance=1e-12)
-        golden.compare(f"N{size}/B", B, tolerance=1e-12)
+        golden.compare(f"N{size}/A", A, tolerance=rounding(torch.float64, terms=64))
+        golden.compare(f"N{size}/B", B, tolerance=rounding(torch.float64, terms=64))
         w, p, b = legs_low_rank(size)
-        for precision, tolerance in (("f64", 1e-10), ("f32", 2e-5)):
+        for precision, tolerance in START_TOLERANCES.items():
             prefix = f"N{size}_{precision}/"
             theirs = [torch.view_as_complex(golden.tensor(prefix + name)) for name in ("w", "p", "B")]
             order = theirs[0].imag.argsort()

@@ -1,7 +1,8 @@
 """Long segments in chunks: each chunk is computed with a halo of neighbouring frames, and the halo is thrown away.
 
-A frame sees one frame further to each side with every mixing block, so a halo of as many frames as there are mixing
-blocks makes the kept frames exactly those of one long pass:
+A frame sees one frame further to each side with every mixing block, so with a halo of as many frames as there are
+mixing blocks every kept frame sees what it sees in one long pass. Numbers are the same but for rounding: a processor
+may add up a batch of another size in another order.
 
     frames      0 1 2 3 4 5 6 7 8 9          chunks of 4, halo of 2
     chunk 0     [k k k k h h]

@@ -1,4 +1,7 @@
-"""X-ViT over a film of any length as its frames arrive: linear time, bounded memory, the result of one long pass."""
+"""X-ViT over a film of any length as its frames arrive, in linear time.
+
+Memory is bounded, and the tokens are those of one long pass but for rounding.
+"""
 
 from collections.abc import Iterable, Iterator
 

@@ -75,7 +75,7 @@ def test_window_attention_equals_softmax_written_out_in_each_window(scale: float
         query, key, value = to_tokens(places[part]).chunk(3, dim=-1)
         mixed = attend_slowly(query, key, value, heads=2, scale=scale or 3**-0.5)
         expected[part] = to_grid(mixed, (2, 3, 4))
-    torch.testing.assert_close(attention(tokens, grid), attention.proj(to_tokens(expected)), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(attention(tokens, grid), attention.proj(to_tokens(expected)))
 
 
 def test_a_token_sees_its_own_window_only_and_through_the_pyramid_the_whole_clip() -> None:
@@ -108,7 +108,7 @@ def test_the_pyramid_equals_its_levels_pooled_place_by_place() -> None:
     levels = torch.cat([to_tokens(fine), to_tokens(coarse)], dim=1)
     assert levels.shape == (2, 2 * 2 * 2 + 2 * 1 * 1, 6)
     expected = functional.layer_norm(levels, (6,), pyramid.norm.weight, pyramid.norm.bias, eps=1e-5)
-    torch.testing.assert_close(pyramid(tokens, GRID), expected, rtol=1e-11, atol=1e-11)
+    torch.testing.assert_close(pyramid(tokens, GRID), expected)
 
 
 @pytest.mark.parametrize("kernels", [KERNELS, PyramidKernels(fine=(1, 3, 2), coarse=None), None])
@@ -119,7 +119,7 @@ def test_global_attention_equals_softmax_written_out_over_the_pyramid(kernels: P
     source = attention.pyramid(tokens, GRID) if attention.pyramid else tokens
     key, value = attention.kv(source).split(6, dim=-1)
     expected = attention.proj(attend_slowly(attention.q(tokens), key, value, heads=3, scale=2**-0.5))
-    torch.testing.assert_close(attention(tokens, GRID), expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(attention(tokens, GRID), expected)
 
 
 def test_what_a_pooling_kernel_leaves_over_is_dropped_not_padded() -> None:
@@ -137,5 +137,5 @@ def test_in_training_the_pyramid_norms_by_the_batch_and_in_evaluation_by_what_it
     trained = pyramid.train()(tokens, GRID)
     alone = pyramid.eval()(tokens[:1], GRID)
     together = pyramid(tokens, GRID)
-    torch.testing.assert_close(alone, together[:1], rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(alone, together[:1])
     assert not torch.allclose(trained, together)

@@ -6,6 +6,7 @@ import textwrap
 
 import pytest
 import torch
+from rounding import rounding
 
 from longvid.clips.preprocessing import Preprocessing
 from longvid.clips.sampling import Sampling
@@ -200,5 +201,6 @@ def test_on_a_gpu_tokens_are_those_of_the_cpu_and_nearly_so_in_bfloat16(name, mo
         found = encoder(clips.cuda()).tokens.cpu()
         with torch.autocast("cuda", dtype=torch.bfloat16):
             rough = encoder(clips.cuda()).tokens.float().cpu()
-    assert (found - expected).norm() < 1e-4 * expected.norm()
-    assert (rough - expected).norm() < 0.05 * expected.norm()
+    # of encoders of up to 24 blocks: the norm of many errors grows with the root of the terms, 4096 at most
+    assert (found - expected).norm() < rounding(torch.float32, terms=64, layers=24) * expected.norm()
+    assert (rough - expected).norm() < rounding(torch.bfloat16, terms=1, layers=24) * expected.norm()

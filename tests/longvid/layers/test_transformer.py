@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from rounding import rounding
 from torch.nn import functional
 
 from longvid.layers import transformer as parts
@@ -17,7 +18,7 @@ def test_attention_equals_softmax_written_out_head_by_head() -> None:
         of_head = slice(first, first + 4)
         scores = query[..., of_head] @ key[..., of_head].mT * 4**-0.5
         heads.append(scores.softmax(-1) @ value[..., of_head])
-    torch.testing.assert_close(attention(tokens), attention.proj(torch.cat(heads, -1)), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(attention(tokens), attention.proj(torch.cat(heads, -1)))
 
 
 def test_heads_that_do_not_divide_the_width_are_refused() -> None:
@@ -52,7 +53,9 @@ def test_a_position_table_of_the_same_grid_is_returned_untouched() -> None:
 def test_resizing_keeps_rows_apart_from_columns() -> None:
     rows = torch.arange(4.0).repeat_interleave(4).unsqueeze(1)
     resized = parts.resize_table(rows, (4, 4), (8, 8)).reshape(8, 8)
-    assert (resized.std(dim=1) < 1e-6).all(), "a table that changes with rows only must not change along columns"
+    assert (resized.std(dim=1) < rounding(torch.float32, terms=16) * rows.max()).all(), (
+        "a table that changes with rows only must not change along columns"
+    )
 
 
 @pytest.mark.parametrize("inflate", [parts.inflate_2d, parts.centre_2d])
@@ -63,4 +66,4 @@ def test_an_inflated_kernel_answers_a_still_clip_as_the_image_kernel_does(inflat
     still = image.unsqueeze(2).expand(-1, -1, 3, -1, -1)
     of_image = functional.conv2d(image, weight, stride=4)
     of_clip = functional.conv3d(still, inflate(weight, 3), stride=4)  # type: ignore[operator]
-    torch.testing.assert_close(of_clip.squeeze(2), of_image, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(of_clip.squeeze(2), of_image)

@@ -2,11 +2,15 @@
 
 import pytest
 import torch
+from rounding import assert_same_numbers, rounding
 
 from longvid.pipelines.bench import decoder, gpu, kernel
 from longvid.pipelines.bench.decoder import Size, add_panels, note_crossing
 from longvid.pipelines.bench.table import BenchTable
 from longvid.ssm import s4_kernel
+
+NAIVE = 64 * 1000
+"""The naive form adds up 64 states, and loses three digits where a frequency meets an eigenvalue."""
 
 
 @pytest.mark.parametrize("length", [64, 1024])
@@ -14,7 +18,7 @@ def test_the_direct_sum_is_the_kernel(length: int):
     system = kernel.system_of(4, length)
     with torch.no_grad():
         expected = s4_kernel(system.double(), length, backend="recurrence").float()
-        torch.testing.assert_close(kernel.direct_kernel(system, length), expected, atol=1e-3, rtol=1e-3)
+        assert_same_numbers(kernel.direct_kernel(system, length), expected, terms=NAIVE)
 
 
 def test_every_way_of_the_kernel_bench_gives_the_same_gradients():
@@ -29,16 +33,16 @@ def test_every_way_of_the_kernel_bench_gives_the_same_gradients():
     expected = gradients("direct")
     for way in kernel.WAYS[1:]:
         for found, wanted in zip(gradients(way), expected, strict=True):
-            assert (found - wanted).norm() < 1e-2 * wanted.norm()
+            assert (found - wanted).norm() < rounding(torch.float32, terms=NAIVE) * wanted.norm()
 
 
 def test_the_contenders_of_the_decoder_bench_differ_in_what_mixes_time_alone():
     size = Size(1, 64)
-    fused, stored = (decoder.decoder_of(way, size.length).eval() for way in ("fused", "stored"))
+    fused, stored = (decoder.decoder_of(way, size.length).double().eval() for way in ("fused", "stored"))
     stored.load_state_dict(fused.state_dict())
-    tokens = torch.randn(1, 64, decoder.WIDTH)
+    tokens = torch.randn(1, 64, decoder.WIDTH, dtype=torch.float64)
     with torch.no_grad():
-        torch.testing.assert_close(fused(tokens), stored(tokens), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(fused(tokens), stored(tokens))
     ours = decoder.decoder_of("vis4mer", size.length)
     mixers = {name.split(".")[3] for name, _ in ours.named_parameters() if ".mix." in name}
     shared = {name for name, _ in fused.named_parameters() if ".mix." not in name}
@@ -69,7 +73,11 @@ def test_the_quick_gpu_bench_has_a_row_for_every_way_and_an_error_for_every_kern
     table = gpu.run(quick=True)
     ways = [row[2] for row in table.rows if row[0] == "kernel"]
     assert ways == list(gpu.ways())
-    assert all(row[7] < 1e-5 for row in table.rows if row[0] == "kernel" and row[2] != "direct")
+    assert all(
+        row[7] < rounding(torch.float32, terms=64, layers=4)
+        for row in table.rows
+        if row[0] == "kernel" and row[2] != "direct"
+    )
     assert [row[2] for row in table.rows if row[0] == "step"] == list(gpu.STEPS)
 
 

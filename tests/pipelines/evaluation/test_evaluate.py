@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from rounding import rounding
 
 from longvid.errors import AnnotationError, ConfigError, WeightsError
 from longvid.pipelines.cli.main import main
@@ -14,6 +15,9 @@ from longvid.pipelines.training.run_folder import RunFolder, read_json
 from longvid.pipelines.training.train import train
 from longvid.stores import FeatureStore
 from longvid.tasks import Manifest
+
+ROUNDING = rounding(np.float32, terms=64, layers=4)
+"""Of probabilities: the decoder computes in float32."""
 
 
 def predictions(folder, ending: str = "csv") -> list[dict[str, str]]:
@@ -44,7 +48,9 @@ def test_batching_and_workers_change_no_prediction(make_data, recipe_for):
     evaluate(data / "run", batch_size=5)
     for one, other in zip(one_by_one, predictions(data), strict=True):
         assert one["predicted"] == other["predicted"]
-        assert float(one["score a-then-b"]) == pytest.approx(float(other["score a-then-b"]), abs=2e-6)
+        assert float(one["score a-then-b"]) == pytest.approx(
+            float(other["score a-then-b"]), abs=1e-6 + ROUNDING
+        )  # six digits are written
 
 
 def test_seeds_are_averaged_and_each_is_kept(make_data, recipe_for):

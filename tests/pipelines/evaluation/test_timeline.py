@@ -3,12 +3,16 @@
 import numpy as np
 import pytest
 import torch
+from rounding import rounding
 
 from longvid.decoders import build_decoder
 from longvid.errors import DecoderError
 from longvid.pipelines.evaluation.timeline import PREFIXES, timeline
 from longvid.tasks import Task
 from longvid.windows import Windows
+
+ROUNDING = rounding(torch.float32, terms=64, layers=4)
+"""Of probabilities: the decoder computes in float32."""
 
 TASK = Task("t", "classification", ("a", "b"))
 DECODER = {"width": 8, "layers": 2, "state_size": 4}
@@ -48,7 +52,9 @@ def test_a_whole_video_is_answered_for_ever_longer_beginnings(num_clips):
     assert line.kind == "so far"
     assert len(line.scores) <= PREFIXES
     for row in (0, len(line.scores) // 2, -1):
-        np.testing.assert_allclose(line.scores[row], answer(made, tokens[: int(line.seconds[row, 1])]), atol=1e-5)
+        np.testing.assert_allclose(
+            line.scores[row], answer(made, tokens[: int(line.seconds[row, 1])]), atol=ROUNDING, rtol=0
+        )
     assert (line.seconds[0, 0], line.seconds[-1, 1]) == (0, num_clips)
     np.testing.assert_array_equal(line.seconds[1:, 0], line.seconds[:-1, 1])
     np.testing.assert_array_equal(line.total, line.scores[-1])
@@ -59,19 +65,19 @@ def test_windows_are_answered_each_on_its_own_and_read_one_at_a_time():
     assert line.kind == "windows"
     assert reads == [(0, 4), (3, 7), (6, 10)]
     np.testing.assert_array_equal(line.seconds, reads)
-    np.testing.assert_allclose(line.scores[1], answer(made, tokens[3:7]), atol=1e-5)
+    np.testing.assert_allclose(line.scores[1], answer(made, tokens[3:7]), atol=ROUNDING)
     np.testing.assert_allclose(line.total, line.scores.mean(axis=0))
 
 
 def test_a_short_video_that_is_padded_is_answered_with_its_zeros():
     line, made, tokens, _ = along(5, Windows(clips=8, short="padded"))
     filled = torch.cat([tokens, torch.zeros(3, 2, 3)])
-    np.testing.assert_allclose(line.total, answer(made, filled), atol=1e-5)
+    np.testing.assert_allclose(line.total, answer(made, filled), atol=ROUNDING)
 
 
 def test_segments_are_picked_as_evaluation_picks_them():
     line, made, tokens, _ = along(9, Windows(segments=4))
-    np.testing.assert_allclose(line.total, answer(made, tokens[[0, 2, 4, 6]]), atol=1e-5)
+    np.testing.assert_allclose(line.total, answer(made, tokens[[0, 2, 4, 6]]), atol=ROUNDING)
 
 
 def test_a_dense_task_is_answered_clip_by_clip_over_all_windows_that_hold_it():
@@ -80,8 +86,8 @@ def test_a_dense_task_is_answered_clip_by_clip_over_all_windows_that_hold_it():
     with torch.inference_mode():
         windows = [made(tokens[first : first + 4].flatten(0, 1)[None])[0].unflatten(0, (4, 2)) for first in (0, 2)]
     by_clip = [window.mean(dim=1).softmax(-1) for window in windows]
-    np.testing.assert_allclose(line.scores[0], by_clip[0][0], atol=1e-5)
-    np.testing.assert_allclose(line.scores[2], (by_clip[0][2] + by_clip[1][0]) / 2, atol=1e-5)
+    np.testing.assert_allclose(line.scores[0], by_clip[0][0], atol=ROUNDING)
+    np.testing.assert_allclose(line.scores[2], (by_clip[0][2] + by_clip[1][0]) / 2, atol=ROUNDING)
     assert line.kind == "clips"
     assert len(line.scores) == 6
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rounding import rounding
 
 from longvid.clips.sampling import Sampling
 from longvid.encoders import build_encoder, pool
@@ -15,6 +16,9 @@ from longvid.pipelines.extraction.report import VideoRow
 from longvid.pipelines.extraction.run import Silent
 from longvid.stores import FeatureStore, RecipeMismatch, StoreAccessError
 from longvid.video import iter_frames, probe
+
+HALF = rounding(np.float16, terms=2)
+"""Features are stored in float16."""
 
 Bytes = Callable[[Path], dict[str, bytes]]
 
@@ -41,7 +45,7 @@ def test_the_store_holds_what_encoding_frame_by_frame_gives(
             clip = size.normalise(torch.from_numpy(frame[rows, columns].copy())[None, None])
             expected.append(pool(encoder(clip), encoder.spec.default_pooling)[0].numpy())
         stored = store.video(request.key)
-        np.testing.assert_allclose(stored.read(0, stored.num_clips), np.stack(expected), rtol=2e-3, atol=2e-3)
+        np.testing.assert_allclose(stored.read(0, stored.num_clips), np.stack(expected), rtol=HALF, atol=HALF)
         np.testing.assert_array_equal(stored.seconds, plan.seconds)
 
 

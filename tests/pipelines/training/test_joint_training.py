@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from rounding import assert_same_numbers
 from torch.nn import functional
 
 from longvid.benchmarks.lvu.annotations import LVU_TASKS
@@ -94,7 +95,7 @@ def test_a_parts_weights_are_the_shared_decoders(joint_data, recipe_for):
     decoder = part.record().decoder.build()
     load_weights(part.seed(0).weights_file, decoder)
     tokens = torch.randn(2, 16, 4)
-    torch.testing.assert_close(decoder.eval()(tokens), shared.eval()(tokens)[:, 6:7])
+    assert_same_numbers(decoder.eval()(tokens), shared.eval()(tokens)[:, 6:7], terms=64, layers=4)
 
 
 def test_the_joint_folder_itself_is_not_evaluated(joint_data, recipe_for):

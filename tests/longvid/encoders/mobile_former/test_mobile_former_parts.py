@@ -68,14 +68,14 @@ def test_convolution_on_views_with_folded_norm_equals_3d_convolution_then_norm(
     features = torch.randn(batch, 8, 5, 7, 6, dtype=torch.float64, generator=generator)
     with torch.no_grad():
         expected = slow_conv_norm(module, features)
-        assert torch.allclose(module(features), expected, rtol=0, atol=1e-12)
+        torch.testing.assert_close(module(features), expected)
         channels_last = features.contiguous(memory_format=torch.channels_last_3d)
-        assert torch.allclose(module(channels_last), expected, rtol=0, atol=1e-12)
+        torch.testing.assert_close(module(channels_last), expected)
         module.train()
         statistics = {name: tensor.clone() for name, tensor in module.state_dict().items()}
         trained = module(features)
         module.load_state_dict(statistics)
-        assert torch.allclose(trained, slow_conv_norm(module, features), rtol=0, atol=1e-12)
+        torch.testing.assert_close(trained, slow_conv_norm(module, features))
 
 
 def test_spatial_kernel_and_taps_are_one_cubic_kernel_of_rank_one(generator: torch.Generator) -> None:
@@ -84,7 +84,7 @@ def test_spatial_kernel_and_taps_are_one_cubic_kernel_of_rank_one(generator: tor
     features = torch.randn(2, 6, 5, 4, 4, dtype=torch.float64, generator=generator)
     cubic = module.taps.weight[..., None] * module.conv.weight[:, :, None]
     expected = functional.conv3d(features, cubic, padding=1, groups=6) * (1 + module.norm.eps) ** -0.5
-    assert torch.allclose(module(features), expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(module(features), expected)
 
 
 def test_maps_stay_channels_last_between_parts() -> None:
@@ -116,11 +116,11 @@ def test_dynamic_relu_in_pieces_equals_the_formula(frames: int, generator: torch
     token = torch.randn(2, 16, dtype=torch.float64, generator=generator)
     first, second = relu.generator(token)[:, :, None, None, None].chunk(2, 1)
     expected = torch.maximum(2 * first * features, (2 * second - 1) * features)
-    assert torch.allclose(relu(features, token), expected, rtol=0, atol=1e-14)  # recorded for gradients
+    torch.testing.assert_close(relu(features, token), expected)  # recorded for gradients
     with torch.no_grad():
         given = features.clone()
         assert torch.equal(relu(given, token), relu(features.requires_grad_(False).clone(), token))
-        assert torch.allclose(given, expected, rtol=0, atol=1e-14)
+        torch.testing.assert_close(given, expected)
 
 
 def test_dynamic_relu_starts_as_relu_and_is_relu_when_its_generator_is_zero(generator: torch.Generator) -> None:
