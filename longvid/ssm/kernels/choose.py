@@ -1,9 +1,9 @@
 """Which kernel backend is the fastest here: checked and measured once per kind of machine and size, then remembered.
 
-That happens on the first call of a size (three passes of each backend over at most `TRIAL_CHANNELS` channels), never at
-import, and is kept in longvid's cache folder. Where there is no such folder, or it cannot be read or written, each
-process measures for itself. A backend that does not give the recurrence's kernel and gradients is not taken, however
-fast, and the log says so.
+That happens on the first call of a size (three passes of each backend over a few channels), never at import, and is
+kept in longvid's cache folder. Where there is no such folder, or it cannot be read or written, each process measures
+for itself. A backend that does not give the recurrence's kernel and gradients is not taken, however fast, and the log
+says so.
 """
 
 import json
@@ -12,29 +12,18 @@ import math
 import os
 import platform
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from platformdirs import user_cache_path
-from torch import Tensor
 
 from longvid.ssm.kernels.keops import why_no_keops
-from longvid.ssm.kernels.recurrence import recurrence_taps
 from longvid.ssm.kernels.triton import why_no_triton
 from longvid.ssm.system import StateSpace
-
-Backend = Callable[[StateSpace, int], Tensor]
+from longvid.ssm.trial import Backend, few_channels, right_ones, wants_grad
 
 FILE_NAME = "checked-kernel-backends.json"
-TRIAL_CHANNELS = 16
 ROUNDS = 2
-
-SECTIONS, SECTION_TAPS = 4, 64
-"""Where a kernel is compared with the recurrence: stretches of taps from its start to its end."""
-CANCELLATION = 1000
-"""Where a frequency meets an eigenvalue, terms are a thousand times what they add up to."""
 
 _log = logging.getLogger(__name__)
 _remembered: dict[str, str] = {}
@@ -61,7 +50,7 @@ def fastest_backend(system: StateSpace, length: int, backends: dict[str, Backend
     if key not in _remembered:
         _remembered.update({k: name for k, name in _read().items() if name in backends})
     if key not in _remembered:
-        right = _right_ones(system, length, {name: backends[name] for name in _candidates(system)})
+        right = right_ones(system, length, {name: backends[name] for name in _candidates(system)})
         _remembered[key] = _measure(system, length, right) if right else "recurrence"
         if right:
             _write(key, _remembered[key])
@@ -85,17 +74,13 @@ def _key(system: StateSpace, length: int) -> str:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     sizes = [f"{word}{_octave(size)}" for word, size in (("h", system.num_channels), ("l", length))]
     truncated = f"t{_octave(system.truncated_at)}" if system.truncated_at else "t-"
-    grad = "grad" if _wants_grad(system) else "plain"
+    grad = "grad" if wants_grad(system) else "plain"
     where = f"{device.type} {name} {os.cpu_count()}x{torch.get_num_threads()} torch{torch.__version__}"
     return f"{where} {system.step.dtype} n{system.state_size} {' '.join(sizes)} {truncated} {grad}"
 
 
 def _octave(size: int) -> int:
     return round(math.log2(size))
-
-
-def _wants_grad(system: StateSpace) -> bool:
-    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in system[:6])
 
 
 def _measure(system: StateSpace, length: int, candidates: dict[str, Backend]) -> str:
@@ -109,9 +94,9 @@ def _measure(system: StateSpace, length: int, candidates: dict[str, Backend]) ->
 
 
 def _seconds(backend: Backend, system: StateSpace, length: int) -> float:
-    grad = _wants_grad(system)
+    grad = wants_grad(system)
     with torch.enable_grad() if grad else torch.no_grad():
-        trial = _few_channels(system, grad)
+        trial = few_channels(system, grad)
         _wait(trial)
         begin = time.perf_counter()
         kernel = backend(trial, length)
@@ -119,82 +104,6 @@ def _seconds(backend: Backend, system: StateSpace, length: int) -> float:
             kernel.sum().backward()
         _wait(trial)
         return time.perf_counter() - begin
-
-
-def _few_channels(system: StateSpace, grad: bool) -> StateSpace:
-    few = slice(None, TRIAL_CHANNELS)
-    shared, *others = (tensor.detach() for tensor in system[:6])
-    tensors = [shared if shared.ndim == 1 else shared[few], *(tensor[few] for tensor in others)]
-    w, p, q, b, c, step = (tensor.clone().requires_grad_(grad) for tensor in tensors)
-    return StateSpace(w, p, q, b, c, step, system.truncated_at)
-
-
-class _Answer(NamedTuple):
-    """A backend's kernel on some stretches of taps, and the gradients of a weighted sum of them."""
-
-    kernel: Tensor
-    gradients: list[Tensor]
-
-    def differs_from(self, reference: "_Answer", tolerance: float) -> str:
-        """Empty, or what differs and by how much, relative to the reference's norm."""
-        size = float(reference.kernel.norm())
-        if not self._apart(self.kernel, reference.kernel, size) <= tolerance:
-            return f"its kernel is off by {self._apart(self.kernel, reference.kernel, size):.1g}"
-        for found, wanted in zip(self.gradients, reference.gradients, strict=True):
-            apart = self._apart(found, wanted, max(size, float(wanted.norm())))
-            if not apart <= tolerance:
-                return f"its gradients are off by {apart:.1g}"
-        return ""
-
-    @staticmethod
-    def _apart(found: Tensor, wanted: Tensor, size: float) -> float:
-        return float((found.to(wanted.dtype) - wanted).norm()) / max(size, torch.finfo(torch.float32).tiny)
-
-
-def _right_ones(system: StateSpace, length: int, candidates: dict[str, Backend]) -> dict[str, Backend]:
-    """Candidates that give the recurrence's numbers on the channels of the trial; the log names the others.
-
-    A system whose own kernel is not finite tells nothing, and drops none.
-    """
-    taps = min(SECTION_TAPS, length)
-    starts = sorted({(length - taps) * section // (SECTIONS - 1) for section in range(SECTIONS)})
-
-    def by_recurrence(few: StateSpace, _: int) -> Tensor:
-        return torch.cat([recurrence_taps(few.double(), start, taps) for start in starts], dim=-1)
-
-    def by(backend: Backend) -> Backend:
-        def on_sections(few: StateSpace, length: int) -> Tensor:
-            kernel = backend(few, length)
-            return torch.cat([kernel[:, start : start + taps] for start in starts], dim=-1)
-
-        return on_sections
-
-    reference = _answer(by_recurrence, system, length)
-    if not all(bool(part.isfinite().all()) for part in (reference.kernel, *reference.gradients)):
-        return candidates
-    tolerance = CANCELLATION * system.state_size * torch.finfo(system.step.dtype).eps
-    right = {}
-    for name, backend in candidates.items():
-        problem = _answer(by(backend), system, length).differs_from(reference, tolerance)
-        if problem:
-            _log.warning("kernel backend %s is not taken at length %d: %s", name, length, problem)
-        else:
-            right[name] = backend
-    if not right:
-        _log.warning("no fast kernel backend is right at length %d: the slow recurrence is taken", length)
-    return right
-
-
-def _answer(backend: Backend, system: StateSpace, length: int) -> _Answer:
-    grad = _wants_grad(system)
-    with torch.enable_grad() if grad else torch.no_grad():
-        trial = _few_channels(system, grad)
-        kernel = backend(trial, length)
-        if not grad or length <= 2:  # the gradient to the step of a kernel truncated at 1 is zero by cancellation alone
-            return _Answer(kernel.detach(), [])
-        weight = torch.cos(torch.arange(kernel.shape[-1], device=kernel.device, dtype=kernel.dtype))
-        gradients = torch.autograd.grad((kernel * weight).sum(), trial[:6], allow_unused=True, materialize_grads=True)
-        return _Answer(kernel.detach(), list(gradients))
 
 
 def _wait(system: StateSpace) -> None:

@@ -16,6 +16,7 @@ from longvid.decoders.hybrid import HybridConfig, TokenExchange
 from longvid.decoders.pyramid import PyramidBlock
 from longvid.decoders.selective import SelectiveConfig, SelectiveScan
 from longvid.decoders.sequence import max_over_time, mean_over_time, pool_time
+from longvid.decoders.standardise import Standardised
 from longvid.errors import DecoderError
 from longvid.layers.masks import beyond
 
@@ -212,6 +213,18 @@ def test_a_rescaled_decoder_keeps_its_time_scale_when_it_is_saved() -> None:
         decoder.rescale_time(4)
         fresh.load_state_dict(decoder.state_dict())
         assert torch.equal(decoder(smooth(16).float()), fresh(smooth(16).float()))
+
+
+@pytest.mark.parametrize("name", ["vis4mer", "hybrid"])
+def test_a_write_that_torch_does_not_count_is_seen_after_the_caches_are_dropped(name: str) -> None:
+    decoder, fresh = Standardised(small(name), 12).eval(), Standardised(small(name), 12).eval()
+    with torch.no_grad():
+        decoder(smooth(16))
+        for parameter in decoder.parameters():
+            parameter.data.mul_(0.5)
+        decoder.drop_caches()
+        fresh.load_state_dict(decoder.state_dict())
+        assert torch.equal(decoder(smooth(16)), fresh(smooth(16)))
 
 
 def test_a_decoder_without_steps_says_so_and_an_impossible_factor_is_refused() -> None:

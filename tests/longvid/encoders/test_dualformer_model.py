@@ -88,7 +88,7 @@ def test_heads_read_the_features() -> None:
     torch.testing.assert_close(model.classify(clips), model.clip_scores(features))
     assert model.token_classifier is not None
     torch.testing.assert_close(token_scores[1, 2, 3, 4], model.token_classifier(features[1, :, 2, 3, 4]))
-    headless = small_model(replace(SMALL, num_classes=None, token_label=False))
+    headless = small_model(replace(SMALL, num_classes=None, token_label=False)).double()
     with pytest.raises(EncoderError, match="no classifier; build it with num_classes"):
         headless.classify(clips)
     with pytest.raises(EncoderError, match="no token classifier; build it with token_label=True"):
