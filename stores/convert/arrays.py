@@ -5,6 +5,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from longvid.stores.convert.bounds import check_claim
 from longvid.stores.errors import ConversionError
 
 
@@ -34,6 +35,7 @@ class ArrayLayout:
         if array.dtype.kind != "f":
             raise ConversionError(f"{name}: numbers of type {array.dtype}; features must be floating point")
         sizes = dict(zip(self.axes, array.shape, strict=True))
+        check_claim(sizes["clip"], array.dtype.itemsize * sizes.get("token", 1) * sizes["dim"], name=name)
         return sizes["clip"], sizes.get("token", 1), sizes["dim"]
 
     def shape(self, num_clips: int, num_tokens: int, dim: int) -> tuple[int, ...]:
@@ -47,9 +49,13 @@ class ArrayLayout:
         return tuple(sizes[axis] for axis in self.axes)
 
     def read(self, array: ArrayLike, start_clip: int, stop_clip: int) -> np.ndarray:
-        """The clips [start_clip, stop_clip) as (clips, tokens, dim); of an array in memory a view."""
+        """The clips [start_clip, stop_clip) as (clips, tokens, dim) in the machine's byte order.
+
+        Of an array in memory a view, unless its bytes lie in the other order.
+        """
         span = {"clip": slice(start_clip, stop_clip)}
         part = array[tuple(span.get(axis, slice(None)) for axis in self.axes)]
+        part = part.astype(part.dtype.newbyteorder("="), copy=False)
         if self.axes == ("dim", "clip"):
             part = part.T
         return part if part.ndim == 3 else part[:, None, :]

@@ -11,18 +11,20 @@ Importing such a file gives the same store again, file by file. Of any other HDF
 the layout's number of axes becomes a video whose key is its path.
 """
 
-import json
 import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 
+from longvid.stores.bounded_json import parse_json_object
 from longvid.stores.canonical import canonical_json
 from longvid.stores.convert.arrays import ArrayLayout, array_layout
+from longvid.stores.convert.bounds import check_claim, reading
+from longvid.stores.convert.hdf5_reading import member, open_hdf5, shown, text_of, walk
 from longvid.stores.convert.incoming import Incoming, described, imported_recipe, rows_of_seconds, write_incoming
 from longvid.stores.convert.outgoing import describe, new_file, reserve
 from longvid.stores.convert.watching import watched
@@ -106,22 +108,22 @@ def import_hdf5(
 
     `on_video` is called with each data set's name when it is in the store. Raises ConversionError naming the data set.
     """
-    with _open(Path(path)) as file:
-        if _STORE in file:
+    order = array_layout(layout)
+    with open_hdf5(Path(path)) as file:
+        description = member(file, _STORE)
+        if description is not None:
             store = described(
-                file[_STORE][()],
+                text_of(description, f"{path}: {_STORE}"),
                 location,
                 name=str(path),
                 dtype=dtype,
                 clips_per_shard=clips_per_shard,
                 storage_options=storage_options,
             )
-            groups = file.get("videos", {}).values()
-            for group in watched(groups, on_video, lambda group: str(group.name)):
+            for group in watched(_groups(file), on_video, lambda group: str(group.name)):
                 _import_video(store, group)
             store.update_catalogue()
             return store
-        order = array_layout(layout)
         arrays = _arrays(file, order)
         recipe = imported_recipe([(f"{path}: {name}", array) for name, array in arrays], order, dtype, seconds_per_clip)
         store = FeatureStore.create(location, recipe, clips_per_shard=clips_per_shard, storage_options=storage_options)
@@ -134,39 +136,87 @@ def import_hdf5(
         return store
 
 
-@contextmanager
-def _open(path: Path) -> Iterator[h5py.File]:
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise ConversionError(f"{path}: is no readable HDF5 file ({error})") from error
-    with file:
-        yield file
+def _groups(file: h5py.File) -> list[h5py.Group]:
+    """The videos of a file that `export_hdf5` wrote."""
+    videos = member(file, "videos")
+    if videos is None:
+        return []
+    if not isinstance(videos, h5py.Group):
+        raise ConversionError(f"{file.filename}: videos is no group")
+    with reading(f"{file.filename}: videos", "HDF5 group"):
+        names = list(videos)
+    groups = [member(videos, name) for name in names]
+    for name, group in zip(names, groups, strict=True):
+        if not isinstance(group, h5py.Group):
+            raise ConversionError(f"{shown(videos, name)}: is no group of one video's data sets")
+    return groups
 
 
 def _arrays(file: h5py.File, layout: ArrayLayout) -> list[tuple[str, h5py.Dataset]]:
     """Every floating-point data set with the layout's number of axes, by path."""
-    found: list[tuple[str, h5py.Dataset]] = []
-
-    def collect(name: str, item: h5py.Group | h5py.Dataset) -> None:
-        if isinstance(item, h5py.Dataset) and item.dtype.kind == "f" and item.ndim == len(layout.axes):
-            found.append((name, item))
-
-    file.visititems(collect)
+    found = [
+        (name, item)
+        for name, item in walk(file)
+        if isinstance(item, h5py.Dataset) and item.dtype.kind == "f" and item.ndim == len(layout.axes)
+    ]
     if not found:
         raise ConversionError(f"{file.filename}: holds no floating-point data set of ({', '.join(layout.axes)})")
     return sorted(found, key=lambda pair: pair[0])
 
 
 def _import_video(store: FeatureStore, group: h5py.Group) -> None:
-    about = json.loads(group["about"][()])
-    key = about["key"]
-    store.plan(key, group["seconds"][()], about["source"])
+    key, source, seconds = _about(group)
+    stored = _stored_arrays(store, group, len(seconds))
+    store.plan(key, seconds, source)
     for shard_index in store.missing(key):
         start_clip, stop_clip = store.shard_clips(key, shard_index)
-        stored = {name: group[name][start_clip:stop_clip] for name in ("tokens", "scale") if name in group}
-        if store.recipe.dtype == "int8" and "scale" in stored:
-            store.put_stored(key, shard_index, stored)  # to quantise again could change the last bit of a scale
+        with reading(f"{group.file.filename}: {group.name}", "features of a video"):
+            clips = {name: _in_native_order(array[start_clip:stop_clip]) for name, array in stored.items()}
+        if "scale" in clips and not (np.isfinite(clips["scale"]) & (clips["scale"] >= 0)).all():
+            raise ConversionError(
+                f"{shown(group, 'scale')}: a scale of the clips {start_clip} to {stop_clip} is not finite, or below 0; "
+                "write the file again from its store"
+            )
+        if store.recipe.dtype == "int8" and "scale" in clips:
+            store.put_stored(key, shard_index, clips)  # to quantise again could change the last bit of a scale
         else:
-            store.write_shard(key, shard_index, from_stored(stored))
+            store.write_shard(key, shard_index, from_stored(clips))
     store.complete(key)
+
+
+def _about(group: h5py.Group) -> tuple[str, dict[str, Any], np.ndarray]:
+    """Key, source and seconds of a video. Raises ConversionError, naming it, where one of them is something else."""
+    where = shown(group, "about")
+    try:
+        about = parse_json_object(text_of(member(group, "about"), where))
+    except ValueError as error:
+        reason = str(error) if isinstance(error, ConversionError) else f"{where}: is no JSON ({error})"
+        raise ConversionError(reason) from error
+    key, source = about.get("key"), about.get("source")
+    if not isinstance(key, str) or not isinstance(source, dict):
+        raise ConversionError(f"{where}: expected a JSON object with the video's key and source")
+    seconds, where = member(group, "seconds"), shown(group, "seconds")
+    if not isinstance(seconds, h5py.Dataset) or seconds.dtype.kind != "f" or (seconds.shape or ())[1:] != (2,):
+        raise ConversionError(f"{where}: expected the start and end of every clip, floating-point numbers (clips, 2)")
+    check_claim(len(seconds), 1, name=where)
+    with reading(where, "data set"):
+        return key, source, np.asarray(seconds[()], np.float64)
+
+
+def _stored_arrays(store: FeatureStore, group: h5py.Group, num_clips: int) -> dict[str, h5py.Dataset]:
+    """The data sets that hold the video as a store does, of the shapes and types that the store's recipe wants."""
+    shape = (num_clips, store.recipe.num_tokens, store.recipe.dim)
+    found = {name: item for name in ("scale", "tokens") if (item := member(group, name)) is not None}
+    wanted = {"tokens": (shape, "i" if "scale" in found else "f"), "scale": (shape[:2], "f")}
+    for name in {"tokens", *found}:
+        item, (expected, kind) = found.get(name), wanted[name]
+        if not isinstance(item, h5py.Dataset) or item.shape != expected or item.dtype.kind != kind:
+            described_as = {"f": "floating-point", "i": "int8"}[kind]
+            raise ConversionError(f"{shown(group, name)}: expected {described_as} numbers of shape {expected}")
+        if (kind == "i" and item.dtype.itemsize != 1) or (name == "scale" and item.dtype.itemsize != 4):
+            raise ConversionError(f"{shown(group, name)}: numbers of type {item.dtype}; expected int8, float32 scales")
+    return found
+
+
+def _in_native_order(array: np.ndarray) -> np.ndarray:
+    return array.astype(array.dtype.newbyteorder("="), copy=False)

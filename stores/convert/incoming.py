@@ -1,14 +1,15 @@
 """From arrays of another project to a store: the part that every import shares."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from longvid.stores.bounded_json import parse_json_object
 from longvid.stores.convert.arrays import ArrayLayout, ArrayLike
-from longvid.stores.errors import ConversionError
+from longvid.stores.convert.bounds import check_described, reading
+from longvid.stores.errors import ConversionError, InvalidTokens
 from longvid.stores.layout import Layout
 from longvid.stores.place import Location
 from longvid.stores.recipe import Recipe, TokenType
@@ -40,10 +41,11 @@ def described(
 ) -> FeatureStore:
     """A store with the recipe and layout that `outgoing.describe` wrote to `name`, except for what is given."""
     try:
-        fields = json.loads(description)
+        fields = parse_json_object(description)
         recipe, layout = Recipe.from_dict(fields["recipe"]), Layout(**fields["layout"])
     except (ValueError, TypeError, KeyError) as error:
         raise ConversionError(f"{name}: does not describe a store ({error})") from error
+    check_described(recipe, layout, name=name)
     return FeatureStore.create(
         location,
         recipe if dtype is None else Recipe.from_dict(recipe.to_dict() | {"dtype": dtype}),
@@ -111,13 +113,17 @@ def write_incoming(store: FeatureStore, video: Incoming, *, exact: bool) -> None
     store.plan(video.key, video.seconds, video.source)
     for shard_index in store.missing(video.key):
         start_clip, stop_clip = store.shard_clips(video.key, shard_index)
-        clips = np.ascontiguousarray(video.layout.read(video.array, start_clip, stop_clip))
+        with reading(video.name, "array of features"):
+            clips = np.ascontiguousarray(video.layout.read(video.array, start_clip, stop_clip))
         if exact and not _survives(clips, np.dtype(dtype)):
             raise ConversionError(
                 f"{video.name}: {dtype} would round its {clips.dtype} numbers (clips {start_clip} to {stop_clip}); to "
                 f"accept that, choose dtype={dtype!r} yourself"
             )
-        store.write_shard(video.key, shard_index, clips)
+        try:
+            store.write_shard(video.key, shard_index, clips)
+        except InvalidTokens as error:
+            raise InvalidTokens(f"{video.name}: {error}") from error
     store.complete(video.key)
 
 

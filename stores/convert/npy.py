@@ -5,7 +5,6 @@ also writes `_store.json`, so that importing the folder again gives the same sto
 projects have neither; `seconds_per_clip` then says where the clips lie, and the recipe says "imported".
 """
 
-import json
 import os
 import re
 from collections import Counter
@@ -15,8 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from longvid.stores.bounded_json import MOST_BYTES, parse_json
 from longvid.stores.canonical import canonical_json
 from longvid.stores.convert.arrays import ArrayLayout, array_layout
+from longvid.stores.convert.bounds import reading
 from longvid.stores.convert.incoming import Incoming, described, imported_recipe, rows_of_seconds, write_incoming
 from longvid.stores.convert.outgoing import describe, new_file, reserve
 from longvid.stores.convert.watching import watched
@@ -28,6 +29,7 @@ from longvid.stores.store import FeatureStore
 from longvid.stores.video import StoredVideo
 
 _STORE_FILE = "_store.json"
+_FLOATS = ("float16", "float32", "float64")
 _PLAIN_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -56,9 +58,9 @@ def import_npy(
     description = root / _STORE_FILE
     sizes: dict[str, Any] = {"clips_per_shard": clips_per_shard, "storage_options": storage_options}
     if description.exists():
-        store = described(description.read_text(), location, name=str(description), dtype=dtype, **sizes)
+        store = described(_text(root, description), location, name=str(description), dtype=dtype, **sizes)
     else:
-        recipe = imported_recipe([(str(file), _header(file)) for file in files], order, dtype, seconds_per_clip)
+        recipe = imported_recipe([(str(file), _header(root, file)) for file in files], order, dtype, seconds_per_clip)
         store = FeatureStore.create(location, recipe, **sizes)
     for file in watched(files, on_video):
         write_incoming(store, _incoming(root, file, order, seconds_per_clip), exact=dtype is None)
@@ -97,48 +99,73 @@ def _write_text(target: Path, text: str) -> None:
         file.write_text(text + "\n", encoding="ascii")
 
 
-def _load(file: Path) -> np.ndarray:
-    """The array, mapped: nothing is read yet."""
-    try:
-        return np.load(file, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ConversionError(f"{file}: is no readable .npy file ({error})") from error
+def _load(root: Path, file: Path) -> np.ndarray:
+    """The array, mapped: nothing is read yet. Pickled objects are never loaded."""
+    _refuse_irregular(root, file)
+    with reading(str(file), ".npy file"):
+        return np.lib.format.open_memmap(file, mode="r")
 
 
-def _header(file: Path) -> np.ndarray:
+def _refuse_irregular(root: Path, file: Path) -> None:
+    """Raises ConversionError for what is no regular file (a pipe would wait for ever) and for a way out of `root`."""
+    if not file.is_file():
+        raise ConversionError(f"{file}: is no regular file; move it out of the folder")
+    if not file.resolve().is_relative_to(root.resolve()):
+        raise ConversionError(f"{file}: is a link to a file outside {root}; put the file itself there")
+
+
+def _header(root: Path, file: Path) -> np.ndarray:
     """An array of the file's shape and dtype, but of zeros: it holds no file open, of which there may be thousands."""
-    array = _load(file)
+    array = _load(root, file)
     return np.broadcast_to(np.zeros((), array.dtype), array.shape)
 
 
 def _incoming(root: Path, file: Path, layout: ArrayLayout, seconds_per_clip: int | float | None) -> Incoming:
-    array = _load(file)
+    array = _load(root, file)
     num_clips = layout.check(array, name=str(file))[0]
     relative = file.relative_to(root).as_posix()
-    about = _read_sidecar(file.with_suffix(".json"))
-    seconds = about.get("seconds")
-    if seconds is None:
-        seconds = rows_of_seconds(num_clips, seconds_per_clip, name=str(file))
+    sidecar = file.with_suffix(".json")
+    about = _read_sidecar(root, sidecar)
+    source = about.get("source", {"imported": {"file": relative, "dtype": array.dtype.name}})
+    if not isinstance(source, dict):
+        raise ConversionError(f"{sidecar}: its source must be a JSON object, not {type(source).__name__}")
+    with reading(str(sidecar), "list of seconds"):
+        given = about.get("seconds")
+        if given is None:
+            seconds = rows_of_seconds(num_clips, seconds_per_clip, name=str(file))
+        else:
+            seconds = np.asarray(given, np.float64)
     return Incoming(
         key=about.get("key", relative.removesuffix(".npy")),
         name=str(file),
-        seconds=np.asarray(seconds, np.float64),
-        source=about.get("source", {"imported": {"file": relative, "dtype": array.dtype.name}}),
+        seconds=seconds,
+        source=source,
         array=array,
         layout=layout,
     )
 
 
-def _read_sidecar(file: Path) -> dict[str, Any]:
-    if not file.exists():
+def _read_sidecar(root: Path, file: Path) -> dict[str, Any]:
+    if not os.path.lexists(file):
         return {}
     try:
-        about = json.loads(file.read_text(encoding="utf-8"))
+        about = parse_json(_text(root, file))
+    except ConversionError:
+        raise
     except ValueError as error:
-        raise ConversionError(f"{file}: is no JSON ({error})") from error
+        raise ConversionError(f"{file}: is no JSON with key, seconds and source ({error})") from error
     if not isinstance(about, dict):
         raise ConversionError(f"{file}: expected a JSON object with key, seconds and source")
     return about
+
+
+def _text(root: Path, file: Path) -> str:
+    """The text of a JSON file of the folder."""
+    _refuse_irregular(root, file)
+    with reading(str(file), "JSON file"):
+        if file.stat().st_size > MOST_BYTES:
+            raise ConversionError(f"{file}: is longer than the {MOST_BYTES:,} bytes that such a file can have")
+        return file.read_text(encoding="utf-8")
 
 
 def _file_stems(keys: list[str]) -> list[str]:
@@ -156,7 +183,7 @@ def _export_video(video: StoredVideo, target: Path, layout: ArrayLayout) -> None
     about = {"key": video.key, "seconds": video.seconds.tolist(), "source": video.source}
     _write_text(target.with_suffix(".json"), canonical_json(about))
     shape = layout.shape(video.num_clips, video.num_tokens, video.dim)
-    dtype = np.dtype(video.source.get("imported", {}).get("dtype", video.dtype))
+    dtype = _imported_dtype(video)
     with new_file(target) as file:
         array = np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=shape)
         reserve(file, file.stat().st_size)
@@ -165,3 +192,10 @@ def _export_video(video: StoredVideo, target: Path, layout: ArrayLayout) -> None
             layout.read(array, start_clip, start_clip + len(shard))[...] = shard
             start_clip += len(shard)
         array.flush()
+
+
+def _imported_dtype(video: StoredVideo) -> np.dtype:
+    """The dtype the video was imported with, if its source says one of floating point; else the store's."""
+    imported = video.source.get("imported")
+    name = imported.get("dtype") if isinstance(imported, dict) else None
+    return np.dtype(name if name in _FLOATS else video.dtype)

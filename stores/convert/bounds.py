@@ -1,0 +1,57 @@
+"""How large a claim an import believes, and what it calls a file that cannot be read.
+
+A header of a few bytes can claim any shape. What an import holds in memory (times of clips, one shard, one chunk) is
+bounded here before anything is allocated for it.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from longvid.stores.errors import ConversionError, StoreError
+from longvid.stores.layout import Layout, item_bytes
+from longvid.stores.recipe import Recipe
+
+MOST_CLIPS = 10_000_000
+"""Of one video: more than a week at fifteen clips per second."""
+MOST_CLIP_BYTES = 64 * 2**20
+"""Of one clip: several times the largest token grid of any known encoder."""
+MOST_CHUNK_BYTES = 2**30
+"""Of one chunk, which is read and checked as a whole."""
+
+
+@contextmanager
+def reading(name: str, what: str) -> Iterator[None]:
+    """Whatever a parser raises over the bytes of `name` becomes one ConversionError; a StoreError goes through."""
+    try:
+        yield
+    except StoreError:
+        raise
+    except Exception as error:  # a parser raises what it happens to meet in damaged bytes, MemoryError included
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ConversionError(f"{name}: is no readable {what} ({reason}); fetch or write the file again") from error
+
+
+def check_claim(num_clips: int, clip_bytes: int, *, name: str) -> None:
+    """Raises ConversionError for more clips, or larger ones, than any video has."""
+    if num_clips > MOST_CLIPS:
+        raise ConversionError(
+            f"{name}: claims {num_clips:,} clips, more than the {MOST_CLIPS:,} that one video can have; see that "
+            "`layout` says which axis is which"
+        )
+    if clip_bytes > MOST_CLIP_BYTES:
+        raise ConversionError(
+            f"{name}: claims {clip_bytes:,} bytes per clip, more than the {MOST_CLIP_BYTES:,} that a clip can have; "
+            "see that `layout` says which axis is which"
+        )
+
+
+def check_described(recipe: Recipe, layout: Layout, *, name: str) -> None:
+    """Raises ConversionError for a description of a store whose clips or chunks nobody could hold in memory."""
+    clip_bytes = recipe.num_tokens * recipe.dim * item_bytes(recipe.dtype)
+    check_claim(1, clip_bytes, name=name)
+    sizes = (layout.clips_per_shard, layout.clips_per_chunk)
+    if any(type(size) is not int for size in sizes) or layout.clips_per_shard > MOST_CLIPS:
+        raise ConversionError(f"{name}: describes shards of {sizes[0]!r} clips in chunks of {sizes[1]!r}")
+    if layout.clips_per_chunk * clip_bytes > MOST_CHUNK_BYTES:
+        chunk_bytes = layout.clips_per_chunk * clip_bytes
+        raise ConversionError(f"{name}: describes chunks of {chunk_bytes:,} bytes; {MOST_CHUNK_BYTES:,} are the most")
