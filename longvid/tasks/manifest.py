@@ -15,18 +15,27 @@ Files: JSON lines, CSV (or TSV) with a header, parquet. `manifest_files.py` hold
 
 import json
 import math
+import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
+import numpy as np
+
+from longvid.datasets.columns import Columns
 from longvid.errors import AnnotationError
 
 SPLITS = ("train", "val", "test")
 _SPLIT_ALIASES = {"training": "train", "valid": "val", "validation": "val", "dev": "val", "testing": "test"}
 _LONGEST_KEY = 1024
+_LONGEST_TEXT = 4096
+_MOST_LEVELS = 16
+"""Of lists inside lists in a label."""
+MOST_ROWS = 50_000_000
+"""A file of a few kilobytes can claim more (parquet packs repeated rows)."""
 _UNWRITABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # control characters and halves of surrogate pairs
 
 Label = int | float | str | list[Any] | None
@@ -49,20 +58,19 @@ class ManifestRow:
     """The file and line it was read from, `manifest.csv:12`."""
 
     def __post_init__(self) -> None:
-        _check_text(self.key, "key", self.where, longest=_LONGEST_KEY)
-        if not self.key.strip():
-            raise AnnotationError(f"{self.where}: the key is empty; every video needs a name of its own")
-        for name in ("path", "label_path", "group", "split"):
-            _check_text(getattr(self, name), name, self.where)
-        _check_label(self.label, self.where)
-        _check_span(self.start_seconds, self.end_seconds, self.where)
-        object.__setattr__(self, "split", _normal_split(self.split, self.where))
-        _check_extra(self.extra, self.where)
+        given = {name: value for name in COLUMNS if (value := getattr(self, name)) is not None}
+        _check(given, self.extra, self.where)
+        object.__setattr__(self, "split", given.get("split"))
 
     @property
     def where(self) -> str:
         """How errors name this row."""
         return self.source or f"video {self.key!r}"
+
+    def given(self) -> dict[str, Any]:
+        """What stands in the row, by column, own and extra ones; without what is None."""
+        own = {name: value for name in COLUMNS if (value := getattr(self, name)) is not None}
+        return own | {name: value for name, value in self.extra.items() if value is not None}
 
     def value(self, column: str) -> Any:
         """What stands in a column, own or extra; None where nothing does."""
@@ -71,21 +79,71 @@ class ManifestRow:
 
 _TEXT_COLUMNS = ("key", "path", "label_path", "group", "split")
 COLUMNS = tuple(f.name for f in fields(ManifestRow) if f.name not in ("extra", "source"))
+_SPLITS_OR_NONE = (*SPLITS, None)
+_COLUMN_SET = frozenset(COLUMNS)
+_PLAIN_SEPARATOR = os.sep == "/"
+
+
+class _ReadRows(Sequence[ManifestRow]):
+    """Rows of a file, each checked when it was read and made when it is asked for; equal to a tuple of them."""
+
+    def __init__(self, columns: Columns, prefix: str) -> None:
+        self.columns = columns
+        self._prefix = prefix
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+    def __iter__(self) -> Iterator[ManifestRow]:
+        return (self._made(number, values) for number, values in self.columns.rows())
+
+    @overload
+    def __getitem__(self, index: int) -> ManifestRow: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[ManifestRow, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> ManifestRow | tuple[ManifestRow, ...]:
+        if isinstance(index, slice):
+            return tuple(self[i] for i in range(*index.indices(len(self))))
+        return self._made(*self.columns.row(index))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _ReadRows | tuple):
+            return NotImplemented
+        return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]  # rows hold dictionaries
+
+    def _made(self, number: int, values: dict[str, Any]) -> ManifestRow:
+        """The row as its constructor made it, without checking it again."""
+        row = object.__new__(ManifestRow)
+        own = {name: values.pop(name, None) for name in COLUMNS}
+        row.__dict__.update(own, extra=values, source=f"{self._prefix}{number}")
+        return row
 
 
 @dataclass(frozen=True)
 class Manifest:
     """Rows with distinct keys, in the order they were listed."""
 
-    rows: tuple[ManifestRow, ...]
+    rows: Sequence[ManifestRow]
     name: str = "manifest"
 
     def __post_init__(self) -> None:
-        seen: dict[str, ManifestRow] = {}
-        for row in self.rows:
-            if row.key in seen:
-                raise AnnotationError(f"{row.where}: key {row.key!r} was already given at {seen[row.key].where}")
-            seen[row.key] = row
+        first: dict[str, int] = {}
+        keys = self._column("key")
+        for index in _alike(keys):
+            if keys[index] in first:
+                now, before = self.rows[index], self.rows[first[keys[index]]]
+                raise AnnotationError(f"{now.where}: key {now.key!r} was already given at {before.where}")
+            first[keys[index]] = index
+
+    def _column(self, name: str) -> list[Any]:
+        """What stands in a column of its own, row by row."""
+        if isinstance(self.rows, _ReadRows):
+            return self.rows.columns.column(name)
+        return [getattr(row, name) for row in self.rows]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -95,19 +153,19 @@ class Manifest:
 
     def row(self, key: str) -> ManifestRow:
         """The row of that key; `AnnotationError` where there is none."""
-        for row in self.rows:
-            if row.key == key:
-                return row
-        raise AnnotationError(f"{self.name} lists no video {key!r}")
+        try:
+            return self.rows[self._column("key").index(key)]
+        except ValueError:
+            raise AnnotationError(f"{self.name} lists no video {key!r}") from None
 
     def split(self, name: str) -> tuple[ManifestRow, ...]:
         """Rows of one split (`train`, `val`, `test`), in order."""
         wanted = _normal_split(name, self.name)
-        return tuple(row for row in self.rows if row.split == wanted)
+        return tuple(self.rows[index] for index, split in enumerate(self._column("split")) if split == wanted)
 
     def counts(self) -> dict[str, int]:
         """How many videos each split lists; `""` counts those in none. Splits without any are left out."""
-        counted = Counter(row.split or "" for row in self.rows)
+        counted = Counter(split or "" for split in self._column("split"))
         return {split: counted[split] for split in (*SPLITS, "") if counted[split]}
 
     def with_splits(self, splits: dict[str, str]) -> "Manifest":
@@ -125,10 +183,16 @@ class Manifest:
         from longvid.tasks.manifest_files import read_records
 
         path = Path(path)
-        rows = tuple(row_from_record(record, where, path.parent) for where, record in read_records(path))
-        if not rows:
+        prefix, records = read_records(path)
+        folder, columns = str(path.parent.absolute()), Columns()
+        for number, record in records:
+            columns.append(_row_values(record, f"{prefix}{number}", folder), number)
+            if len(columns) > MOST_ROWS:
+                raise AnnotationError(f"{path}: lists more than {MOST_ROWS:,} videos; split it into several manifests")
+        columns.close()
+        if not len(columns):
             raise AnnotationError(f"{path}: lists no videos")
-        return cls(rows, name=str(path))
+        return cls(_ReadRows(columns, prefix), name=str(path))
 
     def write(self, path: str | Path) -> None:
         """Write it, whole or not at all, in the format of the path's ending; `read` gives it back equal.
@@ -141,20 +205,67 @@ class Manifest:
         write_records(path, [_record_of(row, path.parent) for row in self.rows])
 
 
-def row_from_record(record: dict[str, Any], where: str, folder: Path) -> ManifestRow:
-    """The row that a file's line describes; relative paths are taken from `folder`."""
-    given = {name: value for name, value in record.items() if value is not None}
-    if "key" not in given and isinstance(given.get("path"), str):
-        given["key"] = Path(given["path"]).with_suffix("").as_posix()
-    if "key" not in given:
+def _row_values(record: dict[str, Any], where: str, folder: str) -> dict[str, Any]:
+    """What the row that a file's line describes holds, checked; relative paths are taken from the absolute `folder`."""
+    values: dict[str, Any] = {}
+    extra: dict[str, Any] = {}
+    for name, value in record.items():
+        if value is None:
+            continue
+        if name not in _COLUMN_SET:
+            extra[name] = value
+        elif name in _TEXT_COLUMNS:
+            values[name] = value if type(value) is str else _text(value, name, where)
+        elif name in ("start_seconds", "end_seconds"):
+            values[name] = _number(value, name, where)
+        else:
+            values[name] = value
+    if "key" not in values:
+        values["key"] = _key_of(values.get("path"), where)
+    for name in ("path", "label_path"):
+        if name in values:
+            values[name] = _absolute(values[name], folder)
+    _check(values, extra, where)
+    return values | extra if extra else values
+
+
+def _check(values: dict[str, Any], extra: dict[str, Any], where: str) -> None:
+    """Raises AnnotationError unless these can be a row; `values` has no None, and its split becomes the usual word."""
+    for name, value in values.items():
+        if name in _TEXT_COLUMNS and not (len(value) <= _LONGEST_KEY and value.isprintable()):
+            _check_text(value, name, where, longest=_LONGEST_KEY if name == "key" else _LONGEST_TEXT)
+    if not values["key"] or values["key"].isspace():
+        raise AnnotationError(f"{where}: the key is empty; every video needs a name of its own")
+    if "label" in values:
+        _check_label(values["label"], where)
+    if "start_seconds" in values or "end_seconds" in values:
+        _check_span(values.get("start_seconds"), values.get("end_seconds"), where)
+    if values.get("split") not in _SPLITS_OR_NONE:
+        split = _normal_split(values.pop("split"), where)
+        if split is not None:
+            values["split"] = split
+    if extra:
+        _check_extra(extra, where)
+
+
+def _key_of(path: str | None, where: str) -> str:
+    """The path without its ending."""
+    if path is None:
         raise AnnotationError(f"{where}: has neither a key nor a path")
-    values = {name: given[name] for name in COLUMNS if name in given}
-    _check_label(values.get("label"), where)
-    values |= {name: _text(values[name], name, where) for name in _TEXT_COLUMNS if name in values}
-    values |= {name: _number(values[name], name, where) for name in ("start_seconds", "end_seconds") if name in values}
-    values |= {name: _absolute(values[name], folder) for name in ("path", "label_path") if name in values}
-    extra = {name: value for name, value in given.items() if name not in COLUMNS}
-    return ManifestRow(**values, extra=extra, source=where)
+    if not Path(path).name:
+        raise AnnotationError(f"{where}: path {_quote(path)} names no file, and there is no key")
+    return Path(path).with_suffix("").as_posix()
+
+
+def _alike(keys: list[str]) -> list[int]:
+    """Indices of the keys that may occur twice: those that share their hash with another one, in order.
+
+    A dictionary of a million keys takes 0.1 GB, their sorted hashes 8 MB.
+    """
+    hashes = np.fromiter((hash(key) for key in keys), np.int64, len(keys))
+    ordered = np.sort(hashes)
+    repeated = ordered[1:][ordered[1:] == ordered[:-1]]
+    return np.flatnonzero(np.isin(hashes, repeated)).tolist() if len(repeated) else []
 
 
 def named(rows: Iterable[ManifestRow]) -> dict[str, ManifestRow]:
@@ -163,15 +274,19 @@ def named(rows: Iterable[ManifestRow]) -> dict[str, ManifestRow]:
 
 
 def _record_of(row: ManifestRow, folder: Path) -> dict[str, Any]:
-    record = {name: value for name in COLUMNS if (value := getattr(row, name)) is not None}
+    record = row.given()
     for name in ("path", "label_path"):
         if name in record:
             record[name] = _relative(record[name], folder)
-    return record | {name: value for name, value in row.extra.items() if value is not None}
+    return record
 
 
-def _absolute(path: str, folder: Path) -> str:
-    return path if "://" in path else str((folder / path).absolute())
+def _absolute(path: str, folder: str) -> str:
+    if "://" in path:
+        return path
+    if _PLAIN_SEPARATOR and path and path[0] not in "./" and path[-1] != "/" and "//" not in path and "/." not in path:
+        return f"{folder}/{path}"  # what the line below says, ten times faster
+    return str(Path(folder, path))
 
 
 def _relative(path: str, folder: Path) -> str:
@@ -182,7 +297,9 @@ def _relative(path: str, folder: Path) -> str:
 
 
 def _normal_split(split: str | None, where: str) -> str | None:
-    if split is None or not split.strip():
+    if split is None or split in SPLITS:
+        return split
+    if not split.strip():
         return None
     name = split.strip().lower()
     name = _SPLIT_ALIASES.get(name, name)
@@ -191,8 +308,8 @@ def _normal_split(split: str | None, where: str) -> str | None:
     return name
 
 
-def _check_text(text: str | None, name: str, where: str, *, longest: int = 4096) -> None:
-    if text is None:
+def _check_text(text: str, name: str, where: str, *, longest: int = _LONGEST_TEXT) -> None:
+    if len(text) <= longest and text.isprintable():
         return
     if len(text) > longest:
         raise AnnotationError(f"{where}: {name} is {len(text)} characters long; {longest} are allowed")
@@ -200,10 +317,14 @@ def _check_text(text: str | None, name: str, where: str, *, longest: int = 4096)
         raise AnnotationError(f"{where}: {name} {_quote(text)} holds a control character or broken text")
 
 
-def _check_label(label: Any, where: str) -> None:
+def _check_label(label: Any, where: str, levels: int = _MOST_LEVELS) -> None:
+    if label is None or type(label) is int:
+        return
     if isinstance(label, list):
+        if not levels:
+            raise AnnotationError(f"{where}: label holds lists nested deeper than {_MOST_LEVELS} levels")
         for part in label:
-            _check_label(part, where)
+            _check_label(part, where, levels - 1)
     elif isinstance(label, float) and not math.isfinite(label):
         raise AnnotationError(f"{where}: label {label} is not a finite number")
     elif isinstance(label, str):
@@ -214,12 +335,21 @@ def _check_label(label: Any, where: str) -> None:
 
 def _check_extra(extra: dict[str, Any], where: str) -> None:
     for name, value in extra.items():
-        if not name or name in COLUMNS:
+        if not name or name in _COLUMN_SET:
             raise AnnotationError(f"{where}: {name!r} cannot be the name of an extra column")
+        if name.isprintable() and type(value) is str and value.isprintable():
+            continue
+        if _is_deeper(value, _MOST_LEVELS):
+            raise AnnotationError(f"{where}: column {_quote(name)} is nested deeper than {_MOST_LEVELS} levels")
         try:
             json.dumps([name, value], ensure_ascii=False, allow_nan=False).encode()
         except (TypeError, ValueError, RecursionError):
             raise AnnotationError(f"{where}: column {_quote(name)} holds {_quote(value)}, not plain JSON") from None
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return inner is not None and (levels == 0 or any(_is_deeper(part, levels - 1) for part in inner))
 
 
 def _check_span(start_seconds: float | None, end_seconds: float | None, where: str) -> None:
@@ -247,5 +377,8 @@ def _number(value: Any, name: str, where: str) -> float:
 
 
 def _quote(value: Any) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except RecursionError:
+        text = f"a {type(value).__name__} nested too deep to show"
     return text if len(text) <= 80 else text[:77] + "..."

@@ -3,6 +3,9 @@
 CSV has text only, so values are written in a way that comes back as what they were: numbers as numbers, lists as
 JSON, and text that looks like one of those (a class called "7") as JSON text with its quotes. `007` and `1_000` are
 text. `key`, `path`, `label_path`, `group` and `split` are always text.
+
+A spreadsheet runs a cell that starts like a formula, and class names and keys come from anywhere. So such text is
+written with an apostrophe before it, which a spreadsheet takes for "this is text" and `read_records` takes off again.
 """
 
 import csv
@@ -13,6 +16,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +26,29 @@ _TEXT_COLUMNS = ("key", "path", "label_path", "group", "split")
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _FLOAT = re.compile(r"-?[0-9]+(\.[0-9]+([eE][-+]?[0-9]+)?|[eE][-+]?[0-9]+)")
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
+_FORMULA = re.compile(r"'*(?:[=+@\t\r＝＋－＠]|-(?![\w.-]*$))", re.ASCII)
+"""What OWASP's rule against CSV injection escapes, apart from `-` before plain letters and digits: ids of YouTube."""
+_LOOKS_LIKE_JSON = frozenset('-0123456789["{')
 _LONGEST_FIELD = 16 * 2**20
+_LONGEST_LINE = 64 * 2**20
+_BATCH_ROWS = 10_000
 
 Record = dict[str, Any]
 
 
-def read_records(path: Path) -> Iterator[tuple[str, Record]]:
-    """(`file:line`, values by column) of every line of the file, in order; the ending names the format."""
+def read_records(path: Path) -> tuple[str, Iterator[tuple[int, Record]]]:
+    """How errors name a line before its number (`file:`), and number and values by column of every line, in order.
+
+    The ending names the format. A line is read when it is asked for, so no file has to fit into memory.
+    """
     readers = {".jsonl": _read_jsonl, ".ndjson": _read_jsonl, ".parquet": _read_parquet}
     readers |= dict.fromkeys(_DELIMITERS, _read_csv)
     if path.suffix.lower() not in readers:
         raise AnnotationError(f"{path}: a manifest ends in {', '.join(readers)}")
     if not path.is_file():
         raise AnnotationError(f"{path}: no such file")
-    return readers[path.suffix.lower()](path)
+    suffix = path.suffix.lower()
+    return f"{path}: row " if suffix == ".parquet" else f"{path}:", readers[suffix](path)
 
 
 def write_records(path: Path, records: list[Record]) -> None:
@@ -82,41 +95,67 @@ def read_text(path: Path) -> str:
         raise AnnotationError(f"{path}:{line}: is not UTF-8 text; save the file as UTF-8") from None
 
 
-def _read_jsonl(path: Path) -> Iterator[tuple[str, Record]]:
-    for number, line in enumerate(read_text(path).split("\n"), 1):
-        where = f"{path}:{number}"
-        if not line.strip():
-            continue
+def _lines(path: Path, newline: str) -> Iterator[str]:
+    """Lines of a UTF-8 file with their ends, one in memory at a time; `newline` as `open` takes it."""
+    number = 0
+    try:
+        with path.open("rb") as raw:
+            if raw.read(2) in (b"\xff\xfe", b"\xfe\xff"):
+                raise AnnotationError(f"{path}: is UTF-16 text; save it as UTF-8")
+        with path.open(encoding="utf-8-sig", newline=newline) as file:
+            for number, line in enumerate(iter(partial(file.readline, _LONGEST_LINE), ""), 1):
+                if len(line) == _LONGEST_LINE:
+                    raise AnnotationError(f"{path}:{number}: is longer than {_LONGEST_LINE:,} characters")
+                yield line
+    except UnicodeDecodeError:
+        raise AnnotationError(f"{path}:{_first_broken_line(path)}: is not UTF-8 text; save the file as UTF-8") from None
+    except OSError as error:
+        raise AnnotationError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def _first_broken_line(path: Path) -> int:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                return number
+    return 1
+
+
+def _read_jsonl(path: Path) -> Iterator[tuple[int, Record]]:
+    for number, line in enumerate(_lines(path, "\n"), 1):
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise AnnotationError(f"{where}: is not a line of JSON ({error})") from None
+            if not line.strip():
+                continue
+            raise AnnotationError(f"{path}:{number}: is not a line of JSON ({error})") from None
         if not isinstance(record, dict):
-            raise AnnotationError(f'{where}: is not a JSON object like {{"key": ...}}')
-        yield where, record
+            raise AnnotationError(f'{path}:{number}: is not a JSON object like {{"key": ...}}')
+        yield number, record
 
 
-def _read_csv(path: Path) -> Iterator[tuple[str, Record]]:
-    text = read_text(path)
+def _read_csv(path: Path) -> Iterator[tuple[int, Record]]:
     csv.field_size_limit(_LONGEST_FIELD)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_DELIMITERS[path.suffix.lower()], strict=True)
+    reader = csv.reader(_lines(path, ""), delimiter=_DELIMITERS[path.suffix.lower()], strict=True)
     columns: list[str] | None = None
     while True:
-        where = f"{path}:{reader.line_num + 1}"
+        number = reader.line_num + 1
         try:
             values = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            raise AnnotationError(f"{where}: is not readable as CSV ({error})") from None
-        if not any(value.strip() for value in values):
+            raise AnnotationError(f"{path}:{number}: is not readable as CSV ({error})") from None
+        if not any(map(str.strip, values)):
             continue
         if columns is None:
-            columns = _checked_columns([value.strip() for value in values], where)
+            columns = _checked_columns([_unescaped(value.strip()) for value in values], f"{path}:{number}")
         elif len(values) != len(columns):
-            raise AnnotationError(f"{where}: has {len(values)} values, the header names {len(columns)} columns")
+            raise AnnotationError(f"{path}:{number}: has {len(values)} values, the header names {len(columns)} columns")
         else:
-            yield where, {name: _from_text(value, name) for name, value in zip(columns, values, strict=True)}
+            yield number, {name: _from_text(value, name) for name, value in zip(columns, values, strict=True)}
 
 
 def _checked_columns(columns: list[str], where: str) -> list[str]:
@@ -133,7 +172,9 @@ def _from_text(text: str, column: str) -> Any:
     """The value a CSV cell stands for; None for an empty one."""
     if text == "":
         return None
-    if column in _TEXT_COLUMNS:
+    if text[0] == "'":
+        return _unescaped(text)
+    if column in _TEXT_COLUMNS or text[0] not in _LOOKS_LIKE_JSON:
         return text
     if _INTEGER.fullmatch(text):
         return int(text)
@@ -147,10 +188,22 @@ def _from_text(text: str, column: str) -> Any:
     return text
 
 
+def spreadsheet_text(text: str) -> str:
+    """The text as it can stand in a cell: with an apostrophe before what a spreadsheet would run as a formula."""
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def _unescaped(text: str) -> str:
+    """The text without the apostrophe that keeps a spreadsheet from running it."""
+    return text[1:] if text[:1] == "'" and _FORMULA.match(text) else text
+
+
 def _to_text(value: Any, column: str) -> str:
     """The CSV cell that `_from_text` reads as the value."""
     if value is None:
         return ""
+    if isinstance(value, str) and _FORMULA.match(value):
+        return spreadsheet_text(value)
     if isinstance(value, str) and (column in _TEXT_COLUMNS or _from_text(value, column) == value):
         return value
     if isinstance(value, bool):
@@ -162,7 +215,7 @@ def _csv_text(records: list[Record], delimiter: str) -> str:
     columns = list(dict.fromkeys(name for record in records for name in record))
     out = io.StringIO(newline="")
     writer = csv.writer(out, delimiter=delimiter, lineterminator="\n")
-    writer.writerow(columns)
+    writer.writerow([spreadsheet_text(name) for name in columns])
     writer.writerows([_to_text(record.get(name), name) for name in columns] for record in records)
     return out.getvalue()
 
@@ -177,22 +230,46 @@ def _pyarrow(path: Path) -> Any:
     return pyarrow
 
 
-def _read_parquet(path: Path) -> Iterator[tuple[str, Record]]:
+def _read_parquet(path: Path) -> Iterator[tuple[int, Record]]:
+    """Row after row, a batch in memory at a time."""
     pyarrow = _pyarrow(path)
     try:
-        table = pyarrow.parquet.read_table(path)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise AnnotationError(f"{path}: is not readable as parquet ({str(error).splitlines()[0]})") from None
-    columns = _checked_columns(list(table.column_names), str(path))
-    encoded = json.loads((table.schema.metadata or {}).get(b"longvid.json_columns", b"[]"))
-    for number, record in enumerate(table.to_pylist()):
-        for name in encoded:
-            record[name] = None if record[name] is None else json.loads(record[name])
-        # pandas writes NaN where a column of numbers has nothing
-        yield (
-            f"{path}: row {number}",
-            {name: None if record[name] != record[name] else record[name] for name in columns},
-        )
+        with pyarrow.parquet.ParquetFile(path) as file:
+            columns = _checked_columns(list(file.schema_arrow.names), str(path))
+            encoded = _json_columns(path, file.schema_arrow.metadata, columns)
+            number = 0
+            for batch in file.iter_batches(_BATCH_ROWS):
+                for record in batch.to_pylist():
+                    yield number, _from_parquet(record, columns, encoded, f"{path}: row {number}")
+                    number += 1
+    except AnnotationError:
+        raise
+    except Exception as error:  # pyarrow raises its own kinds, and Python's own for text that is none
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise AnnotationError(f"{path}: is not readable as parquet ({reason})") from error
+
+
+def _json_columns(path: Path, metadata: dict[bytes, bytes] | None, columns: list[str]) -> list[str]:
+    """Columns that hold JSON text, as `_write_parquet` noted them."""
+    try:
+        encoded = json.loads((metadata or {}).get(b"longvid.json_columns", b"[]"))
+    except (ValueError, RecursionError):
+        encoded = None
+    if not isinstance(encoded, list) or not all(isinstance(name, str) and name in columns for name in encoded):
+        raise AnnotationError(f"{path}: its note `longvid.json_columns` is no list of its columns; write it again")
+    return encoded
+
+
+def _from_parquet(record: Record, columns: list[str], encoded: list[str], where: str) -> Record:
+    """The values of a row; pandas writes NaN where a column of numbers has nothing."""
+    for name in encoded:
+        if record[name] is None:
+            continue
+        try:
+            record[name] = json.loads(record[name])
+        except (TypeError, ValueError, RecursionError) as error:
+            raise AnnotationError(f"{where}: column {name!r} is not the JSON it is said to be ({error})") from None
+    return {name: None if record[name] != record[name] else record[name] for name in columns}
 
 
 def _write_parquet(path: Path, records: list[Record]) -> None:

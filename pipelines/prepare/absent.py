@@ -9,7 +9,7 @@ from pathlib import Path
 from longvid.benchmarks.benchmark import SplitSet
 from longvid.pipelines.prepare.run import Preparation
 from longvid.tasks.manifest import ManifestRow
-from longvid.tasks.manifest_files import write_atomically
+from longvid.tasks.manifest_files import spreadsheet_text, write_atomically
 
 COLUMNS = ("key", "state", "url", "expected_path", "splits", "reason")
 
@@ -45,7 +45,7 @@ def write_absent(path: str | Path, videos: Iterable[AbsentVideo]) -> int:
     writer.writerow(COLUMNS)
     count = 0
     for video in videos:
-        writer.writerow([getattr(video, column) for column in COLUMNS])
+        writer.writerow([spreadsheet_text(getattr(video, column)) for column in COLUMNS])
         count += 1
     write_atomically(Path(path), out.getvalue().encode())
     return count

@@ -226,7 +226,7 @@ def test_hard_and_soft_links_inside_the_file_give_each_video_once(tmp_path: Path
 
 
 @pytest.mark.parametrize("own", [False, True])
-@pytest.mark.parametrize("flips", [300, pytest.param(6000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("flips", [300, pytest.param(2000, marks=pytest.mark.slow)])
 def test_a_flipped_bit_gives_another_number_or_one_line(
     flips: int, own: bool, tmp_path: Path, exported: Callable[..., Path]
 ) -> None:

@@ -1,8 +1,13 @@
 """A manifest comes back as it was written, and a row that cannot be used is named by file and line."""
 
+import csv
 import json
+import subprocess
+import sys
+import tracemalloc
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -101,6 +106,12 @@ HOSTILE = {
     "list as key": ("list.jsonl", b'{"key": ["a"]}\n', ":1: key=['a'] must be text"),
     "half a surrogate": ("list.jsonl", b'{"key": "a\\ud800"}\n', ":1: key"),
     "not parquet": ("list.parquet", b"PAR1 not really", "is not readable as parquet"),
+    "deep label": ("list.jsonl", b'{"key": "a", "label": ' + b"[" * 400 + b"]" * 400 + b"}\n", ":1: label holds lists"),
+    "deep line": ("list.jsonl", b"[" * 100_000 + b"\n", ":1: is not a line of JSON"),
+    "deep extra": ("list.jsonl", b'{"key": "a", "x": ' + b"[" * 900 + b"]" * 900 + b"}\n", ":1: column 'x' is"),
+    "endless number": ("list.jsonl", b'{"key": "a", "label": ' + b"9" * 5000 + b"}\n", ":1: is not a line of JSON"),
+    "huge seconds": ("list.jsonl", b'{"key": "a", "end_seconds": 1e999}\n', ":1: end_seconds=inf must be"),
+    "path of a folder": ("list.jsonl", b'{"path": "/"}\n', ":1: path '/' names no file, and there is no key"),
     "unknown ending": ("list.xlsx", b"", "a manifest ends in"),
 }
 
@@ -153,3 +164,116 @@ def test_json_lines_are_one_plain_object_a_video(tmp_path):
     Manifest((ManifestRow("a", split="train", label="cat", extra={"views": 3}),)).write(tmp_path / "list.jsonl")
     written = Path(tmp_path / "list.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in written] == [{"key": "a", "split": "train", "label": "cat", "views": 3}]
+
+
+FORMULAS = ["=cmd|' /C calc'!A0", "+1+1", "-2+3+cmd|'x'!A1", "@SUM(1)", "'=1", "''-1+1", "＝1"]
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv"])
+@pytest.mark.parametrize("text", [*FORMULAS, "'tis", "''quoted''", "-dQw4w9WgXcQ", "-1", "'"])
+def test_no_cell_starts_a_formula_and_every_text_comes_back(tmp_path, ending, text):
+    rows = (ManifestRow(text, label=text, group=text, extra={text: text, "list": [text]}),)
+    Manifest(rows).write(tmp_path / f"list.{ending}")
+    assert Manifest.read(tmp_path / f"list.{ending}").rows == rows
+    with (tmp_path / f"list.{ending}").open(newline="") as file:
+        cells = [cell for line in csv.reader(file, delimiter="\t" if ending == "tsv" else ",") for cell in line]
+    assert not any(cell[:1] in ("=", "+", "@", "＝") for cell in cells)
+    assert not any(cell.startswith("-") and cell != "-dQw4w9WgXcQ" and cell != "-1" for cell in cells)
+
+
+def parquet(path, **changes):
+    """A manifest of parquet with a note of ours, changed."""
+    arrow, files = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    columns = {"key": ["a", "b"], "label": ["[1]", "2"]} | changes.get("columns", {})
+    table = arrow.table(columns).replace_schema_metadata({"longvid.json_columns": changes.get("note", "[]")})
+    files.write_table(table, path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"note": "[" * 100_000}, "its note `longvid.json_columns` is no list"),
+        ({"note": '["absent"]'}, "its note `longvid.json_columns` is no list"),
+        ({"note": "7"}, "its note `longvid.json_columns` is no list"),
+        ({"note": '["label"]', "columns": {"label": ["{", "2"]}}, "row 0: column 'label' is not the JSON"),
+        ({"note": '["label"]', "columns": {"label": [1, 2]}}, "row 0: column 'label' is not the JSON"),
+        ({"columns": {"label": [b"\xff", b"a"]}}, "row 0: label b'\\xff' must be a number"),
+        ({"columns": {"key": ["a", "a"]}}, "row 1: key 'a' was already given at"),
+        ({"columns": {"x": [{"a": b"b"}, None]}}, "not plain JSON"),
+    ],
+)
+def test_a_poisoned_parquet_file_is_an_error_in_one_line(tmp_path, changes, message):
+    parquet(tmp_path / "list.parquet", **changes)
+    with pytest.raises(AnnotationError) as caught:
+        Manifest.read(tmp_path / "list.parquet")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_more_rows_and_longer_lines_than_a_manifest_has_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("longvid.tasks.manifest.MOST_ROWS", 3)
+    monkeypatch.setattr("longvid.tasks.manifest_files._LONGEST_LINE", 1000)
+    (tmp_path / "many.csv").write_text("key\na\nb\nc\nd\n")
+    with pytest.raises(AnnotationError, match=r"many\.csv: lists more than 3 videos"):
+        Manifest.read(tmp_path / "many.csv")
+    for ending in ("csv", "jsonl"):
+        (tmp_path / f"long.{ending}").write_text("x" * 1001)
+        with pytest.raises(AnnotationError, match=rf"long\.{ending}:1: is longer than 1,000 characters"):
+            Manifest.read(tmp_path / f"long.{ending}")
+
+
+def many_rows(path: Path, count: int) -> Path:
+    with path.open("w") as file:
+        for i in range(count):
+            row = {
+                "key": f"video_{i:07d}",
+                "path": f"videos/video_{i:07d}.mp4",
+                "split": "train",
+                "label": f"c{i % 50}",
+            }
+            file.write(json.dumps(row) + "\n")
+    return path
+
+
+def test_a_row_that_is_read_takes_little_memory(tmp_path):
+    path = many_rows(tmp_path / "m.jsonl", 20_000)
+    tracemalloc.start()
+    try:
+        manifest = Manifest.read(path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(manifest) == 20_000
+    assert peak < 20_000 * (260 + len(str(tmp_path)))  # an object a row and its text took 700 bytes and more
+
+
+@pytest.mark.slow
+def test_a_million_rows_are_read_in_a_third_of_a_gigabyte(tmp_path):
+    path = many_rows(tmp_path / "m.jsonl", 1_000_000)
+    script = (
+        "import resource, sys; from longvid.tasks.manifest import Manifest; m = Manifest.read(sys.argv[1]); "
+        "print(len(m), m.rows[999_999].key, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    said = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True)
+    count, key, kilobytes = said.stdout.split()
+    assert (count, key) == ("1000000", "video_0999999")
+    assert int(kilobytes) < 350_000
+
+
+@pytest.mark.parametrize("flips", [200, pytest.param(4000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("ending", FORMATS)
+def test_a_flipped_bit_gives_other_rows_or_one_line(tmp_path, ending, flips):
+    path = tmp_path / f"list.{ending}"
+    rows = [ManifestRow(f"k{i}", "train", [i, "ä"], f"v{i}.mp4", None, 0.5, 3.25, "g", {"x": i}) for i in range(5)]
+    Manifest(tuple(rows)).write(path)
+    whole, draw, refusals = path.read_bytes(), np.random.default_rng(flips), []
+    for _ in range(flips):
+        content = bytearray(whole)
+        content[int(draw.integers(len(content)))] ^= 1 << int(draw.integers(8))
+        path.write_bytes(content)
+        try:
+            Manifest.read(path)
+        except AnnotationError as error:
+            refusals.append(str(error))
+    assert len(refusals) > flips // 20
+    assert not any("\n" in refusal for refusal in refusals)
