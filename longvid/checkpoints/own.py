@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from longvid.checkpoints.official import OFFICIAL, official_layout
-from longvid.errors import WeightsError
+from longvid.errors import DecoderError, EncoderError, WeightsError
 from longvid.weights.files import read_safetensors
 from longvid.weights.fit import fit_state
 
@@ -68,7 +68,7 @@ def load_weights(path: str | Path) -> nn.Module:
     weights = read_weights(path)
     try:
         module = _build(weights, path)
-    except TypeError as error:
+    except (TypeError, EncoderError, DecoderError) as error:
         raise WeightsError(
             f"{path}: this longvid cannot build {weights.architecture} from the configuration inside ({error}); "
             "it was written by another version"

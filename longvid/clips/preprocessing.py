@@ -4,10 +4,11 @@ The geometry (which size a frame is resized to, what is cropped) is applied whil
 frames never pile up; the normalisation is applied on the encoder's device, so that frames travel as uint8.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
 from longvid.errors import ConfigError
+from longvid.validation import Count, Number, Positive, settings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,7 +17,7 @@ Resize = Literal["squash", "short_side"]
 Interpolation = Literal["bilinear", "bicubic", "area", "nearest"]
 
 
-@dataclass(frozen=True)
+@settings(ConfigError)
 class Preprocessing:
     """How a frame of any size becomes the encoder's input.
 
@@ -24,23 +25,19 @@ class Preprocessing:
     shorter side to `short_side` pixels, keeps the aspect ratio, and crops the centre (height, width).
     """
 
-    height: int = 224
-    width: int = 224
+    height: Count = 224
+    width: Count = 224
     resize: Resize = "short_side"
-    short_side: int | None = None
+    short_side: Count | None = None
     """Pixels of the shorter side after resizing; None: the smallest that covers (height, width)."""
-    squash_side: int | None = None
+    squash_side: Count | None = None
     """With `"squash"`: frames become squares of this side, of which the centre is cropped; None: no crop."""
     interpolation: Interpolation = "bilinear"
-    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    mean: tuple[Number, Number, Number] = (0.5, 0.5, 0.5)
+    std: tuple[Positive, Positive, Positive] = (0.5, 0.5, 0.5)
     """Per RGB channel, of pixel values scaled to 0..1."""
 
     def __post_init__(self) -> None:
-        if min(self.height, self.width) < 1:
-            raise ConfigError(f"frames of {self.height}x{self.width} pixels: both sides must be at least 1")
-        if min(self.std) <= 0:
-            raise ConfigError(f"std={self.std}: every channel's standard deviation must be positive")
         if self.short_side is not None and self.resize != "short_side":
             raise ConfigError(f"short_side={self.short_side} has no meaning with resize={self.resize!r}")
         if self.squash_side is not None and self.resize != "squash":

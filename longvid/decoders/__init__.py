@@ -1,7 +1,7 @@
 """Long-range decoders: tokens of a whole window in, logits out."""
 
 from dataclasses import fields
-from typing import Any, get_type_hints
+from typing import Any
 
 from longvid.decoders.attention import Performer, PerformerConfig, Transformer, TransformerConfig
 from longvid.decoders.base import Decoder, DecoderConfig, DecoderEntry
@@ -13,7 +13,6 @@ from longvid.decoders.recurrent import GRUConfig, Recurrent, RecurrentConfig
 from longvid.decoders.selective import Selective, SelectiveConfig
 from longvid.decoders.vis4mer import ViS4mer, ViS4merConfig
 from longvid.errors import DecoderError
-from longvid.options import as_type
 
 __all__ = ["DECODERS", "Decoder", "DecoderConfig", "DecoderEntry", "build_decoder", "require_decoder"]
 
@@ -37,7 +36,7 @@ def build_decoder(name: str, *, dim: int, outputs: int, max_length: int | None =
 
     dim: width of the tokens; outputs: number of logits; max_length: usual window length in tokens, for the decoders
     that care. `options` are fields of the decoder's config. Raises DecoderError for an unknown name or option and for a
-    value of a wrong type.
+    impossible value.
     """
     require_decoder(name)
     entry = DECODERS[name]
@@ -45,21 +44,16 @@ def build_decoder(name: str, *, dim: int, outputs: int, max_length: int | None =
     unknown = sorted(set(options) - known)
     if unknown:
         raise DecoderError(f"decoder {name!r} has no option {', '.join(unknown)}; it has {', '.join(sorted(known))}")
-    options = {option: _of_its_type(name, entry.config, option, value) for option, value in options.items()}
     if max_length is not None and "max_length" in known:
         options["max_length"] = max_length
-    return entry.module(entry.config(dim=dim, outputs=outputs, **options))
+    try:
+        config = entry.config(dim=dim, outputs=outputs, **options)
+    except DecoderError as error:
+        raise DecoderError(f"decoder {name!r}: {error}") from None
+    return entry.module(config)
 
 
 def require_decoder(name: str) -> None:
     """Raises DecoderError for a name that is no decoder's."""
     if name not in DECODERS:
         raise DecoderError(f"no decoder {name!r}; choose one of {', '.join(sorted(DECODERS))}")
-
-
-def _of_its_type(name: str, config: type[DecoderConfig], option: str, value: Any) -> Any:
-    """The value as its field's type, so that a recipe's `width: abc` is refused where it is read."""
-    try:
-        return as_type(get_type_hints(config)[option], value)
-    except ValueError as fault:
-        raise DecoderError(f"decoder {name!r}: option {option}={value!r}: {fault}") from None

@@ -1,45 +1,38 @@
 """The pyramid with self-attention: the paper's long sequence transformer, and Performer's linear attention."""
 
 import math
-from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from longvid.decoders.base import require_choice, require_positive
 from longvid.decoders.pyramid import PyramidConfig, PyramidDecoder
+from longvid.errors import DecoderError
 from longvid.layers.masks import beyond, zero_beyond
 from longvid.layers.transformer import join_heads, split_heads
+from longvid.validation import Count, settings
 
 HEAD_DIM = 64
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings(DecoderError, kw_only=True)
 class TransformerConfig(PyramidConfig):
     """Settings of `Transformer`."""
 
     time_code: bool = True
-    attention: str = "fused"
+    attention: Literal["fused", "stored"] = "fused"
     """`fused`: scaled-dot-product attention, whose weights are never stored; `stored`: with its weights in memory."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_choice("attention", self.attention, ("fused", "stored"))
 
-
-@dataclass(frozen=True, kw_only=True)
+@settings(DecoderError, kw_only=True)
 class PerformerConfig(PyramidConfig):
     """Settings of `Performer`."""
 
     time_code: bool = True
-    features: int = 128
+    features: Count = 128
     """Random features a head."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_positive("features", self.features)
 
 
 class Transformer(PyramidDecoder):

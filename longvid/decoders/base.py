@@ -11,42 +11,26 @@ of the `video` head. The `steps` head gives logits for every token (dense predic
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from longvid.errors import DecoderError
 from longvid.ssm.config import HasCaches, HasDynamics, HasTimeScale
+from longvid.validation import Count, settings
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings(DecoderError, kw_only=True)
 class DecoderConfig:
     """What every decoder has to be told."""
 
-    dim: int
+    dim: Count
     """Width of the tokens that come in."""
-    outputs: int
+    outputs: Count
     """Classes, labels or regressed values."""
-    head: str = "video"
+    head: Literal["video", "steps"] = "video"
     """`video`: logits (batch, outputs); `steps`: logits (batch, length, outputs)."""
-
-    def __post_init__(self) -> None:
-        for name in ("dim", "outputs"):
-            require_positive(name, getattr(self, name))
-        require_choice("head", self.head, ("video", "steps"))
-
-
-def require_positive(name: str, value: int) -> None:
-    """Raises DecoderError unless `value` is at least 1."""
-    if value < 1:
-        raise DecoderError(f"{name}={value} must be at least 1")
-
-
-def require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    """Raises DecoderError unless `value` is one of `choices`."""
-    if value not in choices:
-        raise DecoderError(f"{name}={value!r} is not a choice; take one of {', '.join(choices)}")
 
 
 class Decoder(nn.Module):

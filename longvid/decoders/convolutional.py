@@ -1,29 +1,24 @@
 """Temporal convolution: residual dilated convolutions whose reach doubles with each layer (as in TCN and MS-TCN)."""
 
-from dataclasses import dataclass
-
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from longvid.decoders.base import Decoder, DecoderConfig, require_positive
+from longvid.decoders.base import Decoder, DecoderConfig
 from longvid.decoders.sequence import checked_tokens, mean_over_time
+from longvid.errors import DecoderError
 from longvid.layers.masks import zero_beyond
+from longvid.validation import Count, Share, settings
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings(DecoderError, kw_only=True)
 class ConvolutionalConfig(DecoderConfig):
     """Settings of `Convolutional`."""
 
-    width: int = 64
-    layers: int = 10
+    width: Count = 64
+    layers: Count = 10
     """Layer i is dilated by 2^i: ten layers of three taps reach 2,047 tokens."""
-    dropout: float = 0.1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_positive("width", self.width)
-        require_positive("layers", self.layers)
+    dropout: Share = 0.1
 
 
 class Convolutional(Decoder):

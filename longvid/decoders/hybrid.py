@@ -5,13 +5,13 @@ back, before it is pooled. Either half can be switched off.
 """
 
 import math
-from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from longvid.decoders.base import Decoder, require_choice, require_positive
+from longvid.decoders.base import Decoder
 from longvid.decoders.global_tokens.read import read_in_chunks
 from longvid.decoders.heads import PyramidHead, Scale
 from longvid.decoders.pyramid import PyramidBlock
@@ -19,30 +19,27 @@ from longvid.decoders.vis4mer import ViS4mer, ViS4merConfig
 from longvid.errors import DecoderError
 from longvid.layers.masks import beyond
 from longvid.layers.tokens import Former, Read, Write, rms
+from longvid.validation import Count, settings
 
-PARTS = ("s4", "tokens", "read", "write", "gate")
+Part = Literal["s4", "tokens", "read", "write", "gate"]
+PARTS: tuple[Part, ...] = get_args(Part)
 """What an ablation can leave out; without `tokens` it is ViS4mer, without `s4` an order-blind set reader."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings(DecoderError, kw_only=True)
 class HybridConfig(ViS4merConfig):
     """Settings of `Hybrid`: ViS4mer's, and the tokens'."""
 
-    num_tokens: int = 8
-    token_dim: int = 128
-    heads: int = 4
+    num_tokens: Count = 8
+    token_dim: Count = 128
+    heads: Count = 4
     """At most; fewer where a scale is too narrow."""
-    read_chunk: int = 4096
-    without: tuple[str, ...] = ()
+    read_chunk: Count = 4096
+    without: tuple[Part, ...] = ()
     """Parts left out, for ablations; see `PARTS`."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "without", tuple(self.without))
-        for name in ("num_tokens", "token_dim", "heads"):
-            require_positive(name, getattr(self, name))
-        for part in self.without:
-            require_choice("without", part, PARTS)
         if {"s4", "tokens"} <= set(self.without):
             raise DecoderError("without s4 and tokens nothing would mix time; leave one in")
         if self.token_dim % self.heads:

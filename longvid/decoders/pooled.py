@@ -1,30 +1,30 @@
 """The floor: pool over time, one linear layer. Blind to order by construction."""
 
-from dataclasses import dataclass
+from typing import Literal
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from longvid.decoders.base import Decoder, DecoderConfig, require_choice
+from longvid.decoders.base import Decoder, DecoderConfig
 from longvid.decoders.sequence import checked_tokens, max_over_time, mean_over_time
+from longvid.errors import DecoderError
+from longvid.validation import settings
+
+Pooling = Literal["mean", "max"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings(DecoderError, kw_only=True)
 class PooledConfig(DecoderConfig):
     """Settings of `PooledLinear`."""
 
-    pooling: str = "mean"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_choice("pooling", self.pooling, ("mean", "max"))
+    pooling: Pooling = "mean"
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings(DecoderError, kw_only=True)
 class MaxPooledConfig(PooledConfig):
     """`PooledConfig` that starts from the maximum."""
 
-    pooling: str = "max"
+    pooling: Pooling = "max"
 
 
 class PooledLinear(Decoder):

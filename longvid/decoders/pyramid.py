@@ -6,32 +6,33 @@ nothing else differs.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Literal
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from longvid.decoders.base import Decoder, DecoderConfig, require_choice, require_positive
+from longvid.decoders.base import Decoder, DecoderConfig
 from longvid.decoders.heads import PyramidHead
 from longvid.decoders.sequence import checked_tokens, halve
 from longvid.decoders.time_code import TimeCode
 from longvid.errors import DecoderError
 from longvid.layers.dropout import ChannelDropout
+from longvid.validation import Count, NonNegative, Share, settings
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings(DecoderError, kw_only=True)
 class PyramidConfig(DecoderConfig):
     """What every decoder of this stack has; the defaults are ViS4mer's."""
 
-    max_length: int = 0
+    max_length: NonNegative = 0
     """Usual length of a window, for the layers that care. 0: no usual length."""
-    width: int | None = None
+    width: Count | None = None
     """Width of the first block, halved by each; another one than `dim` adds an input projection. None: `dim`."""
-    layers: int = 3
-    dropout: float = 0.2
+    layers: Count = 3
+    dropout: Share = 0.2
     """Of whole channels, after each mixing layer."""
-    norm: str = "pre"
+    norm: Literal["pre", "post"] = "pre"
     """`pre`: before the mixing layer; `post`: after its residual."""
     time_code: bool = False
     """Add a learned code of time to the tokens; for layers that are blind to order."""
@@ -39,11 +40,6 @@ class PyramidConfig(DecoderConfig):
     """Recompute each block in the backward pass: memory of one block instead of all, a third more time."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        require_positive("layers", self.layers)
-        require_choice("norm", self.norm, ("pre", "post"))
-        if not 0 <= self.dropout < 1:
-            raise DecoderError(f"dropout={self.dropout} must lie in [0, 1)")
         if self.first_width >> self.layers < 1:
             raise DecoderError(
                 f"width={self.first_width} cannot be halved {self.layers} times; widen it or use fewer layers"

@@ -1,39 +1,37 @@
 """LSTM and GRU over the tokens."""
 
-from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from longvid.decoders.base import Decoder, DecoderConfig, require_choice, require_positive
+from longvid.decoders.base import Decoder, DecoderConfig
 from longvid.decoders.sequence import checked_tokens
+from longvid.errors import DecoderError
+from longvid.validation import Count, Share, settings
+
+Cell = Literal["lstm", "gru"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings(DecoderError, kw_only=True)
 class RecurrentConfig(DecoderConfig):
     """Settings of `Recurrent`."""
 
-    cell: str = "lstm"
-    width: int = 128
-    layers: int = 1
+    cell: Cell = "lstm"
+    width: Count = 128
+    layers: Count = 1
     bidirectional: bool = False
-    dropout: float = 0.0
+    dropout: Share = 0.0
     """Between layers and before the head."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_choice("cell", self.cell, ("lstm", "gru"))
-        require_positive("width", self.width)
-        require_positive("layers", self.layers)
 
-
-@dataclass(frozen=True, kw_only=True)
+@settings(DecoderError, kw_only=True)
 class GRUConfig(RecurrentConfig):
     """`RecurrentConfig` that starts from the GRU."""
 
-    cell: str = "gru"
+    cell: Cell = "gru"
 
 
 class Recurrent(Decoder):

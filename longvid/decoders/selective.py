@@ -8,7 +8,6 @@ of matrices, between chunks one state is handed on; the cost is linear in the le
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 
 import torch
@@ -17,28 +16,24 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from longvid.decoders.attention import num_heads
-from longvid.decoders.base import require_positive
 from longvid.decoders.pyramid import PyramidConfig, PyramidDecoder
+from longvid.errors import DecoderError
 from longvid.layers.masks import zero_beyond
 from longvid.ssm.s4 import wide
+from longvid.validation import Count, settings
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings(DecoderError, kw_only=True)
 class SelectiveConfig(PyramidConfig):
     """Settings of `Selective`."""
 
-    state_size: int = 64
-    chunk: int = 64
+    state_size: Count = 64
+    chunk: Count = 64
     """Steps that are one masked matrix product."""
-    taps: int = 4
+    taps: Count = 4
     """Of the short convolution before the scan."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("state_size", "chunk", "taps"):
-            require_positive(name, getattr(self, name))
 
 
 class Selective(PyramidDecoder):

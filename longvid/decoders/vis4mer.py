@@ -3,14 +3,14 @@
 Every block halves the length and the width: 11820 x 1024 -> 5910 x 512 -> 2955 x 256 -> 1477 x 128 -> mean -> logits.
 """
 
-from dataclasses import dataclass
-
 from longvid.decoders.pyramid import PyramidConfig, PyramidDecoder
 from longvid.errors import DecoderError
 from longvid.ssm import S4Config, S4Layer
+from longvid.ssm.config import MixerName, OddLength, StateMatrix
+from longvid.validation import Count, NonNegative, Positive, settings
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings(DecoderError, kw_only=True)
 class ViS4merConfig(PyramidConfig):
     """Settings of `ViS4mer`; the defaults are the paper's.
 
@@ -18,28 +18,25 @@ class ViS4merConfig(PyramidConfig):
     themselves.
     """
 
-    mixer: str = "s4"
+    mixer: MixerName = "s4"
     """`s4` as in the paper, `s4d` diagonal, `s5` one system for all channels of a block."""
-    state_size: int = 64
-    state_matrix: str = "stable"
+    state_size: Count = 64
+    state_matrix: StateMatrix = "stable"
     """s4: `stable` whatever training does, or `free` as in the released code, for its weights; see `S4Config`."""
-    step_range: tuple[float, float] = (0.001, 0.1)
+    step_range: tuple[Positive, Positive] = (0.001, 0.1)
     bidirectional: bool = False
     gated: bool = False
     backend: str = "auto"
-    odd_length: str = "exact"
+    odd_length: OddLength = "exact"
     """`official`: the released code's kernel where a block's length is odd, for its weights."""
-    map_lengths: tuple[int, ...] = ()
+    map_lengths: tuple[NonNegative, ...] = ()
     """Length each block's output map is truncated at; empty: `max_length` halved by every block."""
-    dynamics_learning_rate: float = 1e-3
+    dynamics_learning_rate: Positive = 1e-3
     """Highest learning rate of step sizes, eigenvalues and input columns. The paper's; toy tasks of a few hundred steps
     are learned sooner, and with every seed, at 1e-2."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        # plain lists come from JSON and YAML
-        object.__setattr__(self, "step_range", tuple(self.step_range))
-        object.__setattr__(self, "map_lengths", tuple(self.map_lengths))
         if self.map_lengths and len(self.map_lengths) != self.layers:
             raise DecoderError(f"map_lengths={self.map_lengths} must name one length for each of {self.layers} layers")
 

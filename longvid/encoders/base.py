@@ -11,6 +11,11 @@ from torch import Tensor, nn
 
 from longvid.clips.preprocessing import Preprocessing
 from longvid.clips.sampling import Sampling
+from longvid.errors import EncoderError
+from longvid.validation import NonNegative, settings
+
+UNSEEDED = "random"
+NO_WEIGHTS = "none"
 
 
 class EncoderOutput(NamedTuple):
@@ -28,7 +33,7 @@ class EncoderOutput(NamedTuple):
     global_tokens: Float[Tensor, "batch slot slotdim"] | None = None
 
 
-@dataclass(frozen=True)
+@settings(EncoderError)
 class EncoderSpec:
     """Everything about an encoder that decides what its features are, and what must be fed to it."""
 
@@ -41,11 +46,13 @@ class EncoderSpec:
     """Names `longvid.encoders.pooling.pool` can apply to this encoder's output."""
     config: dict[str, Any] = field(default_factory=dict)
     """Constructor settings, plain JSON values."""
-    weights: str = "random"
-    """Where the weights come from: a hub id, a file, or `random (seed 0)`; random weights are called that."""
+    weights: str = UNSEEDED
+    """Where the weights come from, for people: a hub id, a file, `random (seed 0)`, `none`."""
     weights_sha256: str = ""
     """Digest of the loaded weights' bytes (`longvid.weights.state_sha256`)."""
     licence: str = ""
+    weights_seed: NonNegative | None = None
+    """The seed that random weights were drawn with; None: the weights were learned, or there are none."""
 
 
 @dataclass(frozen=True)

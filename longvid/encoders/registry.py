@@ -25,7 +25,7 @@ from pydantic import PydanticSchemaGenerationError
 from longvid.encoders.base import Encoder
 from longvid.encoders.wrapping import Autocast
 from longvid.errors import EncoderError
-from longvid.options import as_type
+from longvid.validation import as_type
 
 Builder = Callable[..., Encoder]
 

@@ -65,6 +65,7 @@ def build_timm(
         weights=source,
         weights_sha256=state_sha256(model.state_dict()),
         licence=licence,
+        weights_seed=seed if weights == "random" else None,
     )
     return TimmEncoder(model, spec, has_class=has_class)
 

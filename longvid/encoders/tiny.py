@@ -67,6 +67,7 @@ class PatchStatistics(Encoder):
             config={"size": size, "patch": patch, "dim": dim, "frames": frames, "seed": seed},
             weights=f"random (seed {seed})",
             weights_sha256=state_sha256(self.state_dict()),
+            weights_seed=seed,
         )
 
     def forward(self, clips: Float[Tensor, "batch channel time height width"]) -> EncoderOutput:

@@ -79,6 +79,7 @@ def build_torchvision(
         config={"frames": frames, "size": side},
         weights=source,
         weights_sha256=state_sha256(model.state_dict()),
+        weights_seed=seed if weights == "random" else None,
     )
     return TorchvisionEncoder(model.eval(), known.features, spec)
 

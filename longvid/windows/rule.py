@@ -9,13 +9,13 @@
 A video shorter than a window gives one window with all its clips. All ranges are half-open.
 """
 
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from longvid.errors import ConfigError
+from longvid.validation import Count, Positive, settings
 
 ClipRanges = Int[np.ndarray, "windows 2"]
 ClipSeconds = Float[np.ndarray, "clips 2"]
@@ -24,24 +24,24 @@ _SAME_INSTANT_SECONDS = 1e-6
 """Times closer than this are equal: they come from sums of floating-point durations."""
 
 
-@dataclass(frozen=True)
+@settings(ConfigError)
 class Windows:
     """One of `clips`, `seconds` or `segments`; with none of them a window is the whole video.
 
     Impossible settings raise `ConfigError`.
     """
 
-    clips: int | None = None
+    clips: Count | None = None
     """Clips in a window."""
-    seconds: float | None = None
+    seconds: Positive | None = None
     """Length of a window in time: the clips that begin within it."""
-    segments: int | None = None
+    segments: Count | None = None
     """Clips picked from the whole video: evenly in evaluation, a random sorted choice in training."""
-    stride: int | None = None
+    stride: Count | None = None
     """Clips from one evaluated window to the next; none: windows do not overlap."""
-    stride_seconds: float | None = None
+    stride_seconds: Positive | None = None
     """The same for windows given in seconds."""
-    shortest_seconds: float | None = None
+    shortest_seconds: Positive | None = None
     """What becomes of the window that the video's end cuts: kept, cut, if it lasts this long; none: it is moved back to
     end where the video does."""
     short: Literal["masked", "padded"] = "masked"
@@ -51,18 +51,14 @@ class Windows:
         given = [name for name in ("clips", "seconds", "segments") if getattr(self, name) is not None]
         if len(given) > 1:
             raise ConfigError(f"window: give one of clips, seconds and segments, not {' and '.join(given)}")
-        for name in ("clips", "seconds", "segments", "stride", "stride_seconds", "shortest_seconds"):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise ConfigError(f"window: {name}={value} must be positive")
         if self.stride is not None and self.clips is None:
             raise ConfigError("window: stride counts clips and needs `clips`; use stride_seconds with `seconds`")
         if self.stride_seconds is not None and self.seconds is None:
             raise ConfigError("window: stride_seconds needs `seconds`; use stride with `clips`")
         if self.shortest_seconds is not None and self.seconds is None:
             raise ConfigError("window: shortest_seconds needs `seconds`")
-        if self.short not in ("masked", "padded") or (self.short == "padded" and self.clips is None):
-            raise ConfigError(f"window: short={self.short!r} should be 'masked', or with `clips` 'padded'")
+        if self.short == "padded" and self.clips is None:
+            raise ConfigError("window: short='padded' needs `clips`; without it use short='masked'")
 
     @property
     def whole(self) -> bool:

@@ -30,5 +30,5 @@ def parse_sampling(text: str | None) -> "Sampling | None":
     options = parse_options([word for word in text.split(",") if word.strip()])
     try:
         return Sampling.from_dict(options)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"--sampling {text!r}: {error}") from error
+    except ConfigError as error:
+        raise ConfigError(f"--sampling {text!r}: {error}") from None

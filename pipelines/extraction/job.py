@@ -1,7 +1,7 @@
 """What one extraction is: the encoder, the sampling and the other choices, as plain values that travel to workers."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, Literal
 
 from longvid.clips.sampling import Sampling
@@ -9,12 +9,13 @@ from longvid.encoders import Encoder, EncoderSpec, build_encoder
 from longvid.encoders.pooling import POOLINGS
 from longvid.encoders.wrapping import Autocast
 from longvid.errors import ConfigError, EncoderError
+from longvid.validation import Count, Whole, settings
 
 Precision = Literal["float32", "bfloat16", "float16"]
 StoredType = Literal["float16", "float32", "int8"]
 
 
-@dataclass(frozen=True)
+@settings(ConfigError)
 class ExtractionJob:
     """Every choice of an extraction that a worker needs; two equal jobs make equal features.
 
@@ -24,7 +25,7 @@ class ExtractionJob:
     encoder: str | Callable[..., Encoder]
     encoder_options: dict[str, Any] = field(default_factory=dict)
     weights: str | None = None
-    seed: int = 0
+    seed: Whole = 0
     """Of random weights, where there are no others."""
     sampling: Sampling | None = None
     """None: the encoder's own default."""
@@ -35,21 +36,17 @@ class ExtractionJob:
     dtype: StoredType = "float16"
     precision: Precision = "float32"
     """Of the encoder's arithmetic; other than float32 it runs under autocast."""
-    batch_clips: int = 8
+    batch_clips: Count = 8
     backend: str = "auto"
     allow_truncated: bool = False
     full_hash: bool = False
     """Know each file by the sha256 of all its bytes too, which reads it once more when it is planned."""
     device: str = "auto"
     """`auto`: the first CUDA device this process sees, else the CPU."""
-    torch_threads: int | None = None
+    torch_threads: Count | None = None
     """Threads of one encoder on a CPU; None leaves torch's own choice."""
 
     def __post_init__(self) -> None:
-        for name in ("batch_clips", "torch_threads"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"{name}={value}: must be at least 1")
         if self.pooling is not None and self.pooling not in POOLINGS:
             raise EncoderError(f"pooling={self.pooling!r} is not one of {', '.join(POOLINGS)}")
 
@@ -87,10 +84,4 @@ class ExtractionJob:
 
 def _prepared(spec: EncoderSpec, changes: dict[str, Any]) -> EncoderSpec:
     """The spec with other preprocessing; `ConfigError` for a field that does not exist or has an impossible value."""
-    fields: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in changes.items()
-    }
-    try:
-        return replace(spec, preprocessing=replace(spec.preprocessing, **fields))
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"preprocessing {changes}: {error}") from None
+    return replace(spec, preprocessing=replace(spec.preprocessing, **changes))

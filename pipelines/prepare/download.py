@@ -10,21 +10,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from longvid.errors import BackendUnavailable
+from longvid.errors import BackendUnavailable, ConfigError
 from longvid.pipelines.prepare.absent import AbsentVideo
+from longvid.validation import AtLeastZero, Count, settings
 
 FAILURES = "download-failures.jsonl"
 
 
-@dataclass(frozen=True)
+@settings(ConfigError)
 class DownloadSettings:
     """How to ask for videos."""
 
     format: str = "18/best[height<=360][ext=mp4]/best[height<=360]/best"
     """yt-dlp's choice of streams; 18 is YouTube's 360p MP4, which LVU's and ViS4mer's authors used."""
-    pause_seconds: tuple[float, float] = (3.0, 10.0)
+    pause_seconds: tuple[AtLeastZero, AtLeastZero] = (3.0, 10.0)
     """A random wait in this range before each video."""
-    bytes_per_second: int | None = 2_000_000
+    bytes_per_second: Count | None = 2_000_000
     cookies: str | None = None
     """A browser's cookies.txt, for videos that ask for an account."""
     retry_failed: bool = False

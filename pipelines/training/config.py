@@ -17,8 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from longvid.benchmarks.protocols import find_protocol
 from longvid.clips.sampling import Sampling
 from longvid.errors import ConfigError
-from longvid.options import in_words
 from longvid.pipelines.recipes import read_settings, recipe_settings
+from longvid.validation import in_words
 from longvid.windows.rule import Windows
 
 _PATHS = ("store", "manifest", "out")

@@ -1,12 +1,13 @@
 """Settings of the global-token decoder, and its presets."""
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
-from longvid.decoders.base import DecoderConfig, require_choice, require_positive
+from longvid.decoders.base import DecoderConfig
 from longvid.errors import DecoderError
+from longvid.validation import Count, Share, settings
 
-PARTS = ("tokens", "read", "write", "local", "gate", "dynamic-relu", "time-code")
+Part = Literal["tokens", "read", "write", "local", "gate", "dynamic-relu", "time-code"]
+PARTS: tuple[Part, ...] = get_args(Part)
 """What an ablation can leave out; without `tokens` nothing is read or written."""
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -17,45 +18,36 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings(DecoderError, kw_only=True)
 class GlobalTokenConfig(DecoderConfig):
     """Settings of `GlobalTokenDecoder`; the defaults are the `base` preset."""
 
-    width: int = 256
+    width: Count = 256
     """Channels of the positions."""
-    num_tokens: int = 16
-    token_dim: int = 256
-    heads: int = 4
-    dilations: tuple[int, ...] = (1, 4, 16, 64)
+    num_tokens: Count = 16
+    token_dim: Count = 256
+    heads: Count = 4
+    dilations: tuple[Count, ...] = (1, 4, 16, 64)
     """Of the local convolution, one a block."""
-    kernel_size: int = 5
-    expansion: int = 2
-    pool: int = 1
+    kernel_size: Count = 5
+    expansion: Count = 2
+    pool: Count = 1
     """Positions averaged into one after each block but the last: tokens of later blocks then read coarser scales."""
-    queries: str = "fixed"
+    queries: Literal["fixed", "content"] = "fixed"
     """`fixed`: each block reads with queries of its own; `content`: with the incoming tokens (offline only)."""
     causal: bool = False
     """The streaming form: tokens see segments of `segment` positions one after the other, convolutions the past."""
-    segment: int = 128
-    read_chunk: int = 4096
+    segment: Count = 128
+    read_chunk: Count = 4096
     """Positions whose scores are in memory at once."""
-    dropout: float = 0.1
+    dropout: Share = 0.1
     """Before the last layer of the head."""
-    without: tuple[str, ...] = ()
+    without: tuple[Part, ...] = ()
     """Parts left out, for ablations; see `PARTS`."""
     checkpointing: bool = False
     """Recompute each block in the backward pass."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        # plain lists come from JSON and YAML
-        object.__setattr__(self, "dilations", tuple(self.dilations))
-        object.__setattr__(self, "without", tuple(self.without))
-        for name in ("width", "num_tokens", "token_dim", "heads", "kernel_size", "expansion", "pool", "segment"):
-            require_positive(name, getattr(self, name))
-        require_choice("queries", self.queries, ("fixed", "content"))
-        for part in self.without:
-            require_choice("without", part, PARTS)
         if not self.dilations:
             raise DecoderError("dilations=() names no block; give one number a block")
         for name in ("width", "token_dim"):

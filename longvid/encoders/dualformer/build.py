@@ -89,6 +89,7 @@ def build_dualformer(
         weights=source,
         weights_sha256=state_sha256(model.state_dict()),
         licence=LICENCE,
+        weights_seed=seed if weights is None or weights == "random" else None,
     )
     return model
 

@@ -8,8 +8,10 @@ configurations; what stands here are the configurations.
 from dataclasses import dataclass
 
 from longvid.errors import EncoderError
+from longvid.validation import Count, Number, Positive, Share, settings
 
 Size = tuple[int, int, int]
+PositiveSize = tuple[Count, Count, Count]
 
 SPATIAL_STRIDE = 2
 """Of the patch embeddings between stages."""
@@ -17,29 +19,27 @@ COARSE_FIRST_KERNEL: Size = (1, 7, 7)
 """The coarse level is one 4x14x14 pooling in the paper, two smaller ones in the released code and weights."""
 
 
-@dataclass(frozen=True)
+@settings(EncoderError)
 class StageConfig:
     """One of the stages: its width, its blocks, and what they attend to."""
 
-    dim: int
-    heads: int
-    blocks: int
+    dim: Count
+    heads: Count
+    blocks: Count
     """Alternating: block 0, 2, ... attends inside windows, block 1, 3, ... to the pyramid of the whole clip."""
-    window: Size = (8, 7, 7)
+    window: PositiveSize = (8, 7, 7)
     """Tokens of a local window; (1, 1, 1) makes every block of the stage a pyramid block."""
-    fine: Size = (8, 7, 7)
+    fine: PositiveSize = (8, 7, 7)
     """Tokens the fine pyramid level has for the configured clip."""
-    coarse: Size | None = None
+    coarse: PositiveSize | None = None
     """Tokens of the coarse level, or None for a pyramid of one level."""
-    mlp_ratio: float = 4.0
-    temporal_stride: int = 1
+    mlp_ratio: Positive = 4.0
+    temporal_stride: Count = 1
     """By which the stage's embedding reduces time; not used in the first stage, whose embedding is the patch's."""
 
     def __post_init__(self) -> None:
         if self.dim % self.heads:
             raise EncoderError(f"a stage of dim={self.dim} cannot be cut into heads={self.heads} equal heads")
-        if self.blocks < 1 or self.temporal_stride < 1 or min(*self.window, *self.fine, *(self.coarse or (1,))) < 1:
-            raise EncoderError(f"{self}: blocks, strides, windows and pyramid sizes must be at least 1")
 
     @property
     def all_global(self) -> bool:
@@ -61,7 +61,7 @@ class PyramidKernels:
     """Of the second coarse convolution; the first is `COARSE_FIRST_KERNEL`. None: no coarse level."""
 
 
-@dataclass(frozen=True)
+@settings(EncoderError)
 class DualFormerConfig:
     """Everything that decides the parameters of a DualFormer.
 
@@ -71,19 +71,19 @@ class DualFormerConfig:
     """
 
     stages: tuple[StageConfig, ...]
-    video_size: Size = (32, 224, 224)
-    patch: Size = (2, 4, 4)
-    in_channels: int = 3
+    video_size: PositiveSize = (32, 224, 224)
+    patch: PositiveSize = (2, 4, 4)
+    in_channels: Count = 3
     qkv_bias: bool = True
-    attention_scale: float | None = None
+    attention_scale: Number | None = None
     """Of the attention logits; None is head_dim ** -0.5."""
-    drop_path: float = 0.0
+    drop_path: Share = 0.0
     """Of the last block; rates rise linearly from 0 at the first. Acts in training only."""
-    num_classes: int | None = None
+    num_classes: Count | None = None
     """Outputs of the classifier; None for a model without one."""
     token_label: bool = False
     """A second classifier, at every final position, for training with token labels."""
-    head_dropout: float = 0.5
+    head_dropout: Share = 0.5
 
     def __post_init__(self) -> None:
         if not self.stages:

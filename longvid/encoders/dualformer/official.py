@@ -63,12 +63,7 @@ def _depth(state: Mapping[str, Tensor], index: int) -> int:
 
 def from_config(config: dict[str, Any]) -> DualFormer:
     """The model that plain JSON values describe, as `save_weights` keeps them."""
-    stages = tuple(StageConfig(**_tupled(stage)) for stage in config["stages"])
-    return DualFormer(DualFormerConfig(**{**_tupled(config), "stages": stages}))
-
-
-def _tupled(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    return DualFormer(DualFormerConfig(**config))
 
 
 LAYOUT = OfficialLayout(

@@ -90,6 +90,7 @@ def build_huggingface(
         weights=source,
         weights_sha256=digest,
         licence=model_licence(folder),
+        weights_seed=seed if weights == "random" else None,
     )
     return HuggingFaceEncoder(module, layout, spec, interpolate=interpolate, pooled=pooled)
 

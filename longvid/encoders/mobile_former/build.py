@@ -99,6 +99,7 @@ def build_mobile_former(
         weights=source,
         weights_sha256=state_sha256(model.state_dict()),
         licence=LICENCE,
+        weights_seed=seed if weights is None or weights == "random" else None,
     )
     return model
 
@@ -125,7 +126,7 @@ def _load(name: str, path: str | Path, seed: int) -> MobileFormer:
 
 def _body(config: MobileFormerConfig) -> MobileFormerConfig:
     """The configuration without what weights of one variant may differ in."""
-    return replace(config, num_classes=0, dropout=0.0)
+    return replace(config, num_classes=1, dropout=0.0)
 
 
 def _image(video: MobileFormerConfig) -> MobileFormerConfig:

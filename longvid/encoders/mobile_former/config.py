@@ -5,15 +5,16 @@ variants are those of the paper (Chen et al., "Mobile-Former", CVPR 2022) and of
 published multiply-adds. A video net is an image net with temporal taps: `for_video`.
 """
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any, Literal
 
 from longvid.errors import EncoderError
+from longvid.validation import Count, NonNegative, Share, settings
 
 BlockKind = Literal["lite", "standard", "down"]
 
 
-@dataclass(frozen=True)
+@settings(EncoderError)
 class BlockConfig:
     """One block.
 
@@ -22,20 +23,18 @@ class BlockConfig:
     """
 
     kind: BlockKind
-    dim: int
+    dim: Count
     """Channels after the block."""
-    expansion: int
+    expansion: Count
     """Width of the (first) depth-wise convolution: `expansion` x the channels before the block."""
-    stride: int = 1
+    stride: Count = 1
     """Of height and width."""
-    second_expansion: int = 0
+    second_expansion: NonNegative = 0
     """`down` only: width of the second depth-wise convolution, in units of `dim`."""
-    time_stride: int = 1
+    time_stride: Count = 1
     """`down` only: of time, in the first depth-wise convolution's temporal taps."""
 
     def __post_init__(self) -> None:
-        if min(self.dim, self.expansion, self.stride, self.time_stride) < 1:
-            raise EncoderError(f"{self}: widths, expansions and strides must be at least 1")
         if (self.kind == "down") != (self.second_expansion > 0):
             raise EncoderError(f"{self}: a down block, and only a down block, has a second expansion")
         if self.kind == "standard" and self.stride != 1:
@@ -44,28 +43,28 @@ class BlockConfig:
             raise EncoderError(f"{self}: only a down block has a stride in time")
 
 
-@dataclass(frozen=True)
+@settings(EncoderError)
 class MobileFormerConfig:
     """A Mobile-Former for images (`time_taps=1`) or for clips (`time_taps=3`)."""
 
-    stem_dim: int
+    stem_dim: Count
     blocks: tuple[BlockConfig, ...]
-    num_tokens: int
-    token_dim: int
-    fused_dim: int
+    num_tokens: Count
+    token_dim: Count
+    fused_dim: Count
     """Width of the head's hidden layer, where pooled map and first token meet: the clip vector."""
-    num_classes: int = 1000
-    groups: int = 1
+    num_classes: Count = 1000
+    groups: Count = 1
     """Groups of every 1x1 convolution; more than one brings channel shuffles (the 26m variant)."""
-    time_taps: int = 1
+    time_taps: Count = 1
     """Frames a depth-wise convolution of a bridged block reaches over; 1: an image net, blind to the frames' order."""
-    bridge_heads: int = 2
-    former_heads: int = 4
-    dropout: float = 0.0
+    bridge_heads: Count = 2
+    former_heads: Count = 4
+    dropout: Share = 0.0
     """Before the class layer, in training."""
 
     def __post_init__(self) -> None:
-        if self.time_taps % 2 == 0 or self.time_taps < 1:
+        if self.time_taps % 2 == 0:
             raise EncoderError(f"time_taps={self.time_taps}: must be odd, so that a tap is centred on its own frame")
         if self.time_taps == 1 and any(block.time_stride > 1 for block in self.blocks):
             raise EncoderError("a stride in time needs temporal taps to stride: set time_taps=3")
@@ -89,7 +88,7 @@ class MobileFormerConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "MobileFormerConfig":
         """The configuration that `to_dict` wrote."""
-        return cls(**{**values, "blocks": tuple(BlockConfig(**block) for block in values["blocks"])})
+        return cls(**values)
 
 
 def _lite(dim: int, expansion: int, stride: int) -> BlockConfig:

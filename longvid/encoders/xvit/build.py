@@ -91,6 +91,7 @@ def build_xvit(
         weights=source,
         weights_sha256=state_sha256(model.state_dict()),
         licence=LICENCE,
+        weights_seed=seed if weights is None or weights == "random" else None,
     )
     return model
 

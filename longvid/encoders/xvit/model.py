@@ -11,7 +11,6 @@ models do with a table of eight rows.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal, NamedTuple, cast
 
 import torch
@@ -32,6 +31,7 @@ from longvid.layers.transformer import (
     init_transformer_,
     resize_table,
 )
+from longvid.validation import Count, NonNegative, Positive, Share, settings
 
 TABLE_IMAGE_SIZE = 224
 """Pixels a side for which the spatial position table is made, whatever size the frames have."""
@@ -39,43 +39,41 @@ TABLE_IMAGE_SIZE = 224
 Aggregation = Literal["temporal_attention", "average"]
 
 
-@dataclass(frozen=True)
+@settings(EncoderError)
 class XViTConfig:
     """Sizes of one X-ViT, B/16 by default."""
 
-    patch_size: int = 16
-    dim: int = 768
-    depth: int = 12
-    num_heads: int = 12
-    mlp_ratio: float = 4.0
+    patch_size: Count = 16
+    dim: Count = 768
+    depth: Count = 12
+    num_heads: Count = 12
+    mlp_ratio: Positive = 4.0
     qkv_bias: bool = True
-    norm_eps: float = 1e-6
-    temporal_rows: int = 8
+    norm_eps: Positive = 1e-6
+    temporal_rows: NonNegative = 8
     """Length of the temporal position table; longer clips repeat it."""
-    segment_frames: int | None = 8
+    segment_frames: Count | None = 8
     """Frames exchange channels inside groups of this many; None: the whole clip is one segment of any length."""
-    shift_div: int = 8
+    shift_div: Count = 8
     """dim // shift_div channels come from the next frame, as many from the previous one."""
-    mixed_blocks: tuple[int, ...] | None = None
+    mixed_blocks: tuple[NonNegative, ...] | None = None
     """Blocks that mix; None: all."""
     summary_tokens: bool = False
     """The paper's summary tokens: a reconstruction, see `mixing.frame_summaries`."""
     aggregation: Aggregation = "temporal_attention"
-    aggregator_layers: int = 1
-    aggregator_heads: int = 12
-    aggregator_mlp_ratio: float = 4.0
-    head_dim: int = 768
+    aggregator_layers: Count = 1
+    aggregator_heads: Count = 12
+    aggregator_mlp_ratio: Positive = 4.0
+    head_dim: Count = 768
     """Hidden width of the classifier after temporal attention."""
-    num_classes: int = 400
-    drop_path: float = 0.0
-    head_dropout: float = 0.5
+    num_classes: NonNegative = 400
+    drop_path: Share = 0.0
+    head_dropout: Share = 0.5
 
     def __post_init__(self) -> None:
         if TABLE_IMAGE_SIZE % self.patch_size:
             raise EncoderError(f"patch_size={self.patch_size} does not divide {TABLE_IMAGE_SIZE} pixels")
-        if self.segment_frames is not None and self.segment_frames < 1:
-            raise EncoderError(f"segment_frames={self.segment_frames}: at least 1, or None for the whole clip")
-        unknown = [block for block in self.mixed_blocks or () if not 0 <= block < self.depth]
+        unknown = [block for block in self.mixed_blocks or () if block >= self.depth]
         if unknown:
             raise EncoderError(f"mixed_blocks={unknown} do not exist in a net of depth {self.depth}")
 

@@ -37,8 +37,7 @@ TOLD = {"NUM_SEGMENTS": "segment_frames", "SHIFT_DIV": "shift_div"}
 
 def from_config(config: dict[str, Any]) -> XViT:
     """X-ViT from plain JSON values."""
-    mixed = config.get("mixed_blocks")
-    return XViT(XViTConfig(**{**config, "mixed_blocks": None if mixed is None else tuple(mixed)}))
+    return XViT(XViTConfig(**config))
 
 
 def build(checkpoint: Checkpoint, **config: Any) -> XViT:

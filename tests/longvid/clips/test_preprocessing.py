@@ -73,8 +73,8 @@ def test_a_preprocessing_becomes_plain_json():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"height": 0}, "frames of 0x224 pixels"),
-        ({"std": (0.5, 0.0, 0.5)}, r"std=\(0.5, 0.0, 0.5\)"),
+        ({"height": 0}, r"Preprocessing\.height=0: should be at least 1"),
+        ({"std": (0.5, 0.0, 0.5)}, r"Preprocessing\.std\[1\]=0\.0: should be more than 0"),
         ({"resize": "squash", "short_side": 256}, "short_side=256 has no meaning with resize='squash'"),
         ({"short_side": 200}, "short_side=200 does not cover a crop of 224x224 pixels"),
     ],

@@ -167,7 +167,7 @@ def test_a_block_may_be_recomputed_in_the_backward_pass() -> None:
         ({"causal": True, "queries": "content"}, "cannot stream"),
         ({"causal": True, "pool": 2}, "pool=2 cannot stream"),
         ({"width": 18}, "width=18 cannot be cut into heads=4"),
-        ({"without": ("nothing",)}, "without='nothing' is not a choice; take one of tokens"),
+        ({"without": ("nothing",)}, r"without\[0\]='nothing': should be 'tokens', 'read'"),
         ({"dilations": ()}, "give one number a block"),
         ({"without": ("local", "write")}, "nothing would ever change"),
     ],

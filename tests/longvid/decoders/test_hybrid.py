@@ -50,7 +50,7 @@ def test_the_dynamics_of_its_s4_layers_are_trained_gently() -> None:
     ("options", "message"),
     [
         ({"without": ("s4", "tokens")}, "nothing would mix time"),
-        ({"without": ("pooling",)}, "take one of s4, tokens"),
+        ({"without": ("pooling",)}, "should be 's4', 'tokens'"),
         ({"token_dim": 18}, "token_dim=18 cannot be cut into heads=4"),
     ],
 )

@@ -168,7 +168,7 @@ def test_knowing_the_encoders_imports_none_of_them():
 
 
 def test_an_option_of_another_type_is_refused_with_its_value():
-    with pytest.raises(EncoderError, match=r"patch-statistics: option size='abc': should be a valid integer"):
+    with pytest.raises(EncoderError, match=r"patch-statistics: option size='abc': should be a whole number"):
         build_encoder("patch-statistics", size="abc")
     with pytest.raises(EncoderError, match=r"xvit-b16-8f: option \w+='abc'"):
         build_encoder("xvit-b16-8f", size="abc")

@@ -89,7 +89,7 @@ def test_clips_count_by_their_middle():
     ("settings", "message"),
     [
         ({"clips": 3, "seconds": 2.0}, "one of clips, seconds and segments"),
-        ({"clips": 0}, "clips=0 must be positive"),
+        ({"clips": 0}, "Windows.clips=0: should be at least 1"),
         ({"stride": 2}, "needs `clips`"),
         ({"stride_seconds": 2.0}, "needs `seconds`"),
     ],

@@ -94,8 +94,11 @@ def test_labels_that_lie_outside_the_video_are_an_error_and_not_a_score(make_dat
         ({"optimiser": {"betas": [2, 2]}}, r"optimiser\.betas\.0=2: should be less than 1"),
         ({"seeds": [10**20]}, "distinct numbers from 0 to 4294967295"),
         ({"task": {"transform": {"function": "log"}}}, "transform says nothing without `kind`"),
-        ({"decoder": {"name": "gru", "options": {"width": "wide"}}}, r"option width='wide': should be a valid integer"),
-        ({"decoder": {"name": "gru", "options": {"width": 3.5}}}, r"option width=3\.5: should be a valid integer"),
+        (
+            {"decoder": {"name": "gru", "options": {"width": "wide"}}},
+            r"decoder 'gru': GRUConfig\.width='wide': should be a whole number",
+        ),
+        ({"decoder": {"name": "gru", "options": {"width": 3.5}}}, r"GRUConfig\.width=3\.5: should be a whole number"),
     ],
 )
 def test_an_impossible_setting_is_named(data, recipe_for, settings, message):
