@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from longvid.encoders.base import Encoder, EncoderOutput, EncoderSpec
+from longvid.encoders.base import NO_WEIGHTS, Encoder, EncoderOutput, EncoderSpec
 from longvid.errors import EncoderError
 from longvid.weights import state_sha256
 
@@ -31,8 +31,9 @@ class FunctionEncoder(Encoder):
         super().__init__()
         self.function = function
         weights = function.state_dict() if isinstance(function, nn.Module) else {}
-        source = spec.weights if weights else "none"
-        self.spec = replace(spec, weights=source, weights_sha256=spec.weights_sha256 or state_sha256(weights))
+        if not weights:
+            spec = replace(spec, weights=NO_WEIGHTS, weights_seed=None)
+        self.spec = replace(spec, weights_sha256=spec.weights_sha256 or state_sha256(weights))
 
     def forward(self, clips: Float[Tensor, "batch channel time height width"]) -> EncoderOutput:
         """What the function returns, as an `EncoderOutput`."""

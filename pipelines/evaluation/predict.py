@@ -8,7 +8,6 @@ one: the sha256 of its weights and every setting must agree.
 """
 
 import inspect
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,6 +18,7 @@ from jaxtyping import Float
 
 from longvid.clips.sampling import Sampling
 from longvid.encoders import Encoder
+from longvid.encoders.origin import WeightsOrigin
 from longvid.encoders.registry import find_builder
 from longvid.errors import ConfigError, UnreadableVideo
 from longvid.pipelines.evaluation.evaluate import clip_reader, trained_decoder
@@ -29,8 +29,6 @@ from longvid.pipelines.extraction.run import Progress
 from longvid.pipelines.training.run_folder import RunFolder, RunRecord, torch_device
 from longvid.stores import FeatureStore, Recipe
 from longvid.tasks import Task
-
-_RANDOM = re.compile(r"random \(seed (\d+)\)")
 
 
 @dataclass(frozen=True)
@@ -118,12 +116,13 @@ def job_of_recipe(
     if options is None:
         taken = inspect.signature(find_builder(name)).parameters
         options = {key: value for key, value in config.items() if key in taken and key not in ("weights", "seed")}
-    random = _RANDOM.fullmatch(str(config.get("weights", "")))
+    origin = WeightsOrigin.of_recipe(config)
+    drawn = origin.seed if origin is not None else None
     return ExtractionJob(
         encoder=name,
         encoder_options=options,
         weights=weights,
-        seed=int(random[1]) if random else int(config.get("seed", 0)),
+        seed=int(config.get("seed", 0)) if drawn is None else drawn,
         sampling=Sampling.from_dict(recipe.sampling),
         pooling=recipe.pooling,
         preprocessing=dict(recipe.preprocessing),

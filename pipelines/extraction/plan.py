@@ -10,6 +10,7 @@ import numpy as np
 
 from longvid.clips.sampling import ClipPlan, Sampling
 from longvid.encoders import Encoder
+from longvid.encoders.origin import WeightsOrigin
 from longvid.errors import LongvidError, TruncatedVideo
 from longvid.pipelines.extraction.inputs import VideoRequest
 from longvid.pipelines.extraction.job import ExtractionJob
@@ -114,7 +115,7 @@ def make_recipe(job: ExtractionJob, encoder: Encoder) -> Recipe:
     _, num_tokens, dim = encode_frames(blank, encoder=encoder, pooling=pooling).shape
     return Recipe(
         encoder=spec.name,
-        encoder_config={**spec.config, "weights": _origin(spec.weights)},
+        encoder_config={**spec.config, "weights": WeightsOrigin.of_spec(spec).phrase},
         weights_sha256=spec.weights_sha256,
         sampling=sampling.to_dict(),
         preprocessing=geometry.to_dict(),
@@ -123,11 +124,6 @@ def make_recipe(job: ExtractionJob, encoder: Encoder) -> Recipe:
         dim=dim,
         dtype=job.dtype,
     )
-
-
-def _origin(weights: str) -> str:
-    """`random (seed 0)`, `none` or `loaded`: not from where, since moved weights make the same features."""
-    return weights if weights == "none" or weights.startswith("random") else "loaded"
 
 
 def plan_video(request: VideoRequest, *, sampling: Sampling, job: ExtractionJob) -> VideoPlan:

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from longvid.encoders.origin import WeightsOrigin
 from longvid.errors import ConfigError
 from longvid.pipelines.evaluation.evaluate import EvaluationResult, read_evaluation
 from longvid.pipelines.recipes import read_settings
@@ -102,10 +103,10 @@ def facts_of_features(record: RunRecord) -> list[tuple[str, str]]:
     """How the features were made, in words; random weights are called that."""
     recipe = record.store_recipe
     config: dict[str, Any] = recipe["encoder_config"]
-    weights = str(config.get("weights", "not recorded"))
-    digest = recipe["weights_sha256"]
-    if weights == "loaded":
-        weights = f"loaded, sha256 {digest[:12]}…" if digest else "loaded"
+    origin, digest = WeightsOrigin.of_recipe(config), recipe["weights_sha256"]
+    weights = "not recorded" if origin is None else origin.phrase
+    if origin is not None and origin.kind == "loaded" and digest:
+        weights = f"loaded, sha256 {digest[:12]}…"
     return [
         ("Encoder", str(recipe["encoder"])),
         ("Encoder weights", weights),
@@ -119,7 +120,8 @@ def facts_of_features(record: RunRecord) -> list[tuple[str, str]]:
 
 def has_random_weights(record: RunRecord) -> bool:
     """Whether the encoder was never trained."""
-    return str(record.store_recipe["encoder_config"].get("weights", "")).startswith("random")
+    origin = WeightsOrigin.of_recipe(record.store_recipe["encoder_config"])
+    return origin is not None and origin.kind == "random"
 
 
 def _in_one_line(values: dict[str, Any]) -> str:
