@@ -1,5 +1,6 @@
 """`longvid train | probe | evaluate | predict | report | demo`: stage two, and both stages at once."""
 
+import math
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
@@ -40,8 +41,16 @@ def train(
         return 0
     for note in result.notes:
         console.print(f"note: {note}", style="yellow")
-    figures = ", ".join(f"{name} {_spread(value)}" for name, value in result.validation.items())
-    console.print(f"{result.decoder}, {result.parameters:,} parameters; validation: {figures}")
+    rows = table("metric", "validation", "baseline", right=("validation", "baseline"))
+    for name, value in result.validation.items():
+        baseline = result.baseline.get(name)
+        rows.add_row(name, _spread(value), "-" if baseline is None else f"{baseline:.4g}")
+    console.print(rows)
+    chosen = "test" if result.selected_by == "test" else "validation"
+    console.print(
+        f"{result.decoder}, {result.parameters:,} parameters; trained on {result.coverage('train')} training videos, "
+        f"best epoch chosen by {result.coverage(result.selected_by)} {chosen} videos"
+    )
     console.print(f"run: {result.out}; score it with `longvid evaluate {result.out}`")
     return 0
 
@@ -89,7 +98,24 @@ def _monitor(config: Any) -> str:
 
 
 def _spread(value: Any) -> str:
-    return f"{value.mean:.4g}" + (f" +- {value.std:.2g}" if value.std is not None else "")
+    """`0.8125 +- 0.012`; a deviation that the mean's digits do not show is 0."""
+    mean = f"{value.mean:.4g}"
+    if value.std is None:
+        return mean
+    last_digit = 10 ** (math.floor(math.log10(abs(value.mean))) - 3) if value.mean else 1e-4
+    return f"{mean} +- {value.std:.2g}" if value.std >= last_digit / 2 else f"{mean} +- 0"
+
+
+def _say_untrained(result: Any) -> None:
+    """A note where the recipe asks for seeds that are not trained to the end."""
+    if result.untrained_seeds:
+        count = len(result.untrained_seeds) + len(result.seeds)
+        names = ", ".join(map(str, result.untrained_seeds))
+        console.print(
+            f"note: {len(result.untrained_seeds)} of {count} seeds not trained to the end, and not counted: {names}; "
+            "run the same `longvid train` again",
+            style="yellow",
+        )
 
 
 def evaluate(
@@ -129,6 +155,7 @@ def _print_evaluation(result: Any) -> None:
     console.print(rows)
     seeds = f"{len(result.seeds)} seeds" if len(result.seeds) > 1 else "1 seed"
     console.print(f"{result.coverage} of {result.split}, {result.windows} windows, {seeds}")
+    _say_untrained(result)
     console.print(f"baseline: {result.baseline_answer}")
     if result.per_class:
         numbers = ("items", "precision", "recall", "F1")
@@ -173,6 +200,7 @@ def _print_prediction(prediction: Any) -> None:
         rows.add_row(f"{start:.{digits}f} - {end:.{digits}f} s", *cells)
     console.print(rows)
     total = ", ".join(f"{name} {score:.3f}" for name, score in prediction.total.items())
+    _say_untrained(prediction)
     answer = prediction.answer if prediction.answer is not None else "see the rows above"
     console.print(f"{prediction.video}: {answer} ({total})")
 

@@ -87,6 +87,8 @@ class EvaluationResult:
     timelines: list[VideoTimeline] = field(default_factory=list)
     features: dict[str, int | float | None] = field(default_factory=dict)
     """Size of the store: videos, clips, seconds, bytes."""
+    untrained_seeds: tuple[int, ...] = ()
+    """Seeds of the recipe that are not trained to the end, and so count in no number here."""
 
     @property
     def metrics(self) -> dict[str, Summary]:
@@ -121,6 +123,7 @@ class EvaluationResult:
         given["per_class"] = [ClassRow(**row) for row in given["per_class"]]
         given["timelines"] = [VideoTimeline(**row) for row in given["timelines"]]
         given["missing"] = tuple(given["missing"])
+        given["untrained_seeds"] = tuple(given.get("untrained_seeds", ()))
         return cls(**given)
 
 
@@ -163,6 +166,7 @@ def evaluate(
     decoders = {seed: trained_decoder(run, record, seed).to(on) for seed in seeds}
     scored = {seed: score_windows(decoder, loader, dataset, device=on) for seed, decoder in decoders.items()}
     result = _result(run, record, split, scored, dataset, missing, decoders[seeds[0]])
+    result = replace(result, untrained_seeds=run.untrained_seeds(config.seeds))
     _write_predictions(run.evaluation_file(split, f"-predictions.{predictions}"), scored, dataset)
     write_json(run.evaluation_file(split), result.to_dict())
     return result

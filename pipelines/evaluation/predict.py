@@ -26,6 +26,7 @@ from longvid.pipelines.evaluation.timeline import Timeline, timeline
 from longvid.pipelines.extraction import ExtractionJob, VideoRequest, extract
 from longvid.pipelines.extraction.plan import make_recipe
 from longvid.pipelines.extraction.run import Progress
+from longvid.pipelines.training.config import load_config
 from longvid.pipelines.training.run_folder import RunFolder, RunRecord, torch_device
 from longvid.stores import FeatureStore, Recipe
 from longvid.tasks import Task
@@ -49,6 +50,8 @@ class Prediction:
     seconds: Float[np.ndarray, "rows 2"]
     scores: Float[np.ndarray, "rows outputs"]
     seeds: tuple[int, ...]
+    untrained_seeds: tuple[int, ...] = ()
+    """Seeds of the recipe that are not trained to the end, and so have no part in the scores."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; one object a row of scores."""
@@ -64,6 +67,7 @@ class Prediction:
             "scores": self.total,
             "kind": self.kind,
             "seeds": list(self.seeds),
+            "untrained_seeds": list(self.untrained_seeds),
             "timeline": rows,
         }
 
@@ -176,6 +180,7 @@ def _prediction(video: str, run: RunFolder, record: RunRecord, lines: list[Timel
         seconds=lines[0].seconds,
         scores=np.mean([line.scores for line in lines], axis=0),
         seeds=tuple(seeds),
+        untrained_seeds=run.untrained_seeds(load_config(run.recipe_file).seeds),
     )
 
 

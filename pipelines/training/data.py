@@ -169,6 +169,11 @@ def task_of(config: TrainConfig, manifest: Manifest) -> Task:
         raise AnnotationError(f"task {task.name!r}: metric {unfit[0]!r} is for dense tasks, this is a {task.kind}")
     if unknown:
         raise AnnotationError(f"task {task.name!r}: no metric {unknown[0]!r}; there are {', '.join(METRICS)}")
+    if unfit and not task.labels_per_second:
+        raise AnnotationError(
+            f"task {task.name!r}: metric {unfit[0]!r} counts frames of the labels; "
+            "state how many there are in a second by task.labels_per_second"
+        )
     return task
 
 

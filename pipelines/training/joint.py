@@ -47,13 +47,6 @@ class JointModule(DecoderModule):
         assert isinstance(val.task, JointTask)
         self.joint = val.task
         self.train_targets = train.targets()
-        for split, targets in (("training", self.train_targets), ("validation", val.targets())):
-            unasked = [p.name for p, none in zip(self.joint.parts, np.isnan(targets).all(axis=0), strict=True) if none]
-            if unasked:
-                raise AnnotationError(
-                    f"joint task {self.joint.name!r}: no {split} video in the store has a label of "
-                    f"{', '.join(unasked)}; extract some, or leave it out of `joint`"
-                )
 
     def loss(self, logits: Float[Tensor, "batch outputs"], targets: Float[Tensor, "batch parts"]) -> Float[Tensor, ""]:
         """Mean over all labels of the batch, whatever they belong to."""
@@ -105,6 +98,28 @@ def joint_metrics(
     return {"skill": float(np.mean(skills))} | found
 
 
+def joint_baseline(
+    targets: Float[np.ndarray, "videos parts"], train_targets: Float[np.ndarray, "listed parts"], task: JointTask
+) -> dict[str, float]:
+    """What `joint_metrics` gives for answers that ignore the videos; their skill is 0.
+
+    Raises `AnnotationError` for a part that no training or no validation video has a label of.
+    """
+    for split, labels in (("training", train_targets), ("validation", targets)):
+        unasked = [p.name for p, none in zip(task.parts, np.isnan(labels).all(axis=0), strict=True) if none]
+        if unasked:
+            raise AnnotationError(
+                f"joint task {task.name!r}: no {split} video in the store has a label of "
+                f"{', '.join(unasked)}; extract some, or leave it out of `joint`"
+            )
+    found = {"skill": 0.0}
+    for index, part in enumerate(task.parts):
+        wanted, trained = _own(targets[:, index], part), _own(train_targets[:, index], part)
+        answer = baseline_scores(part.kind, trained, len(wanted), part.outputs)
+        found |= {f"{part.column}/{name}": value for name, value in score(part.metrics, answer, wanted).items()}
+    return found
+
+
 def skill(value: float, baseline: float, part: Task) -> float:
     """How far a part is from not looking (0) to all right (1); below 0 where not looking is better."""
     if part.kind == "regression":
@@ -140,6 +155,7 @@ def write_parts(run: RunFolder, data: TrainingData, config: TrainConfig, result:
             listed=record.listed,
             found={split: record.found(split) for split in record.listed},
             notes=tuple(record.notes),
+            baseline={metric: result.baseline[f"{part.column}/{metric}"] for metric in part.metrics},
         )
         write_json(folder.result_file, of_part.to_dict())
         folders.append(folder.path)

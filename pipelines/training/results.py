@@ -42,7 +42,11 @@ class Summary:
     @classmethod
     def of(cls, values: Sequence[float]) -> "Summary":
         """The summary of one value a seed."""
-        return cls(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None)
+        if len(values) < 2:
+            return cls(float(np.mean(values)), None)
+        if len(set(values)) == 1:  # rounding would give a deviation of 1e-16, and a mean that is none of the values
+            return cls(float(values[0]), 0.0)
+        return cls(float(np.mean(values)), float(np.std(values, ddof=1)))
 
 
 def summarise(metrics: Sequence[dict[str, float]]) -> dict[str, Summary]:
@@ -63,11 +67,20 @@ class TrainResult:
     listed: dict[str, int]
     found: dict[str, int]
     notes: tuple[str, ...] = ()
+    baseline: dict[str, float] = field(default_factory=dict)
+    """Validation metrics of a baseline that ignores the videos; empty in runs of longvid 0.1.0."""
+    selected_by: str = "val"
+    """The split whose videos choose the best epoch."""
 
     @property
     def train_seconds(self) -> float:
         """Mean over seeds."""
         return float(np.mean([seed.train_seconds for seed in self.seeds]))
+
+    def coverage(self, split: str) -> str:
+        """`all 42` or `40 of 42`: the split's videos that took part, of those that the manifest lists."""
+        found, listed = self.found.get(split, 0), self.listed.get(split, 0)
+        return f"all {listed}" if found == listed else f"{found} of {listed}"
 
     @property
     def validation(self) -> dict[str, Summary]:

@@ -14,7 +14,7 @@ run/
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -124,6 +124,15 @@ class RunFolder:
         """Seeds whose training is finished, in order."""
         found = [int(p.parent.name.removeprefix("seed-")) for p in self.path.glob("seed-*/result.json")]
         return sorted(found)
+
+    def untrained_seeds(self, asked: Iterable[int]) -> tuple[int, ...]:
+        """Those of the seeds a recipe asks for whose training is not finished."""
+        trained = set(self.trained_seeds())
+        return tuple(seed for seed in asked if seed not in trained)
+
+    def has_finished_epoch(self) -> bool:
+        """Whether any seed got as far as the end of an epoch, so that there is something to go on from."""
+        return any(any(self.path.glob(f"seed-*/{name}")) for name in ("history.csv", "resume.ckpt", "result.json"))
 
     def write_record(self, record: RunRecord, manifest: Manifest, recipe_yaml: str) -> None:
         """Put down what is trained, before the first step."""

@@ -105,6 +105,30 @@ def split_scores(found: WindowScores, dataset: WindowDataset) -> SplitScores:
     )
 
 
+def constant_scores(answer: Float[np.ndarray, " outputs"], dataset: WindowDataset) -> SplitScores:
+    """The scores of someone who gives one and the same answer to every item of a split, and sees no video."""
+    assert dataset.task is not None
+    videos = range(len(dataset.rows))
+    if dataset.task.kind == "dense":
+        labels = [dataset.clip_targets(video) for video in videos]
+        every = [np.broadcast_to(answer, (len(own), len(answer))) for own in labels]
+        along = tuple(ScoredVideo(dataset.rows[v], dataset.seconds(v), every[v]) for v in videos)
+        targets, item_videos = np.concatenate(labels), np.repeat(np.arange(len(labels)), [len(own) for own in labels])
+        labelled = targets != UNLABELLED
+        targets, item_videos = targets[labelled], item_videos[labelled]
+    else:
+        along, targets, item_videos = (), dataset.targets(), np.arange(len(dataset.rows))
+    return SplitScores(
+        scores=np.broadcast_to(answer, (len(targets), len(answer))),
+        targets=targets,
+        windows=np.zeros((0, len(answer))),
+        window_videos=np.zeros(0, np.int64),
+        window_clips=np.zeros((0, 2), np.int64),
+        item_videos=item_videos,
+        along=along,
+    )
+
+
 def _dense_scores(scores: list[np.ndarray], videos: np.ndarray, clips: np.ndarray, data: WindowDataset) -> SplitScores:
     labels = [data.clip_targets(video) for video in range(len(data.rows))]
     offsets = np.cumsum([0, *map(len, labels)])

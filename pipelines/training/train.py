@@ -23,6 +23,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from longvid.decoders import Decoder
 from longvid.decoders.standardise import Standardised
 from longvid.errors import ConfigError, WeightsError
+from longvid.metrics.items import baseline_scores
 from longvid.pipelines.training.callbacks import BestWeights, History, ResumePoint
 from longvid.pipelines.training.config import TrainConfig, load_config
 from longvid.pipelines.training.data import (
@@ -33,7 +34,7 @@ from longvid.pipelines.training.data import (
     train_loader,
     training_features,
 )
-from longvid.pipelines.training.joint import JointModule, write_parts
+from longvid.pipelines.training.joint import JointModule, joint_baseline, write_parts
 from longvid.pipelines.training.module import DecoderModule
 from longvid.pipelines.training.progress import Quiet, TrainingProgress
 from longvid.pipelines.training.results import SeedResult, TrainResult
@@ -45,6 +46,7 @@ from longvid.pipelines.training.run_folder import (
     torch_device,
     write_json,
 )
+from longvid.pipelines.training.scoring import constant_scores
 from longvid.tasks.joint import JointTask
 from longvid.weights import state_sha256
 
@@ -75,6 +77,7 @@ def train(config: TrainConfig, *, progress: TrainingProgress | None = None) -> T
     _refuse_another_run(run, config, data)
     decoder = data.record.decoder.build()
     refuse_short_windows(decoder, data.train, data.val)
+    baseline = _baseline(data)  # before training: a metric that these labels do not allow fails here
     run.write_record(data.record, data.manifest, config.absolute().to_yaml())
     with quiet_lightning():
         seeds = tuple(_train_seed(config, data, run.seed(seed), seed, device, progress) for seed in config.seeds)
@@ -88,6 +91,8 @@ def train(config: TrainConfig, *, progress: TrainingProgress | None = None) -> T
         listed=data.record.listed,
         found={split: data.record.found(split) for split in data.record.listed},
         notes=tuple(data.record.notes),
+        baseline=baseline,
+        selected_by="test" if config.validation.on_test else "val",
     )
     if isinstance(data.task, JointTask):
         write_parts(run, data, config, result)
@@ -95,9 +100,21 @@ def train(config: TrainConfig, *, progress: TrainingProgress | None = None) -> T
     return result
 
 
+def _baseline(data: TrainingData) -> dict[str, float]:
+    """Validation metrics of the best answer that ignores the videos: how often each class occurs, the mean value."""
+    task = data.task
+    if isinstance(task, JointTask):
+        return joint_baseline(data.val.targets(), data.train.targets(), task)
+    answer = baseline_scores(task.kind, data.train.targets(), 1, task.outputs)[0]
+    return constant_scores(answer, data.val).metrics(task)
+
+
 def _refuse_another_run(run: RunFolder, config: TrainConfig, data: TrainingData) -> None:
-    """Raise `ConfigError` naming the difference where the folder holds a run of other settings, features or videos."""
-    if not (run.path / "run.json").is_file():
+    """Raise `ConfigError` naming the difference where the folder holds a run of other settings, features or videos.
+
+    A run that ended before its first epoch did has nothing to lose, and is replaced.
+    """
+    if not (run.path / "run.json").is_file() or not run.has_finished_epoch():
         return
     before, now = load_config(run.recipe_file).model_dump(), config.model_dump()
     kept = [name for name in now if name not in (*_MAY_CHANGE, "store", "manifest")]
