@@ -7,7 +7,7 @@ relative to that file, paths in overrides to the working directory.
 """
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,7 +18,7 @@ from longvid.benchmarks.protocols import find_protocol
 from longvid.clips.sampling import Sampling
 from longvid.errors import ConfigError
 from longvid.pipelines.recipes import read_settings, recipe_settings
-from longvid.validation import in_words
+from longvid.validation import SHOWN_CHARACTERS, in_words, shown
 from longvid.windows.rule import Windows
 
 _PATHS = ("store", "manifest", "out")
@@ -315,8 +315,12 @@ def _override(settings: dict[str, Any], override: str) -> None:
         raise ConfigError(f"override {override!r}: the value is not readable as YAML") from None
     *parents, last = key.strip().split(".")
     for parent in parents:
-        if not isinstance(settings.get(parent), dict):
+        if settings.get(parent) is None:
             settings[parent] = {}
+        if not isinstance(settings[parent], dict):
+            raise ConfigError(
+                f"override {override!r}: {parent} is {shown(settings[parent])}, which has no settings; write {parent}.name={settings[parent]}"
+            )
         settings = settings[parent]
     settings[last] = value
 
@@ -329,20 +333,65 @@ def _fault(fault: Any) -> str:
         return str(fault["msg"]).removeprefix("Value error, ")
     if fault["type"] == "extra_forbidden":
         known = _known_settings(location[:-1])
-        near = difflib.get_close_matches(location[-1], known, 1)
-        prefix = ".".join([*location[:-1], ""])
-        cure = f"did you mean {prefix}{near[0]}?" if near else f"there are {', '.join(known)}"
+        near = _meant(location)
+        cure = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
         return f"{where} is not a setting; {cure}"
     if fault["type"] == "missing":
         return f"{where} must be given"
-    shown = "" if isinstance(fault["input"], dict) else f"={' '.join(str(fault['input']).split())[:60]}"
-    return f"{where}{shown}: {in_words(fault)}"
+    value = "" if isinstance(fault["input"], dict) else f"={' '.join(str(fault['input']).split())[:SHOWN_CHARACTERS]}"
+    if fault["type"] in ("model_type", "model_attributes_type"):
+        inner = _known_settings(location)
+        if "name" in inner:
+            return f"{where}{value}: {where} has several settings; write {where}.name{value}"
+        return f"{where}{value}: {where} has several settings: {', '.join(f'{where}.{name}' for name in inner)}"
+    if fault["type"] == "list_type":
+        return f"{where}{value}: should be a list; write {where}=[{value[1:]}]"
+    return f"{where}{value}: {in_words(fault)}"
+
+
+def _meant(location: list[str]) -> list[str]:
+    """Settings that a wrong name may stand for, with their places.
+
+    Names beside it that are spelt alike; else, anywhere, settings of that very name or whose initials it is (`lr` is
+    optimiser.learning_rate); else settings anywhere that are spelt alike.
+    """
+    wrong, prefix = location[-1], ".".join([*location[:-1], ""])
+    beside = difflib.get_close_matches(wrong, _known_settings(location[:-1]), 1)
+    if beside:
+        return [f"{prefix}{beside[0]}"]
+    leaves: dict[str, list[str]] = {}
+    for place in _all_settings(TrainConfig):
+        leaves.setdefault(place.rpartition(".")[2], []).append(place)
+    named = [p for leaf, places in leaves.items() for p in places if wrong in (leaf, _initials(leaf))]
+    alike = difflib.get_close_matches(wrong, leaves, 1)
+    return named or [place for leaf in alike for place in leaves[leaf]]
+
+
+def _initials(name: str) -> str:
+    words = name.split("_")
+    return "".join(word[:1] for word in words) if len(words) > 1 else ""
+
+
+def _all_settings(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Dotted names of all settings."""
+    for name in model.model_fields:
+        inner = _settings_of(model, name)
+        yield f"{prefix}{name}"
+        if inner is not None:
+            yield from _all_settings(inner, f"{prefix}{name}.")
+
+
+def _settings_of(model: type[BaseModel], name: str) -> type[BaseModel] | None:
+    """The class of a setting that has settings of its own."""
+    annotation = model.model_fields[name].annotation
+    choices = [annotation, *getattr(annotation, "__args__", ())]
+    return next((c for c in choices if isinstance(c, type) and issubclass(c, BaseModel)), None)
 
 
 def _known_settings(location: list[str]) -> list[str]:
     model: type[BaseModel] = TrainConfig
     for part in location:
-        annotation = model.model_fields[part].annotation
-        choices = [annotation, *getattr(annotation, "__args__", ())]
-        model = next(c for c in choices if isinstance(c, type) and issubclass(c, BaseModel))
+        inner = _settings_of(model, part)
+        assert inner is not None
+        model = inner
     return list(model.model_fields)

@@ -44,6 +44,14 @@ REFUSED = {
     "epoch=1": "epoch is not a setting; did you mean epochs?",
     "zzz=1": "zzz is not a setting; there are name, store",
     "early_stopping.patients=3": "did you mean early_stopping.patience?",
+    "lr=0.1": "lr is not a setting; did you mean optimiser.learning_rate?",
+    "weight_decay=0": "did you mean optimiser.weight_decay?",
+    "patience=3": "did you mean schedule.patience or early_stopping.patience?",
+    "seeds=0": "seeds=0: should be a list; write seeds=[0]",
+    "task.classes=a": "task.classes=a: should be a list; write task.classes=[a]",
+    "decoder=vis4mer": "decoder=vis4mer: decoder has several settings; write decoder.name=vis4mer",
+    "window=60": "window has several settings: window.clips, window.seconds, window.segments",
+    "name.first=a": "override 'name.first=a': name is 'recipe', which has no settings",
     "epochs=0": "epochs=0: should be at least 1",
     "epochs=many": "epochs=many: should be a whole number",
     "schedule.name=cosin": "schedule.name=cosin: should be 'cosine', 'plateau' or 'constant'",
@@ -59,7 +67,7 @@ REFUSED = {
 @pytest.mark.parametrize("override", REFUSED)
 def test_an_impossible_setting_is_one_line_with_its_name(override):
     with pytest.raises(ConfigError) as caught:
-        load_config(None, [*NEEDED, override])
+        load_config(None, [*NEEDED, "name=recipe", override])
     assert REFUSED[override] in str(caught.value)
     assert "\n" not in str(caught.value)
 
