@@ -318,9 +318,7 @@ def _override(settings: dict[str, Any], override: str) -> None:
         if settings.get(parent) is None:
             settings[parent] = {}
         if not isinstance(settings[parent], dict):
-            raise ConfigError(
-                f"override {override!r}: {parent} is {shown(settings[parent])}, which has no settings; write {parent}.name={settings[parent]}"
-            )
+            raise ConfigError(f"override {override!r}: {parent} is {shown(settings[parent])}, which has no settings")
         settings = settings[parent]
     settings[last] = value
 

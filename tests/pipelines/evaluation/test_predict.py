@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -117,6 +118,17 @@ def test_a_run_without_a_trained_seed_predicts_nothing(trained, tmp_path):
         (tmp_path / name).write_bytes((trained / "whole" / name).read_bytes())
     with pytest.raises(ConfigError, match="no seed is trained to the end"):
         predict(tmp_path, trained / "v3.mp4")
+
+
+def test_a_prediction_says_which_seeds_have_no_part_in_it(trained, tmp_path, capsys):
+    run = shutil.copytree(trained / "whole", tmp_path / "run")
+    (run / "seed-1" / "result.json").unlink()
+    prediction = predict(run, trained / "v3.mp4", device="cpu")
+    assert (prediction.seeds, prediction.untrained_seeds) == ((0,), (1,))
+    assert prediction.to_dict()["untrained_seeds"] == [1]
+    with pytest.raises(SystemExit):
+        main(["predict", str(run), str(trained / "v3.mp4")])
+    assert "note: 1 of 2 seeds not trained to the end, and not counted: 1;" in capsys.readouterr().out
 
 
 def test_moments_closer_than_a_second_are_told_apart_in_the_terminal(trained, capsys):

@@ -47,9 +47,7 @@ def test_evaluation_says_which_of_the_recipes_seeds_are_not_trained_to_the_end(m
     assert written["untrained_seeds"] == [0, 2]
     assert EvaluationResult.from_dict(written) == result
     said = run_cli(["evaluate", config.out], capsys)
-    assert (
-        "note: 2 of 3 seeds not trained to the end, and not counted: 0, 2; run the same `longvid train` again" in said
-    )
+    assert "note: 2 of 3 seeds not trained to the end, and not counted: 0, 2; run the same `longvid train`" in said
 
 
 def test_training_prints_the_baseline_beside_every_validation_score(make_data, recipe_for, capsys):
@@ -92,7 +90,7 @@ def test_the_baseline_of_training_is_that_of_evaluation_on_the_same_videos(make_
 
 def test_training_says_how_many_of_the_listed_videos_took_part(make_data, recipe_for, capsys):
     data = make_data({"train": 8, "val": 4, "test": 2})
-    store = FeatureStore.open(data / "features.zarr")
+    store = FeatureStore.open(data / "features.zarr", mode="a")
     for key in ("train/1", "train/2", "val/3"):
         store.delete(key)
     config = recipe_for(data, decoder=POOLED, epochs=1, allow_missing=True)
