@@ -33,16 +33,14 @@ class Standardised(Decoder):
 
     def fit(self, blocks: Iterable[Float[np.ndarray, "_ _ dim"]]) -> None:
         """Take mean and deviation from blocks of features, in one pass and in float64."""
-        count, total, square = 0, np.zeros(len(self.mean)), np.zeros(len(self.mean))
+        from sklearn.preprocessing import StandardScaler  # takes a second to import; needed for this alone
+
+        scaler = StandardScaler()
         for block in blocks:
-            flat = block.reshape(-1, block.shape[-1]).astype(np.float64)
-            count += len(flat)
-            total += flat.sum(axis=0)
-            square += np.square(flat).sum(axis=0)
-        mean = total / count
-        deviation = np.sqrt(np.maximum(square / count - mean**2, 0))
+            scaler.partial_fit(block.reshape(-1, block.shape[-1]).astype(np.float64))
+        deviation = np.sqrt(scaler.var_)
         deviation[deviation < SMALLEST_DEVIATION] = 1
-        self.mean.copy_(torch.from_numpy(mean))
+        self.mean.copy_(torch.from_numpy(scaler.mean_))
         self.scale.copy_(torch.from_numpy(1 / deviation))
 
     def forward(

@@ -1,6 +1,7 @@
 """Standardised features: moments of all blocks together, and nothing else changed."""
 
 import numpy as np
+import pytest
 import torch
 from rounding import assert_same_numbers
 
@@ -41,3 +42,19 @@ def test_every_trained_parameter_is_in_one_group_and_the_moments_are_in_none() -
     decoder = Standardised(build_decoder("vis4mer", dim=4, outputs=3, max_length=16, layers=1), 4)
     grouped = [id(p) for group in decoder.param_groups(1e-3, 0.1) for p in group["params"]]
     assert sorted(grouped) == sorted(id(p) for p in decoder.parameters())
+
+
+@pytest.mark.parametrize("offset", [0.0, 3.0, 50.0])
+def test_the_moments_are_those_of_sums_of_values_and_of_squares_within_their_rounding(offset: float) -> None:
+    """The bound: a sum of n terms rounds by at most n units of their largest, in either way of summing."""
+    rng = np.random.default_rng(1)
+    blocks = [(offset + rng.standard_normal((size, 3, 5))).astype(np.float16) for size in (4, 31, 1)]
+    decoder = Standardised(build_decoder("mean-linear", dim=5, outputs=2), 5).double()
+    decoder.fit(blocks)
+    flat = np.concatenate([block.reshape(-1, 5) for block in blocks]).astype(np.float64)
+    mean = flat.sum(axis=0) / len(flat)
+    variance = np.square(flat).sum(axis=0) / len(flat) - mean**2
+    rounding = 4 * len(flat) * np.finfo(np.float64).eps
+    largest = np.abs(flat).max(axis=0)
+    assert (np.abs(decoder.mean.numpy() - mean) <= rounding * largest).all()
+    assert (np.abs(decoder.scale.numpy() ** -2 - variance) <= rounding * largest**2).all()
