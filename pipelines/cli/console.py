@@ -1,10 +1,11 @@
 """Where the command line prints: tables for people, JSON for programs."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from rich.console import Console
+from rich import filesize
+from rich.console import Console, ConsoleOptions
 from rich.table import Table
 
 
@@ -27,11 +28,40 @@ class PlainConsole(Console):
 
 
 class PlainTable(Table):
-    """A table whose cells hold file names: what cannot be printed is shown as in Python's `repr`."""
+    """A table whose cells hold file names: what cannot be printed is shown as in Python's `repr`.
+
+    With `whole_words` no word is broken, as rich breaks names where a table is too wide: a name is there to be typed.
+    """
+
+    whole_words = False
 
     def add_row(self, *cells: Any, **options: Any) -> None:
         """Rich's own, see above."""
         super().add_row(*(printable(cell) if isinstance(cell, str) else cell for cell in cells), **options)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterable[Any]:
+        """Rich's own, with columns at least as wide as their longest word."""
+        if self.whole_words:
+            texts = [[str(column.header), *map(str, column.cells)] for column in self.columns]
+            least = [max(len(word) for text in column for word in [*text.split(), ""]) for column in texts]
+            most = [max(map(len, column)) for column in texts]
+            room = options.max_width - COLUMN_GAP * (len(texts) - 1)
+            for column, width in zip(self.columns, _widths(least, most, room), strict=True):
+                column.width = width
+        return super().__rich_console__(console, options)
+
+
+COLUMN_GAP = 2
+"""Characters between two columns of a table."""
+
+
+def _widths(least: list[int], most: list[int], room: int) -> list[int]:
+    """Widths of columns: what each needs at least, then the spare room, a character at a time, where it is wanted."""
+    widths = list(least)
+    while sum(widths) < room and widths != most:
+        column = max(range(len(widths)), key=lambda i: most[i] / widths[i] if widths[i] < most[i] else 0)
+        widths[column] += 1
+    return widths
 
 
 def printable(text: str, *, keep: str = "") -> str:
@@ -51,15 +81,18 @@ error_console = PlainConsole(stderr=True, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
-    """Plain JSON on standard output, one document."""
-    print(json.dumps(value, indent=2, default=str))
+    """What `value` says as plain JSON on standard output, one document."""
+    from longvid.plain import as_json
+
+    print(json.dumps(as_json(value), indent=2))
 
 
-def table(*columns: str, title: str | None = None, right: Sequence[str] = ()) -> Table:
+def table(*columns: str, title: str | None = None, right: Sequence[str] = (), whole_words: bool = False) -> PlainTable:
     """An empty table in the one style all commands use; `right` names the columns of numbers."""
     made = PlainTable(
         title=title, title_justify="left", box=None, pad_edge=False, header_style="bold", title_style="bold"
     )
+    made.whole_words = whole_words
     for column in columns:
         made.add_column(column, justify="right" if column in right else "left", overflow="fold")
     return made
@@ -71,12 +104,8 @@ def counted(count: int, noun: str) -> str:
 
 
 def human_bytes(count: float) -> str:
-    """`1.2 GB`: decimal units, three digits at most."""
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if count < 1000 or unit == "TB":
-            break
-        count /= 1000
-    return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
+    """`1.2 GB`: decimal units."""
+    return filesize.decimal(round(count))
 
 
 def human_seconds(seconds: float) -> str:

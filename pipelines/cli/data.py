@@ -94,30 +94,41 @@ def tasks(
 
     named = {name: recipe_settings(name) for name in recipe_names()}
     if as_json:
-        from dataclasses import asdict, replace
-
-        known = {name: task.to_dict() for name, task in KNOWN_TASKS.items()}
-        measured = {name: asdict(replace(one, window=dict(one.window))) for name, one in PROTOCOLS.items()}
-        print_json({"tasks": known, "protocols": measured, "recipes": named})
+        print_json({"tasks": KNOWN_TASKS, "protocols": PROTOCOLS, "recipes": named})
         return 0
     if protocols:
         rows = table("protocol", "what it does", "used by", "where ours departs")
         for protocol in PROTOCOLS.values():
             rows.add_row(protocol.name, protocol.summary, protocol.used_by, protocol.departs or "-")
     elif recipes:
-        rows = table("recipe", "task", "protocol", "splits")
+        rows = table("recipe", "task, by its protocol", "splits", whole_words=True)
         for name, settings in named.items():
             task = settings.get("task", {}).get("name", "several")
-            rows.add_row(name, task, settings.get("protocol", "-"), settings.get("split_column", "split"))
+            by = f", by {settings['protocol']}" if settings.get("protocol") else ""
+            rows.add_row(name, f"{task}{by}", settings.get("split_column", "split"))
     else:
-        rows = table("task", "kind", "outputs", "metrics", "recipes", right=("outputs",))
+        rows = table("task", "kind (outputs)", "metrics", "recipes", whole_words=True)
         for task in KNOWN_TASKS.values():
             own = [name for name, settings in named.items() if settings.get("task", {}).get("name") == task.name]
-            rows.add_row(task.name, task.kind, str(task.outputs), ", ".join(task.metrics), ", ".join(own))
+            rows.add_row(task.name, f"{task.kind} ({task.outputs})", ", ".join(task.metrics), _with_twins(own))
     console.print(rows)
     if not (protocols or recipes):
+        console.print(f"NAME{TWIN} is a recipe that repeats the authors' code, quirks included", style="dim")
         console.print("--protocols says how each is measured, --recipes what each recipe trains", style="dim")
     return 0
+
+
+TWIN = "-as-published"
+"""What a recipe's name ends in that repeats a published code to the letter."""
+
+
+def _with_twins(recipes: list[str]) -> str:
+    """`coin (and -as-published), ...`: a recipe and its twin in one, so that names fit a terminal."""
+    return ", ".join(
+        f"{name} (and {TWIN})" if name + TWIN in recipes else name
+        for name in recipes
+        if name.removesuffix(TWIN) == name or name.removesuffix(TWIN) not in recipes
+    )
 
 
 def results(

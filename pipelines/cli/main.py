@@ -9,10 +9,11 @@ that names the cure; 3 some videos failed, each named; 130 interrupted.
 
 import os
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
+from longvid import __version__
 from longvid.errors import LongvidError
 from longvid.pipelines.cli import data, extract, machine, models, store, train
 from longvid.pipelines.cli.console import error_console, printable
@@ -21,11 +22,25 @@ from longvid.stores import StoreError
 app = typer.Typer(
     name="longvid",
     help="Long videos to features once, long-range models over them many times.",
-    no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+
+
+def _print_version(asked: bool | None) -> None:
+    if asked:
+        typer.echo(f"longvid {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool | None, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = None,
+) -> None:
+    """Long videos to features once, long-range models over them many times."""
+
 
 for room in (extract, store, train, data, models, machine):
     room.add_to(app)
@@ -44,7 +59,8 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         if os.getcwd() not in sys.path:  # last, so that it hides nothing installed; workers get the same path
             sys.path.append(os.getcwd())
-        status = app(arguments, standalone_mode=False)
+        words = sys.argv[1:] if arguments is None else arguments
+        status = app(words or ["--help"], standalone_mode=False, prog_name="longvid")
         if status == INTERRUPTED:  # typer catches the interrupt itself
             _say("interrupted; the same command goes on from what is done", INTERRUPTED)
     except (typer.Abort, KeyboardInterrupt):

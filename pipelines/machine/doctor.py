@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib import import_module
 
 from longvid.pipelines.machine.cores import available_cores
+from longvid.video.backends.check import short_reason
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def _package(name: str, *, needed: bool, what: str, cure: str) -> Check:
     try:
         import_module(name)
     except (ImportError, OSError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = short_reason(error)
         missing = isinstance(error, ModuleNotFoundError)
         return Check(name, "-", False, needed, f"{what + ': ' if what else ''}{cure if missing else reason}")
     return Check(name, _version(name), True, needed, what)

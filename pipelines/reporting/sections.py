@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from markupsafe import Markup
+from rich import filesize
 
 from longvid.metrics.items import METRICS
 from longvid.pipelines.reporting.charts import Axis, Series, around, clock, line_chart
@@ -25,7 +26,7 @@ def chips(runs: list[Run]) -> list[tuple[str, str]]:
         (f"{record.found('train')} + {record.found('val')}", "training + validation videos"),
         (str(seeds), "seed" if seeds == 1 else "seeds for each decoder"),
         (clock(float(size.get("seconds") or 0)), "of video in the store"),
-        (human_bytes(float(size.get("bytes") or 0)), f"of features, {size.get('clips') or 0:,} clips"),
+        (filesize.decimal(int(size.get("bytes") or 0)), f"of features, {size.get('clips') or 0:,} clips"),
     ]
 
 
@@ -196,12 +197,3 @@ def missing(runs: list[Run]) -> list[tuple[str, list[str]]]:
         for split, keys in run.record.missing.items():
             found.setdefault(split, {}).update(dict.fromkeys(keys))
     return [(split, list(keys)) for split, keys in found.items() if keys]
-
-
-def human_bytes(count: float) -> str:
-    """`1.2 GB`: decimal units."""
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if count < 1000 or unit == "TB":
-            break
-        count /= 1000
-    return f"{count:.0f} {unit}" if count >= 100 or unit == "B" else f"{count:.1f} {unit}"

@@ -70,11 +70,11 @@ def coin_manifest(videos: tuple[CoinVideo, ...], *, name: str = "coin") -> Manif
 def _annotation_file(path: Path) -> Path:
     if not path.is_dir():
         return path
-    candidates = [path / "COIN.json", *sorted(path.glob("COIN*.json"))]
-    found = next((candidate for candidate in candidates if candidate.is_file()), None)
-    if found is None:
-        raise AnnotationError(f"{path}: holds no COIN.json; have it from github.com/coin-dataset/annotations")
-    return found
+    if (path / "COIN.json").is_file():
+        return path / "COIN.json"
+    others = sorted(other.name for other in path.glob("COIN*.json"))
+    hint = f"; to use {others[0]} in its place, name that file itself" if others else ""
+    raise AnnotationError(f"{path}: holds no COIN.json; have it from github.com/coin-dataset/annotations{hint}")
 
 
 def _row(video: CoinVideo) -> ManifestRow:

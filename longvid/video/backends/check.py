@@ -44,9 +44,20 @@ def check_backend(name: str) -> BackendStatus:
         version = backend.version()
         reason = _wrong_frames(name)
     except (ImportError, OSError, RuntimeError, UnreadableVideo) as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        reason = (lines[0] if lines else type(error).__name__)[:200]
+        reason = short_reason(error)
     return BackendStatus(name, version, not reason, reason, backend.cure if reason else "")
+
+
+def short_reason(error: Exception) -> str:
+    """What an error says first, as a clause; without an announcement (`Likely causes:`) of lines left out here."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    first = lines[0]
+    if first.endswith(":") and len(lines) > 1:
+        sentence, stop, _ = first.rpartition(". ")
+        first = sentence if stop else first.rstrip(": ")
+    return first.rstrip(".")[:200]
 
 
 def _wrong_frames(name: str) -> str:

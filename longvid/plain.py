@@ -1,0 +1,31 @@
+"""Values as plain JSON: what is printed for programs and kept in files."""
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+
+
+def as_json(value: Any) -> Any:
+    """Dictionaries, lists, text, numbers, truth values and None that say what `value` says.
+
+    A dataclass becomes its fields in order, then the properties that its `JSON_PROPERTIES` names, if it has such a
+    list. Tuples and arrays become lists, paths text. Floats stay as they are, so that they survive JSON exactly.
+    Raises TypeError for what has no plain form.
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        names = [field.name for field in fields(value)] + list(getattr(value, "JSON_PROPERTIES", ()))
+        return {name: as_json(getattr(value, name)) for name in names}
+    if isinstance(value, Mapping):
+        return {str(key): as_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(item) for item in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, PurePath):
+        return str(value)
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    raise TypeError(f"a {type(value).__name__} has no plain form")
