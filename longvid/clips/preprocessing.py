@@ -4,8 +4,7 @@ The geometry (which size a frame is resized to, what is cropped) is applied whil
 frames never pile up; the normalisation is applied on the encoder's device, so that frames travel as uint8.
 """
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from longvid.errors import ConfigError
 from longvid.validation import Count, Number, Positive, settings
@@ -68,7 +67,3 @@ class Preprocessing:
         mean = torch.tensor(self.mean, device=frames.device).mul(255)
         std = torch.tensor(self.std, device=frames.device).mul(255)
         return ((frames.float() - mean) / std).movedim(-1, 1).contiguous()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, for the recipe."""
-        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}

@@ -26,13 +26,14 @@ With `fps=None` a clip is F consecutive frames of the video itself, by the prese
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
 from longvid.errors import ConfigError, VideoTooShort
+from longvid.plain import as_json
 from longvid.validation import Count, Positive, settings
 
 if TYPE_CHECKING:
@@ -104,13 +105,9 @@ class ClipPlan:
         """Frames a clip."""
         return int(self.frame_seconds.shape[1])
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {"frame_seconds": self.frame_seconds.tolist(), "seconds": self.seconds.tolist()}
-
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "ClipPlan":
-        """The plan `to_dict` described; floats survive JSON exactly."""
+        """The plan that `longvid.plain.as_json` described; floats survive JSON exactly."""
         return cls(np.asarray(values["frame_seconds"], np.float64), np.asarray(values["seconds"], np.float64))
 
 
@@ -192,7 +189,7 @@ class Sampling:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, for the recipe; the span only where it is not the whole video, as in older stores."""
-        return {name: value for name, value in asdict(self).items() if (name, value) != ("span", "whole")}
+        return {name: value for name, value in as_json(self).items() if (name, value) != ("span", "whole")}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Sampling":

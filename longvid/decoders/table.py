@@ -1,8 +1,7 @@
 """What every decoder costs at the two published window sizes, on one page."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import dataclass, fields
 
 import torch
 
@@ -34,10 +33,6 @@ class DecoderRow:
     """Peak of the tensors a forward pass holds."""
     training_bytes: int
     """The same for a forward and backward pass."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
 
 
 def decoder_table(names: Iterable[str] | None = None, *, lengths: tuple[int, ...] = LENGTHS) -> Iterator[DecoderRow]:

@@ -5,9 +5,9 @@ Operations are those of `torch.utils.flop_counter`: two a multiply-add, of convo
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import ClassVar
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -20,6 +20,8 @@ from longvid.errors import EncoderError
 @dataclass(frozen=True)
 class TruthRow:
     """One encoder at its default input."""
+
+    JSON_PROPERTIES: ClassVar = ("parameters_ratio", "gflops_ratio")
 
     name: str
     frames: int
@@ -52,10 +54,6 @@ class TruthRow:
         if self.published is None or not self.published.gflops:
             return None
         return self.gflops / (self.published.gflops * self.published.flops_factor)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self) | {"parameters_ratio": self.parameters_ratio, "gflops_ratio": self.gflops_ratio}
 
 
 def truth_table(names: Iterable[str] | None = None) -> Iterator[TruthRow]:

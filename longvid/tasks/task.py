@@ -14,7 +14,7 @@ import difflib
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -165,10 +165,6 @@ class Task:
             return np.array([self.transform.forward(float(value)) for value in values], np.float32)
         except (ValueError, OverflowError) as error:
             raise AnnotationError(f"{where}: {error}") from None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; `from_dict` gives the task back."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Task":

@@ -1,7 +1,7 @@
 """What a bench found: a titled table and the ratios that are claimed."""
 
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 Cell = str | int | float | None
 
@@ -28,14 +28,12 @@ class BenchTable:
         of_row = [[isinstance(cell, str) for cell in row] for row in self.rows]
         return [name for index, name in enumerate(self.columns) if not any(words[index] for words in of_row)]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self) | {"claims": [asdict(claim) | {"reached": claim.reached} for claim in self.claims]}
-
 
 @dataclass(frozen=True)
 class Claim:
     """One measured ratio beside its goal."""
+
+    JSON_PROPERTIES: ClassVar = ("reached",)
 
     what: str
     value: float

@@ -38,14 +38,12 @@ def add_to(app: typer.Typer) -> None:
 
 def doctor(as_json: JSON = False) -> int:
     """Which decoders and optional packages work on this machine, and the cure for those that do not."""
-    from dataclasses import asdict
-
     from longvid.pipelines.machine.doctor import examine
 
     with error_console.status("trying each decoder and package"):
         checks = examine()
     if as_json:
-        print_json([asdict(check) for check in checks])
+        print_json(checks)
     else:
         rows = table("part", "version", "works", "what to do")
         for check in checks:
@@ -75,7 +73,7 @@ def bench(
         require_drawable(plot)
     measured = import_module(f"longvid.pipelines.bench.{name}").run(quick=quick)
     if as_json:
-        print_json(measured.to_dict())
+        print_json(measured)
     else:
         rows = table(*measured.columns, title=measured.title, right=measured.number_columns)
         for row in measured.rows:

@@ -32,7 +32,7 @@ def encoders(
     with error_console.status("counting"):
         rows = list(truth.truth_table(only or None))
     if as_json:
-        print_json([row.to_dict() for row in rows])
+        print_json(list(rows))
         return 0
     if markdown:
         print(truth.markdown(rows))
@@ -82,7 +82,7 @@ def decoders(
         with error_console.status("counting"):
             rows = list(costs.decoder_table(names))
         if as_json:
-            print_json([row.to_dict() for row in rows])
+            print_json(list(rows))
         else:
             print(costs.markdown(rows))
         return 0

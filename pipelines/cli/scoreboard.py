@@ -1,6 +1,5 @@
 """What `longvid results` shows: published numbers and one's own, grouped by how they were measured."""
 
-from dataclasses import asdict
 from typing import Any
 
 from rich.text import Text
@@ -14,11 +13,11 @@ from longvid.tasks.task import Task
 
 
 def scoreboard_json(task: Task, own: list[OwnResult], *, protocol: str | None) -> dict[str, Any]:
-    """Plain JSON values of both."""
+    """What `print_json` prints of both."""
     return {
         "task": task.name,
-        "published": [asdict(result) for result in results_of(task.name, protocol=protocol)],
-        "own": [asdict(result) for result in own if protocol is None or result.protocol == protocol],
+        "published": results_of(task.name, protocol=protocol),
+        "own": [result for result in own if protocol is None or result.protocol == protocol],
     }
 
 

@@ -37,7 +37,7 @@ def train(
     with ConsoleProgress(error_console, label=config.decoder.name, monitor=_monitor(config)) as progress:
         result = run(config, progress=progress)
     if as_json:
-        print_json(result.to_dict())
+        print_json(result)
         return 0
     for note in result.notes:
         console.print(f"note: {note}", style="yellow")
@@ -68,7 +68,7 @@ def probe(
     with error_console.status("pooling and fitting"):
         result = run(config, split=split)
     if as_json:
-        print_json(result.to_dict())
+        print_json(result)
         return 0
     for note in result.notes:
         console.print(f"note: {note}", style="yellow")
@@ -135,7 +135,7 @@ def evaluate(
         for part in part_folders(run)
     ]
     if as_json:
-        print_json(results[0].to_dict() if len(results) == 1 else [result.to_dict() for result in results])
+        print_json(results[0] if len(results) == 1 else results)
         return 0
     for result in results:
         if len(results) > 1:
@@ -231,7 +231,7 @@ def demo(
 
     result = run_demo(folder, videos=videos, seeds=tuple(range(seeds)), workers=workers, say=error_console.print)
     if as_json:
-        print_json(result.to_dict())
+        print_json(result)
         return 0
     rows = table(
         "decoder", "test accuracy", "parameters", "training", right=("test accuracy", "parameters", "training")

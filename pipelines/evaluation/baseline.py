@@ -5,8 +5,7 @@
 It takes seconds, and says how much of a decoder's score needs no decoder.
 """
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
@@ -37,10 +36,6 @@ class ProbeResult:
     evaluated: int
     missing: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
 
 
 def probe(config: TrainConfig, *, split: str = "test") -> ProbeResult:

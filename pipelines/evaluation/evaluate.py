@@ -5,9 +5,9 @@ print(result.metrics["accuracy"].mean, result.baseline["accuracy"], result.cover
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ from longvid.pipelines.training.run_folder import (
     write_json,
 )
 from longvid.pipelines.training.scoring import SplitScores, score_windows
+from longvid.plain import as_json
 from longvid.stores import FeatureStore, StoredVideo
 from longvid.tasks import Task
 from longvid.tasks.frame_labels import UNLABELLED
@@ -67,6 +68,8 @@ class VideoTimeline:
 @dataclass(frozen=True)
 class EvaluationResult:
     """One run on one split. Counts say what every number rests on."""
+
+    JSON_PROPERTIES: ClassVar = ("metrics", "window_metrics")
 
     run: str
     name: str
@@ -106,14 +109,6 @@ class EvaluationResult:
         if self.evaluated == self.listed:
             return f"all {self.listed} videos"
         return f"{self.evaluated} of {self.listed} videos"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        summaries = {
-            "metrics": {name: asdict(value) for name, value in self.metrics.items()},
-            "window_metrics": {name: asdict(value) for name, value in self.window_metrics.items()},
-        }
-        return asdict(self) | summaries
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "EvaluationResult":
@@ -168,7 +163,7 @@ def evaluate(
     result = _result(run, record, split, scored, dataset, missing, decoders[seeds[0]])
     result = replace(result, untrained_seeds=run.untrained_seeds(config.seeds))
     _write_predictions(run.evaluation_file(split, f"-predictions.{predictions}"), scored, dataset)
-    write_json(run.evaluation_file(split), result.to_dict())
+    write_json(run.evaluation_file(split), as_json(result))
     return result
 
 

@@ -16,6 +16,7 @@ from longvid.pipelines.extraction.inputs import VideoRequest
 from longvid.pipelines.extraction.job import ExtractionJob
 from longvid.pipelines.extraction.probes import probe_once
 from longvid.pipelines.extraction.segment import Segment, encode_frames
+from longvid.plain import as_json
 from longvid.stores import FeatureStore, Recipe
 from longvid.video import VideoProbe
 from longvid.video.backends import resolve_backend
@@ -118,7 +119,7 @@ def make_recipe(job: ExtractionJob, encoder: Encoder) -> Recipe:
         encoder_config={**spec.config, "weights": WeightsOrigin.of_spec(spec).phrase},
         weights_sha256=spec.weights_sha256,
         sampling=sampling.to_dict(),
-        preprocessing=geometry.to_dict(),
+        preprocessing=as_json(geometry),
         pooling=pooling,
         num_tokens=num_tokens,
         dim=dim,

@@ -1,8 +1,8 @@
 """How many of the listed videos of each split are there, and what that does to a score on them."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from longvid.tasks.manifest import SPLITS, Manifest
 @dataclass(frozen=True)
 class SplitCount:
     """One set of splits. `listed`, `found` and `unreadable` count videos of each split."""
+
+    JSON_PROPERTIES: ClassVar = ("missing",)
 
     column: str
     task: str
@@ -36,10 +38,6 @@ class SplitCount:
     def missing(self) -> dict[str, int]:
         """Videos of each split without a file."""
         return {split: self.listed[split] - self.found[split] - self.unreadable[split] for split in self.listed}
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self) | {"missing": self.missing}
 
 
 def count_splits(

@@ -10,7 +10,7 @@ failed, and every score says how many of the listed videos it rests on.
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from longvid.benchmarks.leaks import Leak, find_leaks
 from longvid.errors import VideoError
 from longvid.pipelines.prepare.counts import SplitCount, count_splits
 from longvid.pipelines.prepare.finding import VideoFolder
+from longvid.plain import as_json
 from longvid.tasks.manifest import Manifest, ManifestRow
 from longvid.video import probe
 
@@ -83,11 +84,11 @@ class Preparation:
             "benchmark": self.benchmark.name,
             "listed": len(self.manifest),
             "counts": self.counts,
-            "splits": [count.to_dict() for count in self.splits],
-            "leaks": [asdict(leak) for leak in self.leaks],
+            "splits": as_json(self.splits),
+            "leaks": as_json(self.leaks),
             "notes": list(self.notes),
-            "faults": [asdict(fault) for fault in self.benchmark.faults],
-            "absent": [asdict(video) for video in self.absent],
+            "faults": as_json(self.benchmark.faults),
+            "absent": as_json(self.absent),
         }
 
 

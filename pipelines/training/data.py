@@ -22,6 +22,7 @@ from longvid.errors import AnnotationError, DecoderError
 from longvid.metrics.items import METRICS
 from longvid.pipelines.training.config import TrainConfig
 from longvid.pipelines.training.run_folder import DecoderRecord, RunRecord
+from longvid.plain import as_json
 from longvid.stores import FeatureStore
 from longvid.tasks import Manifest, ManifestRow, Task, carve_split, infer_task
 from longvid.tasks.class_names import name_classes
@@ -63,7 +64,7 @@ def open_training_data(config: TrainConfig) -> TrainingData:
     val = WindowDataset(store, found[selection], windows, task=task)
     record = RunRecord(
         name=config.name,
-        task=task.to_dict(),
+        task=as_json(task),
         decoder=_decoder_record(config, task, train),
         windows=asdict(windows),
         store=store.location if "://" in store.location else str(Path(store.location).absolute()),
@@ -156,10 +157,10 @@ def task_of(config: TrainConfig, manifest: Manifest) -> Task:
         return JointTask.of(settings.name, parts, column=settings.column)
     if settings.kind is None and not settings.classes and settings.name in KNOWN_TASKS:
         known = name_classes(KNOWN_TASKS[settings.name], manifest)
-        given: dict[str, Any] = known.to_dict() | ({"metrics": settings.metrics} if settings.metrics else {})
+        given: dict[str, Any] = as_json(known) | ({"metrics": settings.metrics} if settings.metrics else {})
     elif settings.kind is None and not settings.classes:
         inferred = infer_task(manifest, name=settings.name, column=settings.column)
-        given = inferred.to_dict() | ({"metrics": settings.metrics} if settings.metrics else {})
+        given = as_json(inferred) | ({"metrics": settings.metrics} if settings.metrics else {})
     else:
         given = settings.model_dump() | {"kind": settings.kind or "classification"}
     task = Task.from_dict(given)

@@ -31,6 +31,7 @@ from longvid.pipelines.training.run_folder import (
     write_json,
 )
 from longvid.pipelines.training.scoring import WindowScores
+from longvid.plain import as_json
 from longvid.tasks import Manifest, Task
 from longvid.tasks.joint import JointTask
 from longvid.tasks.manifest_files import write_atomically
@@ -157,7 +158,7 @@ def write_parts(run: RunFolder, data: TrainingData, config: TrainConfig, result:
             notes=tuple(record.notes),
             baseline={metric: result.baseline[f"{part.column}/{metric}"] for metric in part.metrics},
         )
-        write_json(folder.result_file, of_part.to_dict())
+        write_json(folder.result_file, as_json(of_part))
         folders.append(folder.path)
     return folders
 
@@ -167,7 +168,7 @@ def _part_record(record: RunRecord, part: Task, columns: slice, manifest: Manife
     return replace(
         record,
         name=f"{record.name}/{part.column}",
-        task=part.to_dict(),
+        task=as_json(part),
         decoder=replace(record.decoder, part=[columns.start, columns.stop]),
         listed={split: count for split, count in manifest.counts().items() if split},
         missing={split: [key for key in absent if key in keys] for split, absent in record.missing.items()},

@@ -1,8 +1,8 @@
 """What came out of a training: plain values, the same in memory and in the run's files."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -58,6 +58,8 @@ def summarise(metrics: Sequence[dict[str, float]]) -> dict[str, Summary]:
 class TrainResult:
     """One trained run: every seed, and what they were trained on."""
 
+    JSON_PROPERTIES: ClassVar = ("validation",)
+
     out: str
     name: str
     decoder: str
@@ -86,11 +88,6 @@ class TrainResult:
     def validation(self) -> dict[str, Summary]:
         """Validation metrics over seeds."""
         return summarise([seed.metrics for seed in self.seeds])
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        summary = {name: asdict(value) for name, value in self.validation.items()}
-        return asdict(self) | {"seeds": [asdict(seed) for seed in self.seeds], "validation": summary}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "TrainResult":

@@ -47,6 +47,7 @@ from longvid.pipelines.training.run_folder import (
     write_json,
 )
 from longvid.pipelines.training.scoring import constant_scores
+from longvid.plain import as_json
 from longvid.tasks.joint import JointTask
 from longvid.weights import state_sha256
 
@@ -96,7 +97,7 @@ def train(config: TrainConfig, *, progress: TrainingProgress | None = None) -> T
     )
     if isinstance(data.task, JointTask):
         write_parts(run, data, config, result)
-    write_json(run.result_file, result.to_dict())
+    write_json(run.result_file, as_json(result))
     return result
 
 

@@ -1,9 +1,7 @@
 """DualFormer as an encoder: the released variants, what must be fed to them, and what the authors say they cost."""
 
-import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -17,6 +15,7 @@ from longvid.encoders.dualformer.model import DualFormer
 from longvid.encoders.dualformer.official import is_image_model, load_image_weights
 from longvid.encoders.dualformer.sizes import fitted_size
 from longvid.errors import EncoderError
+from longvid.plain import as_json
 from longvid.weights import read_checkpoint, state_sha256
 
 LICENCE = "Apache-2.0"
@@ -85,18 +84,13 @@ def build_dualformer(
         sampling=Sampling(frames=frames, fps=INPUT_RECIPES[trained_on].fps),
         preprocessing=_preprocessing(INPUT_RECIPES[trained_on], size),
         poolings=("tokens", "spatial", "temporal", "mean", "clip"),
-        config={**_plain(model.config), "odd_sizes": odd_sizes},
+        config={**as_json(model.config), "odd_sizes": odd_sizes},
         weights=source,
         weights_sha256=state_sha256(model.state_dict()),
         licence=LICENCE,
         weights_seed=seed if weights is None or weights == "random" else None,
     )
     return model
-
-
-def _plain(config: DualFormerConfig) -> dict[str, Any]:
-    plain: dict[str, Any] = json.loads(json.dumps(asdict(config)))
-    return plain
 
 
 def _preprocessing(recipe: InputRecipe, size: int) -> Preprocessing:

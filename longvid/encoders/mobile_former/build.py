@@ -14,6 +14,7 @@ from longvid.encoders.mobile_former.config import IMAGE_CONFIGS, MobileFormerCon
 from longvid.encoders.mobile_former.inflation import inflate
 from longvid.encoders.mobile_former.model import MobileFormer
 from longvid.errors import EncoderError
+from longvid.plain import as_json
 from longvid.weights import read_checkpoint, state_sha256
 
 ARCHITECTURE = "mobile_former"
@@ -95,7 +96,7 @@ def build_mobile_former(
         ),
         default_pooling="clip",
         poolings=("tokens", "spatial", "temporal", "mean", "clip", "global"),
-        config=model.config.to_dict(),
+        config=as_json(model.config),
         weights=source,
         weights_sha256=state_sha256(model.state_dict()),
         licence=LICENCE,

@@ -5,7 +5,7 @@ variants are those of the paper (Chen et al., "Mobile-Former", CVPR 2022) and of
 published multiply-adds. A video net is an image net with temporal taps: `for_video`.
 """
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 from longvid.errors import EncoderError
@@ -81,13 +81,9 @@ class MobileFormerConfig:
         if before * block.expansion % self.groups or block.dim % self.groups:
             raise EncoderError(f"{block} after {before} channels: groups={self.groups} must divide all its widths")
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; `from_dict` reads them back."""
-        return {**asdict(self), "blocks": [asdict(block) for block in self.blocks]}
-
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "MobileFormerConfig":
-        """The configuration that `to_dict` wrote."""
+        """The configuration of plain JSON values."""
         return cls(**values)
 
 

@@ -1,7 +1,6 @@
 """X-ViT as an encoder: the variants, what must be fed to them, and what the paper says they cost."""
 
-import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +14,7 @@ from longvid.encoders.base import EncoderSpec, PublishedFigures
 from longvid.encoders.xvit.image_weights import is_image_transformer, start_from_image
 from longvid.encoders.xvit.model import XViT, XViTConfig
 from longvid.errors import EncoderError
+from longvid.plain import as_json
 from longvid.weights import read_checkpoint, state_sha256
 
 LICENCE = "Apache-2.0"
@@ -87,7 +87,7 @@ def build_xvit(
         preprocessing=Preprocessing(height=size, width=size, short_side=size),
         default_pooling="class",
         poolings=("tokens", "class+tokens", "class", "spatial", "temporal", "mean", "clip"),
-        config=json.loads(json.dumps(asdict(model.config))),
+        config=as_json(model.config),
         weights=source,
         weights_sha256=state_sha256(model.state_dict()),
         licence=LICENCE,

@@ -11,6 +11,7 @@ from rounding import assert_same_numbers
 
 from longvid.clips.preprocessing import Preprocessing
 from longvid.errors import ConfigError
+from longvid.plain import as_json
 
 sides = st.integers(16, 2160)
 small_sides = st.integers(8, 256)
@@ -65,7 +66,7 @@ def test_normalising_is_the_formula_on_every_pixel():
 
 
 def test_a_preprocessing_becomes_plain_json():
-    values = json.loads(json.dumps(Preprocessing(short_side=256).to_dict()))
+    values = json.loads(json.dumps(as_json(Preprocessing(short_side=256))))
     assert values["short_side"] == 256
     assert values["mean"] == [0.5, 0.5, 0.5]
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from longvid.clips.sampling import END_POLICIES, ROUNDING_SECONDS, ClipPlan, Sampling, frames_on_screen
 from longvid.errors import ConfigError, VideoTooShort
+from longvid.plain import as_json
 
 HOUR = 3600.0
 frame_counts = st.integers(1, 32)
@@ -180,7 +181,7 @@ def test_plans_and_samplings_survive_json_exactly(frames, fps, begin, duration):
     sampling = Sampling(frames, fps, end="shift")
     assert Sampling.from_dict(json.loads(json.dumps(sampling.to_dict()))) == sampling
     plan = sampling.plan(begin, begin + duration)
-    again = ClipPlan.from_dict(json.loads(json.dumps(plan.to_dict())))
+    again = ClipPlan.from_dict(json.loads(json.dumps(as_json(plan))))
     assert np.array_equal(again.frame_seconds, plan.frame_seconds)
     assert np.array_equal(again.seconds, plan.seconds)
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from longvid.errors import AnnotationError, ConfigError
+from longvid.plain import as_json
 from longvid.tasks.frame_labels import UNLABELLED, clip_labels
 from longvid.tasks.manifest import Manifest, ManifestRow
 from longvid.tasks.task import LabelTransform, Task, infer_task
@@ -65,7 +66,7 @@ def test_a_regression_target_is_the_transformed_label_and_goes_back():
 
 def test_a_task_survives_json():
     for task in (DISHES, Task("views", "regression", transform=LabelTransform("log", 2.0, 1.0))):
-        assert Task.from_dict(json.loads(json.dumps(task.to_dict()))) == task
+        assert Task.from_dict(json.loads(json.dumps(as_json(task)))) == task
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from longvid.pipelines.demo.run import demo
+from longvid.plain import as_json
 
 
 def test_it_runs_both_stages_and_a_second_call_keeps_what_is_there(tmp_path: Path) -> None:
@@ -14,7 +15,7 @@ def test_it_runs_both_stages_and_a_second_call_keeps_what_is_there(tmp_path: Pat
     assert first.test_videos == 4
     page = Path(first.report).read_text()
     assert "mean-linear" in page
-    assert json.loads(json.dumps(first.to_dict()))["videos"] == 20
+    assert json.loads(json.dumps(as_json(first)))["videos"] == 20
     files = {path: path.stat().st_mtime_ns for path in (tmp_path / "videos").iterdir()}
     second = demo(tmp_path, videos=20, seeds=(0,), epochs=2, workers=1, say=lambda text: None)
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "videos").iterdir()} == files

@@ -1,7 +1,5 @@
 """Features made by an earlier version stay the same features: recipes keep the digests that version 0.1.0 gave them."""
 
-import json
-from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -13,6 +11,7 @@ from longvid.encoders.mobile_former.build import VARIANTS as MOBILE_FORMERS
 from longvid.encoders.xvit.build import VARIANTS as XVITS
 from longvid.pipelines.extraction.job import ExtractionJob
 from longvid.pipelines.extraction.plan import make_recipe
+from longvid.plain import as_json
 from longvid.stores import Recipe
 
 WRITTEN_BY_0_1_0 = {
@@ -74,10 +73,10 @@ def digest_of(
 ) -> str:
     return Recipe(
         encoder="e",
-        encoder_config={} if config is None else json.loads(json.dumps(asdict(config))),
+        encoder_config={} if config is None else as_json(config),
         weights_sha256="",
         sampling=sampling.to_dict(),
-        preprocessing=geometry.to_dict(),
+        preprocessing=as_json(geometry),
         pooling="mean",
         num_tokens=1,
         dim=8,

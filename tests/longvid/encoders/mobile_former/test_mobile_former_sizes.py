@@ -14,6 +14,7 @@ from longvid.encoders.mobile_former import (
     for_video,
 )
 from longvid.errors import EncoderError
+from longvid.plain import as_json
 
 IMAGE_PARAMETERS = {
     "26m": 3_232_788,
@@ -114,7 +115,7 @@ def test_twice_the_frames_cost_twice_the_maps_and_no_more_tokens(tiny: MobileFor
 
 def test_a_configuration_survives_json() -> None:
     for variant in VARIANTS.values():
-        assert MobileFormerConfig.from_dict(variant.config.to_dict()) == variant.config
+        assert MobileFormerConfig.from_dict(as_json(variant.config)) == variant.config
 
 
 def test_impossible_configurations_are_refused_with_what_is_wrong(tiny: MobileFormerConfig) -> None:
