@@ -66,7 +66,7 @@ def main(arguments: list[str] | None = None) -> None:
     except (typer.Abort, KeyboardInterrupt):
         status = _say("interrupted; the same command goes on from what is done", INTERRUPTED)
     except WRONG_USE as error:
-        status = _say(error.format_message(), 2)
+        status = _say(error.format_message().replace(": Value error, ", ": "), 2)  # pydantic's words, not ours
     except (LongvidError, StoreError) as error:
         status = _say(str(error), 2)
     except BrokenPipeError:

@@ -3,7 +3,7 @@
 import math
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.text import Text
@@ -123,7 +123,9 @@ def evaluate(
     split: Annotated[str, typer.Option(help="Which videos.")] = "test",
     store: Annotated[str | None, typer.Option(help="Another store of the same recipe.")] = None,
     allow_missing: Annotated[bool, typer.Option(help="Score the videos that are there; counts are printed.")] = False,
-    predictions: Annotated[str, typer.Option(help="Format of the predictions file: csv, jsonl or parquet.")] = "csv",
+    predictions: Annotated[
+        Literal["csv", "jsonl", "parquet"], typer.Option(help="Format of the predictions file.")
+    ] = "csv",
     as_json: JSON = False,
 ) -> int:
     """Score a trained run on a split, beside an answer that never looks at a video."""

@@ -43,6 +43,24 @@ def test_without_words_the_help_is_shown_and_nothing_is_called_an_error() -> Non
     assert result.stderr == ""
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["extract", "a.mp4", "-e", "patch-statistics", "-o", "x.zarr", "--dtype", "float8"],
+        ["extract", "a.mp4", "-e", "patch-statistics", "-o", "x.zarr", "--precision", "float8"],
+        ["evaluate", "run", "--predictions", "float8"],
+    ],
+    ids=["dtype", "precision", "predictions"],
+)
+def test_an_option_with_a_few_values_names_them(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: Invalid value for '{words[-2]}': 'float8' is not one of '")
+    assert len(said.splitlines()) == 1
+
+
 def test_the_version_is_told_by_every_way_in() -> None:
     for words in (["-m", "longvid", "--version"], ["-m", "longvid.pipelines.cli", "--version"]):
         assert command(*words).stdout == f"longvid {longvid.__version__}\n"
