@@ -1,4 +1,4 @@
-"""Values as plain JSON: what is printed for programs and kept in files."""
+"""Values as plain JSON, for programs to read and for files."""
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass

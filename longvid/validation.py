@@ -1,4 +1,4 @@
-"""Frozen settings that check themselves, and the one line that says what is wrong with a value.
+"""Frozen settings that check themselves and say in one line what is wrong.
 
     @settings(ConfigError)
     class Grid:

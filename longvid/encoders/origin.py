@@ -1,4 +1,6 @@
-"""Where an encoder's weights come from, as fields; and the one word or phrase that a recipe keeps of it.
+"""Where an encoder's weights come from: learned, drawn, or none at all.
+
+The origin is held as fields; a recipe keeps one phrase of it:
 
 | kind     | the weights                                  | in a recipe (`encoder_config["weights"]`)           |
 |----------|----------------------------------------------|-----------------------------------------------------|
