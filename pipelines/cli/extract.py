@@ -61,10 +61,12 @@ def extract(
         typer.Option(help="tokens, class+tokens, class, spatial, temporal, mean or clip; default: the encoder's."),
     ] = None,
     dtype: Annotated[
-        Literal["float16", "float32", "int8"] | None, typer.Option(help="Stored type; default: float16.")
+        Literal["float16", "float32", "int8"] | None,
+        typer.Option(metavar="TYPE", help="Stored type: float16 (default), float32 or int8."),
     ] = None,
     precision: Annotated[
-        Literal["float32", "bfloat16", "float16"], typer.Option(help="Of the encoder's arithmetic.")
+        Literal["float32", "bfloat16", "float16"],
+        typer.Option(metavar="TYPE", help="Of the encoder's arithmetic: float32, bfloat16, float16."),
     ] = "float32",
     batch_clips: Annotated[int, typer.Option(help="Clips the model takes at once.")] = 8,
     clips_per_shard: Annotated[int, typer.Option(help="Clips of one shard: the unit of work and of resuming.")] = 64,
