@@ -18,14 +18,6 @@ def document_bytes(document: dict[str, Any]) -> bytes:
     return json.dumps(document, indent=2, allow_nan=False).encode("ascii")
 
 
-def parsed_document(document: bytes) -> Any:
-    """The value that a JSON document holds. Raises ValueError for what is not JSON, or is nested too deep to read."""
-    try:
-        return json.loads(document)
-    except RecursionError as error:
-        raise ValueError("nested too deep") from error
-
-
 def digest(value: Any) -> str:
     """sha256 of the canonical JSON of `value`, 64 hexadecimal digits."""
     return hashlib.sha256(canonical_json(value).encode("ascii")).hexdigest()

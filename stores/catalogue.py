@@ -6,18 +6,22 @@ first. `FeatureStore.video`, `status` and `in` read the video's own document in 
 incomplete video. Workers never touch it.
 """
 
-import json
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from longvid.stores.bounded_json import parse_json_object
 from longvid.stores.canonical import digest, document_bytes
 from longvid.stores.errors import DamagedStore
-from longvid.stores.keys import is_path_name
+from longvid.stores.keys import is_path_name, path_name
 from longvid.stores.layout import CATALOGUE, DOCUMENT, VIDEOS, group_document, video_path
 from longvid.stores.place import Place
 from longvid.stores.records import VideoRecord
 
 _PATH = f"{CATALOGUE}/{DOCUMENT}"
+_MOST_BYTES = 2**30
+"""Of the document: some millions of videos."""
+_MOST_CLIPS = 2**40
 
 
 @dataclass(frozen=True)
@@ -65,12 +69,12 @@ def _listed(place: Place) -> dict[str, CatalogueRow]:
     if document is None:
         return {}
     try:
-        attributes = json.loads(document)["attributes"]
+        attributes = parse_json_object(document, most_bytes=_MOST_BYTES)["attributes"]
         rows: list[dict[str, Any]] = attributes["videos"]
         if digest(rows) != attributes["checksum"]:
             return {}
-        return {row["name"]: CatalogueRow(**row) for row in rows}
-    except (ValueError, KeyError, TypeError):  # a damaged copy is no copy
+        return {row["name"]: _checked(CatalogueRow(**row)) for row in rows}
+    except (ValueError, KeyError, TypeError):  # neither a damaged copy counts, nor one that somebody made up
         return {}
 
 
@@ -78,6 +82,15 @@ def _look_up(place: Place, names: list[str]) -> dict[str, CatalogueRow]:
     documents = place.get_many(f"{video_path(name)}/{DOCUMENT}" for name in names)
     rows = [_row(name, document) for name, document in zip(names, documents, strict=True)]
     return {row.name: row for row in rows if row is not None}
+
+
+def _checked(row: CatalogueRow) -> CatalogueRow:
+    """The row, if a video could have it. Raises ValueError otherwise: a checksum is soon made for any rows."""
+    counted = type(row.num_clips) is int and 0 < row.num_clips <= _MOST_CLIPS and type(row.complete) is bool
+    timed = all(type(edge) in (int, float) and math.isfinite(edge) for edge in (row.start_seconds, row.end_seconds))
+    if not (counted and timed and row.start_seconds <= row.end_seconds and path_name(row.key) == row.name):
+        raise ValueError(f"no video is described by {row!r:.200}")
+    return row
 
 
 def video_names(place: Place) -> list[str]:

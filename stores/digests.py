@@ -16,7 +16,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-from longvid.stores.canonical import document_bytes, parsed_document
+from longvid.stores.bounded_json import parse_json_object
+from longvid.stores.canonical import document_bytes
 from longvid.stores.errors import DamagedStore
 from longvid.stores.layout import DIGESTS, DOCUMENT, Layout, group_document, shard_arrays, video_path
 from longvid.stores.recipe import Recipe
@@ -80,7 +81,7 @@ def parse_digests(document: bytes, record: VideoRecord, recipe: Recipe, layout: 
     try:
         if len(document) > most_bytes:
             raise ValueError(f"{len(document)} bytes, where there can be {most_bytes}")
-        attributes = parsed_document(document)["attributes"]
+        attributes = parse_json_object(document)["attributes"]
         if (attributes["key"], attributes["plan"]) != (record.key, record.plan_id):
             raise ValueError(f"are of video {attributes['key']!r}, or of another plan of it")
         rows = {array: [ShardDigest.from_text(text) for text in attributes[array]] for array in arrays}

@@ -15,7 +15,8 @@ import hashlib
 import re
 from dataclasses import dataclass
 
-from longvid.stores.canonical import canonical_json, parsed_document
+from longvid.stores.bounded_json import parse_json_object
+from longvid.stores.canonical import canonical_json
 from longvid.stores.digests import ShardDigest
 from longvid.stores.layout import RECEIPTS, video_path
 
@@ -61,7 +62,7 @@ def parse_receipt(receipt: Receipt, data: bytes | None) -> Digests | None:
     if data is None or _content(data) != receipt.content:
         return None
     try:
-        return {array: ShardDigest.from_text(text) for array, text in parsed_document(data).items()}
+        return {array: ShardDigest.from_text(text) for array, text in parse_json_object(data).items()}
     except (ValueError, TypeError, AttributeError):
         return None
 

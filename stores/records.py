@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from longvid.stores.canonical import differences, digest, document_bytes, parsed_document, plain
+from longvid.stores.bounded_json import parse_json_object
+from longvid.stores.canonical import differences, digest, document_bytes, plain
 from longvid.stores.errors import DamagedStore, InvalidWindow
 from longvid.stores.layout import group_document
 
@@ -95,7 +96,7 @@ class VideoRecord:
     def from_bytes(cls, document: bytes) -> "VideoRecord":
         """The record that `to_bytes` wrote. Raises DamagedStore with the reason for anything else."""
         try:
-            attributes = dict(parsed_document(document)["attributes"])
+            attributes = dict(parse_json_object(document)["attributes"])
             checksum = attributes.pop("checksum")
             record = cls(**attributes)
             sound = record.status in ("planned", "complete") and digest(record._checked()) == checksum

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from longvid.stores import layout as on_disk
-from longvid.stores.canonical import document_bytes, parsed_document
+from longvid.stores.bounded_json import parse_json_object
+from longvid.stores.canonical import document_bytes
 from longvid.stores.catalogue import catalogue_rows, drop_catalogue, video_names, write_catalogue
 from longvid.stores.digests import Rows
 from longvid.stores.errors import (
@@ -527,9 +528,9 @@ def _read_root(place: Place) -> tuple[Recipe, Layout] | None:
     if document is None:
         return None
     try:
-        attributes = parsed_document(document)["attributes"]
+        attributes = parse_json_object(document)["attributes"]
         return on_disk.parse_store_attributes(attributes)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         reason = str(error) if isinstance(error, NotAFeatureStore) else "its zarr.json is not a zarr group's"
         if root_copy(place) is not None:
             reason += "; there is a copy: run `longvid repair`"
@@ -543,7 +544,7 @@ def root_copy(place: Place) -> tuple[Recipe, Layout] | None:
         return (
             None
             if document is None
-            else on_disk.parse_store_attributes(parsed_document(document)["attributes"][on_disk.ROOT_COPY])
+            else on_disk.parse_store_attributes(parse_json_object(document)["attributes"][on_disk.ROOT_COPY])
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

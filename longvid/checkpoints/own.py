@@ -2,16 +2,18 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from longvid.checkpoints.official import OFFICIAL, official_layout
-from longvid.errors import DecoderError, EncoderError, WeightsError
+from longvid.errors import WeightsError
 from longvid.weights.files import read_safetensors
-from longvid.weights.fit import fit_state
+from longvid.weights.fit import fit_shapes, fit_state
 
 HEADER = "longvid"
 """Key of the header entry that marks a file as ours."""
@@ -57,21 +59,34 @@ def read_weights(path: str | Path) -> OwnWeights:
     text = checkpoint.beside.get(HEADER)
     if text is None:
         raise WeightsError(f"{path}: not written by longvid (no configuration in its header); use load_official")
-    header = json.loads(text)
-    if header["format"] != FORMAT:
-        raise WeightsError(f"{path}: weights format {header['format']}, this longvid reads {FORMAT}: update longvid")
-    return OwnWeights(header["architecture"], header["config"], checkpoint.state, header["extra"])
+    try:
+        header = json.loads(text)
+        written, architecture = header["format"], header["architecture"]
+        config, extra = header["config"], header["extra"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise WeightsError(f"{path}: its header is not what longvid writes ({error!r:.200}); save it again") from error
+    if written != FORMAT:
+        raise WeightsError(f"{path}: weights format {written!r:.80}, this longvid reads {FORMAT}: update longvid")
+    if not (isinstance(architecture, str) and isinstance(config, dict) and isinstance(extra, dict)):
+        raise WeightsError(f"{path}: its header is not what longvid writes (types of its fields); save it again")
+    return OwnWeights(architecture, config, checkpoint.state, extra)
 
 
 def load_weights(path: str | Path) -> nn.Module:
     """The module that `save_weights` wrote, built from the configuration in the file, in evaluation mode."""
     weights = read_weights(path)
     try:
+        # first without memory for its numbers, whatever sizes the header claims; HiPPO's start needs numbers to compute
+        with suppress(NotImplementedError), torch.device("meta"):
+            fit_shapes(_build(weights, path), weights.state, source=str(path))
         module = _build(weights, path)
-    except (TypeError, EncoderError, DecoderError) as error:
+    except WeightsError:
+        raise
+    except Exception as error:  # impossible sizes fail wherever the model first meets them
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise WeightsError(
-            f"{path}: this longvid cannot build {weights.architecture} from the configuration inside ({error}); "
-            "it was written by another version"
+            f"{path}: this longvid cannot build {weights.architecture} from the configuration inside ({reason}); "
+            "it was written by another version, or is damaged"
         ) from error
     fit_state(module, weights.state, source=str(path))
     return module.eval()

@@ -51,16 +51,18 @@ def read_checkpoint(source: str | Path | Mapping[str, Any]) -> Checkpoint:
 
 def read_safetensors(path: Path) -> Checkpoint:
     """Names, tensors and header of a safetensors file, as they stand in it."""
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
     if not path.is_file():
         raise WeightsError(f"{path}: no such file of weights")
     try:
         with safe_open(path, framework="pt") as file:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-            return Checkpoint(state, dict(file.metadata() or {}), str(path))
-    except SafetensorError as error:
-        raise WeightsError(f"{path}: not a safetensors file, or cut short ({error})") from error
+            beside = dict(file.metadata() or {})
+    except Exception as error:  # SafetensorError, and torch's own for shapes and types it does not know
+        raise WeightsError(f"{path}: not a safetensors file, or cut short ({_first_line(error)})") from error
+    _refuse_unheld(state, str(path))
+    return Checkpoint(state, beside, str(path))
 
 
 def _torch_load(path: Path) -> Mapping[str, Any]:
@@ -68,19 +70,55 @@ def _torch_load(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         raise WeightsError(f"{path}: no such file of weights")
     try:
+        is_zip = zipfile.is_zipfile(path)
+        if is_zip:
+            _refuse_packed(path)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Detected pickle protocol")
-            held = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+            warnings.filterwarnings("ignore", category=UserWarning, module="torch")  # of types torch gives up, and such
+            held = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+    except WeightsError:
+        raise
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"{path}: holds Python objects beside tensors, and loading them would run code from the file; save its "
             f"state dict alone, as .safetensors, where you trust it{_forbidden(error)}"
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+    except Exception as error:  # an unpickler raises what it happens to meet in damaged bytes, MemoryError included
         raise WeightsError(f"{path}: not a checkpoint torch can read ({_first_line(error)})") from error
+    if isinstance(held, Mapping) and not all(isinstance(name, str) for name in held):
+        raise WeightsError(f"{path}: holds entries that have no name, so it is no state dict")
     if not isinstance(held, Mapping):
         raise WeightsError(f"{path}: holds a {type(held).__name__}, not a state dict")
     return held
+
+
+def _refuse_packed(path: Path) -> None:
+    """Raises `WeightsError` for an archive with compressed entries: torch writes none, and a bomb needs them."""
+    with zipfile.ZipFile(path) as archive:
+        packed = [entry.filename for entry in archive.infolist() if entry.compress_type != zipfile.ZIP_STORED]
+    if packed:
+        raise WeightsError(
+            f"{path}: not a checkpoint of torch's ({packed[0]!r} in it is compressed); load it where you trust it and "
+            "save its state dict as .safetensors"
+        )
+
+
+def _refuse_unheld(state: Mapping[str, Any], source: str) -> None:
+    """Raises `WeightsError` for a tensor without numbers of its own: sparse, or of a shape beyond what it holds.
+
+    A stored tensor may repeat one number by a stride of 0, so a few bytes could claim any shape.
+    """
+    for name, tensor in state.items():
+        if not isinstance(tensor, Tensor):
+            continue
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta or tensor.is_nested:
+            raise WeightsError(f"{source}: {name!r} is no plain tensor of numbers; save the state dict as .safetensors")
+        claimed, held = tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes()
+        if claimed > held:
+            raise WeightsError(
+                f"{source}: {name!r} claims {claimed:,} bytes of shape {tuple(tensor.shape)}, holds {held:,}"
+            )
 
 
 def _forbidden(error: pickle.UnpicklingError) -> str:
@@ -90,7 +128,7 @@ def _forbidden(error: pickle.UnpicklingError) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n", 1)[0][:200] or type(error).__name__
+    return " ".join(str(error).strip().split("\n", 1)[0].split())[:200] or type(error).__name__
 
 
 def _unwrap(container: Mapping[str, Any], source: str) -> Checkpoint:
@@ -108,6 +146,10 @@ def _tensors(state: Mapping[str, Any], source: str) -> dict[str, Tensor]:
     if others or not state:
         what = f"entries that are no tensors: {', '.join(others[:8])}" if others else "no entries"
         raise WeightsError(f"{source}: no state dict under {', '.join(CONTAINERS)}, and as one itself it has {what}")
+    unnamed = [name for name in state if not isinstance(name, str)]
+    if unnamed:
+        raise WeightsError(f"{source}: its state has the entry {unnamed[0]!r:.80}, which is no name")
+    _refuse_unheld(state, source)
     return dict(state)
 
 

@@ -26,6 +26,25 @@ def fit_state(
     precision. Entries named in `optional` may be missing; `unknown` are entries of the source already known to have no
     place. Raises one `WeightsError` that lists everything that does not fit.
     """
+    shared = fit_shapes(module, state, source=source, optional=optional, unknown=unknown)
+    own = module.state_dict()
+    wrong = not_finite(state, parameters=(name for name, _ in module.named_parameters()))
+    if wrong:
+        raise WeightsError(f"{source}: holds NaN or infinity ({len(wrong)}): {_list(wrong)}; fetch or train them again")
+    with torch.no_grad():
+        for name in shared:
+            own[name].copy_(state[name].reshape(own[name].shape))
+
+
+def fit_shapes(
+    module: nn.Module,
+    state: Mapping[str, Tensor],
+    *,
+    source: str,
+    optional: Iterable[str] = (),
+    unknown: Iterable[str] = (),
+) -> list[str]:
+    """Names that module and state share; one `WeightsError` lists every name and shape that does not fit."""
     own = module.state_dict()
     shared = sorted(own.keys() & state.keys())
     kinds = {
@@ -36,9 +55,23 @@ def fit_state(
     problems = [f"{kind} ({len(names)}): {_list(names)}" for kind, names in kinds.items() if names]
     if problems:
         raise WeightsError(f"{source}: does not fit {type(module).__name__}: {'; '.join(problems)}")
-    with torch.no_grad():
-        for name in shared:
-            own[name].copy_(state[name].reshape(own[name].shape))
+    return shared
+
+
+def not_finite(state: Mapping[str, Tensor], *, parameters: Iterable[str]) -> list[str]:
+    """Names of entries with NaN, and of those `parameters` with infinity (a buffer may be a mask of infinities)."""
+    learned = set(parameters)
+    found = []
+    for name in sorted(state):
+        tensor = state[name]
+        if not (tensor.is_floating_point() or tensor.is_complex()):
+            continue
+        total = tensor.sum(dtype=torch.complex64 if tensor.is_complex() else torch.float32)
+        if torch.isfinite(total):  # no term is NaN or infinite; else look, for a sum may overflow
+            continue
+        if tensor.isnan().any() or (name in learned and not torch.isfinite(tensor).all()):
+            found.append(name)
+    return found
 
 
 def _fits(given: Tensor, wanted: Tensor) -> bool:

@@ -7,24 +7,25 @@ from typing import Any
 from rich import filesize
 from rich.console import Console, ConsoleOptions
 from rich.table import Table
+from rich.text import Text
+
+from longvid.printable import printable
 
 
 class PlainConsole(Console):
     """Prints file names and messages as they are: no markup, and no control character reaches the terminal.
 
-    Sentences fold at words in a terminal; in a file each stays one line.
+    Nor does `:cat:` in a name become a picture. Sentences fold at words in a terminal; in a file each stays one line.
     """
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(markup=False, highlight=False, **options)
+        super().__init__(markup=False, highlight=False, emoji=False, **options)
 
     def print(self, *objects: Any, **options: Any) -> None:
         """Rich's own, see above."""
         if all(isinstance(given, str) for given in objects) and not self.is_terminal:
             options.setdefault("soft_wrap", True)
-        super().print(
-            *(printable(given, keep="\n") if isinstance(given, str) else given for given in objects), **options
-        )
+        super().print(*(_plain(given, keep="\n") for given in objects), **options)
 
 
 class PlainTable(Table):
@@ -35,9 +36,16 @@ class PlainTable(Table):
 
     whole_words = False
 
+    def __init__(self, *headers: Any, title: Any = None, **options: Any) -> None:
+        super().__init__(*headers, title=_plain(title), **options)
+
     def add_row(self, *cells: Any, **options: Any) -> None:
         """Rich's own, see above."""
-        super().add_row(*(printable(cell) if isinstance(cell, str) else cell for cell in cells), **options)
+        super().add_row(*(_plain(cell) for cell in cells), **options)
+
+    def add_column(self, header: Any = "", *arguments: Any, **options: Any) -> None:
+        """Rich's own, see above."""
+        super().add_column(_plain(header), *arguments, **options)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterable[Any]:
         """Rich's own, with columns at least as wide as their longest word."""
@@ -64,11 +72,14 @@ def _widths(least: list[int], most: list[int], room: int) -> list[int]:
     return widths
 
 
-def printable(text: str, *, keep: str = "") -> str:
-    """`text` with its control characters, and bytes that are no text, written as escapes, but for those of `keep`."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in text)
+def _plain(given: Any, *, keep: str = "") -> Any:
+    """Text and styled text without what a terminal would obey; anything else as it is."""
+    if isinstance(given, str):
+        return printable(given, keep=keep)
+    if isinstance(given, Text) and not given.plain.isprintable():
+        shown = printable(given.plain, keep=keep)
+        return given if shown == given.plain else Text(shown, given.style)
+    return given
 
 
 def failed_line(key: str, reason: str) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from longvid.pipelines.cli.console import console, error_console, print_json, table
+from longvid.pipelines.cli.console import console, error_console, print_json, printable, table
 
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 
@@ -72,7 +72,7 @@ def _download(prepared: Any, videos: Path, *, cookies: str | None, retry_failed:
     from longvid.pipelines.prepare.download import download as fetch
 
     def told(result: Download) -> None:
-        error_console.print(f"{result.key}: {result.state} {result.reason}", markup=False, highlight=False)
+        error_console.print(printable(f"{result.key}: {result.state} {result.reason}"), markup=False, highlight=False)
 
     fetch(
         absent_videos(prepared),

@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from longvid.metrics.items import METRICS
-from longvid.pipelines.cli.console import console, error_console, table
+from longvid.pipelines.cli.console import console, error_console, printable, table
 from longvid.pipelines.prepare import Preparation, VideoStatus
 from longvid.pipelines.prepare.counts import SplitCount
 
@@ -58,10 +58,12 @@ def print_preparation(prepared: Preparation, *, manifest: Path, missing: Path | 
     for note in prepared.notes:
         console.print(f"note: {note}", markup=False, highlight=False)
     for fault in prepared.benchmark.faults:
-        error_console.print(f"not usable: {fault}", style="red", markup=False, highlight=False)
+        error_console.print(printable(f"not usable: {fault}"), style="red", markup=False, highlight=False)
     unreadable = [video for video in prepared.videos if video.state == "unreadable"]
     for video in unreadable[:SHOWN_UNREADABLE]:
-        error_console.print(f"unreadable: {video.key}: {video.reason}", style="red", markup=False, highlight=False)
+        error_console.print(
+            printable(f"unreadable: {video.key}: {video.reason}"), style="red", markup=False, highlight=False
+        )
     if len(unreadable) > SHOWN_UNREADABLE:
         error_console.print(f"{len(unreadable) - SHOWN_UNREADABLE} more unreadable files; --missing lists them all")
     console.print(f"manifest: {manifest}", markup=False, highlight=False)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.text import Text
 
-from longvid.pipelines.cli.console import console, error_console, human_seconds, print_json, table
+from longvid.pipelines.cli.console import console, error_console, human_seconds, print_json, printable, table
 
 MAX_ROWS = 40
 """Of a prediction in the terminal; `--json` has them all."""
@@ -40,7 +40,7 @@ def train(
         print_json(result)
         return 0
     for note in result.notes:
-        console.print(f"note: {note}", style="yellow")
+        console.print(printable(f"note: {note}"), style="yellow")
     rows = table("metric", "validation", "baseline", right=("validation", "baseline"))
     for name, value in result.validation.items():
         baseline = result.baseline.get(name)
@@ -71,7 +71,7 @@ def probe(
         print_json(result)
         return 0
     for note in result.notes:
-        console.print(f"note: {note}", style="yellow")
+        console.print(printable(f"note: {note}"), style="yellow")
     rows = table("metric", split, "validation", "baseline", right=(split, "validation", "baseline"))
     for name, value in result.metrics.items():
         rows.add_row(name, f"{value:.4g}", f"{result.validation[name]:.4g}", f"{result.baseline[name]:.4g}")
@@ -141,7 +141,7 @@ def evaluate(
         return 0
     for result in results:
         if len(results) > 1:
-            console.print(result.name, style="bold")
+            console.print(printable(result.name), style="bold")
         _print_evaluation(result)
     return 0
 
@@ -158,7 +158,7 @@ def _print_evaluation(result: Any) -> None:
     seeds = f"{len(result.seeds)} seeds" if len(result.seeds) > 1 else "1 seed"
     console.print(f"{result.coverage} of {result.split}, {result.windows} windows, {seeds}")
     _say_untrained(result)
-    console.print(f"baseline: {result.baseline_answer}")
+    console.print(printable(f"baseline: {result.baseline_answer}"))
     if result.per_class:
         numbers = ("items", "precision", "recall", "F1")
         classes = table("class", *numbers, right=numbers)
@@ -204,7 +204,7 @@ def _print_prediction(prediction: Any) -> None:
     total = ", ".join(f"{name} {score:.3f}" for name, score in prediction.total.items())
     _say_untrained(prediction)
     answer = prediction.answer if prediction.answer is not None else "see the rows above"
-    console.print(f"{prediction.video}: {answer} ({total})")
+    console.print(printable(f"{prediction.video}: {answer} ({total})"))
 
 
 def report(

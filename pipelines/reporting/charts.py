@@ -18,6 +18,8 @@ from markupsafe import Markup
 from plotly import graph_objects
 from plotly.offline import get_plotlyjs
 
+from longvid.printable import printable
+
 Number = int | float
 HEIGHTS = {"normal": 290, "low": 140}
 """Pixels, with the labels of the axes."""
@@ -108,7 +110,7 @@ def line_chart(series: Sequence[Series], x: Axis, y: Axis, *, title: str, height
     )
     # a JSON document in a script: only what could end the script has to be written otherwise
     document = figure.to_json().replace("<", "\\u003c")
-    said = escape(f"{title}. {_in_words(series, y)}", quote=True)
+    said = escape(printable(f"{title}. {_in_words(series, y)}"), quote=True)
     return Markup(
         f'<div class="chart {height}" role="img" aria-label="{said}">'
         f'<script type="application/json">{document}</script></div>'
@@ -128,7 +130,7 @@ def _trace(one: Series, x: Axis, y: Axis) -> graph_objects.Scatter:
     return graph_objects.Scatter(
         x=[x.value(at) for at, _ in known],
         y=[None if value is None else y.value(value) for _, value in known],
-        name=escape(one.name, quote=False),
+        name=escape(printable(one.name), quote=False),
         meta=one.colour % 8,
         mode="markers" if one.dots or (len(known) == 1 and not one.faint) else "lines",
         line={"width": width, "shape": "hv" if one.step else "linear"},
@@ -136,7 +138,7 @@ def _trace(one: Series, x: Axis, y: Axis) -> graph_objects.Scatter:
         cliponaxis=not one.dots,
         opacity=0.4 if one.faint else 1.0,
         hoverinfo="skip" if one.faint else None,
-        hovertemplate=f"{escape(one.name, quote=False)}<extra></extra>" if one.band else None,
+        hovertemplate="%{fullData.name}<extra></extra>" if one.band else None,
     )
 
 

@@ -26,6 +26,7 @@ from longvid.pipelines.reporting.sections import (
     run_facts,
 )
 from longvid.pipelines.reporting.videos import videos
+from longvid.printable import printable
 from longvid.tasks.manifest_files import write_atomically
 
 
@@ -55,13 +56,20 @@ def write_report(
 
 def _render(values: dict[str, Any]) -> str:
     room = files("longvid.pipelines.reporting")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        finalize=_visible, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     assets = {
         "style": Markup(room.joinpath("page.css").read_text("utf-8")),
         "script": Markup(room.joinpath("page.js").read_text("utf-8")),
         "plotly": Markup(plotly_script()),
     }
     return environment.from_string(room.joinpath("page.html").read_text("utf-8")).render(**values, **assets)
+
+
+def _visible(value: Any) -> Any:
+    """Text without characters that would turn a line around or hide; what is markup of our own stays as it is."""
+    return printable(value, keep="\n\t") if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _page(runs: list[Run], split: str, title: str) -> dict[str, Any]:

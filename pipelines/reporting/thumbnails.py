@@ -2,6 +2,7 @@
 
 import base64
 import io
+from pathlib import Path
 
 import numpy as np
 
@@ -37,6 +38,8 @@ def thumbnails_or_reason(path: str | None, begin_seconds: float, end_seconds: fl
     """Thumbnails, or none and why there are none."""
     if path is None:
         return [], "The manifest names no file for this video."
+    if "://" in path or not Path(path).is_file():  # a run may come from anywhere, and a report fetches nothing
+        return [], "No pictures: there is no file of this video on this machine."
     try:
         return thumbnails(path, begin_seconds, end_seconds), ""
     except (LongvidError, OSError, ValueError) as error:

@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 
 from longvid.decoders import Decoder, build_decoder
 from longvid.decoders.part import PartOf
@@ -29,6 +28,8 @@ from longvid.decoders.standardise import Standardised
 from longvid.errors import ConfigError, WeightsError
 from longvid.tasks import Manifest, Task
 from longvid.tasks.manifest_files import write_atomically
+from longvid.weights.files import read_safetensors
+from longvid.weights.fit import fit_state
 from longvid.windows import Windows
 
 FORMAT = 1
@@ -194,10 +195,9 @@ def load_weights(path: Path, decoder: Decoder) -> None:
     if not path.is_file():
         raise WeightsError(f"{path}: no weights; the seed has not finished an epoch yet, train it first")
     try:
-        decoder.load_state_dict(load_file(path))
-    except (SafetensorError, RuntimeError, ValueError, OSError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise WeightsError(f"{path}: weights do not fit the decoder ({reason}); train the seed again") from None
+        fit_state(decoder, read_safetensors(path).state, source=str(path))
+    except WeightsError as error:
+        raise WeightsError(f"{path}: weights do not fit the decoder ({error}); train the seed again") from None
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -1,0 +1,27 @@
+"""Names and messages that came from a file, as they can be shown in a terminal, a log or a page."""
+
+import re
+
+_EMOJI = (
+    "\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]{2,6}\U000e007f"  # flags of regions, in tag characters
+    "|[\U0001f000-\U0001faff]"  # also those that this Python's Unicode does not know yet
+    "|(?<=[^\x00-\xa0])[\u200c\u200d](?=[^\x00-\xa0])"  # joiners between characters: families, Persian, Hindi
+)
+_CHARACTER = re.compile(f"(?P<kept>{_EMOJI})|(?s:.)")
+
+
+def printable(text: str, *, keep: str = "") -> str:
+    """`text` with control characters, invisible and direction-changing ones, and bytes that are no text as escapes.
+
+    Those of `keep` stay, and so do emoji, whatever they are made of.
+    """
+    if text.isprintable():
+        return text
+    return _CHARACTER.sub(lambda found: _shown(found, keep), text)
+
+
+def _shown(found: re.Match[str], keep: str) -> str:
+    character = found[0]
+    if found["kept"] or character.isprintable() or character in keep:
+        return character
+    return repr(character)[1:-1]
