@@ -30,7 +30,7 @@ def probe(path: str | Path, *, stream: int | None = None) -> VideoProbe:
     Memory: 25 bytes a frame while it reads and 16 after, whatever the file's size.
     Raises VideoNotFound; UnreadableVideo for what is no video, or holds none that can be decoded.
     """
-    path = Path(path)
+    path = _without_protocol(Path(path))
     _require_file(path)
     try:
         with av.open(str(path)) as container:
@@ -65,6 +65,11 @@ def fingerprint(path: Path) -> str:
             file.seek(max(0, begin))
             digest.update(file.read(FINGERPRINT_BLOCK_BYTES))
     return digest.hexdigest()
+
+
+def _without_protocol(path: Path) -> Path:
+    """The path, absolute where FFmpeg would read what stands before its first colon as a protocol (`col:on.mov`)."""
+    return path.absolute() if ":" in str(path).partition("/")[0] else path
 
 
 def _require_file(path: Path) -> None:

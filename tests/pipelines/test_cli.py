@@ -12,6 +12,7 @@ import pytest
 
 from longvid.pipelines.cli import main
 from longvid.pipelines.demo.videos import Script, encode
+from longvid.stores import FeatureStore
 
 SAMPLING = ["--sampling", "frames=1,fps=4,stride_seconds=0.25"]
 
@@ -215,3 +216,13 @@ def test_help_fits_80_columns_without_cutting_an_option(
     shown = capsys.readouterr().out
     assert max(map(len, shown.splitlines())) <= 80
     assert "…" not in shown
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no file has a colon in its name elsewhere")
+def test_a_video_with_a_colon_in_its_name_is_extracted_from_its_own_folder(command, make_video, tmp_path):
+    make_video(tmp_path / "col:on.mov")
+    status, _, err = command(
+        "extract", "col:on.mov", "--encoder", "patch-statistics", "--out", "f.zarr", "--scheduler", "serial"
+    )
+    assert (status, err) == (0, "")
+    assert FeatureStore.open(tmp_path / "f.zarr").keys() == ["col:on"]
