@@ -16,12 +16,11 @@ from longvid.stores.errors import DamagedStore
 from longvid.stores.keys import is_path_name, path_name
 from longvid.stores.layout import CATALOGUE, DOCUMENT, VIDEOS, group_document, video_path
 from longvid.stores.place import Place
-from longvid.stores.records import VideoRecord
+from longvid.stores.records import MOST_CLIPS, VideoRecord
 
 _PATH = f"{CATALOGUE}/{DOCUMENT}"
 _MOST_BYTES = 2**30
 """Of the document: some millions of videos."""
-_MOST_CLIPS = 2**40
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ def _look_up(place: Place, names: list[str]) -> dict[str, CatalogueRow]:
 
 def _checked(row: CatalogueRow) -> CatalogueRow:
     """The row, if a video could have it. Raises ValueError otherwise: a checksum is soon made for any rows."""
-    counted = type(row.num_clips) is int and 0 < row.num_clips <= _MOST_CLIPS and type(row.complete) is bool
+    counted = type(row.num_clips) is int and 0 < row.num_clips <= MOST_CLIPS and type(row.complete) is bool
     timed = all(type(edge) in (int, float) and math.isfinite(edge) for edge in (row.start_seconds, row.end_seconds))
     if not (counted and timed and row.start_seconds <= row.end_seconds and path_name(row.key) == row.name):
         raise ValueError(f"no video is described by {row!r:.200}")
