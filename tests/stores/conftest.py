@@ -8,72 +8,31 @@ import numpy as np
 import pytest
 
 from longvid.stores import FeatureStore, Recipe
-
-NUM_TOKENS, DIM = 3, 8
+from longvid.stores.testing import toy_features, toy_recipe, toy_seconds, write_toy_video
 
 
 @pytest.fixture(scope="session")
 def make_recipe() -> Callable[..., Recipe]:
     """A recipe of 3 tokens of 8 numbers; fields by keyword."""
-
-    def make(**fields: Any) -> Recipe:
-        given: dict[str, Any] = {
-            "encoder": "toy",
-            "encoder_config": {"depth": 2},
-            "weights_sha256": "0" * 64,
-            "sampling": {"fps": 8, "frames": 4},
-            "preprocessing": {"size": 32},
-            "pooling": "mean",
-            "num_tokens": NUM_TOKENS,
-            "dim": DIM,
-        }
-        return Recipe(**(given | fields))
-
-    return make
+    return toy_recipe
 
 
 @pytest.fixture(scope="session")
 def make_features() -> Callable[..., np.ndarray]:
     """Features (num_clips, tokens, dim), float32, each number exact in float16."""
-
-    def make(num_clips: int, seed: int = 0, shape: tuple[int, int] = (NUM_TOKENS, DIM)) -> np.ndarray:
-        values = np.random.default_rng(seed).standard_normal((num_clips, *shape))
-        return values.astype(np.float16).astype(np.float32)
-
-    return make
+    return toy_features
 
 
 @pytest.fixture(scope="session")
 def make_seconds() -> Callable[[int], np.ndarray]:
     """(num_clips, 2): two-second clips, one every second, starting at 0.5."""
-
-    def make(num_clips: int) -> np.ndarray:
-        starts = np.arange(num_clips) + 0.5
-        return np.stack([starts, starts + 2.0], axis=1)
-
-    return make
+    return toy_seconds
 
 
 @pytest.fixture(scope="session")
-def write_video(make_seconds: Callable[[int], np.ndarray]) -> Callable[..., None]:
+def write_video() -> Callable[..., None]:
     """Plan a video, write its missing shards and complete it."""
-
-    def write(
-        store: FeatureStore,
-        key: str,
-        features: np.ndarray,
-        *,
-        source: dict[str, Any] | None = None,
-        complete: bool = True,
-    ) -> None:
-        store.plan(key, make_seconds(len(features)), source or {"size_bytes": 10})
-        for shard_index in store.missing(key):
-            first_clip, stop_clip = store.shard_clips(key, shard_index)
-            store.write_shard(key, shard_index, features[first_clip:stop_clip])
-        if complete:
-            store.complete(key)
-
-    return write
+    return write_toy_video
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from zarr.storage import MemoryStore
 
 from longvid.stores import (
@@ -126,8 +126,17 @@ class StoreMachine(RuleBasedStateMachine):
             else:
                 self.planned[key] = record.source["version"]
 
+    @initialize(flavour=flavours)
+    def two_complete_videos(self, flavour: int) -> None:
+        for key in KEYS:
+            self.plan(key, 0, None)
+            for shard in SHARDS:
+                self.write(key, shard, flavour, None)
+            self.complete(key, None)
+
     @rule(key=keys, version=versions, kill=kills)
     def plan(self, key: str, version: int, kill: int | None) -> None:
+        """Another version of the file is refused, unless the video was deleted."""
         with self.killed_after(kill):
             if self.planned.get(key, version) != version:
                 with pytest.raises(SourceChanged):
