@@ -170,11 +170,11 @@ def _rename(store: FeatureStore, path: str) -> None:
     record = _record_at(store.place, path)
     assert record is not None
     new = on_disk.video_path(path_name(record.key))
-    for array in on_disk.array_documents(store.recipe, store.layout, record.num_clips):
-        for file in store.place.sizes(f"{path}/{array}"):
-            data = store.place.get(f"{path}/{array}/{file}")
+    for folder in (*on_disk.array_documents(store.recipe, store.layout, record.num_clips), on_disk.DIGESTS):
+        for file in store.place.sizes(f"{path}/{folder}"):
+            data = store.place.get(f"{path}/{folder}/{file}")
             if data is not None:
-                store.place.put(f"{new}/{array}/{file}", data)
+                store.place.put(f"{new}/{folder}/{file}", data)
     store.place.put(f"{new}/{DOCUMENT}", record.to_bytes())
     store.place.delete_tree(path)
 

@@ -73,7 +73,7 @@ def video_faults(store: FeatureStore, name: str) -> Iterator[Fault]:
     yield from map(Fault, _beside_arrays(store, record, path))
     rows = None
     try:
-        rows = shards.recorded()
+        rows = None if store.place.is_link(f"{path}/{on_disk.DIGESTS}") else shards.recorded()
     except (DamagedStore, StoreAccessError) as error:
         kind: Literal["missing", "damaged"] = "missing" if str(error).endswith("missing") else "damaged"
         yield Fault(Damage(kind, record.key, None, digests_path(name), str(error)))
@@ -81,6 +81,8 @@ def video_faults(store: FeatureStore, name: str) -> Iterator[Fault]:
     for left in shards.spoiled_receipts() if record.status == "planned" else []:
         yield Fault(Damage("stray", record.key, None, left, "is not what a writer left there"))
     for array, expected in on_disk.array_documents(store.recipe, store.layout, record.num_clips).items():
+        if store.place.is_link(f"{path}/{array}"):
+            continue
         yield from _array(shards, f"{path}/{array}", array, document_bytes(expected), rows, accepted)
 
 
@@ -101,8 +103,12 @@ def _beside_arrays(store: FeatureStore, record: VideoRecord, path: str) -> Itera
         ours.add(on_disk.RECEIPTS)
     elif not record.digests_sha256:
         ours.discard(on_disk.DIGESTS)
-    for file in sorted(store.place.sizes(path).keys() - ours):
-        yield Damage("stray", record.key, None, f"{path}/{file}", LEFT_OVER)
+    for file in sorted(store.place.sizes(path)):
+        if file not in ours:
+            yield Damage("stray", record.key, None, f"{path}/{file}", LEFT_OVER)
+        elif store.place.is_link(f"{path}/{file}"):
+            reason = "is a symbolic link, which is never followed inside a store"
+            yield Damage("damaged", record.key, None, f"{path}/{file}", reason)
     for file in sorted(store.place.sizes(f"{path}/{on_disk.DIGESTS}").keys() - {DOCUMENT}):
         if on_disk.DIGESTS in ours:
             yield Damage("stray", record.key, None, f"{path}/{on_disk.DIGESTS}/{file}", LEFT_OVER)

@@ -6,8 +6,10 @@ store (`MemoryStore`, fsspec URLs such as s3://, obstore's `ObjectStore`).
 """
 
 import os
+import random
 import shutil
 import stat
+import time
 import uuid
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -32,7 +34,7 @@ PARTIAL = ".partial"
 NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 """Flags of `os.open` that refuse a symbolic link."""
 
-_PUT_ATTEMPTS = 5
+_PUT_ATTEMPTS = 30
 
 
 @runtime_checkable
@@ -67,6 +69,9 @@ class Place(Protocol):
 
     def prune(self, path: str) -> None:
         """Remove the folder if it is empty; nothing where an empty one cannot be."""
+
+    def is_link(self, path: str) -> bool:
+        """Whether a symbolic link lies there, which is never followed."""
 
     def zarr_store(self) -> Store:
         """The location as zarr sees it, for reading arrays."""
@@ -142,6 +147,7 @@ class FolderPlace:
             except FileNotFoundError as error:  # another process has cleared temporary files or an empty folder
                 if attempt == _PUT_ATTEMPTS - 1:
                     raise _failed("write", self.location, path, error) from error
+                time.sleep(random.uniform(0, 0.001 * attempt))
             except OSError as error:
                 raise _failed("write", self.location, path, error) from error
 
@@ -198,6 +204,9 @@ class FolderPlace:
         if not has_link(self._root, path):
             with suppress(OSError):  # not empty, or gone
                 (self._root / path).rmdir()
+
+    def is_link(self, path: str) -> bool:
+        return has_link(self._root, path)
 
     def zarr_store(self) -> Store:
         return _WithoutLinks(self._root, read_only=True)
@@ -321,6 +330,10 @@ class ZarrPlace:
 
     def prune(self, path: str) -> None:
         """Nothing is left to do."""
+
+    def is_link(self, path: str) -> bool:
+        """There are none."""
+        return False
 
     def _wait(self, verb: str, path: str, work: Coroutine[Any, Any, Result]) -> Result:
         try:

@@ -551,15 +551,15 @@ def root_copy(place: Place) -> tuple[Recipe, Layout] | None:
 
 
 def _write_root(place: Place, recipe: Recipe, layout: Layout) -> None:
-    others = [name for name in place.sizes("") if not name.endswith(PARTIAL) and name != on_disk.VIDEOS]
-    if others:
-        raise NotAFeatureStore(
-            f"{place.location}: holds other files ({others[0]!r}, ...); choose a new or an empty folder"
-        )
     copy = root_copy(place)
     if copy is not None and copy[0].digest != recipe.digest and video_names(place):
         raise NotAFeatureStore(
             f"{place.location}: holds videos of another recipe, but its zarr.json is gone; run `longvid repair`"
+        )
+    others = [name for name in place.sizes("") if not name.endswith(PARTIAL) and name != on_disk.VIDEOS]
+    if others:
+        raise NotAFeatureStore(
+            f"{place.location}: holds other files ({others[0]!r}, ...); choose a new or an empty folder"
         )
     # the root last: a store whose making was interrupted is none
     for path, document in reversed(on_disk.store_documents(recipe, layout).items()):

@@ -9,6 +9,9 @@ Every reader returns the same 60-clip windows of the same videos as arrays of it
 * ViS4mer's way: the whole float64 `.npy` of the video is loaded for each window, which stays float64.
 * zarr-python, and the same through the `zarrs` codec pipeline where that is installed: the store's own files.
 
+The store is read once for each way to check that a shard lies in its own place (`FeatureStore.open(check=...)`): once
+(the default), always, and never.
+
 A trainer meets each shard for the first time once: `first pass` is that, in a process of its own, with opening the
 files, the store's checksums and the page faults of a mapping; `peak` is what that process's memory grew by, with the
 mapped pages.
@@ -27,10 +30,12 @@ import zarr
 from longvid.pipelines.bench.measure import MEGABYTE, PeakMemory, in_own_process, interleaved_seconds
 from longvid.pipelines.bench.table import BenchTable
 from longvid.stores import FeatureStore, Recipe, path_name
+from longvid.stores.video import Check
 
 WINDOW_CLIPS = 60
 _MEMMAP, _OPENED = "numpy.memmap", "numpy.memmap, opened"
 _STORE = "longvid store"
+_ALWAYS, _NEVER = "longvid store, check always", "longvid store, check never"
 _WHOLE = "ViS4mer's way"
 Window = tuple[str, int]
 """Key of the video, first clip."""
@@ -91,7 +96,7 @@ def _measure(case: Case, folder: Path, table: BenchTable, *, rounds: int) -> Non
     window_bytes = WINDOW_CLIPS * case.num_tokens * case.dim * 2
     for name in readers:
         first_seconds, peak_bytes = None, None
-        if name in (_MEMMAP, _STORE, _WHOLE):
+        if name in (_MEMMAP, _STORE, _ALWAYS, _NEVER, _WHOLE):
             first_seconds, peak_bytes = in_own_process(first_pass, case, folder, name, chosen[name])
         table.rows.append(
             [
@@ -104,6 +109,7 @@ def _measure(case: Case, folder: Path, table: BenchTable, *, rounds: int) -> Non
                 peak_bytes and peak_bytes / MEGABYTE,
             ]
         )
+    table.claim(f"{case.name}: check once / never", each[_NEVER] / each[_STORE], at_least=0.9)
     table.claim(f"{case.name}: store / {_MEMMAP}", each[_MEMMAP] / each[_STORE], at_least=0.8)
     if case.whole_file:
         table.claim(f"{case.name}: store / {_WHOLE}", each[_WHOLE] / each[_STORE], at_least=20)
@@ -171,6 +177,8 @@ def open_readers(case: Case, folder: Path) -> dict[str, Read]:
     readers: dict[str, Read] = {
         _MEMMAP: _Memmaps(folder).read,
         _STORE: _Store(folder).read,
+        _ALWAYS: _Store(folder, check="always").read,
+        _NEVER: _Store(folder, check="never").read,
         _OPENED: lambda key, start: np.array(
             np.load(folder / f"{key}.npy", mmap_mode="r")[start : start + WINDOW_CLIPS]
         ),
@@ -201,8 +209,8 @@ class _Memmaps:
 class _Store:
     """The store as a window data set uses it."""
 
-    def __init__(self, folder: Path) -> None:
-        self._store = FeatureStore.open(folder / "features.zarr")
+    def __init__(self, folder: Path, *, check: Check = "once") -> None:
+        self._store = FeatureStore.open(folder / "features.zarr", check=check)
         self._videos = {video.key: video for video in self._store.videos()}
 
     def read(self, key: str, start_clip: int) -> np.ndarray:
