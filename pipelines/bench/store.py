@@ -9,8 +9,8 @@ Every reader returns the same 60-clip windows of the same videos as arrays of it
 * ViS4mer's way: the whole float64 `.npy` of the video is loaded for each window, which stays float64.
 * zarr-python, and the same through the `zarrs` codec pipeline where that is installed: the store's own files.
 
-The store is read once for each way to check that a shard lies in its own place (`FeatureStore.open(check=...)`): once
-(the default), always, and never.
+The store is read once for each way to check that a shard lies in its own place (`FeatureStore.open(check=...)`):
+`longvid store` is the default, which checks each chunk once.
 
 A trainer meets each shard for the first time once: `first pass` is that, in a process of its own, with opening the
 files, the store's checksums and the page faults of a mapping; `peak` is what that process's memory grew by, with the
@@ -35,7 +35,7 @@ from longvid.stores.video import Check
 WINDOW_CLIPS = 60
 _MEMMAP, _OPENED = "numpy.memmap", "numpy.memmap, opened"
 _STORE = "longvid store"
-_ALWAYS, _NEVER = "longvid store, check always", "longvid store, check never"
+_ALWAYS, _NEVER = "store, always", "store, never"
 _WHOLE = "ViS4mer's way"
 Window = tuple[str, int]
 """Key of the video, first clip."""

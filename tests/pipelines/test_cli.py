@@ -66,6 +66,49 @@ def test_verify_names_the_damaged_shard_and_repair_lets_it_be_made_again(folder:
     assert longvid("verify", tmp_path / "y.zarr").returncode == 0
 
 
+def test_exchanged_shards_are_named_and_the_same_extraction_makes_the_same_bytes_again(
+    folder: Path, tmp_path: Path
+) -> None:
+    store = tmp_path / "y.zarr"
+    words = ["extract", folder, "-e", "patch-statistics", "-o", store, "--scheduler", "serial", *SAMPLING]
+    assert longvid(*words).returncode == 0
+    files = {path: path.read_bytes() for path in store.rglob("*") if path.is_file()}
+    shards = sorted(path for path in files if path.match("tokens/c.0.0.0"))
+    for path, data in zip(shards, reversed([files[path] for path in shards]), strict=True):
+        path.write_bytes(data)
+    found = longvid("verify", store, columns=200)
+    assert found.returncode == 1
+    for key, other in (("video-0", "video-1"), ("video-1", "video-0")):
+        assert f"video '{key}': shard 0:" in found.stdout
+        assert f"is shard 0 of `tokens` of video '{other}', where something else lies: exchanged" in found.stdout
+    assert longvid("export", store, tmp_path / "npy").returncode == 2
+    assert longvid("repair", store).returncode == 0
+    assert longvid(*words).returncode == 0
+    assert {path: path.read_bytes() for path in store.rglob("*") if path.is_file()} == files
+
+
+def test_a_store_of_version_0_1_0_is_sound_and_gains_digests(tmp_path: Path) -> None:
+    old = Path(__file__).parents[1] / "stores/written_by_0_1_0.zarr"
+    store = shutil.copytree(old, tmp_path / "old.zarr")
+    found = longvid("verify", store, columns=200)
+    assert found.returncode == 0
+    assert "2 videos of version 0.1.0 without digests" in found.stdout
+    assert "`longvid verify --record` records them" in found.stdout
+    recorded = longvid("verify", store, "--record", columns=200)
+    assert (recorded.returncode, "digests recorded for 2 videos" in recorded.stdout) == (0, True)
+    again = longvid("verify", store, columns=200)
+    assert (again.returncode, "without digests" in again.stdout) == (0, False)
+
+
+def test_repair_puts_the_stores_own_document_back_from_its_copy(folder: Path, tmp_path: Path) -> None:
+    store = shutil.copytree(folder / "x.zarr", tmp_path / "y.zarr")
+    sound = (store / "zarr.json").read_bytes()
+    (store / "zarr.json").write_bytes(sound.replace(b'"dim"', b'"dum"'))
+    assert "there is a copy: run `longvid repair`" in " ".join(longvid("info", store).stderr.split())
+    assert longvid("repair", store).returncode == 0
+    assert (store / "zarr.json").read_bytes() == sound
+
+
 def test_the_plan_tells_clips_and_bytes_and_makes_nothing(folder: Path, tmp_path: Path) -> None:
     words = ["extract", folder, "-e", "patch-statistics", "-o", tmp_path / "z.zarr", "--plan", "--json", *SAMPLING]
     plan = json.loads(longvid(*words).stdout)

@@ -1,10 +1,13 @@
 """Extraction on real files: what is done is kept, what fails is named, and a rerun makes the same bytes."""
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import av
 import numpy as np
 import pytest
 from rounding import rounding
@@ -12,10 +15,13 @@ from rounding import rounding
 from longvid.clips.sampling import Sampling
 from longvid.encoders import build_encoder, pool
 from longvid.pipelines.extraction import ExtractionJob, VideoRequest, extract
+from longvid.pipelines.extraction.plan import VideoPlan
 from longvid.pipelines.extraction.report import VideoRow
 from longvid.pipelines.extraction.run import Silent
 from longvid.stores import FeatureStore, RecipeMismatch, StoreAccessError
 from longvid.video import iter_frames, probe
+from longvid.video.probing import FINGERPRINT_BLOCK_BYTES as BLOCK
+from longvid.video.probing import fingerprint
 
 HALF = rounding(np.float16, terms=2)
 """Features are stored in float16."""
@@ -126,6 +132,86 @@ def test_a_replaced_file_is_noticed(requests: list[VideoRequest], job: Extractio
     report = extract([VideoRequest("video", str(path))], job, tmp_path / "x.zarr")
     assert [row.status for row in report.rows] == ["failed"]
     assert "video" in report.rows[0].reason
+
+
+def _hidden_change(path: Path) -> None:
+    """Change bytes of the pictures that the fingerprint does not look at; the file's size and its index stay."""
+    data = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        positions = [p.pos + p.size // 2 for p in container.demux(video=0) if p.size and p.pos]
+    blocks = [(0, BLOCK), ((len(data) - BLOCK) // 2, (len(data) + BLOCK) // 2), (len(data) - BLOCK, len(data))]
+    hidden = [p for p in positions if not any(start <= p < stop for start, stop in blocks)]
+    assert hidden, "every picture lies in the fingerprint"
+    data[hidden[0]] ^= 0xFF
+    path.write_bytes(data)
+
+
+def _store_of(path: Path, job: ExtractionJob, store: Path) -> VideoRow:
+    (row,) = extract([VideoRequest("video", str(path))], job, store).rows
+    return row
+
+
+@pytest.fixture
+def long_file(tmp_path: Path) -> Path:
+    """A file that is longer than its fingerprint looks at: noise compresses badly."""
+    path = tmp_path / "noise.mp4"
+    noise = np.random.default_rng(0).integers(0, 256, (40, 240, 320, 3), np.uint8)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 320, 240, "yuv420p", 20_000_000
+        for picture in noise:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture)))
+        container.mux(stream.encode())
+    assert path.stat().st_size > 4 * BLOCK
+    return path
+
+
+@pytest.mark.parametrize("full_hash", [False, True])
+def test_a_change_that_the_fingerprint_does_not_see_is_noticed(full_hash, long_file, job, tmp_path) -> None:
+    job = replace(job, full_hash=full_hash)
+    assert _store_of(long_file, job, tmp_path / "x.zarr").status == "done"
+    before = fingerprint(long_file)
+    _hidden_change(long_file)
+    assert fingerprint(long_file) == before
+    row = _store_of(long_file, job, tmp_path / "x.zarr")
+    assert row.status == "failed"
+    assert f"source.checks.{'sha256' if full_hash else 'packets_crc32c'}" in row.reason
+
+
+def test_a_file_that_was_only_touched_or_copied_is_kept(requests, job, tmp_path) -> None:
+    path = tmp_path / "video.mp4"
+    path.write_bytes(Path(requests[0].path).read_bytes())
+    assert _store_of(path, job, tmp_path / "x.zarr").status == "done"
+    os.utime(path, (1, 1))
+    assert _store_of(path, job, tmp_path / "x.zarr").status == "kept"
+    assert _store_of(path, replace(job, full_hash=True), tmp_path / "x.zarr").status == "kept"
+
+
+def test_another_word_for_a_problem_leaves_a_video_complete(requests, job, tmp_path, monkeypatch) -> None:
+    first = extract(requests, job, tmp_path / "x.zarr")
+    words = VideoPlan.source
+
+    def reworded(plan: VideoPlan) -> dict[str, Any]:
+        source = words(plan)
+        return source | {"about": source["about"] | {"problems": ["in other words"], "backend": "another"}}
+
+    monkeypatch.setattr(VideoPlan, "source", reworded)
+    second = extract(requests, job, tmp_path / "x.zarr")
+    assert [row.status for row in first.rows] == ["done"] * 3
+    assert [row.status for row in second.rows] == ["kept"] * 3
+
+
+def test_a_video_that_version_0_1_0_planned_is_kept(requests, job, tmp_path) -> None:
+    """It had in the source itself what now stands in its `about`."""
+    extract(requests, job, tmp_path / "x.zarr")
+    store = FeatureStore.open(tmp_path / "x.zarr", mode="a")
+    for request in requests:
+        record = store.record(request.key)
+        assert record is not None
+        about = {name: value for name, value in record.source["about"].items() if name != "modified"}
+        old = {name: value for name, value in record.source.items() if name not in ("about", "checks")} | about
+        store._put_record(replace(record, source=old | {"problems": ["said otherwise then"]}, digests_sha256=""))
+    assert [row.status for row in extract(requests, job, tmp_path / "x.zarr").rows] == ["kept"] * 3
 
 
 def test_a_place_that_cannot_be_written_ends_the_run_with_one_line(
