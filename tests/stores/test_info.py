@@ -33,3 +33,18 @@ def test_compression_never_takes_more_than_was_told(tmp_path: Path, make_recipe,
     made = sum(file.stat().st_size for file in (tmp_path / "f/videos/v").rglob("*") if file.is_file())
     assert record is not None
     assert made <= disk_bytes(recipe, store.layout, record)
+
+
+def test_an_estimate_is_what_the_video_takes(store: FeatureStore, make_features, make_seconds, write_video) -> None:
+    source = {"size_bytes": 10, "about": {"problems": ["one"]}}
+    told = store.estimate(9, key="v", seconds=make_seconds(9), source=source)
+    write_video(store, "v", make_features(9), source=source)
+    files = [file for file in (Path(store.location) / "videos/v").rglob("*") if file.is_file()]
+    assert (told.files, told.disk_bytes) == (len(files), sum(file.stat().st_size for file in files))
+    assert told.token_bytes == 9 * 3 * 8 * 2
+    assert abs(store.estimate(9).disk_bytes - told.disk_bytes) < 1000
+
+
+def test_an_unknown_way_to_check_is_refused_by_name(store: FeatureStore) -> None:
+    with pytest.raises(ValueError, match=r"check='sometimes': choose 'always', 'once' or 'never'"):
+        FeatureStore.open(store.location, check="sometimes")  # type: ignore[arg-type]
