@@ -1,20 +1,38 @@
-"""Where the workers come from: this machine's cores, its GPUs, SLURM, or a scheduler that already runs."""
+"""Where the workers come from: this machine's cores, its GPUs, SLURM, or a scheduler that already runs.
+
+Who reaches a dask scheduler or worker can have it run anything. So every cluster that is started here speaks TLS with
+keys of its own, made for this run (or read from `keys`), listens on the loopback or on one interface, and serves no
+web page unless one is asked for; that page shows what runs, to everybody who can log in to this machine.
+"""
 
 import logging
 import multiprocessing
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import socket
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import dask
-from distributed import Client, LocalCluster, Nanny, Scheduler, SpecCluster
+import psutil
+from distributed import Client, Nanny, Scheduler, SpecCluster
+from distributed.utils import LoopRunner, get_ip
+from distributed.worker_memory import parse_memory_limit
 
 from longvid.errors import BackendUnavailable, ConfigError
 from longvid.pipelines.extraction.executors import SEGMENTS_IN_FLIGHT, segments_in_flight
+from longvid.pipelines.extraction.interrupts import hold_interrupts, interrupts_blocked
+from longvid.pipelines.extraction.keys import Keys, make_keys, read_keys, temporary_keys
+from longvid.pipelines.extraction.quiet import QuietScheduler, QuietWorker
+from longvid.pipelines.extraction.slurm import slurm_settings
 from longvid.pipelines.machine.cores import available_cores
 
 Kind = Literal["local", "cuda", "slurm"]
+
+LOOPBACK = "127.0.0.1"
 
 SETTINGS = {
     # a decoder that hangs while it holds the interpreter cannot be interrupted: its worker is declared dead instead
@@ -32,10 +50,85 @@ MOST_PROCESSES = 4
 """On one GPU: each holds the encoder and a CUDA context there."""
 
 ANY_PORT = ":0"
-"""Of the scheduler's health page: with dask's fixed one, a second run on the machine would begin with a warning."""
-
+"""Of a scheduler's health page: with dask's fixed one, a second scheduler on the machine would start with a warning."""
 
 GUARD = "in a script, call it under `if __name__ == '__main__':`, because every worker process imports the script"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ClusterSettings:
+    """How workers are started, and who may reach them."""
+
+    workers: int | None = None
+    """Worker processes (`slurm`: jobs); None: as many as the machine feeds."""
+    interface: str | None = None
+    """Name of the network interface to listen on; None: the loopback, and for `slurm` this machine's own address."""
+    dashboard: bool = False
+    """Whether the scheduler serves dask's status page, on the loopback only; its address is logged."""
+    keys: Path | None = None
+    """Folder of `longvid cluster-keys`; None: keys made for this run. A `tls://` scheduler needs them."""
+    slurm_options: Mapping[str, Any] = field(default_factory=dict)
+    """`longvid.pipelines.extraction.slurm.slurm_settings`."""
+
+
+@contextmanager
+def connect(scheduler: str, settings: ClusterSettings | None = None) -> Iterator[Client]:
+    """A client of the named cluster, which is closed at the end unless it ran before.
+
+    `scheduler`: `local` (processes on this machine), `cuda` (processes that share this machine's GPUs), `slurm` (a GPU
+    and two processes per job), or the address `tcp://host:port` or `tls://host:port` of a running scheduler. Raises
+    `ConfigError` for one that does not exist, does not answer, or cannot be started.
+    """
+    settings = settings or ClusterSettings()
+    if "://" in scheduler:
+        with _close_without_interrupt(_client_of(scheduler, settings)) as client:
+            yield client
+        return
+    makers = {"local": _local, "cuda": _cuda, "slurm": _slurm}
+    if scheduler not in makers:
+        raise ConfigError(
+            f"scheduler={scheduler!r} is not serial, inline, {', '.join(makers)}, tcp://host:port or tls://host:port"
+        )
+    _refuse_unguarded_script()
+    with ExitStack() as stack:
+        stack.enter_context(dask.config.set(SETTINGS))
+        with hold_interrupts():
+            loop = stack.enter_context(_own_loop())
+            try:
+                cluster = makers[scheduler](settings, stack, loop)
+            except RuntimeError as error:
+                raise ConfigError(f"scheduler={scheduler!r}: no worker process came up ({error}); {GUARD}") from error
+            stack.enter_context(_close_without_interrupt(cluster))
+            client = Client(cluster, set_as_default=False)
+            stack.enter_context(_close_without_interrupt(client))
+        if settings.dashboard:
+            _log.warning("dask's status page: %s", cluster.dashboard_link)
+        yield client
+
+
+@contextmanager
+def _close_without_interrupt(opened: Any) -> Iterator[Any]:
+    """The client or cluster, closed at the end; Ctrl-C waits until that is done."""
+    try:
+        yield opened
+    finally:
+        with hold_interrupts():
+            opened.close()
+
+
+@contextmanager
+def _own_loop() -> Iterator[Any]:
+    """An event loop in a thread of its own; it, and every process started from it, is left alone by Ctrl-C."""
+    runner = LoopRunner(loop=None, asynchronous=False)
+    with interrupts_blocked():
+        runner.start()
+    try:
+        yield runner.loop
+    finally:
+        with hold_interrupts():
+            runner.stop()
 
 
 def _refuse_unguarded_script() -> None:
@@ -44,42 +137,33 @@ def _refuse_unguarded_script() -> None:
         raise ConfigError(f"a worker process cannot start workers: {GUARD}")
 
 
-LEAVE_INTERRUPTS = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
-"""Run by every worker as it starts: Ctrl-C reaches all processes of a terminal, and to end the workers is the parent's
-work; they would each answer with a traceback."""
-
-
-@contextmanager
-def connect(
-    scheduler: str, *, workers: int | None = None, slurm_options: dict[str, Any] | None = None
-) -> Iterator[Client]:
-    """A client of the named cluster, which is closed at the end unless it ran before.
-
-    `scheduler`: `local` (processes on this machine), `cuda` (processes that share this machine's GPUs), `slurm` (a GPU
-    and two processes a job, `workers` jobs), or the address `tcp://host:port` of a running scheduler.
-    """
-    if "://" in scheduler:
-        with _client_of(scheduler) as client:
-            yield client
-        return
-    makers = {"local": _local, "cuda": _cuda, "slurm": _slurm}
-    if scheduler not in makers:
-        raise ConfigError(f"scheduler={scheduler!r} is not serial, {', '.join(makers)} or tcp://host:port")
-    _refuse_unguarded_script()
-    with dask.config.set(SETTINGS):
-        try:
-            cluster = _slurm(workers, **(slurm_options or {})) if scheduler == "slurm" else makers[scheduler](workers)
-        except RuntimeError as error:
-            raise ConfigError(f"scheduler={scheduler!r}: no worker process came up ({error}); {GUARD}") from error
-        with cluster, Client(cluster, set_as_default=False) as client:
-            yield client
-
-
-def _client_of(address: str) -> Client:
+def _client_of(address: str, settings: ClusterSettings) -> Client:
+    """A client of a scheduler that somebody else started."""
+    for name in ("interface", "dashboard", "slurm_options"):
+        if getattr(settings, name):
+            raise ConfigError(f"scheduler={address!r} runs already: {name} is chosen where it is started")
+    secure = address.startswith("tls://")
+    if secure and settings.keys is None and not dask.config.get("distributed.comm.tls.client.cert"):
+        raise ConfigError(f"{address}: give the folder with the cluster's keys (--keys FOLDER)")
+    if settings.keys is not None and not secure:
+        raise ConfigError(f"{address}: keys are for a scheduler at tls://host:port")
+    security = None if settings.keys is None else read_keys(settings.keys).security()
+    if not secure and not _is_loopback(address):
+        _log.warning(
+            "%s is open: whoever reaches it can run programs there as you; "
+            "`longvid cluster-keys FOLDER` makes keys and says how to start the cluster with them",
+            address,
+        )
     try:
-        return Client(address, timeout="10s", set_as_default=False)
-    except (OSError, TimeoutError) as error:
-        raise ConfigError(f"no dask scheduler answers at {address}: start one with `dask scheduler`") from error
+        return Client(address, timeout="10s", set_as_default=False, security=security)
+    except (OSError, TimeoutError, ValueError) as error:
+        keys = "; or it has other keys, or speaks tcp://" if secure else "; or it speaks tls:// (--keys FOLDER)"
+        raise ConfigError(f"no dask scheduler answers at {address}: start one with `dask scheduler`{keys}") from error
+
+
+def _is_loopback(address: str) -> bool:
+    host = address.partition("://")[2].rpartition(":")[0].strip("[]")
+    return host == "localhost" or host.startswith("127.") or host == "::1"
 
 
 def default_workers() -> int:
@@ -88,38 +172,66 @@ def default_workers() -> int:
     return max(min(2, cores), cores // 2)
 
 
-def _local(workers: int | None) -> LocalCluster:
-    return LocalCluster(
-        n_workers=workers or default_workers(),
-        threads_per_worker=SEGMENTS_IN_FLIGHT,
-        processes=True,
-        dashboard_address=ANY_PORT,
-        scheduler_kwargs={"dashboard": False},
-        preload=[LEAVE_INTERRUPTS],
-        silence_logs=logging.ERROR,  # a worker that is slow to leave is no news; one that dies is in the report
-    )
+def _local(settings: ClusterSettings, _: ExitStack, loop: Any) -> SpecCluster:
+    workers = settings.workers or default_workers()
+    options = {
+        "nthreads": SEGMENTS_IN_FLIGHT,
+        "memory_limit": parse_memory_limit("auto", 1, workers, logger=_log),
+    }
+    return _nannies({f"cpu-{number}": options for number in range(workers)}, settings, loop)
 
 
-def _cuda(workers: int | None) -> SpecCluster:
+def _cuda(settings: ClusterSettings, _: ExitStack, loop: Any) -> SpecCluster:
     """Nannies whose processes see one GPU each; nothing here touches CUDA."""
     visible = visible_gpus()
     if not visible:
         raise BackendUnavailable("scheduler='cuda': this machine shows no NVIDIA GPU; use --scheduler local")
-    gpus, threads = share_gpus(visible, available_cores(), workers)
-    specification = {
-        f"gpu-{gpu}-{number}": {
-            "cls": Nanny,
-            "options": {
-                "nthreads": threads,
-                "env": {"CUDA_VISIBLE_DEVICES": gpu},
-                "preload": [LEAVE_INTERRUPTS],
-                "silence_logs": logging.ERROR,
-            },
-        }
+    gpus, threads = share_gpus(visible, available_cores(), settings.workers)
+    workers = {
+        f"gpu-{gpu}-{number}": {"nthreads": threads, "env": {"CUDA_VISIBLE_DEVICES": gpu}}
         for number, gpu in enumerate(gpus)
     }
-    scheduler = {"cls": Scheduler, "options": {"dashboard": False, "dashboard_address": ANY_PORT}}
-    return SpecCluster(workers=specification, scheduler=scheduler, silence_logs=logging.ERROR)
+    return _nannies(workers, settings, loop)
+
+
+def _nannies(workers: dict[str, dict[str, Any]], settings: ClusterSettings, loop: Any) -> SpecCluster:
+    """A scheduler in this process and a nanny for each worker, all on one address and with one set of keys."""
+    host = LOOPBACK if settings.interface is None else _address_of(settings.interface)
+    security = _keys(settings).security()
+    common = {"host": host, "protocol": "tls", "security": security}
+    quiet = {"worker_class": QuietWorker, "silence_logs": logging.ERROR}  # a worker that dies is in the report
+    return SpecCluster(
+        workers={name: {"cls": Nanny, "options": common | quiet | options} for name, options in workers.items()},
+        scheduler=_scheduler(settings, common),
+        security=security,
+        loop=loop,
+        silence_logs=logging.ERROR,
+    )
+
+
+def _scheduler(settings: ClusterSettings, options: dict[str, Any]) -> dict[str, Any]:
+    """The scheduler's specification: with a status page on the loopback, or without any."""
+    if not settings.dashboard:
+        return {"cls": QuietScheduler, "options": options | {"dashboard": False}}
+    return {"cls": Scheduler, "options": options | {"dashboard": True, "dashboard_address": f"{LOOPBACK}{ANY_PORT}"}}
+
+
+def _keys(settings: ClusterSettings) -> Keys:
+    return temporary_keys() if settings.keys is None else read_keys(settings.keys)
+
+
+def _address_of(interface: str) -> str:
+    """The interface's own address. Raises `ConfigError` that names the interfaces there are."""
+    found = {
+        name: address.address
+        for name, addresses in psutil.net_if_addrs().items()
+        for address in reversed(addresses)
+        if address.family == socket.AF_INET
+    }
+    if interface not in found:
+        there = ", ".join(f"{name} ({address})" for name, address in sorted(found.items()))
+        raise ConfigError(f"interface={interface!r}: none of that name has an IPv4 address; there are {there}")
+    return found[interface]
 
 
 def share_gpus(visible: list[str], cores: int, workers: int | None) -> tuple[list[str], int]:
@@ -142,13 +254,29 @@ def visible_gpus() -> list[str]:
     return [str(index) for index in range(torch.cuda.device_count())]
 
 
-def _slurm(workers: int | None, **options: Any) -> Any:
+def _slurm(settings: ClusterSettings, stack: ExitStack, loop: Any) -> Any:
+    """A scheduler on one address of this machine; its workers are jobs, with keys that they read from files."""
     try:
         from dask_jobqueue import SLURMCluster
     except ImportError as error:
         raise BackendUnavailable("scheduler='slurm' needs dask-jobqueue: pip install 'longvid[slurm]'") from error
-    cores = 2 * CORES_A_PROCESS
-    settings = {"cores": cores, "processes": 2, "memory": "32GB", "job_extra_directives": ["--gres=gpu:1"]}
-    cluster = SLURMCluster(**(settings | options))
-    cluster.scale(jobs=workers or 1)
+    jobs = slurm_settings(settings.slurm_options, cores=2 * CORES_A_PROCESS, processes=2)
+    if settings.keys is None:
+        # where the jobs find it too: a batch system shares the folder that jobs are sent from
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix=".longvid-keys-", dir=Path.cwd()))
+        keys = make_keys(Path(folder))
+    else:
+        keys = read_keys(settings.keys)
+    host = get_ip() if settings.interface is None else _address_of(settings.interface)
+    scheduler = _scheduler(settings, {"host": host, "protocol": "tls"})
+    cluster = SLURMCluster(
+        **jobs,
+        interface=settings.interface,
+        security=keys.security(),
+        protocol="tls://",
+        scheduler_cls=scheduler["cls"],
+        scheduler_options=scheduler["options"],
+        loop=loop,
+    )
+    cluster.scale(jobs=settings.workers or 1)
     return cluster

@@ -40,9 +40,9 @@ def test_a_cpu_encoder_works_on_two_segments_and_a_gpu_on_as_many_as_there_are_c
 
 def test_processes_for_a_gpu_come_up_seeing_only_theirs_and_say_nothing(tmp_path: Path):
     script = """
-        from longvid.pipelines.extraction.cluster import connect
+        from longvid.pipelines.extraction.cluster import ClusterSettings, connect
         if __name__ == "__main__":
-            with connect("cuda", workers=3) as client:
+            with connect("cuda", ClusterSettings(workers=3)) as client:
                 seen = client.run(lambda: __import__("os").environ["CUDA_VISIBLE_DEVICES"])
                 print(sorted(seen.values()))
     """

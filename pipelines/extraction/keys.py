@@ -1,0 +1,98 @@
+"""Keys with which the processes of one cluster know each other: TLS, and nobody without them is let in."""
+
+import os
+import stat
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from distributed.security import Security
+
+from longvid.errors import ConfigError
+
+CERTIFICATE, KEY = "certificate.pem", "key.pem"
+DAYS = 365
+"""For which keys in a folder are good."""
+
+
+@dataclass(frozen=True)
+class Keys:
+    """A certificate that signs itself and its private key: their texts (PEM), or the paths of files that hold them."""
+
+    certificate: str
+    key: str
+
+    def security(self) -> Security:
+        """Dask's own: every connection is encrypted, and both sides must show this very certificate."""
+        roles = {f"tls_{role}_cert": self.certificate for role in ("client", "scheduler", "worker")}
+        keys = {f"tls_{role}_key": self.key for role in ("client", "scheduler", "worker")}
+        return Security(require_encryption=True, tls_ca_file=self.certificate, **roles, **keys)
+
+
+def temporary_keys() -> Keys:
+    """New keys that are nowhere but in memory."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "longvid cluster")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))  # clocks of a cluster differ
+        .not_valid_after(now + timedelta(days=DAYS))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    secret = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return Keys(certificate.public_bytes(serialization.Encoding.PEM).decode(), secret.decode())
+
+
+def make_keys(folder: Path) -> Keys:
+    """New keys as files in `folder`, which only their owner can read. Raises `ConfigError` where some are already."""
+    folder = folder.absolute()
+    for name in (CERTIFICATE, KEY):
+        if (folder / name).exists():
+            raise ConfigError(f"{folder / name}: there are keys already; use them, or name another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    made = temporary_keys()
+    for name, text in ((CERTIFICATE, made.certificate), (KEY, made.key)):
+        with open(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+            file.write(text)
+    return Keys(str(folder / CERTIFICATE), str(folder / KEY))
+
+
+def read_keys(folder: Path) -> Keys:
+    """The keys in a folder that `make_keys` made. Raises `ConfigError` where they are absent, open to others or old."""
+    folder = folder.absolute()
+    keys = Keys(str(folder / CERTIFICATE), str(folder / KEY))
+    for path in (Path(keys.certificate), Path(keys.key)):
+        if not path.is_file():
+            raise ConfigError(f"{path}: no such file; make the keys with `longvid cluster-keys {folder}`")
+    if os.name == "posix" and stat.S_IMODE(Path(keys.key).stat().st_mode) & 0o077:
+        raise ConfigError(f"{keys.key}: others can read this private key; `chmod 600 {keys.key}`, or make new keys")
+    _refuse_unusable(keys)
+    return keys
+
+
+def _refuse_unusable(keys: Keys) -> None:
+    from cryptography import x509
+
+    try:
+        certificate = x509.load_pem_x509_certificate(Path(keys.certificate).read_bytes())
+    except ValueError:
+        raise ConfigError(
+            f"{keys.certificate}: is not a certificate; make keys in another folder with `longvid cluster-keys`"
+        ) from None
+    if certificate.not_valid_after_utc < datetime.now(UTC):
+        raise ConfigError(
+            f"{keys.certificate}: was good until {certificate.not_valid_after_utc:%Y-%m-%d}; make keys in another "
+            "folder with `longvid cluster-keys`, and start scheduler and workers with those"
+        )
