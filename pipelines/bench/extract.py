@@ -74,7 +74,9 @@ def _time(table: BenchTable, folder: Path, *, videos: int, rounds: int) -> None:
         thread.join()
 
     def whole() -> None:
-        report = extract(requests, job, folder / f"run-{next(runs)}.zarr", clips_per_shard=CLIPS_PER_SHARD)
+        store = folder / f"run-{next(runs)}.zarr"
+        # inline, as its parts are measured: a process of its own takes seconds to start, whatever it then does
+        report = extract(requests, job, store, scheduler="inline", clips_per_shard=CLIPS_PER_SHARD)
         if report.exit_status:
             raise RuntimeError(f"extraction failed: {report.failed[0].reason}")
 
@@ -117,7 +119,8 @@ def _peak_of(encoder_folder: Path, path: Path, store: Path) -> int:
     torch.set_num_threads(1)
     job = replace(_job(encoder_folder), sampling=Sampling(frames=1, fps=4.0, stride_seconds=0.25))
     with PeakMemory() as memory:
-        extract([VideoRequest("video", str(path))], job, store, clips_per_shard=CLIPS_PER_SHARD)
+        requests = [VideoRequest("video", str(path))]
+        extract(requests, job, store, scheduler="inline", clips_per_shard=CLIPS_PER_SHARD)
     return memory.peak_bytes
 
 

@@ -152,8 +152,10 @@ def _features(
     video: str, job: ExtractionJob, encoder: Encoder, location: Path, progress: Progress | None
 ) -> FeatureStore:
     """The video's features in a store of its own, made as extraction makes them."""
-    ready = replace(job, encoder=lambda: encoder, encoder_options={}, precision="float32")
-    report = extract([VideoRequest("video", video)], ready, location, progress=progress)
+    # inline: the encoder is loaded here already, and there is no other video that one that crashes could take along
+    report = extract(
+        [VideoRequest("video", video)], job, location, encoder=encoder, scheduler="inline", progress=progress
+    )
     if report.failed:
         raise UnreadableVideo(report.failed[0].reason)
     return FeatureStore.open(location)

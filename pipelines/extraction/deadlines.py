@@ -1,11 +1,14 @@
 """Segments that never end: each has a deadline, after which its worker is restarted."""
 
+import logging
 import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from distributed import Client, Future
+
+_log = logging.getLogger(__name__)
 
 
 class DeadlineWatch:
@@ -59,15 +62,22 @@ class DeadlineWatch:
 
 @contextmanager
 def watch_deadlines(client: Client, deadline_seconds: float) -> Iterator[DeadlineWatch]:
-    """A watch that looks at the clock in a thread of its own until the block ends."""
+    """A watch that looks at the clock in a thread of its own until the block ends.
+
+    What goes wrong with a look (the scheduler does not answer, or its answer is not understood) is logged, once for
+    each kind, and the next look tries again: without a watch a segment that hangs would hang for ever.
+    """
     watch, stop = DeadlineWatch(client, deadline_seconds), threading.Event()
+    told: set[type[Exception]] = set()
 
     def poll() -> None:
         while not stop.wait(min(5.0, deadline_seconds / 4)):
             try:
                 watch.check()
-            except OSError:  # the scheduler did not answer: it is asked again
-                continue
+            except Exception as error:  # noqa: BLE001 -- logged, and tried again
+                if type(error) not in told and not stop.is_set():
+                    told.add(type(error))
+                    _log.warning("deadlines could not be checked, trying again: %s: %s", type(error).__name__, error)
 
     thread = threading.Thread(target=poll, name="longvid-deadlines", daemon=True)
     thread.start()

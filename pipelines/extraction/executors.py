@@ -1,18 +1,22 @@
-"""Who runs the segments: this process, or the workers of a dask cluster. Both have one method, `run`."""
+"""Who runs the segments: a process of its own, this one, or the workers of a dask cluster, each with a method `run`."""
 
 import threading
-import traceback
+import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, runtime_checkable
 
 from longvid.encoders import Encoder
-from longvid.errors import LongvidError
+from longvid.errors import ConfigError
 from longvid.pipelines.extraction.job import ExtractionJob
-from longvid.pipelines.extraction.segment import Segment, SegmentResult, extract_segment
+from longvid.pipelines.extraction.outcomes import Outcome, SegmentFailure, attempt_segment
+from longvid.pipelines.extraction.process import ProcessDied, UnpicklableWork, WorkProcess
+from longvid.pipelines.extraction.segment import Segment
+from longvid.pipelines.extraction.suspects import KILLED, Suspect, late, run_and_try_again
 from longvid.pipelines.machine.cores import available_cores
-from longvid.stores import FeatureStore, StoreAccessError, StoreError
+from longvid.stores import FeatureStore
 
 SEGMENTS_IN_FLIGHT = 2
 """Per encoder: one segment's clips are in the model while another's are decoded and a third one's shard is written."""
@@ -29,20 +33,6 @@ def segments_in_flight(device: str, cores: int) -> int:
     return max(SEGMENTS_IN_FLIGHT, min(MOST_DECODED_AT_ONCE, cores))
 
 
-@dataclass(frozen=True)
-class SegmentFailure:
-    """A segment that could not be made, and why."""
-
-    key: str
-    shard_index: int
-    reason: str
-    fatal: bool = False
-    """The store cannot be written: no other segment can succeed either."""
-
-
-Outcome = SegmentResult | SegmentFailure
-
-
 @runtime_checkable
 class Executor(Protocol):
     """Runs segments in any order; every segment comes back as exactly one outcome."""
@@ -57,24 +47,36 @@ class Executor(Protocol):
         ...
 
 
-def attempt_segment(
-    segment: Segment, *, encoder: Encoder, store: FeatureStore, job: ExtractionJob, model_lock: threading.Lock
-) -> Outcome:
-    """`extract_segment` with what it raises made into a named failure: one bad video must not end the others."""
-    try:
-        return extract_segment(segment, encoder=encoder, store=store, job=job, model_lock=model_lock)
-    except StoreAccessError as error:
-        return SegmentFailure(segment.key, segment.shard_index, str(error), fatal=True)
-    except (LongvidError, StoreError) as error:
-        return SegmentFailure(segment.key, segment.shard_index, str(error))
-    except Exception as error:  # noqa: BLE001 -- a decoder's or a model's own error, told in full in the report
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        reason = f"{segment.path}: {type(error).__name__}: {error} (at {where.filename}:{where.lineno})"
-        return SegmentFailure(segment.key, segment.shard_index, reason)
+@dataclass(frozen=True)
+class EncoderSource:
+    """What a process needs to have the encoder: the job that builds it, or the encoder itself."""
+
+    job: ExtractionJob
+    built: Encoder | None = None
+
+    def load(self) -> Encoder:
+        """The encoder, in evaluation mode, on this process's device."""
+        return self.job.build() if self.built is None else self.job.place(self.built)
+
+    def describe(self) -> Encoder:
+        """The encoder, for its spec and the shape of its output: a new one on the CPU, the built one where it is."""
+        return replace(self.job, device="cpu").build() if self.built is None else self.built.eval()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # what travels is on the CPU: the other process may see another GPU, or none
+        return self.__dict__ | ({} if self.built is None else {"built": deepcopy(self.built).to("cpu")})
 
 
-class SerialExecutor:
-    """One encoder in this process; needs no dask."""
+def cannot_travel(error: UnpicklableWork) -> ConfigError:
+    """What is said of an encoder that cannot be sent to another process."""
+    return ConfigError(
+        f"the encoder cannot be sent to another process ({error}); name it as module:callable, or extract with "
+        "scheduler='inline'"
+    )
+
+
+class InlineExecutor:
+    """One encoder in this very process: what hangs or crashes here, hangs or ends the run."""
 
     workers = 1
 
@@ -101,3 +103,88 @@ class SerialExecutor:
             while running:
                 ended, running = wait(running, return_when=FIRST_COMPLETED)
                 yield from (future.result() for future in ended)
+
+
+class SerialExecutor:
+    """One encoder in one process beside this one, without dask; a segment that hangs or crashes costs only itself."""
+
+    workers = 1
+
+    def __init__(self, source: EncoderSource, store: FeatureStore, *, deadline_seconds: float) -> None:
+        self._setting = (source, store)
+        self._deadline_seconds = deadline_seconds
+        self._at_once = segments_in_flight(source.job.resolve_device(), available_cores())
+        # twice: a segment's own time is over before its process takes itself for forgotten
+        self._process = WorkProcess(threads=self._at_once, orphan_seconds=2 * deadline_seconds)
+
+    def __enter__(self) -> "SerialExecutor":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._process.end()
+
+    def run(self, segments: Iterable[Segment]) -> Iterator[Outcome]:
+        """Outcomes as they end, `segments_in_flight` of them in work at a time."""
+        yield from run_and_try_again(self._slide, segments)
+
+    def _slide(self, segments: Iterator[Segment], suspects: list[Suspect]) -> Iterator[Outcome]:
+        running: dict[Future[Outcome], _Started] = {}
+        for segment in segments:
+            running[self._submit(segment)] = _Started(segment, time.monotonic())
+            if len(running) >= self._at_once:
+                yield from self._ended(running, suspects)
+        while running:
+            yield from self._ended(running, suspects)
+
+    def _submit(self, segment: Segment) -> "Future[Outcome]":
+        if self._process.pid is None:
+            try:
+                self._process.submit(_hold, *self._setting).result()
+            except UnpicklableWork as error:
+                raise cannot_travel(error) from error
+            except ProcessDied as error:
+                raise ConfigError(f"the process that loads the encoder does not come up: {error}") from error
+        return self._process.submit(_attempt_held, segment)
+
+    def _ended(self, running: "dict[Future[Outcome], _Started]", suspects: list[Suspect]) -> Iterator[Outcome]:
+        """Wait until something ends, or a segment's time is over, and take what has ended out of `running`."""
+        oldest = min(started.at_seconds for started in running.values())
+        left = max(0.0, oldest + self._deadline_seconds - time.monotonic())
+        ended, _ = wait(running, timeout=left, return_when=FIRST_COMPLETED)
+        over: set[Future[Outcome]] = set()
+        if not ended:
+            due = time.monotonic() - self._deadline_seconds
+            over = {future for future, started in running.items() if started.at_seconds <= due}
+            self._process.end()  # its other segments die of it, and are tried again as well
+            ended = set(running)
+        for future in ended:
+            segment = running.pop(future).segment
+            error = future.exception()
+            if error is None:
+                yield future.result()
+            elif isinstance(error, ProcessDied):
+                suspects.append(Suspect(segment, late(self._deadline_seconds) if future in over else KILLED))
+            else:
+                yield SegmentFailure(segment.key, segment.shard_index, f"{segment.path}: {error}")
+
+
+@dataclass(frozen=True)
+class _Started:
+    segment: Segment
+    at_seconds: float
+
+
+_held: dict[str, Any] = {}
+"""In the process of a `SerialExecutor`: the encoder and the store of the run."""
+
+
+def _hold(source: EncoderSource, store: FeatureStore) -> None:
+    import torch
+
+    if source.job.torch_threads is not None:
+        torch.set_num_threads(source.job.torch_threads)
+    _held.update(encoder=source.load(), store=store, job=replace(source.job, encoder=None), model_lock=threading.Lock())
+
+
+def _attempt_held(segment: Segment) -> Outcome:
+    return attempt_segment(segment, **_held)

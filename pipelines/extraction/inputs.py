@@ -45,14 +45,21 @@ def _expand(path: Path) -> list[VideoRequest]:
         files = keyed_files(path)
         if not files:
             raise VideoNotFound(f"{path}: the folder holds no video ({' '.join(sorted(VIDEO_ENDINGS))})")
-        return [VideoRequest(key, str(file)) for key, file in files.items()]
+        return [VideoRequest(key, _as_file(file)) for key, file in files.items()]
     if path.suffix.lower() in MANIFEST_SUFFIXES and path.is_file():
         return [_of_row(row) for row in Manifest.read(path)]
     # a path that does not exist is kept: it becomes a named row of the run's report, and the others go on
-    return [VideoRequest(path.stem, str(path))]
+    return [VideoRequest(path.stem, _as_file(path))]
+
+
+def _as_file(path: Path) -> str:
+    """The path in a form that FFmpeg takes for a file's: `col:on.mov` alone would be read as a protocol `col`."""
+    return str(path.absolute() if ":" in path.parts[0] else path) if path.parts else str(path)
 
 
 def _of_row(row: ManifestRow) -> VideoRequest:
     if row.path is None:
         raise AnnotationError(f"{row.where}: video {row.key!r} has no path; add a `path` column with the file's place")
-    return VideoRequest(row.key, row.path, row.start_seconds, row.end_seconds)
+    return VideoRequest(
+        row.key, row.path if "://" in row.path else _as_file(Path(row.path)), row.start_seconds, row.end_seconds
+    )

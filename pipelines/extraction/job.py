@@ -19,10 +19,11 @@ StoredType = Literal["float16", "float32", "int8"]
 class ExtractionJob:
     """Every choice of an extraction that a worker needs; two equal jobs make equal features.
 
-    `encoder` is a name `build_encoder` knows, or a callable that builds an `Encoder` (it is pickled by value for dask).
+    `encoder` is a name `build_encoder` knows, or a callable that builds an `Encoder` (it is pickled by value for
+    workers); None where `extract(..., encoder=...)` is given a built one.
     """
 
-    encoder: str | Callable[..., Encoder]
+    encoder: str | Callable[..., Encoder] | None = None
     encoder_options: dict[str, Any] = field(default_factory=dict)
     weights: str | None = None
     seed: Whole = 0
@@ -52,6 +53,8 @@ class ExtractionJob:
 
     def build(self) -> Encoder:
         """The encoder, in evaluation mode, on this process's device."""
+        if self.encoder is None:
+            raise ConfigError("the job names no encoder: ExtractionJob(NAME), or extract(..., encoder=built)")
         if isinstance(self.encoder, str):
             options = {"weights": self.weights, "seed": self.seed, "dtype": self.precision, **self.encoder_options}
             encoder = build_encoder(self.encoder, **options)
@@ -60,6 +63,10 @@ class ExtractionJob:
             encoder = encoder if self.precision == "float32" else Autocast(encoder, self.precision)
         if self.preprocessing:
             encoder.spec = _prepared(encoder.spec, self.preprocessing)
+        return self.place(encoder)
+
+    def place(self, encoder: Encoder) -> Encoder:
+        """A built encoder, in evaluation mode, on this process's device."""
         return encoder.eval().requires_grad_(False).to(self.resolve_device())
 
     def resolve_device(self) -> str:

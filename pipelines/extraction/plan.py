@@ -1,9 +1,9 @@
 """What an extraction will do to each video, before it does it: clips, shards and bytes."""
 
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field
+from itertools import tee
 from typing import Any, Literal
 
 import numpy as np
@@ -11,19 +11,16 @@ import numpy as np
 from longvid.clips.sampling import ClipPlan, Sampling
 from longvid.encoders import Encoder
 from longvid.encoders.origin import WeightsOrigin
-from longvid.errors import LongvidError, TruncatedVideo
+from longvid.errors import EncoderError, LongvidError
 from longvid.pipelines.extraction.inputs import VideoRequest
 from longvid.pipelines.extraction.job import ExtractionJob
-from longvid.pipelines.extraction.probes import probe_once
+from longvid.pipelines.extraction.measuring import Measure, Measured, Unusable, Wanted, measure, measure_ahead
+from longvid.pipelines.extraction.outcomes import unexpected
 from longvid.pipelines.extraction.segment import Segment, encode_frames
 from longvid.plain import as_json
 from longvid.stores import FeatureStore, Recipe
 from longvid.video import VideoProbe
-from longvid.video.backends import resolve_backend
-from longvid.video.content import checks, modified
-
-PROBES_AHEAD = 8
-"""Videos whose demux pass may run ahead of the segments: enough that workers never wait for one."""
+from longvid.video.content import modified
 
 
 @dataclass(frozen=True)
@@ -113,7 +110,16 @@ def make_recipe(job: ExtractionJob, encoder: Encoder) -> Recipe:
     spec, sampling, pooling = encoder.spec, job.sampling_for(encoder.spec), job.pooling_for(encoder.spec)
     geometry = spec.preprocessing
     blank = np.zeros((1, sampling.frames, geometry.height, geometry.width, 3), np.uint8)
-    _, num_tokens, dim = encode_frames(blank, encoder=encoder, pooling=pooling).shape
+    try:
+        _, num_tokens, dim = encode_frames(blank, encoder=encoder, pooling=pooling).shape
+    except (RuntimeError, ValueError, IndexError, AssertionError) as error:
+        if isinstance(error, LongvidError):
+            raise
+        size = f"{sampling.frames} x {geometry.height} x {geometry.width}"
+        raise EncoderError(
+            f"{spec.name}: cannot encode a clip of {size} (frames, height, width): {' '.join(str(error).split())}; "
+            "choose another sampling or preprocessing"
+        ) from error
     return Recipe(
         encoder=spec.name,
         encoder_config={**spec.config, "weights": WeightsOrigin.of_spec(spec).phrase},
@@ -127,45 +133,46 @@ def make_recipe(job: ExtractionJob, encoder: Encoder) -> Recipe:
     )
 
 
-def plan_video(request: VideoRequest, *, sampling: Sampling, job: ExtractionJob) -> VideoPlan:
-    """Probe one video and choose its clips and its decoder. Raises `VideoError` for one that cannot be used."""
-    video = probe_once(request.path)
-    if video.truncated and not job.allow_truncated:
-        raise TruncatedVideo(
-            f"{request.path}: {'; '.join(video.problems)}; use --allow-truncated to extract what is there"
-        )
-    clips = sampling.plan_video(video, (request.start_seconds, request.end_seconds))
-    known = checks(video.packets_crc32c, path=video.path if job.full_hash else None)
-    return VideoPlan(request, video, clips, resolve_backend(video, job.backend), sampling.span, known)
-
-
 def plan_ahead(
-    requests: Iterable[VideoRequest], *, sampling: Sampling, job: ExtractionJob
-) -> Iterator[VideoPlan | PlanFailure]:
-    """Each request's plan or failure, in order, while the next ones are probed in threads."""
-    with ThreadPoolExecutor(PROBES_AHEAD, thread_name_prefix="longvid-probe") as pool:
-        waiting: deque[tuple[VideoRequest, Future[VideoPlan]]] = deque()
-        for request in requests:
-            waiting.append((request, pool.submit(plan_video, request, sampling=sampling, job=job)))
-            if len(waiting) >= PROBES_AHEAD:
-                yield _settle(*waiting.popleft())
-        while waiting:
-            yield _settle(*waiting.popleft())
+    requests: Iterable[VideoRequest], *, sampling: Sampling, job: ExtractionJob, measure_one: Measure
+) -> Generator[VideoPlan | PlanFailure, None, None]:
+    """Each request's plan or failure, in order, while the next ones are read.
+
+    `measure_one`: who reads a file, `MeasuringProcesses`, or `measure` for this very process. Whatever goes wrong with
+    one file is that video's failure.
+    """
+    planned, wanted = tee(requests)
+    measured = measure_ahead((_wanted(request, sampling, job) for request in wanted), measure_one)
+    for request, future in zip(planned, measured, strict=True):
+        yield _settle(request, future, sampling)
 
 
-def _settle(request: VideoRequest, planned: "Future[VideoPlan]") -> VideoPlan | PlanFailure:
+def _settle(request: VideoRequest, measured: "Future[Measured]", sampling: Sampling) -> VideoPlan | PlanFailure:
     try:
-        return planned.result()
-    except (LongvidError, OSError) as error:
+        found = measured.result()
+    except Unusable as error:
         return PlanFailure(request, str(error))
+    except Exception as error:  # noqa: BLE001 -- one video must not end the others
+        return PlanFailure(request, f"{request.path}: {unexpected(error)}")
+    return VideoPlan(request, found.video, found.clips, found.backend, sampling.span, found.checks)
+
+
+def _wanted(request: VideoRequest, sampling: Sampling, job: ExtractionJob) -> Wanted:
+    part_seconds = (request.start_seconds, request.end_seconds)
+    return Wanted(request.path, part_seconds, sampling, job.backend, job.allow_truncated, job.full_hash)
 
 
 def summarise_plan(
-    requests: Iterable[VideoRequest], job: ExtractionJob, *, store: FeatureStore, sampling: Sampling
+    requests: Iterable[VideoRequest],
+    job: ExtractionJob,
+    *,
+    store: FeatureStore,
+    sampling: Sampling,
+    measure_one: Measure = measure,
 ) -> PlanSummary:
     """Bytes, files and clips an extraction would make in a store of this recipe and layout, without making any."""
     summary = PlanSummary()
-    for planned in plan_ahead(requests, sampling=sampling, job=job):
+    for planned in plan_ahead(requests, sampling=sampling, job=job, measure_one=measure_one):
         if isinstance(planned, PlanFailure):
             summary.failures.append(planned)
             continue

@@ -1,26 +1,31 @@
 """Stage one as a whole: plan every video, run the missing segments, complete what is there, report what is not."""
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from longvid.encoders import Encoder
 from longvid.errors import ConfigError
-from longvid.pipelines.extraction.cluster import connect
+from longvid.pipelines.extraction.cluster import ClusterSettings, connect
 from longvid.pipelines.extraction.dask_executor import DaskExecutor, EncoderPlugin
-from longvid.pipelines.extraction.executors import Executor, SegmentFailure, SerialExecutor
+from longvid.pipelines.extraction.executors import EncoderSource, Executor, InlineExecutor, SerialExecutor
 from longvid.pipelines.extraction.inputs import VideoRequest
 from longvid.pipelines.extraction.job import ExtractionJob
+from longvid.pipelines.extraction.measuring import Measure, MeasuringProcesses, measure
+from longvid.pipelines.extraction.outcomes import SegmentFailure, unexpected
 from longvid.pipelines.extraction.plan import PlanFailure, VideoPlan, make_recipe, plan_ahead
 from longvid.pipelines.extraction.report import RunReport, VideoRow, open_report
 from longvid.pipelines.extraction.segment import Segment, SegmentResult
-from longvid.stores import FeatureStore, SourceChanged, StoreAccessError
+from longvid.stores import FeatureStore, StoreAccessError, StoreError, StoreReadOnly
 from longvid.stores.layout import DEFAULT_CLIPS_PER_SHARD
 from longvid.video.backends import require_backend
+
+DEADLINE_SECONDS = 3600.0
+"""Of a segment, where nothing else is asked."""
 
 
 @runtime_checkable
@@ -58,36 +63,52 @@ def extract(
     job: ExtractionJob,
     location: str | Path,
     *,
+    encoder: Encoder | None = None,
     scheduler: str = "serial",
     workers: int | None = None,
+    interface: str | None = None,
+    dashboard: bool = False,
+    keys: Path | None = None,
+    slurm_options: Mapping[str, Any] | None = None,
     clips_per_shard: int = DEFAULT_CLIPS_PER_SHARD,
     compression: str | None = None,
     report_path: Path | None = None,
     progress: Progress | None = None,
-    deadline_seconds: float = 3600.0,
+    deadline_seconds: float | None = None,
 ) -> RunReport:
     """Features of every video in the store at `location`; what it already holds is kept, never encoded again.
 
-    `scheduler`: `serial` (this process, no dask), `local`, `cuda`, `slurm` or `tcp://host:port`.
+    `encoder`: a built one, used as it is instead of the one that `job` names; it is pickled for other processes.
+    `scheduler`: `serial` (one process beside this one, no dask), `local`, `cuda`, `slurm`, `tcp://host:port` or
+    `tls://host:port`; or `inline`, this very process, in which a decoder that hangs or crashes is the end of the run.
+    `workers`, `interface`, `dashboard`, `keys`, `slurm_options`: `longvid.pipelines.extraction.cluster.ClusterSettings`.
+    `deadline_seconds`: a segment that takes longer, an hour if None, is given up.
     Videos that cannot be extracted are rows of the report with their reason; the others go on.
     Raises `stores.RecipeMismatch` where the store holds other features, `StoreError` where it cannot be written, and
     `ConfigError` for a setting that is impossible; workers are started only where there is something to encode.
     """
-    _check(job, clips_per_shard=clips_per_shard, workers=workers, deadline_seconds=deadline_seconds)
+    settings = ClusterSettings(workers, interface, dashboard, keys, slurm_options or {})
+    if str(location).startswith("memory:") and scheduler != "inline":
+        raise ConfigError(f"{location}: other processes cannot write to this one's memory; use scheduler='inline'")
+    deadline = _check(job, scheduler, settings, clips_per_shard=clips_per_shard, deadline_seconds=deadline_seconds)
+    source = EncoderSource(job, encoder)
     # with workers, this process only describes the encoder: a CUDA context here would take a worker's memory
-    encoder = (job if scheduler == "serial" else replace(job, device="cpu")).build()
-    recipe = make_recipe(job, encoder)
+    described = source.load() if scheduler == "inline" else source.describe()
+    recipe = make_recipe(job, described)
     store = FeatureStore.create(location, recipe, clips_per_shard=clips_per_shard, compression=compression)
-    sampling = job.sampling_for(encoder.spec)
-    with open_report(report_path) as report:
+    sampling = job.sampling_for(described.spec)
+    with (
+        open_report(report_path) as report,
+        _measuring(scheduler, deadline) as measure_one,
+        closing(plan_ahead(requests, sampling=sampling, job=job, measure_one=measure_one)) as planned,
+    ):
         run = _Run(store, report, progress or Silent())
         begin = time.perf_counter()
-        segments = run.segments(plan_ahead(requests, sampling=sampling, job=job))
+        segments = run.segments(planned)
         first = next(segments, None)
         if first is not None:
-            with _executor(
-                scheduler, encoder, store, job, workers=workers, deadline_seconds=deadline_seconds
-            ) as executor:
+            with ExitStack() as stack:
+                executor = _executor(scheduler, stack, described, source, store, settings, deadline)
                 report.workers = executor.workers
                 run.execute(executor, chain([first], segments))
         store.update_catalogue()
@@ -95,35 +116,61 @@ def extract(
         return report
 
 
-def _check(job: ExtractionJob, *, clips_per_shard: int, workers: int | None, deadline_seconds: float) -> None:
-    """Refuse what would fail for every video, before anything is made."""
+def _check(
+    job: ExtractionJob,
+    scheduler: str,
+    settings: ClusterSettings,
+    *,
+    clips_per_shard: int,
+    deadline_seconds: float | None,
+) -> float:
+    """Refuse what would fail for every video, or would be ignored, before anything is made; the deadline in force."""
     require_backend(job.backend)
-    for name, value in (("clips_per_shard", clips_per_shard), ("workers", workers)):
+    for name, value in (("clips_per_shard", clips_per_shard), ("workers", settings.workers)):
         if value is not None and value < 1:
             raise ConfigError(f"{name}={value}: must be at least 1")
-    if not deadline_seconds > 0:
+    if deadline_seconds is not None and not deadline_seconds > 0:
         raise ConfigError(f"deadline_seconds={deadline_seconds}: must be more than 0")
+    if scheduler == "inline" and deadline_seconds is not None:
+        raise ConfigError("deadline_seconds: scheduler='inline' cannot end what runs in its own process; use 'serial'")
+    if scheduler in ("serial", "inline"):
+        if settings.workers not in (None, 1):
+            raise ConfigError(f"workers={settings.workers}: scheduler={scheduler!r} has one; use 'local'")
+        for name in ("interface", "dashboard", "keys", "slurm_options"):
+            if getattr(settings, name):
+                raise ConfigError(f"{name}: is for local, cuda and slurm; scheduler={scheduler!r} opens no connection")
+    elif settings.slurm_options and scheduler != "slurm":
+        raise ConfigError(f"slurm_options: are for scheduler='slurm', not {scheduler!r}")
+    return DEADLINE_SECONDS if deadline_seconds is None else deadline_seconds
 
 
 @contextmanager
+def _measuring(scheduler: str, deadline_seconds: float) -> Iterator[Measure]:
+    """Who reads the files for planning: processes that may be ended, or this one for `inline`."""
+    if scheduler == "inline":
+        yield measure
+        return
+    with MeasuringProcesses(deadline_seconds=deadline_seconds) as processes:
+        yield processes
+
+
 def _executor(
     scheduler: str,
-    encoder: Encoder,
+    stack: ExitStack,
+    described: Encoder,
+    source: EncoderSource,
     store: FeatureStore,
-    job: ExtractionJob,
-    *,
-    workers: int | None,
+    settings: ClusterSettings,
     deadline_seconds: float,
-) -> Iterator[Executor]:
-    """The executor of that name; a cluster started for it ends with the block."""
+) -> Executor:
+    """The executor of that name; what is started for it ends with the stack."""
+    if scheduler == "inline":
+        return InlineExecutor(encoder=described, store=store, job=source.job)
     if scheduler == "serial":
-        yield SerialExecutor(encoder=encoder, store=store, job=job)
-        return
-    with (
-        connect(scheduler, workers=workers) as client,
-        DaskExecutor(client, EncoderPlugin(job, store), deadline_seconds=deadline_seconds) as executor,
-    ):
-        yield executor
+        return stack.enter_context(SerialExecutor(source, store, deadline_seconds=deadline_seconds))
+    client = stack.enter_context(connect(scheduler, settings))
+    plugin = EncoderPlugin(source, store)
+    return stack.enter_context(DaskExecutor(client, plugin, deadline_seconds=deadline_seconds))
 
 
 @dataclass
@@ -167,16 +214,14 @@ class _Run:
             backend=plan.backend,
             problems=list(plan.video.problems),
         )
-        try:
+        segments: list[Segment] = []
+        with self._named(row):
             self._store.plan(row.key, plan.clips.seconds, plan.source())
-        except SourceChanged as error:
-            row.status, row.reason = "failed", str(error)
-            self._end(row)
-            return []
-        segments = list(plan.segments(self._store))
+            segments = list(plan.segments(self._store))
+            if not segments:
+                self._store.complete(row.key)
+                row.status = "kept"
         if not segments:
-            row.status = "kept"
-            self._store.complete(row.key)
             self._end(row)
             return []
         self._open[row.key] = _Open(row, len(segments))
@@ -205,8 +250,21 @@ class _Run:
             video.row.status = "failed"
             video.row.reason = video.reasons[0]
         else:
-            self._store.complete(video.row.key)
+            with self._named(video.row):
+                self._store.complete(video.row.key)
         self._end(video.row)
+
+    @contextmanager
+    def _named(self, row: VideoRow) -> Iterator[None]:
+        """What goes wrong in the block is this video's failure, unless the store as a whole cannot be written."""
+        try:
+            yield
+        except (StoreAccessError, StoreReadOnly):
+            raise
+        except StoreError as error:
+            row.status, row.reason = "failed", str(error)
+        except Exception as error:  # noqa: BLE001 -- one video must not end the others
+            row.status, row.reason = "failed", f"{row.path}: {unexpected(error)}"
 
     def _end(self, row: VideoRow) -> None:
         self._report.add(row)

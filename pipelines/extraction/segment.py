@@ -6,6 +6,7 @@ lock, so the second decodes and the first writes while the model works. Memory i
 """
 
 import queue
+import shlex
 import threading
 import time
 from collections.abc import Iterator
@@ -67,7 +68,7 @@ def extract_segment(
     """
     lock = model_lock if model_lock is not None else nullcontext()
     pooling = job.pooling_for(encoder.spec)
-    decoded = _DecodeAhead(_batches(segment, encoder, job))
+    decoded = _DecodeAhead(_batches(segment, encoder, job, store.location))
     encoded, encode_seconds = [], 0.0
     with decoded:
         for frames in decoded:
@@ -103,9 +104,9 @@ def _device_of(encoder: Encoder) -> torch.device:
     return torch.device("cpu")
 
 
-def _batches(segment: Segment, encoder: Encoder, job: ExtractionJob) -> Iterator[np.ndarray]:
+def _batches(segment: Segment, encoder: Encoder, job: ExtractionJob, location: str) -> Iterator[np.ndarray]:
     """Batches of decoded clips, always cut from the segment's first clip, so that a rerun makes equal bytes."""
-    video = _probe_unchanged(segment)
+    video = _probe_unchanged(segment, location)
     clips = iter_clips(
         video,
         segment.plan,
@@ -123,10 +124,14 @@ def _batches(segment: Segment, encoder: Encoder, job: ExtractionJob) -> Iterator
         yield np.stack(batch)
 
 
-def _probe_unchanged(segment: Segment) -> VideoProbe:
+def _probe_unchanged(segment: Segment, location: str) -> VideoProbe:
     video = probe_once(segment.path)
     if video.fingerprint != segment.fingerprint:
-        raise VideoError(f"{segment.path}: the file changed while it was being extracted; run the same command again")
+        # the store holds a plan of the file as it was, so the same command alone would be refused
+        raise VideoError(
+            f"{segment.path}: the file changed while it was being extracted; "
+            f"`longvid delete {shlex.quote(location)} {shlex.quote(segment.key)}`, then run the same command again"
+        )
     return video
 
 

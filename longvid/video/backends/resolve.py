@@ -1,11 +1,15 @@
 """From "auto", or a name a user wrote, to a backend that reads a certain file."""
 
+import threading
+
 import numpy as np
 
 from longvid.errors import BackendUnavailable, ConfigError, UnreadableVideo
-from longvid.video.backends.check import check_backend
+from longvid.video.backends.check import BackendStatus, check_backend
 from longvid.video.backends.registry import BACKENDS
 from longvid.video.metadata import VideoProbe
+
+_ONE_AT_A_TIME = threading.Lock()
 
 
 def resolve_backend(video: VideoProbe, backend: str = "auto") -> str:
@@ -19,7 +23,7 @@ def resolve_backend(video: VideoProbe, backend: str = "auto") -> str:
         return backend
     reasons = []
     for name in BACKENDS:
-        reason = check_backend(name).reason or _first_frame_error(video, name)
+        reason = _status(name).reason or _first_frame_error(video, name)
         if not reason:
             return name
         reasons.append(f"{name}: {reason}")
@@ -32,9 +36,15 @@ def require_backend(backend: str) -> None:
         return
     if backend not in BACKENDS:
         raise ConfigError(f"backend={backend!r}: expected one of auto, {', '.join(BACKENDS)}")
-    status = check_backend(backend)
+    status = _status(backend)
     if not status.works:
         raise BackendUnavailable(f"backend {backend} does not run here: {status.reason}; {status.cure}")
+
+
+def _status(name: str) -> BackendStatus:
+    """The backend's status; threads that ask at once wait for one trial."""
+    with _ONE_AT_A_TIME:
+        return check_backend(name)
 
 
 def _first_frame_error(video: VideoProbe, name: str) -> str:

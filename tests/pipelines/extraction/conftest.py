@@ -1,8 +1,10 @@
 """Real files, a real encoder and real stores for the extraction tests."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from longvid.clips.sampling import Sampling
@@ -41,3 +43,28 @@ def file_bytes() -> Callable[[Path], dict[str, bytes]]:
         return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
     return read
+
+
+@pytest.fixture
+def white_video(tmp_path: Path) -> VideoRequest:
+    """A video of white frames: what the encoders of `poison.py` cannot bear."""
+    import av
+
+    path = tmp_path / "white.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=8)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        for _ in range(40):
+            frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 255, np.uint8), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return VideoRequest("white", str(path))
+
+
+@pytest.fixture
+def poison_on_path(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Makes `poison` importable here and in the workers started from here."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    yield
+    sys.modules.pop("poison", None)

@@ -1,5 +1,6 @@
 """Encoders that misbehave, importable by dask workers."""
 
+import ctypes
 import os
 import signal
 import time
@@ -56,3 +57,14 @@ def build_raiser() -> Encoder:
         return _tokens(clips)
 
     return wrap(fail, SPEC)
+
+
+def build_holder() -> Encoder:
+    """Never comes back from the white video, and never lets go of the interpreter, as a hanging C library does."""
+
+    def hold(clips: Tensor) -> Tensor:
+        if _is_marked(clips):
+            ctypes.PyDLL(None).sleep(1000)
+        return _tokens(clips)
+
+    return wrap(hold, SPEC)

@@ -1,50 +1,22 @@
 """Extraction over real clusters of processes."""
 
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from threading import Timer
 
-import numpy as np
 import pytest
 from distributed import Client, LocalCluster
 
 from longvid.errors import ConfigError
 from longvid.pipelines.extraction import ExtractionJob, VideoRequest, dask_executor, extract
-from longvid.pipelines.extraction.cluster import connect
+from longvid.pipelines.extraction.cluster import ClusterSettings, connect
 from longvid.pipelines.extraction.deadlines import watch_deadlines
 from longvid.stores import FeatureStore
 
-HERE = Path(__file__).parent
 Bytes = Callable[[Path], dict[str, bytes]]
-
-
-@pytest.fixture
-def white_video(tmp_path: Path) -> VideoRequest:
-    """A video of white frames: what the encoders of `poison.py` cannot bear."""
-    import av
-
-    path = tmp_path / "white.mp4"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=8)
-        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
-        for _ in range(40):
-            frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 255, np.uint8), format="rgb24")
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return VideoRequest("white", str(path))
-
-
-@pytest.fixture
-def poison_on_path(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Makes `poison` importable here and in the workers started from here."""
-    monkeypatch.setenv("PYTHONPATH", str(HERE))
-    monkeypatch.syspath_prepend(str(HERE))
-    yield
-    sys.modules.pop("poison", None)
 
 
 def test_two_workers_make_the_bytes_that_one_process_makes(
@@ -73,7 +45,7 @@ def test_a_running_scheduler_is_used_and_left_running_without_an_encoder(
 
 
 def test_a_cluster_starts_beside_another_without_a_word() -> None:
-    with connect("local", workers=1) as first, connect("local", workers=1) as second:
+    with connect("local", ClusterSettings(workers=1)) as first, connect("local", ClusterSettings(workers=1)) as second:
         assert first.scheduler.address != second.scheduler.address
 
 

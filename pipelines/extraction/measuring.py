@@ -1,0 +1,158 @@
+"""What planning needs of a video file: its probe, its clips, and the decoder that reads it.
+
+Files come from anywhere, and reading one may hang or crash, so it happens in processes that may be ended. This module
+loads no torch: such a process starts in half a second.
+"""
+
+import os
+import queue
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from longvid.clips.sampling import ClipPlan, Sampling
+from longvid.errors import LongvidError, TruncatedVideo
+from longvid.pipelines.extraction.probes import probe_once
+from longvid.pipelines.extraction.process import ProcessDied, WorkProcess
+from longvid.pipelines.machine.cores import available_cores
+from longvid.video import VideoProbe
+from longvid.video.backends import resolve_backend
+from longvid.video.content import checks
+
+MEASURED_AHEAD = 8
+"""Videos whose demux pass may run ahead of the segments: enough that workers never wait for one."""
+
+PATIENCE_SECONDS = 120.0
+SLOWEST_BYTES_A_SECOND = 2e6
+"""A file that takes longer than both together to be read through is taken for one that never ends."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A file, and what is to be planned of it."""
+
+    path: str
+    part_seconds: tuple[float | None, float | None]
+    sampling: Sampling
+    backend: str
+    allow_truncated: bool
+    full_hash: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """A probed video and its clips."""
+
+    video: VideoProbe
+    clips: ClipPlan
+    backend: str
+    checks: dict[str, str]
+    """What is known of the whole file's content; see `longvid.video.content`."""
+
+
+class Unusable(Exception):
+    """A file that cannot be planned; its words are the reason, on one line."""
+
+
+def measure(wanted: Wanted) -> Measured:
+    """Probe one file and choose its clips and its decoder. Raises `Unusable` for whatever goes wrong with it."""
+    try:
+        video = probe_once(wanted.path)
+        if video.truncated and not wanted.allow_truncated:
+            raise TruncatedVideo(
+                f"{wanted.path}: {'; '.join(video.problems)}; use --allow-truncated to extract what is there"
+            )
+        clips = wanted.sampling.plan_video(video, wanted.part_seconds)
+        known = checks(video.packets_crc32c, path=video.path if wanted.full_hash else None)
+        return Measured(video, clips, resolve_backend(video, wanted.backend), known)
+    except (LongvidError, OSError) as error:
+        raise Unusable(str(error)) from error
+    except Exception as error:
+        raise Unusable(f"{wanted.path}: {_told(error)}") from error
+
+
+def _told(error: Exception) -> str:
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return " ".join(f"{type(error).__name__}: {error} (at {where.filename}:{where.lineno})".split())
+
+
+Measure = Callable[[Wanted], Measured]
+"""`measure`, here or in another process; several threads call it at once."""
+
+
+class MeasuringProcesses:
+    """`measure` in processes of their own, one for each core at most; each is started when it is first needed."""
+
+    def __init__(self, *, deadline_seconds: float) -> None:
+        self._deadline_seconds = deadline_seconds
+        self._all = [
+            WorkProcess(orphan_seconds=2 * deadline_seconds) for _ in range(min(MEASURED_AHEAD, available_cores()))
+        ]
+        # last in, first out: what has started is used before another starts
+        self._free: queue.LifoQueue[WorkProcess] = queue.LifoQueue()
+        for process in reversed(self._all):
+            self._free.put(process)
+        self._closed = threading.Event()
+
+    def __enter__(self) -> "MeasuringProcesses":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._closed.set()
+        for process in self._all:
+            process.end()
+
+    def __call__(self, wanted: Wanted) -> Measured:
+        """`measure`; a file that takes its process along is tried a second time, one that hangs is not."""
+        process = self._free.get()
+        try:
+            try:
+                return self._ask(process, wanted)
+            except ProcessDied:
+                return self._ask(process, wanted)
+        except ProcessDied as error:
+            raise Unusable(f"{wanted.path}: reading it crashed the process that did, twice ({error})") from error
+        finally:
+            self._free.put(process)
+
+    def _ask(self, process: WorkProcess, wanted: Wanted) -> Measured:
+        if self._closed.is_set():
+            raise Unusable(f"{wanted.path}: not read, the run has ended")
+        answer: Future[Any] = process.submit(measure, wanted)
+        seconds = self._patience_seconds(wanted.path)
+        try:
+            return answer.result(timeout=seconds)
+        except TimeoutError as error:
+            process.end()
+            raise Unusable(
+                f"{wanted.path}: reading it did not end in {seconds:.0f} s (a stream without an end, or a disk that "
+                "does not answer?); copy it to a place that can be read, as a file that ends"
+            ) from error
+
+    def _patience_seconds(self, path: str) -> float:
+        """How long the file may take: for its size, however slow the disk, and never more than a segment may."""
+        try:
+            size_bytes = os.stat(path).st_size
+        except OSError:
+            size_bytes = 0
+        return min(self._deadline_seconds, PATIENCE_SECONDS + size_bytes / SLOWEST_BYTES_A_SECOND)
+
+
+def measure_ahead(wanted: Iterable[Wanted], measure_one: Measure) -> Iterator["Future[Measured]"]:
+    """The future of each file, in order, while the next ones are measured in threads."""
+    with ThreadPoolExecutor(MEASURED_AHEAD, thread_name_prefix="longvid-measure") as pool:
+        waiting: deque[Future[Measured]] = deque()
+        try:
+            for one in wanted:
+                waiting.append(pool.submit(measure_one, one))
+                if len(waiting) >= MEASURED_AHEAD:
+                    yield waiting.popleft()
+            while waiting:
+                yield waiting.popleft()
+        finally:
+            for future in waiting:
+                future.cancel()
