@@ -13,6 +13,7 @@
 """
 
 from collections.abc import Callable
+from typing import get_args
 
 import torch
 from jaxtyping import Float
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from longvid.encoders.base import EncoderOutput
 from longvid.errors import EncoderError
+from longvid.pooling_names import Pooling
 
 
 def _need(part: Tensor | None, pooling: str, what: str) -> Tensor:
@@ -43,6 +45,7 @@ POOLINGS: dict[str, Callable[[EncoderOutput], Tensor]] = {
     "clip": lambda output: _need(output.clip, "clip", "clip vector").unsqueeze(1),
     "global": lambda output: _need(output.global_tokens, "global", "global tokens"),
 }
+assert tuple(POOLINGS) == get_args(Pooling)
 
 
 def pool(output: EncoderOutput, pooling: str) -> Float[Tensor, "batch num_tokens dim"]:

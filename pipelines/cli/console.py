@@ -13,7 +13,7 @@ from longvid.printable import printable
 
 
 class PlainConsole(Console):
-    """Prints file names and messages as they are: no markup, and no control character reaches the terminal.
+    """Prints file names and messages as they are: no markup, no `:name:` of an emoji, no control character.
 
     Nor does `:cat:` in a name become a picture. Sentences fold at words in a terminal; in a file each stays one line.
     """
@@ -114,12 +114,12 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
-def human_bytes(count: float) -> str:
+def human_bytes(count: int | float) -> str:
     """`1.2 GB`: decimal units."""
     return filesize.decimal(round(count))
 
 
-def human_seconds(seconds: float) -> str:
+def human_seconds(seconds: int | float) -> str:
     """`9 s`, `2 min 05 s`, `3 h 07 min`."""
     whole = round(seconds)
     if whole < 60:

@@ -1,7 +1,9 @@
-"""`longvid extract`: stage one."""
+"""`longvid extract | cluster-keys`: stage one."""
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -17,20 +19,25 @@ from longvid.pipelines.cli.console import (
     table,
 )
 from longvid.pipelines.cli.options import parse_options, parse_sampling
+from longvid.pooling_names import Pooling
 
 if TYPE_CHECKING:
     from longvid.pipelines.extraction import ExtractionJob, VideoRequest
-    from longvid.pipelines.extraction.report import RunReport
+    from longvid.pipelines.extraction.report import RunReport, VideoRow
+    from longvid.pipelines.training.config import FeatureSettings
 
 MAX_ROWS = 40
 """Videos that a run lists one by one; of a larger one only what failed."""
+
+POOLINGS = get_args(Pooling)
 
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 
 
 def add_to(app: typer.Typer) -> None:
     """Put this file's commands on the command line."""
-    app.command(rich_help_panel="Stage one: videos to features")(extract)
+    for command in (extract, cluster_keys):
+        app.command(rich_help_panel="Stage one: videos to features")(command)
 
 
 def extract(
@@ -42,7 +49,10 @@ def extract(
     ] = None,
     recipe: Annotated[
         str | None,
-        typer.Option(help="Features as a training recipe wants them; the other options go on top."),
+        typer.Option(
+            help="Features as a training recipe wants them; the other options go on top. With another --encoder, the "
+            "recipe's sampling, pooling and dtype hold for that one."
+        ),
     ] = None,
     option: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="An option of the encoder; repeatable.")
@@ -58,7 +68,7 @@ def extract(
     ] = None,
     pooling: Annotated[
         str | None,
-        typer.Option(help="tokens, class+tokens, class, spatial, temporal, mean or clip; default: the encoder's."),
+        typer.Option(help=f"{', '.join(POOLINGS[:-1])} or {POOLINGS[-1]}; default: the encoder's."),
     ] = None,
     dtype: Annotated[
         Literal["float16", "float32", "int8"] | None,
@@ -85,14 +95,41 @@ def extract(
             "reads it once more.",
         ),
     ] = False,
-    scheduler: Annotated[str, typer.Option(help="local, cuda, slurm, tcp://host:port, or serial (no dask).")] = "local",
+    scheduler: Annotated[
+        str,
+        typer.Option(
+            help="local, cuda, slurm, tls://host:port, tcp://host:port, serial (one process, no dask) or inline (this "
+            "very process: what hangs or crashes in it ends the run)."
+        ),
+    ] = "local",
     workers: Annotated[
-        int | None, typer.Option(help="Encoders at once; default: one for two cores, or for four beside a GPU.")
+        int | None,
+        typer.Option(help="Encoders at once (slurm: jobs); default: one for two cores, or for four beside a GPU."),
+    ] = None,
+    interface: Annotated[
+        str | None,
+        typer.Option(help="Network interface to listen on, such as eth0; default: the loopback (slurm: one address)."),
+    ] = None,
+    dashboard: Annotated[
+        bool, typer.Option("--dashboard", help="Serve dask's status page on the loopback, and print its address.")
+    ] = False,
+    keys: Annotated[
+        Path | None, typer.Option(help="Folder of `longvid cluster-keys`, for tls:// or slurm; default: new keys.")
+    ] = None,
+    slurm: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="Of slurm's jobs, repeatable: account, partition, walltime, memory, cores, processes, gpus, python, "
+            "log_directory, directive (a #SBATCH line), prologue (a command).",
+        ),
     ] = None,
     threads: Annotated[
         int | None, typer.Option(help="CPU threads of one encoder; default: the cores shared out.")
     ] = None,
-    deadline_seconds: Annotated[float, typer.Option(help="A segment that takes longer is given up.")] = 3600.0,
+    deadline_seconds: Annotated[
+        float | None, typer.Option(help="A segment that takes longer is given up; default: 3600.")
+    ] = None,
     report: Annotated[
         Path | None, typer.Option(help="The run's report, JSON lines; default: beside the store.")
     ] = None,
@@ -101,8 +138,11 @@ def extract(
 ) -> int:
     """Features of every clip of every video into a store. What the store holds already is kept."""
     from longvid.pipelines.extraction import ExtractionJob, expand_inputs
+    from longvid.pipelines.extraction.report import default_report_path
 
-    wanted = _features_of(recipe, encoder)
+    wanted, notes = _features_of(recipe, encoder)
+    for note in notes:
+        error_console.print(f"note: {note}", style="dim")
     job = ExtractionJob(
         encoder=encoder or wanted.encoder,
         encoder_options=wanted.options | parse_options(option or []),
@@ -120,25 +160,33 @@ def extract(
         torch_threads=threads,
     )
     requests = expand_inputs(inputs)
-    if plan:
-        return _print_plan(requests, job, clips_per_shard, compression, as_json)
+    with _named_wishes(recipe, encoder, wanted, sampling=sampling, pooling=pooling):
+        if plan:
+            return _print_plan(requests, job, clips_per_shard, compression, as_json)
 
-    from longvid.pipelines.cli.progress import ExtractionProgress
-    from longvid.pipelines.extraction import extract as run
+        from longvid.pipelines.cli.progress import ExtractionProgress
+        from longvid.pipelines.extraction import extract as run
+        from longvid.pipelines.extraction.slurm import parse_slurm_options
 
-    with ExtractionProgress(error_console, videos=len(requests), name_failures=len(requests) > MAX_ROWS) as progress:
-        result = run(
-            requests,
-            job,
-            out,
-            scheduler=scheduler,
-            workers=workers,
-            clips_per_shard=clips_per_shard,
-            compression=compression,
-            report_path=report or _report_path(out),
-            progress=progress,
-            deadline_seconds=deadline_seconds,
-        )
+        with ExtractionProgress(
+            error_console, videos=len(requests), name_failures=len(requests) > MAX_ROWS
+        ) as progress:
+            result = run(
+                requests,
+                job,
+                out,
+                scheduler=scheduler,
+                workers=workers,
+                interface=interface,
+                dashboard=dashboard,
+                keys=keys,
+                slurm_options=parse_slurm_options(slurm or []),
+                clips_per_shard=clips_per_shard,
+                compression=compression,
+                report_path=report or default_report_path(out),
+                progress=progress,
+                deadline_seconds=deadline_seconds,
+            )
     if as_json:
         print_json(result.to_dict())
     else:
@@ -146,25 +194,63 @@ def extract(
     return result.exit_status
 
 
-def _features_of(recipe: str | None, encoder: str | None) -> Any:
-    """What the recipe says of features; with an encoder named beside it only what holds for any encoder."""
+def cluster_keys(
+    folder: Annotated[Path, typer.Argument(help="A new folder that the cluster's machines share, or a copy on each.")],
+) -> int:
+    """Keys with which the machines of a dask cluster know each other, and how to start one with them."""
+    from longvid.pipelines.extraction.keys import DAYS, make_keys
+    from longvid.pipelines.extraction.quiet import QuietWorker
+
+    made = make_keys(folder)
+    tls = f"--tls-ca-file {made.certificate} --tls-cert {made.certificate} --tls-key {made.key}"
+    # dask's scheduler serves a page even without a dashboard, and for everybody unless it is told otherwise
+    page = "--dashboard-address 127.0.0.1:8787"
+    quiet = f"--worker-class {QuietWorker.__module__}.{QuietWorker.__qualname__}"
+    for line in (
+        f"keys for {DAYS} days in {folder.absolute()}; whoever can read key.pem can run programs on the cluster",
+        "HOST and NODE are the addresses of the scheduler's machine and of each worker's:",
+        f"on HOST:        dask scheduler --host tls://HOST --no-dashboard {page} {tls}",
+        f"on every NODE:  dask worker tls://HOST:8786 --host NODE --protocol tls --no-dashboard {quiet} {tls}",
+        f"where you are:  longvid extract ... --scheduler tls://HOST:8786 --keys {folder.absolute()}",
+    ):
+        console.print(line, soft_wrap=True)
+    return 0
+
+
+def _features_of(recipe: str | None, encoder: str | None) -> "tuple[FeatureSettings, list[str]]":
+    """What the recipe says of features, for the encoder named beside it where there is one; and notes about that."""
     from longvid.pipelines.training.config import FeatureSettings, load_features
 
     if recipe is None and encoder is None:
         raise typer.BadParameter("give --encoder NAME, or --recipe NAME for the encoder of a training recipe")
     if recipe is None:
-        return FeatureSettings(encoder=str(encoder))
+        return FeatureSettings(encoder=str(encoder)), []
     wanted = load_features(recipe)
     if encoder is None or encoder == wanted.encoder:
-        return wanted
-    return FeatureSettings(encoder=encoder, dtype=wanted.dtype)
+        return wanted, []
+    dropped = [name for name, value in (("options", wanted.options), ("preprocessing", wanted.preprocessing)) if value]
+    notes = (
+        [f"{' and '.join(dropped)} of {recipe} are for {wanted.encoder}; {encoder} keeps its own"] if dropped else []
+    )
+    return wanted.model_copy(update={"encoder": encoder, "options": {}, "preprocessing": {}}), notes
 
 
-def _report_path(out: str) -> Path:
-    """Beside a local store; for a store elsewhere, in the working folder."""
-    if "://" in out:
-        return Path(f"{out.rstrip('/').rsplit('/', 1)[-1]}.report.jsonl")
-    return Path(f"{out.rstrip('/')}.report.jsonl")
+@contextmanager
+def _named_wishes(
+    recipe: str | None, encoder: str | None, wanted: "FeatureSettings", *, sampling: str | None, pooling: str | None
+) -> Iterator[None]:
+    """Where an encoder cannot do what a recipe made for another one asks for, name the recipe and the way out."""
+    from longvid.errors import EncoderError
+
+    wishes = {"--sampling": None if sampling else wanted.sampling, "--pooling": None if pooling else wanted.pooling}
+    asked = {flag: value for flag, value in wishes.items() if value is not None}
+    try:
+        yield
+    except EncoderError as error:
+        if recipe is None or encoder is None or not asked:
+            raise
+        told = ", ".join(f"{flag.removeprefix('--')} {value}" for flag, value in asked.items())
+        raise EncoderError(f"{error}; {recipe} asks for {told}: give {' or '.join(asked)} beside --encoder") from error
 
 
 def _print_plan(
@@ -172,7 +258,10 @@ def _print_plan(
 ) -> int:
     from zarr.storage import MemoryStore
 
+    from longvid.pipelines.extraction.measuring import MeasuringProcesses
     from longvid.pipelines.extraction.plan import make_recipe, summarise_plan
+    from longvid.pipelines.extraction.report import VideoRow
+    from longvid.pipelines.extraction.run import DEADLINE_SECONDS
     from longvid.stores import FeatureStore
     from longvid.video.backends import require_backend
 
@@ -181,7 +270,9 @@ def _print_plan(
     recipe = make_recipe(job, encoder)
     # an empty store in memory, which is asked what the videos would take
     store = FeatureStore.create(MemoryStore(), recipe, clips_per_shard=clips_per_shard, compression=compression)
-    summary = summarise_plan(requests, job, store=store, sampling=job.sampling_for(encoder.spec))
+    sampling = job.sampling_for(encoder.spec)
+    with MeasuringProcesses(deadline_seconds=DEADLINE_SECONDS) as measure_one:
+        summary = summarise_plan(requests, job, store=store, sampling=sampling, measure_one=measure_one)
     if as_json:
         print_json(summary.to_dict())
     else:
@@ -209,9 +300,27 @@ def _print_plan(
             human_bytes(totals["disk_bytes"]),
         )
         console.print(rows)
-        for failure in summary.failures:
-            error_console.print(failed_line(failure.request.key, failure.reason), style="red")
+        for line in _failed_lines(
+            VideoRow(f.request.key, f.request.path, "failed", f.reason) for f in summary.failures
+        ):
+            error_console.print(line, style="red")
     return 3 if summary.failures else 0
+
+
+def _failed_lines(rows: "Iterable[VideoRow]") -> list[str]:
+    """A line for each failed video; of many, one for each kind of reason, with how many there are."""
+    from longvid.pipelines.extraction.report import failed_together
+
+    failed = list(rows)
+    if len(failed) <= MAX_ROWS:
+        return [failed_line(row.key, row.reason) for row in failed]
+    return [
+        failed_line(kind.keys[0], f"{kind.reason}{_and_others(len(kind.keys) - 1)}") for kind in failed_together(failed)
+    ]
+
+
+def _and_others(others: int) -> str:
+    return f" (and {counted(others, 'video')} for the same reason)" if others else ""
 
 
 def _print_report(result: "RunReport") -> None:
@@ -232,8 +341,8 @@ def _print_report(result: "RunReport") -> None:
         )
     if shown:
         console.print(rows)
-    for row in result.failed:
-        console.print(failed_line(row.key, row.reason), style="red")
+    for line in _failed_lines(result.failed):
+        console.print(line, style="red")
     noted = [row for row in result.rows if row.problems and row.status != "failed"]
     for row in noted if len(result.rows) <= MAX_ROWS else []:
         console.print(printable(f"note: {row.key}: {'; '.join(row.problems)}"), style="dim")

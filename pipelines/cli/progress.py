@@ -9,12 +9,14 @@ from longvid.pipelines.cli.console import failed_line, human_seconds
 from longvid.pipelines.extraction.report import VideoRow
 
 LINE_EVERY_SECONDS = 15.0
+MOST_NAMED = 10
+"""Failed videos that are named as they fail; the run's end says what the others failed of."""
 
 
 class ExtractionProgress:
     """Draws clips done of those planned so far, the rate and the time left.
 
-    `name_failures`: name each failed video as it fails; for runs whose end, which names them all, is far.
+    `name_failures`: name the first failed videos as they fail; for runs whose end, which tells of all, is far.
     """
 
     def __init__(self, console: Console, *, videos: int, name_failures: bool = True) -> None:
@@ -63,8 +65,10 @@ class ExtractionProgress:
         self._ended += 1
         if row.status == "failed":
             self._failed += 1
-            if self._name_failures:
+            if self._name_failures and self._failed <= MOST_NAMED:
                 self._console.print(failed_line(row.key, row.reason), style="red")
+            if self._name_failures and self._failed == MOST_NAMED + 1:
+                self._console.print("more videos fail; the end of the run says of what", style="red")
         self._draw()
 
     def _video_count(self) -> str:

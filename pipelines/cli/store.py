@@ -20,7 +20,7 @@ from longvid.pipelines.cli.console import (
 )
 
 if TYPE_CHECKING:
-    from longvid.stores import Damage, Recipe, StoreInfo
+    from longvid.stores import Damage, FeatureStore, Recipe, StoreInfo
 
 Location = Annotated[str, typer.Argument(help="The store: a folder or a URL such as s3://bucket/x.zarr.")]
 NpyLayout = Annotated[
@@ -55,6 +55,8 @@ def info(
         print_json(facts.to_dict() | listed)
         return 0
     _print_info(facts)
+    if facts.planned_videos:
+        _print_incomplete(opened, store)
     if videos:
         listed_videos = table("video", "clips", right=("clips",))
         for key, num_clips in opened.num_clips().items():
@@ -82,8 +84,23 @@ def _print_info(facts: "StoreInfo") -> None:
     rows.add_row("shards", f"{layout.clips_per_shard} clips in chunks of {layout.clips_per_chunk}, {compression}")
     rows.add_row("digest", recipe.digest[:16])
     console.print(rows)
-    if facts.planned_videos:
-        console.print("run the same `longvid extract` again to complete the others", style="dim")
+
+
+def _print_incomplete(opened: "FeatureStore", store: str) -> None:
+    """What to do about the videos that are not complete: nothing helps those that failed but another file."""
+    from longvid.pipelines.extraction.report import default_report_path, failed_before
+
+    incomplete = set(opened.keys(complete=False)) - set(opened.keys())
+    failed = incomplete & failed_before(store).keys()
+    if len(incomplete) > len(failed):
+        others = counted(len(incomplete) - len(failed), "video")
+        console.print(f"run the same `longvid extract` again to complete {others}", style="dim")
+    if failed:
+        console.print(
+            f"{counted(len(failed), 'video')} failed in the last run, as {default_report_path(store)} says why; get "
+            f"better files, or `longvid delete {store} KEY` them",
+            style="dim",
+        )
 
 
 def _weights(recipe: "Recipe") -> str:
