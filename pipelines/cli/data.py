@@ -145,7 +145,7 @@ def results(
     asked = task_named(task)
     if runs is not None and not runs.is_dir():
         raise ConfigError(f"{runs}: no such folder of runs; `longvid train ... out={runs}/NAME` makes one")
-    own = own_results(runs or "runs", asked.name)
+    own = own_results(runs or "runs", asked.name, say=lambda line: error_console.print(printable(f"note: {line}")))
     if as_json:
         print_json(scoreboard_json(asked, own, protocol=protocol))
     else:

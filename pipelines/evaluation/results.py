@@ -1,8 +1,9 @@
 """One's own runs of a public task, to be held beside what others published."""
 
 import json
+import logging
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,15 @@ import numpy as np
 
 from longvid.benchmarks.known_tasks import KNOWN_TASKS, find_task
 from longvid.benchmarks.protocols import PROTOCOLS
-from longvid.errors import ConfigError
+from longvid.errors import LongvidError
 from longvid.pipelines.evaluation.evaluate import read_evaluation
 from longvid.pipelines.recipes import recipe_names, recipe_settings
 from longvid.pipelines.training.config import TrainConfig, load_config
 from longvid.pipelines.training.results import Summary
 from longvid.pipelines.training.run_folder import RunFolder, RunRecord
 from longvid.tasks.task import Task
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,22 +49,29 @@ def task_named(name: str) -> Task:
     return find_task(name)
 
 
-def own_results(folder: str | Path, task: str) -> list[OwnResult]:
+def own_results(folder: str | Path, task: str, *, say: Callable[[str], Any] = _log.warning) -> list[OwnResult]:
     """Every run below the folder that answers the task and was evaluated on test, sorted by path.
 
-    Folds of one kind of run are followed by their average. Runs that are not evaluated yet are left out.
+    Folds of one kind of run are followed by their average. Runs that are not evaluated yet are left out; `say` hears,
+    a line each, of those whose files cannot be read.
     """
-    entries = [entry for path in sorted(Path(folder).rglob("run.json")) if (entry := _entry(path.parent, task))]
+    entries = []
+    for path in sorted(Path(folder).rglob("run.json")):
+        try:
+            entry = _entry(path.parent, task)
+        except (LongvidError, OSError, ValueError, KeyError, TypeError) as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            say(f"{reason if str(path.parent) in reason else f'{path.parent}: {reason}'}; its numbers are left out")
+            continue
+        if entry is not None:
+            entries.append(entry)
     return [result for result, _ in entries] + _averages(entries)
 
 
 def _entry(folder: Path, task: str) -> tuple[OwnResult, str] | None:
     """A run's scores, and what its folds have in common; None for another task or no evaluation."""
     run = RunFolder(folder)
-    try:
-        record = run.record()
-    except ConfigError:
-        return None
+    record = run.record()
     if record.task.get("name") != task or not run.evaluation_file("test").is_file():
         return None
     config = load_config(run.recipe_file)
