@@ -81,7 +81,7 @@ def extract(
     `encoder`: a built one, used as it is instead of the one that `job` names; it is pickled for other processes.
     `scheduler`: `serial` (one process beside this one, no dask), `local`, `cuda`, `slurm`, `tcp://host:port` or
     `tls://host:port`; or `inline`, this very process, in which a decoder that hangs or crashes is the end of the run.
-    `workers`, `interface`, `dashboard`, `keys`, `slurm_options`: `longvid.pipelines.extraction.cluster.ClusterSettings`.
+    `workers`, `interface`, `dashboard`, `keys`, `slurm_options`: see `ClusterSettings`.
     `deadline_seconds`: a segment that takes longer, an hour if None, is given up.
     Videos that cannot be extracted are rows of the report with their reason; the others go on.
     Raises `stores.RecipeMismatch` where the store holds other features, `StoreError` where it cannot be written, and

@@ -27,7 +27,6 @@ OPTIONAL = {
     "torchvision": ("torchvision encoders", "pip install 'longvid[timm]'"),
     "triton": ("the fastest S4 kernels on a GPU", "pip install triton (torch's CUDA builds bring it)"),
     "timm": ("timm encoders", "pip install 'longvid[timm]'"),
-    "dask_cuda": ("GPU clusters with RAPIDS", "pip install 'longvid[cuda]' (the built-in one does the same)"),
     "dask_jobqueue": ("SLURM", "pip install 'longvid[slurm]'"),
     "s3fs": ("stores on S3", "pip install 'longvid[s3]'"),
     "zarrs": ("faster reads of sharded stores", "pip install 'longvid[zarrs]'"),
