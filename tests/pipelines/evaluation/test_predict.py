@@ -42,7 +42,7 @@ def trained(tmp_path_factory):
         sampling=Sampling(frames=2, fps=4.0, stride_seconds=0.5),
         pooling="mean",
     )
-    extract([VideoRequest(row.key, str(row.path)) for row in rows], job, folder / "features.zarr")
+    extract([VideoRequest(row.key, str(row.path)) for row in rows], job, folder / "features.zarr", scheduler="inline")
     for name, window in (("whole", {}), ("windows", {"clips": 4, "stride": 2})):
         train(
             TrainConfig.of(

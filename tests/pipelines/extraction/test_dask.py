@@ -13,7 +13,7 @@ from distributed import Client, LocalCluster
 from longvid.errors import ConfigError
 from longvid.pipelines.extraction import ExtractionJob, VideoRequest, dask_executor, extract
 from longvid.pipelines.extraction.cluster import ClusterSettings, connect
-from longvid.pipelines.extraction.deadlines import watch_deadlines
+from longvid.pipelines.extraction.deadlines import DeadlineWatch, watch_deadlines
 from longvid.stores import FeatureStore
 
 Bytes = Callable[[Path], dict[str, bytes]]
@@ -103,6 +103,29 @@ def test_a_segment_s_time_begins_when_a_worker_has_it(tmp_path: Path) -> None:
         cluster.scale(1)
         assert future.result(timeout=60) == "1"
         assert deadline.ended([future]) == set()
+
+
+def test_a_look_at_the_deadlines_that_fails_is_told_once_and_the_next_one_is_made(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    looks: list[float] = []
+
+    def fail(_: DeadlineWatch) -> None:
+        looks.append(time.monotonic())
+        raise KeyError("an answer that is not understood")
+
+    monkeypatch.setattr(DeadlineWatch, "check", fail)
+    quiet = {"dashboard_address": ":0", "scheduler_kwargs": {"dashboard": False}}
+    with (
+        LocalCluster(n_workers=0, processes=False, **quiet) as cluster,
+        Client(cluster, set_as_default=False) as client,
+        watch_deadlines(client, 0.2),
+    ):
+        begun = time.monotonic()
+        while len(looks) < 3:
+            assert time.monotonic() - begun < 30, "the watch has ended"
+            time.sleep(0.05)
+    assert caplog.text.count("deadlines could not be checked") == 1
 
 
 @pytest.mark.usefixtures("poison_on_path")

@@ -31,7 +31,7 @@ def seconds_of(place: Path, key: str = "video-0") -> np.ndarray:
     ids=["dense", "segments of own frames"],
 )
 def test_the_clips_lie_within_the_part_on_the_videos_clock(part, job, tmp_path, sampling, clips):
-    extract([part], replace(job, sampling=sampling), tmp_path / "x.zarr", scheduler="serial")
+    extract([part], replace(job, sampling=sampling), tmp_path / "x.zarr", scheduler="inline")
     seconds = seconds_of(tmp_path / "x.zarr")
     assert len(seconds) == clips
     assert seconds[0, 0] == pytest.approx(1.5, abs=0.05)
@@ -40,8 +40,8 @@ def test_the_clips_lie_within_the_part_on_the_videos_clock(part, job, tmp_path, 
 
 
 def test_the_part_holds_the_features_that_the_whole_video_has_there(part, job, tmp_path):
-    extract([part], replace(job, sampling=LISTED), tmp_path / "part.zarr", scheduler="serial")
-    extract([part], job, tmp_path / "whole.zarr", scheduler="serial")
+    extract([part], replace(job, sampling=LISTED), tmp_path / "part.zarr", scheduler="inline")
+    extract([part], job, tmp_path / "whole.zarr", scheduler="inline")
     whole = FeatureStore.open(tmp_path / "whole.zarr").video("video-0")
     found = FeatureStore.open(tmp_path / "part.zarr").video("video-0")
     np.testing.assert_array_equal(found.read(0, 10), whole.read(6, 16))
@@ -53,27 +53,27 @@ def test_a_manifest_brings_its_parts_and_training_sees_all_their_clips(part, job
     Manifest((row,)).write(tmp_path / "m.jsonl")
     (request,) = expand_inputs([tmp_path / "m.jsonl"])
     assert request == part
-    extract([request], replace(job, sampling=LISTED), tmp_path / "x.zarr", scheduler="serial")
+    extract([request], replace(job, sampling=LISTED), tmp_path / "x.zarr", scheduler="inline")
     data = WindowDataset(FeatureStore.open(tmp_path / "x.zarr"), [row], Windows())
     assert data.span(0) == (0, 10)
 
 
 def test_a_video_without_a_listed_part_is_sampled_whole(requests, job, tmp_path):
-    extract(requests[:1], replace(job, sampling=LISTED), tmp_path / "x.zarr", scheduler="serial")
+    extract(requests[:1], replace(job, sampling=LISTED), tmp_path / "x.zarr", scheduler="inline")
     assert len(seconds_of(tmp_path / "x.zarr")) == 24
 
 
 def test_another_part_is_noticed_as_another_file_would_be(part, job, tmp_path):
     listed = replace(job, sampling=LISTED)
-    extract([part], listed, tmp_path / "x.zarr", scheduler="serial")
-    report = extract([replace(part, end_seconds=4.1)], listed, tmp_path / "x.zarr", scheduler="serial")
+    extract([part], listed, tmp_path / "x.zarr", scheduler="inline")
+    report = extract([replace(part, end_seconds=4.1)], listed, tmp_path / "x.zarr", scheduler="inline")
     assert [row.status for row in report.rows] == ["failed"]
     assert "listed_seconds" in str(report.rows[0].reason)
 
 
 def test_a_part_beyond_the_end_is_a_named_failure(part, job, tmp_path):
     beyond = replace(part, start_seconds=60.0, end_seconds=70.0)
-    report = extract([beyond], replace(job, sampling=LISTED), tmp_path / "x.zarr", scheduler="serial")
+    report = extract([beyond], replace(job, sampling=LISTED), tmp_path / "x.zarr", scheduler="inline")
     assert "holds nothing of the part the manifest lists, 60.0 to 70.0 s" in str(report.rows[0].reason)
 
 

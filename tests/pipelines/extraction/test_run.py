@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from rounding import rounding
 
 from longvid.clips.sampling import Sampling
 from longvid.encoders import build_encoder, pool
-from longvid.pipelines.extraction import ExtractionJob, VideoRequest, extract
+from longvid.pipelines import extraction as stage_one
+from longvid.pipelines.extraction import ExtractionJob, VideoRequest
 from longvid.pipelines.extraction.plan import VideoPlan
 from longvid.pipelines.extraction.report import VideoRow
 from longvid.pipelines.extraction.run import Silent
@@ -27,6 +29,9 @@ HALF = rounding(np.float16, terms=2)
 """Features are stored in float16."""
 
 Bytes = Callable[[Path], dict[str, bytes]]
+
+extract = partial(stage_one.extract, scheduler="inline")
+"""What is stored and reported is the same in every process; this one starts at once."""
 
 
 def test_the_store_holds_what_encoding_frame_by_frame_gives(
