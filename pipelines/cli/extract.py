@@ -36,8 +36,9 @@ JSON = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 
 def add_to(app: typer.Typer) -> None:
     """Put this file's commands on the command line."""
-    for command in (extract, cluster_keys):
-        app.command(rich_help_panel="Stage one: videos to features")(command)
+    panel = "Stage one: videos to features"
+    app.command(rich_help_panel=panel)(extract)
+    app.command(name="cluster-keys", rich_help_panel=panel)(cluster_keys)
 
 
 def extract(
