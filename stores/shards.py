@@ -176,7 +176,7 @@ class VideoShards:
         self.place.prune(receipts_path(self._name))
 
     def accepted(self) -> dict[int, list[Digests]]:
-        """What each shard of a video that is not complete may be, as far as its writers say; often nothing is known.
+        """What each shard of a video that is not complete may be: what its writers say, and what was recorded before.
 
         Empty for a shard of which only writers of another plan speak.
         """
@@ -186,6 +186,10 @@ class VideoShards:
             known = [digests for digests in notes if digests is not None and digests.keys() == set(self.arrays)]
             if known or not told.own:
                 accepted[index] = known
+        before = self._before()
+        if before is not None:
+            for index in range(self.num_shards):
+                accepted.setdefault(index, []).append({array: before[array][index] for array in self.arrays})
         return accepted
 
     def spoiled_receipts(self) -> list[str]:

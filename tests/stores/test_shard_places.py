@@ -189,6 +189,13 @@ def test_a_remote_like_place_compares_too(make_recipe, make_features, write_vide
     assert len(video.read(8, 9)) == 1
 
 
+def test_a_shard_exchanged_while_its_video_was_reopened_is_named(written):
+    written.reopen("a")
+    copy_over(written, ("b", 0), ("a", 0))
+    assert {(damage.kind, damage.key, damage.shard) for damage in repair(written)} >= {("misplaced", "a", 0)}
+    assert written.missing("a") == [0]
+
+
 def test_identical_shards_may_change_places(store, write_video):
     write_video(store, "v", np.ones((8, 3, 8), np.float32))
     exchange(store, ("v", 0), ("v", 1))
