@@ -15,6 +15,7 @@ from longvid.errors import UnreadableVideo, VideoNotFound
 from longvid.video.demux import PacketPass, demux_pass
 from longvid.video.extent import promised_bytes
 from longvid.video.metadata import HeaderMetadata, MeasuredTiming, VideoProbe
+from longvid.video.opening import names_other_files, open_video
 
 FINGERPRINT_BLOCK_BYTES = 256 * 1024
 SHORT_BY_SECONDS = 0.5
@@ -33,7 +34,7 @@ def probe(path: str | Path, *, stream: int | None = None) -> VideoProbe:
     path = _without_protocol(Path(path))
     _require_file(path)
     try:
-        with av.open(str(path)) as container:
+        with open_video(path) as container:
             chosen, num_candidates = _choose_stream(path, container, stream)
             packets = demux_pass(container, chosen)
             header = _header(container, chosen, packets, num_candidates)
@@ -82,9 +83,14 @@ def _require_file(path: Path) -> None:
 
 
 def _why_unreadable(path: Path, error: av.error.FFmpegError) -> str:
+    playlist = names_other_files(path)
+    if playlist is not None:
+        return f"{playlist}, which names other files; give those files themselves"
     size_bytes, promised = path.stat().st_size, promised_bytes(path)
     if promised is not None and promised > size_bytes:  # an mp4's index, for one, may stand at its end
         return f"only {size_bytes} of {promised} bytes are there; copy or download it again"
+    if isinstance(error, av.error.ArgumentError):  # what FFmpeg says of a container that is not on the list
+        return f"its container is not one that longvid opens; try: ffmpeg -i {path.name} -c copy {path.stem}.mkv"
     return (error.strerror or type(error).__name__).lower()
 
 

@@ -52,7 +52,7 @@ def read_frames(
     decord.logging.set_level(decord.logging.FATAL)
     scaler = Scaler(height, width, interpolation)
     try:
-        reader = decord.VideoReader(str(video.path), num_threads=1, fault_tol=NO_REPLACEMENTS)
+        reader = decord.VideoReader(str(video.path.absolute()), num_threads=1, fault_tol=NO_REPLACEMENTS)
         _require_same_frames(video, reader)
         wanted = set(indices.tolist())
         for position in range(max(wanted, default=-1) + 1):

@@ -22,6 +22,7 @@ from jaxtyping import Int64
 from longvid.clips.preprocessing import Interpolation
 from longvid.errors import UnreadableVideo
 from longvid.video.metadata import MeasuredTiming, VideoProbe
+from longvid.video.opening import open_video
 from longvid.video.scaling import Frame, Scaler
 
 SEEK_GAIN_FRAMES = 4
@@ -141,7 +142,7 @@ class _ForwardReader:
 
 def _open(video: VideoProbe, num_threads: int) -> tuple[InputContainer, VideoStream]:
     """The file and its stream, with a decoder that reports damage."""
-    container = av.open(str(video.path))
+    container = open_video(video.path)
     stream = container.streams[video.stream_index]
     assert isinstance(stream, VideoStream)
     stream.codec_context.options = {"err_detect": "explode"}

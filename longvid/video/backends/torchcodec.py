@@ -47,7 +47,7 @@ def read_frames(
     scaler = Scaler(height, width, interpolation)
     try:
         decoder = VideoDecoder(
-            str(video.path),
+            str(video.path.absolute()),
             stream_index=video.stream_index,
             dimension_order="NHWC",
             num_ffmpeg_threads=num_threads,
