@@ -2,7 +2,8 @@
 
 Each is held to what the demux pass found, so any of them gives the right frames or an error; they differ in speed, in
 the files they can read, in the damage they notice, and in rounding (by at most 2 levels of 255 in the mean).
-`auto` takes the first that works, in this order, and the next where that one cannot read a file:
+`auto` takes PyAV, and torchcodec only where PyAV has no decoder for the codec: never because PyAV refuses a file, which
+it does for damage that the others paint over. decord is there for who names it.
 
     pyav        H.264 at 720p, 1 / 2 / 8 frames a second: 0.75 / 0.82 / 0.98 x the CPU time of decoding every frame;
                 12 of 12 damaged H.264 files noticed, no wrong frame

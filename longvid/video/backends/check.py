@@ -32,7 +32,7 @@ class BackendStatus:
 
 
 def check_all() -> list[BackendStatus]:
-    """The status of every backend, in the order in which `auto` tries them."""
+    """The status of every backend, in the order of `BACKENDS`."""
     return [check_backend(name) for name in BACKENDS]
 
 

@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterator
 from itertools import dropwhile
 
 import av
+import av.codec.codec
 import av.error
 import numpy as np
 from av.container import InputContainer
@@ -50,6 +51,15 @@ first such word for all that follow."""
 def version() -> str:
     """PyAV's own version."""
     return av.__version__
+
+
+def decodes(codec: str) -> bool:
+    """Whether this build of FFmpeg has a decoder for the codec, by FFmpeg's name of it."""
+    try:
+        av.codec.Codec(codec, "r")
+    except av.codec.codec.UnknownCodecError:
+        return False
+    return True
 
 
 def read_frames(

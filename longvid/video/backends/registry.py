@@ -37,17 +37,24 @@ class Backend:
     read_frames: ReadFrames
     version: Callable[[], str]
     cure: str
+    decodes: Callable[[str], bool] = lambda codec: True
+    """Whether it has a decoder for a codec, by FFmpeg's name of it."""
+    in_auto: bool = True
+    """Whether `auto` may take it; if not, it is there for who names it."""
 
 
 BACKENDS: dict[str, Backend] = {
-    "pyav": Backend(pyav.read_frames, pyav.version, "pip install --force-reinstall av"),
+    "pyav": Backend(pyav.read_frames, pyav.version, "pip install --force-reinstall av", pyav.decodes),
     "torchcodec": Backend(
         torchcodec.read_frames,
         torchcodec.version,
         "pip install torchcodec in a version made for your torch, and FFmpeg's shared libraries (apt install ffmpeg)",
     ),
     "decord": Backend(
-        decord.read_frames, decord.version, "pip install decord (there are wheels for Linux on x86-64 only)"
+        decord.read_frames,
+        decord.version,
+        "pip install decord (there are wheels for Linux on x86-64 only)",
+        in_auto=False,  # unmaintained, and what PyAV cannot decode its old FFmpeg cannot either
     ),
 }
 """In the order in which `auto` tries them."""

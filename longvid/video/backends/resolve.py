@@ -2,8 +2,6 @@
 
 import threading
 
-import numpy as np
-
 from longvid.errors import BackendUnavailable, ConfigError, UnreadableVideo
 from longvid.video.backends.check import BackendStatus, check_backend
 from longvid.video.backends.registry import BACKENDS
@@ -15,18 +13,21 @@ _ONE_AT_A_TIME = threading.Lock()
 def resolve_backend(video: VideoProbe, backend: str = "auto") -> str:
     """The name of the backend that will read the file, to be recorded with what is made from it.
 
-    A named backend has to work on this machine (else BackendUnavailable). "auto" is the first that works and gives
-    this file's first frame; UnreadableVideo with every backend's reason if none does.
+    A named backend has to work on this machine (else BackendUnavailable). "auto" is the first that works here and has
+    a decoder for the file's codec; UnreadableVideo with every backend's reason if none does. No file is ever tried: one
+    that the first decoder refuses as damaged must not come to another that paints over the damage.
     """
     require_backend(backend)
     if backend != "auto":
         return backend
     reasons = []
-    for name in BACKENDS:
-        reason = _status(name).reason or _first_frame_error(video, name)
-        if not reason:
+    for name, candidate in BACKENDS.items():
+        if not candidate.in_auto:
+            continue
+        reason = _status(name).reason
+        if not reason and candidate.decodes(video.header.codec):
             return name
-        reasons.append(f"{name}: {reason}")
+        reasons.append(f"{name}: {reason or f'no decoder for {video.header.codec}'}")
     raise UnreadableVideo(f"{video.path}: no backend can decode it ({'; '.join(reasons)})")
 
 
@@ -45,15 +46,3 @@ def _status(name: str) -> BackendStatus:
     """The backend's status; threads that ask at once wait for one trial."""
     with _ONE_AT_A_TIME:
         return check_backend(name)
-
-
-def _first_frame_error(video: VideoProbe, name: str) -> str:
-    """Why the backend cannot read the file's first frame; empty if it can."""
-    frames = BACKENDS[name].read_frames(
-        video, np.array([0]), height=16, width=16, interpolation="bilinear", num_threads=1
-    )
-    try:
-        next(frames)
-    except UnreadableVideo as error:
-        return str(error).removeprefix(f"{video.path}: ")
-    return ""

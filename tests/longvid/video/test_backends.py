@@ -33,9 +33,9 @@ def not_installed():
 def with_backend():
     """Puts a backend in front of all others for one test."""
 
-    def add(read_frames=refuse_everything, version=lambda: "1.0"):
+    def add(read_frames=refuse_everything, version=lambda: "1.0", **options):
         BACKENDS.clear()
-        BACKENDS.update({"extra": Backend(read_frames, version, "take another")} | others)
+        BACKENDS.update({"extra": Backend(read_frames, version, "take another", **options)} | others)
         check_backend.cache_clear()
 
     others = dict(BACKENDS)
@@ -75,28 +75,51 @@ def test_auto_passes_over_a_decoder_that_does_not_work(with_backend, make_video)
     assert resolve_backend(probe(make_video("steady.mp4").path)) == "pyav"
 
 
-def test_auto_takes_the_next_decoder_where_one_cannot_read_this_file(with_backend, make_video):
-    reads_no_matroska = BACKENDS["pyav"].read_frames
+def test_auto_takes_the_next_decoder_only_where_one_has_none_for_the_codec(with_backend, make_video):
+    with_backend(BACKENDS["pyav"].read_frames, decodes=lambda codec: codec != "mpeg4")
+    assert resolve_backend(probe(make_video("steady.mp4").path)) == "extra"
+    mpeg4 = probe(make_video("mpeg4.avi").path)
+    assert resolve_backend(mpeg4) == "pyav"
+    assert [read_number(frame) for frame in iter_frames(mpeg4, np.array([1.0]), height=48, width=60)] == [30]
+
+
+def test_auto_never_hands_a_file_that_one_decoder_refuses_to_the_next(with_backend, make_video):
+    reads_other_files = BACKENDS["pyav"].read_frames
 
     def read_frames(video, indices, **options):
-        if video.path.suffix == ".mkv":
-            raise UnreadableVideo(f"{video.path}: no Matroska here")
-        yield from reads_no_matroska(video, indices, **options)
+        if video.header.codec == "h264":
+            raise UnreadableVideo(f"{video.path}: this decoder reads nothing of the kind")
+        yield from reads_other_files(video, indices, **options)
 
     with_backend(read_frames)
-    assert resolve_backend(probe(make_video("steady.mp4").path)) == "extra"
-    matroska = probe(make_video("steady.mkv").path)
-    assert resolve_backend(matroska) == "pyav"
-    assert [read_number(frame) for frame in iter_frames(matroska, np.array([1.0]), height=48, width=60)] == [30]
+    video = probe(make_video("steady.mp4").path)
+    assert resolve_backend(video) == "extra"
+    with pytest.raises(UnreadableVideo, match="this decoder reads nothing"):
+        list(iter_frames(video, np.array([0.0]), height=8, width=8))
 
 
-def test_where_no_decoder_can_read_a_file_each_ones_reason_is_given(with_backend, make_video):
-    with_backend(refuse_everything)
+def test_auto_never_takes_decord_which_stays_for_who_names_it(with_backend, make_video):
+    for name in [name for name in BACKENDS if name != "decord"]:
+        del BACKENDS[name]
+    video = probe(make_video("no_b_frames.mp4").path)
+    with pytest.raises(UnreadableVideo, match=r"no backend can decode it"):
+        resolve_backend(video)
+    if check_backend("decord").works:
+        assert resolve_backend(video, "decord") == "decord"
+
+
+def test_where_no_decoder_has_the_codec_each_ones_reason_is_given(with_backend, make_video):
+    with_backend(BACKENDS["pyav"].read_frames, decodes=lambda codec: False)
     video = probe(make_video("steady.mp4").path)
     for name in [name for name in BACKENDS if name != "extra"]:
         del BACKENDS[name]
-    with pytest.raises(UnreadableVideo, match=r"no backend can decode it \(extra: .*this decoder reads nothing\)"):
+    with pytest.raises(UnreadableVideo, match=r"no backend can decode it \(extra: no decoder for h264\)"):
         resolve_backend(video)
+
+
+def test_pyav_knows_which_codecs_it_has_a_decoder_for():
+    assert BACKENDS["pyav"].decodes("av1")
+    assert not BACKENDS["pyav"].decodes("no such codec")
 
 
 def test_a_named_decoder_is_taken_even_where_auto_would_take_another(make_video, backend):
