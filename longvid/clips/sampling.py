@@ -46,6 +46,9 @@ Span = tuple[float | None, float | None]
 ROUNDING_SECONDS = 0.002
 """Two ticks of Matroska's millisecond clock: a video that ends this much early still holds its last clip."""
 
+MOST_INSTANTS = 1 << 26
+"""Frames of all clips together that a plan may have: half a gigabyte; 500 hours at 37 frames a second."""
+
 Number = int | float
 Starts = Float64[np.ndarray, "clips"] | Int64[np.ndarray, "clips"]
 Kept = Float64[np.ndarray, "kept"] | Int64[np.ndarray, "kept"]
@@ -156,7 +159,8 @@ class Sampling:
         """The clips of a video that is on screen in [begin_seconds, end_seconds).
 
         `frame_seconds`, the measured presentation times in order, is needed with `fps=None` and unused otherwise.
-        Raises VideoTooShort where `end="drop"` leaves no clip, ValueError for times that cannot be a video's.
+        Raises VideoTooShort where `end="drop"` leaves no clip, ConfigError where there would be more frames than
+        `MOST_INSTANTS`, ValueError for times that cannot be a video's.
         """
         if not -float("inf") < begin_seconds < end_seconds < float("inf"):
             raise ValueError(f"a video from {begin_seconds} s to {end_seconds} s: it has to end after it begins")
@@ -186,6 +190,8 @@ class Sampling:
             return self.plan(begin, end, frames)
         except VideoTooShort as error:
             raise VideoTooShort(f"{probe.path}: {error}") from None
+        except ConfigError as error:
+            raise ConfigError(f"{probe.path}: {error}") from None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, for the recipe; the span only where it is not the whole video, as in older stores."""
@@ -200,7 +206,7 @@ class Sampling:
         """Clips at `fps`: starts in seconds after the begin."""
         duration, span = end_seconds - begin_seconds, self.frames / fps
         stride = span if self.stride_seconds is None else self.stride_seconds
-        num_starts = max(1, int(np.ceil((duration - ROUNDING_SECONDS) / stride)))
+        num_starts = self._require_bearable((duration - ROUNDING_SECONDS) / stride, duration)
         starts = self._starts(lambda: np.arange(num_starts) * float(stride), span, duration, ROUNDING_SECONDS)
         offsets = np.arange(self.frames) / fps
         frame_seconds = np.minimum(begin_seconds + (starts[:, None] + offsets), end_seconds)
@@ -216,7 +222,8 @@ class Sampling:
         def dense_starts() -> Int64[np.ndarray, "clips"]:
             if self.stride_seconds is None:
                 return np.arange(0, num_frames, self.frames)
-            num_starts = max(1, int(np.ceil((end_seconds - begin_seconds - ROUNDING_SECONDS) / self.stride_seconds)))
+            duration = end_seconds - begin_seconds
+            num_starts = self._require_bearable((duration - ROUNDING_SECONDS) / self.stride_seconds, duration)
             instants = begin_seconds + np.arange(num_starts) * float(self.stride_seconds)
             return frames_on_screen(frame_seconds, instants)
 
@@ -225,6 +232,15 @@ class Sampling:
         boundaries = np.append(frame_seconds, end_seconds)
         stops = np.minimum(starts + self.frames, num_frames)
         return ClipPlan(frame_seconds[indices], np.stack([frame_seconds[starts], boundaries[stops]], axis=1))
+
+    def _require_bearable(self, num_clips: float, duration_seconds: Number) -> int:
+        """That many clips, rounded up and at least one. Raises ConfigError for more than memory should be asked for."""
+        if self.segments is None and num_clips * self.frames > MOST_INSTANTS:
+            raise ConfigError(
+                f"{duration_seconds:.6g} s would be {num_clips:,.0f} clips of {self.frames} frames, and a plan holds "
+                f"{MOST_INSTANTS:,} frames; take a longer stride_seconds or a lower fps"
+            )
+        return max(1, int(np.ceil(num_clips))) if self.segments is None else 1
 
     def _starts(self, dense_starts: Callable[[], Starts], span: Number, length: Number, slack: Number) -> Starts:
         """Where the clips start, in the unit of `span` and `length`; `slack` is how much of the end may be missing."""

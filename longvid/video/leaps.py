@@ -1,0 +1,79 @@
+"""Times that no packets bear: one broken number in a file can make it last for days.
+
+A frame may stay on screen for long, in a slide show or a recording of a still screen, so a leap is called one only
+where nothing else in the file lasts as long.
+"""
+
+import numpy as np
+from jaxtyping import Float64
+
+from longvid.errors import UnreadableVideo
+from longvid.video.demux import COVER_SECONDS, PacketPass
+
+MOST_REORDERED = 64
+"""Frames that may stand between a frame's place in the file and its place on screen: codecs reorder 16 at most."""
+LONGEST_FRAME_SECONDS = 3600.0
+"""Longer no frame stays on screen, unless another stream goes on meanwhile."""
+LONG_FRAME_SECONDS = 60.0
+"""Longer none does where the header says that the whole file is shorter."""
+LONGEST_MEAN_SECONDS = 1000.0
+"""Longer frames do not stay on the average."""
+
+
+def require_steady_clock(name: str, packets: PacketPass, claimed_seconds: float | None) -> None:
+    """Raise UnreadableVideo, which names the leap, where frames have times that cannot be true.
+
+    `claimed_seconds` is the length the header states. Nothing is raised for frames that stay on screen for hours while
+    the sound goes on.
+    """
+    tick_seconds = float(packets.time_base)
+    seconds = packets.pts * tick_seconds
+    if packets.has_presentation_times:
+        _require_order(name, seconds)
+    last = int(np.argmax(seconds))
+    in_order = np.unique(np.append(seconds, seconds[last] + max(int(packets.durations[last]), 0) * tick_seconds))
+    if len(in_order) < 2:
+        return
+    gaps = np.diff(in_order)
+    longest = int(np.argmax(gaps))
+    gap, before = float(gaps[longest]), float(in_order[longest])
+    contradicted = claimed_seconds is not None and in_order[-1] - in_order[0] > claimed_seconds + gap / 2
+    is_leap = gap > LONGEST_FRAME_SECONDS or (gap > LONG_FRAME_SECONDS and contradicted)
+    if is_leap and not _is_covered(packets, before, gap):
+        raise UnreadableVideo(
+            f"{name}: its clock leaps from {before:.3f} s to {before + gap:.3f} s within one frame; "
+            "get a sound copy, or cut it there: "
+            f"ffmpeg -i {_file_name(name)} -to {before:.3f} -c copy cut.mkv"
+        )
+    mean = float(gaps.mean())
+    if mean > LONGEST_MEAN_SECONDS and not _is_covered(packets, float(in_order[0]), mean * len(gaps)):
+        raise UnreadableVideo(
+            f"{name}: its {len(seconds)} frames are said to last {mean * len(gaps) / 3600:.1f} hours, "
+            f"{mean:.0f} s each; get a sound copy, or write its rate anew: ffmpeg -r 25 -i {_file_name(name)} fixed.mkv"
+        )
+
+
+def _require_order(name: str, seconds: Float64[np.ndarray, "num_frames"]) -> None:
+    """Refuse a frame that stands in the file among frames of quite another time."""
+    order = np.argsort(seconds, kind="stable")
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    displaced = np.abs(rank - np.arange(len(order)))
+    if displaced.max(initial=0) <= MOST_REORDERED:
+        return
+    worst = int(np.argmax(displaced))
+    neighbour = float(seconds[worst - 1] if worst else seconds[worst + 1])
+    raise UnreadableVideo(
+        f"{name}: its clock leaps from {neighbour:.3f} s to {float(seconds[worst]):.3f} s and back; get a sound copy"
+    )
+
+
+def _is_covered(packets: PacketPass, start_seconds: float, gap_seconds: float) -> bool:
+    """Whether other streams have packets in at least half of the time."""
+    first, stop = start_seconds // COVER_SECONDS, (start_seconds + gap_seconds) // COVER_SECONDS
+    covered = sum(first <= part <= stop for part in packets.covered_by_others)
+    return covered >= (stop - first) / 2
+
+
+def _file_name(name: str) -> str:
+    return name.rsplit("/", 1)[-1]
