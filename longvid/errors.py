@@ -4,6 +4,7 @@
     ├── VideoError            a file that cannot be read as the video it was said to be
     │   ├── VideoNotFound         no such file
     │   ├── UnreadableVideo       no decoder could open it, or it has no video stream
+    │   │   └── DamagedVideo          data in it is lost or broken at the seconds that are named
     │   ├── TruncatedVideo        it ends before its header says it does
     │   └── VideoTooShort         it does not last as long as one clip
     ├── BackendUnavailable    a decoder or an optional package that does not run on this machine
@@ -31,6 +32,10 @@ class VideoNotFound(VideoError, FileNotFoundError):
 
 class UnreadableVideo(VideoError, ValueError):
     """No video stream in the file could be decoded."""
+
+
+class DamagedVideo(UnreadableVideo):
+    """Data in the file is lost or broken where a frame was asked for."""
 
 
 class TruncatedVideo(VideoError, ValueError):

@@ -14,9 +14,13 @@ from av.video.stream import VideoStream
 from jaxtyping import Bool, Int64
 
 from longvid.video.content import PacketsDigest
+from longvid.video.opening import packets_of
 
 CLOCK_JUMP_SECONDS = 1.0
 """Decoding times may only grow; a stream whose clock falls back by more than this was glued from several."""
+
+COVER_SECONDS = 10.0
+"""Of the other streams it is noted in which stretches of this length they have packets."""
 
 VP8_SHOWN = 0x10
 """Bit of a VP8 frame's first byte that says it is shown at all (RFC 6386, 9.1)."""
@@ -26,16 +30,23 @@ FIRST_FRAME_PACKETS = 250
 """So many packets may fail to decode at the begin of a damaged file before it counts as unreadable."""
 
 NO_TIME = -(2**63)
+AVI_CHUNK_HEAD_BYTES = 8
 
 
 @dataclass(kw_only=True)
 class PacketPass:
     """What the pass found. The k-th entry of each array is one frame that can be shown, in the order of the file."""
 
+    stream_id: int
+    """The stream's number in its container; in a transport stream its packets' id."""
     time_base: Fraction
     pts: Int64[np.ndarray, "num_frames"]
     durations: Int64[np.ndarray, "num_frames"]
     is_keyframe: Bool[np.ndarray, "num_frames"]
+    byte_positions: Int64[np.ndarray, "num_frames"]
+    """Where in the file the packet stands; -1 where the demuxer does not say."""
+    is_damaged: Bool[np.ndarray, "num_frames"]
+    """Packets that the demuxer marks as damaged."""
     has_presentation_times: bool
     num_timeless: int
     """Packets left out because nothing says when their picture is shown."""
@@ -43,10 +54,18 @@ class PacketPass:
     """Packets that need a keyframe the file does not hold."""
     num_damaged: int
     """Packets the demuxer marks as damaged; one at the very end is left out of the arrays."""
+    num_undecodable_damaged: int
+    """How many of them stand before the first keyframe."""
+    starts_listed: bool
+    """Whether an AVI file's index calls its first frame a keyframe."""
+    missing_positions: Int64[np.ndarray, "num_missing"]
+    """Where packets should stand that an AVI file's index lists, and that did not come."""
     jump_seconds: float
     """How far the stream's clock falls back somewhere; 0 for a sound file."""
     file_seconds: float
     """Length of the whole file: to the last packet of any of its streams, from the first or from 0."""
+    covered_by_others: frozenset[int]
+    """Stretches of `COVER_SECONDS`, counted from time 0, in which a stream other than this one has packets."""
     error: str | None
     """Why reading stopped before the end of the file."""
     frame_height: int
@@ -59,10 +78,10 @@ class PacketPass:
 
 def demux_pass(container: InputContainer, stream: VideoStream) -> PacketPass:
     """Reads every packet of the file once. Raises FFmpegError where not a single packet can be read."""
-    rows, span, first_frame, content = _Rows(stream), _Span(container), _FirstFrame(stream), PacketsDigest()
+    rows, span, first_frame, content = _Rows(stream), _Span(container, stream), _FirstFrame(stream), PacketsDigest()
     error = None
     try:
-        for packet in container.demux():
+        for packet in packets_of(container):
             if not packet.size:
                 continue
             span.add(packet)
@@ -75,8 +94,12 @@ def demux_pass(container: InputContainer, stream: VideoStream) -> PacketPass:
             raise
         error = (reading_error.strerror or type(reading_error).__name__).lower()
     first_frame.flush()
+    listed = _avi_index(stream)
     return rows.result(
+        starts_listed=bool(listed) and listed[0][1],
+        missing_positions=rows.missing([position for position, _ in listed]),
         file_seconds=span.seconds,
+        covered_by_others=frozenset(span.covered_by_others),
         error=error,
         frame_height=first_frame.height,
         frame_width=first_frame.width,
@@ -89,14 +112,15 @@ class _Rows:
     """Collects the chosen stream's packets in compact arrays, in the order of the file."""
 
     def __init__(self, stream: VideoStream) -> None:
+        self.stream_id = stream.id
         self.time_base = stream.time_base or Fraction(1, 90_000)
         # AVI counts pictures in coded order; with B-frames its times say nothing about the order on screen
         self.counts_only = stream.container.format.name == "avi" and bool(stream.codec_context.has_b_frames)
         self.is_vp8 = stream.codec_context.codec.canonical_name == "vp8"
-        self.pts, self.dts, self.durations = array("q"), array("q"), array("q")
-        self.is_keyframe = array("b")
+        self.pts, self.dts, self.durations, self.positions = array("q"), array("q"), array("q"), array("q")
+        self.is_keyframe, self.is_damaged = array("b"), array("b")
         self.first_keyframe_pts: int | None = None
-        self.num_undecodable = self.num_damaged = 0
+        self.num_undecodable = self.num_damaged = self.num_undecodable_damaged = 0
         self.last_row_is_damaged = False
         self.last_dts, self.largest_jump = NO_TIME, 0
 
@@ -113,6 +137,7 @@ class _Rows:
         self.num_damaged += packet.is_corrupt
         if self.first_keyframe_pts is None or (not self.counts_only and NO_TIME < pts < self.first_keyframe_pts):
             self.num_undecodable += 1
+            self.num_undecodable_damaged += packet.is_corrupt
             return
         if packet.is_discard or (self.is_vp8 and not bytes(packet)[0] & VP8_SHOWN):
             return
@@ -120,38 +145,64 @@ class _Rows:
         self.dts.append(dts)
         self.durations.append(packet.duration or 0)
         self.is_keyframe.append(packet.is_keyframe)
+        self.is_damaged.append(packet.is_corrupt)
+        self.positions.append(-1 if packet.pos is None else packet.pos)
         self.last_row_is_damaged = packet.is_corrupt
 
     def result(self, **others: Any) -> PacketPass:
         """The arrays as numpy's, without a last packet that is only there in part, and with one clock for all."""
         stop = len(self.pts) - self.last_row_is_damaged
         pts, dts = np.array(self.pts, np.int64)[:stop], np.array(self.dts, np.int64)[:stop]
+        is_damaged = np.array(self.is_damaged, bool)[:stop]
         keep = pts != NO_TIME
         counts_only = self.counts_only or not keep.any()
         if counts_only:
             pts, keep = dts, dts != NO_TIME
+        # the mark of a packet without a time goes to the one before it
+        kept_before = np.maximum(np.cumsum(keep) - 1, 0)
+        is_damaged_kept = np.zeros(int(keep.sum()), bool)
+        if keep.any():
+            is_damaged_kept[kept_before[is_damaged]] = True
         return PacketPass(
+            stream_id=self.stream_id,
             time_base=self.time_base,
             pts=pts[keep],
             durations=np.array(self.durations, np.int64)[:stop][keep],
             is_keyframe=np.array(self.is_keyframe, bool)[:stop][keep],
+            byte_positions=np.array(self.positions, np.int64)[:stop][keep],
+            is_damaged=is_damaged_kept,
             has_presentation_times=not counts_only,
             num_timeless=int((~keep).sum()),
             num_undecodable=self.num_undecodable,
             num_damaged=self.num_damaged,
+            num_undecodable_damaged=self.num_undecodable_damaged,
             jump_seconds=self._jump_seconds(),
             **others,
         )
+
+    def missing(self, listed_positions: list[int]) -> Int64[np.ndarray, "num_missing"]:
+        """Those of the places, from the first packet on, at which no packet was found."""
+        listed, found = np.array(listed_positions, np.int64), np.array(self.positions, np.int64)
+        return np.setdiff1d(listed[listed >= found.min(initial=NO_TIME)], found)
 
     def _jump_seconds(self) -> float:
         seconds = float(self.largest_jump * self.time_base)
         return seconds if seconds > CLOCK_JUMP_SECONDS else 0.0
 
 
-class _Span:
-    """From the first to the last instant of any stream."""
+def _avi_index(stream: VideoStream) -> list[tuple[int, bool]]:
+    """Where an AVI file's index says the stream's frames stand, and which are keyframes; empty for other containers."""
+    if stream.container.format.name != "avi":
+        return []
+    return [(entry.pos + AVI_CHUNK_HEAD_BYTES, entry.is_keyframe) for entry in stream.index_entries if entry.size]
 
-    def __init__(self, container: InputContainer) -> None:
+
+class _Span:
+    """From the first to the last instant of any stream, and where streams other than the chosen one have packets."""
+
+    def __init__(self, container: InputContainer, chosen: VideoStream) -> None:
+        self.chosen_index = chosen.index
+        self.covered_by_others: set[int] = set()
         self.ticks_seconds = [float(s.time_base or 0) for s in container.streams]
         self.first, self.last = float("inf"), -float("inf")
 
@@ -163,6 +214,8 @@ class _Span:
         tick_seconds = self.ticks_seconds[packet.stream_index]
         self.first = min(self.first, instant * tick_seconds)
         self.last = max(self.last, (instant + (packet.duration or 0)) * tick_seconds)
+        if packet.stream_index != self.chosen_index:
+            self.covered_by_others.add(int(instant * tick_seconds // COVER_SECONDS))
 
     @property
     def seconds(self) -> float:

@@ -89,6 +89,27 @@ class MeasuredTiming:
         return bool((gaps.max() - gaps.min()) * float(self.time_base) > max(0.0021, 2.1 * float(self.time_base)))
 
 
+@dataclass(frozen=True)
+class Damage:
+    """Seconds, half-open, in which a frame may be missing, late or broken, and what shows it."""
+
+    start_seconds: float
+    end_seconds: float
+    reason: str
+
+    def __str__(self) -> str:
+        return f"damaged from {self.start_seconds:.3f} to {self.end_seconds:.3f} s: {self.reason}"
+
+
+@dataclass(frozen=True)
+class DamagedBytes:
+    """A stretch of a file, half-open, and what is wrong with it."""
+
+    start: int
+    stop: int
+    reason: str
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class VideoProbe:
     """One video stream of one file: what is claimed, what is measured, and what does not fit together."""
@@ -107,6 +128,8 @@ class VideoProbe:
     """Whether the file ends before its own structure or its header says it does."""
     packets_crc32c: str = ""
     """crc32c (hex) of the bytes of the stream's packets: what the fingerprint does not look at."""
+    damage: tuple[Damage, ...] = ()
+    """What the container shows to be lost or broken, in order of time. What lies inside packets only decoding shows."""
 
     @property
     def height(self) -> int:

@@ -1,9 +1,12 @@
 """Opening a file as a video: containers that hold one, on this machine's disk, and nothing that names other files."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
 from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Stream
 
 CONTAINERS = (
     *("mov", "matroska", "avi", "mpegts", "mpeg", "flv", "asf", "ogg", "mxf", "gxf", "rm", "nut", "ivf", "wtv"),
@@ -35,6 +38,20 @@ def open_video(path: Path) -> InputContainer:
     """
     # absolute: FFmpeg takes what stands before a colon in a relative path for a protocol
     return av.open(str(path.absolute()), metadata_errors="replace", container_options=_OPTIONS)
+
+
+def packets_of(container: InputContainer, *streams: Stream) -> Iterator[Packet]:
+    """The packets of the streams, of all if none is named, in the order of the file; then one without bytes for each.
+
+    A stream that first appears in the midst of a file is left out, where PyAV 18 raises an IndexError at the end.
+    """
+    packets = container.demux(*streams)
+    while True:
+        try:
+            packet = next(packets)
+        except (StopIteration, IndexError):
+            return
+        yield packet
 
 
 def names_other_files(path: Path) -> str | None:

@@ -12,8 +12,10 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from longvid.errors import UnreadableVideo, VideoNotFound
+from longvid.video.damage import find_damage
 from longvid.video.demux import PacketPass, demux_pass
 from longvid.video.extent import promised_bytes
+from longvid.video.leaps import require_steady_clock
 from longvid.video.metadata import HeaderMetadata, MeasuredTiming, VideoProbe
 from longvid.video.opening import names_other_files, open_video
 
@@ -41,9 +43,10 @@ def probe(path: str | Path, *, stream: int | None = None) -> VideoProbe:
             stream_index = chosen.index
     except av.error.FFmpegError as error:
         raise UnreadableVideo(f"{path}: not a readable video ({_why_unreadable(path, error)})") from error
-    measured = _measured(path, packets)
+    measured = _measured(path, packets, header)
     size_bytes = path.stat().st_size
     truncated, why = _truncation(path, size_bytes, header, packets)
+    damage = find_damage(path, header.container, packets, truncated=truncated)
     return VideoProbe(
         path=path,
         stream_index=stream_index,
@@ -51,9 +54,10 @@ def probe(path: str | Path, *, stream: int | None = None) -> VideoProbe:
         fingerprint=fingerprint(path),
         header=header,
         measured=measured,
-        problems=(*why, *_problems(header, measured, packets)),
+        problems=(*why, *map(str, damage), *_problems(header, measured, packets)),
         truncated=truncated,
         packets_crc32c=packets.packets_crc32c,
+        damage=damage,
     )
 
 
@@ -136,7 +140,7 @@ def _header(container: InputContainer, stream: VideoStream, packets: PacketPass,
     )
 
 
-def _measured(path: Path, packets: PacketPass) -> MeasuredTiming:
+def _measured(path: Path, packets: PacketPass, header: HeaderMetadata) -> MeasuredTiming:
     """Sorts what the pass found into display order. Raises UnreadableVideo where there is nothing to show."""
     if len(packets.pts) == 0 and packets.num_timeless:
         raise UnreadableVideo(
@@ -150,6 +154,7 @@ def _measured(path: Path, packets: PacketPass) -> MeasuredTiming:
             f"{path}: its clock jumps back by {packets.jump_seconds:.3f} s midway; "
             f"make it continuous first: ffmpeg -i {path.name} -c copy fixed.mkv"
         )
+    require_steady_clock(str(path), packets, header.container_duration_seconds)
     pts, first = np.unique(packets.pts, return_index=True)
     keyframes = np.flatnonzero(packets.is_keyframe[first])
     gaps = np.diff(pts)

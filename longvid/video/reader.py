@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float64, Int64, UInt8
+from jaxtyping import Bool, Float64, Int64, UInt8
 
 from longvid.clips.preprocessing import Interpolation, Preprocessing
 from longvid.clips.sampling import SAME_INSTANT_SECONDS, ClipPlan, frames_on_screen
-from longvid.errors import TruncatedVideo
+from longvid.errors import DamagedVideo, TruncatedVideo
 from longvid.video.backends import BACKENDS, resolve_backend
 from longvid.video.metadata import VideoProbe
 from longvid.video.probing import probe
@@ -34,7 +34,8 @@ def iter_frames(
     given twice, or two under one frame, give the same array twice: copy it before writing to it.
     Each frame is decoded once; one full-size picture is held at a time.
     Raises ValueError for instants out of order or beyond the end; TruncatedVideo for a file that ends early, unless
-    `allow_truncated` says to use the frames that are there; UnreadableVideo for a frame that is damaged.
+    `allow_truncated` says to use the frames that are there; DamagedVideo for a frame that is damaged, by what the
+    probe found before anything is decoded, and by what the decoder finds when it comes to it.
     """
     video = video if isinstance(video, VideoProbe) else probe(video)
     seconds = np.asarray(seconds, np.float64)
@@ -68,6 +69,27 @@ def iter_clips(
     return _gathered(indices, ((index, frame[rows, columns]) for index, frame in frames))
 
 
+def require_sound(video: VideoProbe, seconds: Float64[np.ndarray, "*instants"]) -> None:
+    """Raise DamagedVideo, which names the seconds, if the probe found damage at one of the instants."""
+    if not video.damage:
+        return
+    touched = [damage for damage, touches in zip(video.damage, touching(video, seconds), strict=True) if touches.any()]
+    if touched:
+        raise DamagedVideo(f"{video.path}: {'; '.join(map(str, touched))}; get a sound copy of the file")
+
+
+def touching(video: VideoProbe, seconds: Float64[np.ndarray, "*instants"]) -> list[Bool[np.ndarray, "*instants"]]:
+    """For each damage of the video, which of the instants lie in it, or show a frame that does."""
+    on_screen = video.measured.frame_seconds[frames_on_screen(video.measured.frame_seconds, seconds)]
+    return [
+        ((seconds >= start) & (seconds < end)) | ((on_screen >= start) & (on_screen < end))
+        for start, end in (
+            (damage.start_seconds - SAME_INSTANT_SECONDS, damage.end_seconds - SAME_INSTANT_SECONDS)
+            for damage in video.damage
+        )
+    ]
+
+
 def _require_readable(video: VideoProbe, seconds: Float64[np.ndarray, "frames"], allow_truncated: bool) -> None:
     """Refuses what cannot be answered truthfully, before anything is decoded."""
     if video.truncated and not allow_truncated:
@@ -81,6 +103,7 @@ def _require_readable(video: VideoProbe, seconds: Float64[np.ndarray, "frames"],
         raise ValueError("seconds: expected finite instants that never decrease")
     if seconds[-1] > video.end_seconds + SAME_INSTANT_SECONDS:
         raise ValueError(f"{video.path}: {seconds[-1]} s lies beyond the end of the video ({video.end_seconds} s)")
+    require_sound(video, seconds)
 
 
 def _decoded(

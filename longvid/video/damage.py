@@ -1,0 +1,128 @@
+"""Where a file has lost or broken data, by what its container says: the seconds in which a frame may be wrong.
+
+Looked at are the marks of the demuxer (transport streams count their packets), the index of AVI files against the
+packets that came, and the structure and checksums of Matroska files. One lost or broken packet spoils every frame
+between its keyframe and the next; where times are counted (AVI), it shifts all that follow.
+
+What lies inside a packet only the decoder sees (`backends/pyav.py`), and it sees less with newer codecs:
+
+    codec          damage inside a packet is                                         silently wrong of 100 hurt files
+    H.264          seen where it breaks the syntax: most of it                       10 in MP4
+    MPEG-4, MPEG-2 seen in part                                                      15 to 30
+    HEVC           seen rarely, unless its encoder wrote picture hashes (`x265 hash=1`) 25
+    VP9            mostly not seen, in no container but Matroska with checksums      50 in MP4
+    AV1            seen rarely in pictures, mostly in headers                        few
+    motion JPEG    seen where a marker is hurt; one frame is wrong, not its neighbours few
+
+(`longvid bench damage` measures them.) A manifest with a `sha256` column is the sure way for any of them.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool
+
+from longvid.video import matroska, transport
+from longvid.video.demux import PacketPass
+from longvid.video.metadata import Damage, DamagedBytes
+
+END_SECONDS = 0.1
+"""Damage at the end of a video reaches so far behind its last frame; and stretches so close are one."""
+
+
+def find_damage(path: Path, container: str, packets: PacketPass, *, truncated: bool) -> tuple[Damage, ...]:
+    """What the container of a file shows to be lost or broken, in order of time; empty for a sound file.
+
+    `container` is FFmpeg's name of it. What a truncated file lost at its end is no damage.
+    """
+    found = _marked(packets)
+    if container == "avi":
+        found += _missing_in_index(packets, truncated=truncated)
+        if packets.num_undecodable and packets.starts_listed:
+            found.append(_first_frame(packets, "its first frames cannot be decoded, though its index says so"))
+    elif container == "mpegts":
+        found += _in_bytes(transport.damaged_bytes(path, packets.stream_id), packets)
+    elif container == "matroska,webm":
+        found += _in_bytes(matroska.damaged_bytes(path), packets)
+    return _merged(found)
+
+
+def _marked(packets: PacketPass) -> list[Damage]:
+    """Damage that the demuxer marks; whole stretches from keyframe to keyframe."""
+    reason = transport.REASON
+    found = _stretches(packets, packets.is_damaged, reason)
+    if packets.num_undecodable_damaged:
+        found.append(_first_frame(packets, reason))
+    return found
+
+
+def _missing_in_index(packets: PacketPass, *, truncated: bool) -> list[Damage]:
+    """AVI counts frames: one that is lost moves all after it."""
+    missing, positions = packets.missing_positions, packets.byte_positions
+    if truncated:
+        missing = missing[missing < positions[-1]]
+    if not len(missing):
+        return []
+    is_last_before = np.zeros(len(positions), bool)
+    is_last_before[max(0, int(np.searchsorted(positions, missing[0])) - 1)] = True
+    noun = "frame" if len(missing) == 1 else "frames"
+    reason = f"{len(missing)} {noun} of its index are not where they should be, and all that follow come too early"
+    first = _stretches(packets, is_last_before, reason)[0]
+    return [Damage(first.start_seconds, _end_seconds(packets), reason)]
+
+
+def _in_bytes(stretches: list[DamagedBytes], packets: PacketPass) -> list[Damage]:
+    """Frames that lie in damaged bytes, and the last before them where none is left in them."""
+    found = []
+    positions = packets.byte_positions
+    for damaged in stretches:
+        is_damaged = (positions >= damaged.start) & (positions < damaged.stop)
+        if not is_damaged.any():
+            is_damaged[max(0, int(np.searchsorted(positions, damaged.start)) - 1)] = True
+        found += _stretches(packets, is_damaged, damaged.reason)
+    return found
+
+
+def _stretches(packets: PacketPass, is_damaged: Bool[np.ndarray, "num_frames"], reason: str) -> list[Damage]:
+    """From behind the last frame before a damaged one's keyframe to the next keyframe that follows it in the file."""
+    if not is_damaged.any():
+        return []
+    pts, group = packets.pts, np.cumsum(packets.is_keyframe)
+    starts = np.flatnonzero(np.diff(group, prepend=-1))
+    before = np.maximum.accumulate(pts)
+    tick_seconds = float(packets.time_base)
+    share = int(np.median(np.diff(np.unique(pts)))) if len(pts) > 1 else 0
+    found = []
+    for value in np.unique(group[is_damaged]):
+        at = int(np.searchsorted(group[starts], value))
+        first = starts[at]
+        start = int(pts[first:].min()) if first == 0 else min(int(before[first - 1]) + share, int(pts[first]))
+        end = int(pts[starts[at + 1]]) * tick_seconds if at + 1 < len(starts) else _end_seconds(packets)
+        found.append(Damage(start * tick_seconds, end, reason))
+    return found
+
+
+def _first_frame(packets: PacketPass, reason: str) -> Damage:
+    """The first frame that is left stands for those that were lost before it."""
+    first, tick_seconds = int(packets.pts.min()), float(packets.time_base)
+    second = np.partition(packets.pts, 1)[1] if len(packets.pts) > 1 else first + 1
+    return Damage(first * tick_seconds, int(second) * tick_seconds, reason)
+
+
+def _end_seconds(packets: PacketPass) -> float:
+    """Behind the last frame, with room for instants that are rounded."""
+    last = int(np.argmax(packets.pts))
+    return int(packets.pts[last] + max(int(packets.durations[last]), 1)) * float(packets.time_base) + END_SECONDS
+
+
+def _merged(found: list[Damage]) -> tuple[Damage, ...]:
+    """Overlapping and touching stretches of one reason as one, in order of time."""
+    merged: list[Damage] = []
+    for damage in sorted(found, key=lambda damage: (damage.start_seconds, damage.end_seconds)):
+        last = merged[-1] if merged else None
+        if last is not None and last.reason == damage.reason and damage.start_seconds <= last.end_seconds + END_SECONDS:
+            end_seconds = max(last.end_seconds, damage.end_seconds)
+            merged[-1] = Damage(last.start_seconds, end_seconds, last.reason)
+        else:
+            merged.append(damage)
+    return tuple(merged)

@@ -1,0 +1,133 @@
+"""Damage in an MPEG transport stream, by its own counters: each packet of a stream carries a number modulo 16.
+
+FFmpeg marks the picture in whose midst a number is left out, but says nothing where a whole picture is gone, or where
+a packet that should start one does not. (ISO/IEC 13818-1, 2.4.3.)
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from jaxtyping import Bool, Int64, UInt8
+
+from longvid.video.metadata import DamagedBytes
+
+SYNC_BYTE = 0x47
+PACKET_BYTES = (188, 192, 204)
+"""Plain, with a time before each (Blu-ray, .m2ts), with a checksum after each (broadcast)."""
+SYNCS = 5
+"""So many packets side by side are no accident."""
+TIME_BYTES = 4
+"""In front of each packet of a .m2ts file."""
+UNCOUNTED_BYTES = 16 * PACKET_BYTES[0]
+"""After so many lost packets the counters may be where they were."""
+CHUNK_PACKETS = 1 << 15
+REASON = "packets of the transport stream are missing or broken"
+
+
+def damaged_bytes(path: Path, pid: int) -> list[DamagedBytes]:
+    """Stretches of the file in which packets of the stream with this id are missing or broken, in order."""
+    found: list[DamagedBytes] = []
+    last_counter, last_position, is_torn = -1, 0, False
+    with path.open("rb") as file:
+        # a recording may start in the midst of a packet, a file that starts with one was in step
+        end_of_run = 0 if file.read(1) == bytes([SYNC_BYTE]) else -1
+        for position, packet_bytes, packets in _runs(file):
+            chosen = np.flatnonzero(_pid(packets) == pid)
+            # bytes out of step: before the stream's first packet anything may be lost, later the counters tell it
+            is_torn |= 0 <= end_of_run < position - TIME_BYTES and (
+                last_counter < 0 or position - end_of_run > UNCOUNTED_BYTES
+            )
+            end_of_run = position + len(packets) * packet_bytes
+            if not len(chosen):
+                continue
+            if is_torn:
+                found.append(DamagedBytes(last_position, position + int(chosen[0] + 1) * packet_bytes, REASON))
+                is_torn = False
+            own = packets[chosen]
+            positions = position + chosen * packet_bytes
+            counters = np.concatenate([[last_counter], _counters(own)])
+            bad = _is_broken(own) | _is_after_gap(counters, own)
+            before = np.concatenate([[last_position], positions[:-1]])
+            found += [
+                DamagedBytes(int(start), int(at) + packet_bytes, REASON)
+                for start, at in zip(before[bad], positions[bad], strict=True)
+            ]
+            last_counter, last_position = int(counters[-1]), int(positions[-1])
+    return found
+
+
+def _runs(file: BinaryIO) -> Iterator[tuple[int, int, UInt8[np.ndarray, "packets 188"]]]:
+    """Packets that stand side by side, with the place of the first and the bytes from one to the next."""
+    position = 0
+    while True:
+        file.seek(position)
+        data = np.frombuffer(file.read(CHUNK_PACKETS * max(PACKET_BYTES)), np.uint8)
+        if len(data) < PACKET_BYTES[0]:
+            return
+        at, packet_bytes = _first_in_step(data)
+        count = (len(data) - at - PACKET_BYTES[0]) // packet_bytes + 1 if at < len(data) else 0
+        if count <= 0:
+            position += max(1, len(data) - PACKET_BYTES[-1] * SYNCS) if at >= len(data) else len(data)
+            if len(data) <= PACKET_BYTES[-1] * SYNCS:
+                return
+            continue
+        in_step = data[at : at + (count - 1) * packet_bytes + 1 : packet_bytes] == SYNC_BYTE
+        count = count if in_step.all() else int(np.argmin(in_step))
+        padded = np.lib.stride_tricks.as_strided(data[at:], (count, PACKET_BYTES[0]), (packet_bytes, 1))
+        yield position + at, packet_bytes, padded
+        position += at + count * packet_bytes
+
+
+def _first_in_step(data: UInt8[np.ndarray, "bytes"]) -> tuple[int, int]:
+    """Where the first packet stands that others follow, and the bytes from one to the next; the length if none does."""
+    for packet_bytes in PACKET_BYTES:
+        first = data[: packet_bytes * SYNCS : packet_bytes]
+        if len(first) == SYNCS and (first == SYNC_BYTE).all():
+            return 0, packet_bytes
+    is_sync = data == SYNC_BYTE
+    best = len(data), PACKET_BYTES[0]
+    for packet_bytes in PACKET_BYTES:
+        followed = is_sync.copy()
+        for ahead in range(1, SYNCS):
+            shift = ahead * packet_bytes
+            # what would lie behind the end of the data is taken for in step
+            followed[: max(0, len(data) - shift)] &= is_sync[shift:]
+        followed[max(0, len(data) - PACKET_BYTES[0] + 1) :] = False
+        at = int(np.argmax(followed)) if followed.any() else len(data)
+        if at < best[0]:
+            best = at, packet_bytes
+    return best
+
+
+def _pid(packets: UInt8[np.ndarray, "packets 188"]) -> Int64[np.ndarray, "packets"]:
+    return (packets[:, 1].astype(np.int64) & 0x1F) << 8 | packets[:, 2]
+
+
+def _counters(packets: UInt8[np.ndarray, "packets 188"]) -> Int64[np.ndarray, "packets"]:
+    return packets[:, 3].astype(np.int64) & 0xF
+
+
+def _is_after_gap(
+    counters: Int64[np.ndarray, "counters"], packets: UInt8[np.ndarray, "packets 188"]
+) -> Bool[np.ndarray, "packets"]:
+    """Packets before which one is missing: those with content count on, those without keep the number; a packet may
+    be sent twice, and a break may be announced."""
+    has_content = (packets[:, 3] & 0x10) > 0
+    has_adaptation = ((packets[:, 3] & 0x20) > 0) & (packets[:, 4] > 0)
+    announced = has_adaptation & ((packets[:, 5] & 0x80) > 0)
+    step = (counters[1:] - counters[:-1]) % 16
+    fits = np.where(has_content, step <= 1, step == 0)
+    return ~(fits | announced | (counters[:-1] < 0))
+
+
+def _is_broken(packets: UInt8[np.ndarray, "packets 188"]) -> Bool[np.ndarray, "packets"]:
+    """Packets that say they are, and those that should start a picture's data and do not."""
+    has_adaptation = (packets[:, 3] & 0x20) > 0
+    content = np.where(has_adaptation, 5 + packets[:, 4].astype(np.int64), 4)
+    starts = ((packets[:, 1] & 0x40) > 0) & ((packets[:, 3] & 0x10) > 0)
+    at = np.minimum(content, PACKET_BYTES[0] - 4)
+    rows = np.arange(len(packets))
+    prefix = (packets[rows, at] == 0) & (packets[rows, at + 1] == 0) & (packets[rows, at + 2] == 1)
+    return ((packets[:, 1] & 0x80) > 0) | (content > PACKET_BYTES[0]) | (starts & ~prefix)
