@@ -8,6 +8,7 @@
     start_seconds  the part of the video that counts, half-open; empty: from its beginning,
     end_seconds    and to its end
     group          what must not be spread over two splits: a film, a person, a recording day
+    sha256         of the file, 64 hexadecimal digits: a file with other bytes is not extracted
     (others)       kept by name in `extra`
 
 Files: JSON lines, CSV (or TSV) with a header, parquet. `manifest_files.py` holds the three formats.
@@ -36,6 +37,7 @@ _MOST_LEVELS = 16
 """Of lists inside lists in a label."""
 MOST_ROWS = 50_000_000
 """A file of a few kilobytes can claim more (parquet packs repeated rows)."""
+_SHA256 = re.compile("[0-9a-f]{64}")
 _UNWRITABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # control characters and halves of surrogate pairs
 
 Label = int | float | str | list[Any] | None
@@ -53,6 +55,7 @@ class ManifestRow:
     start_seconds: float | None = None
     end_seconds: float | None = None
     group: str | None = None
+    sha256: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)
     source: str = field(default="", compare=False, repr=False)
     """The file and line it was read from, `manifest.csv:12`."""
@@ -61,6 +64,7 @@ class ManifestRow:
         given = {name: value for name in COLUMNS if (value := getattr(self, name)) is not None}
         _check(given, self.extra, self.where)
         object.__setattr__(self, "split", given.get("split"))
+        object.__setattr__(self, "sha256", given.get("sha256"))
 
     @property
     def where(self) -> str:
@@ -77,7 +81,7 @@ class ManifestRow:
         return getattr(self, column) if column in COLUMNS else self.extra.get(column)
 
 
-_TEXT_COLUMNS = ("key", "path", "label_path", "group", "split")
+_TEXT_COLUMNS = ("key", "path", "label_path", "group", "split", "sha256")
 COLUMNS = tuple(f.name for f in fields(ManifestRow) if f.name not in ("extra", "source"))
 _SPLITS_OR_NONE = (*SPLITS, None)
 _COLUMN_SET = frozenset(COLUMNS)
@@ -244,6 +248,10 @@ def _check(values: dict[str, Any], extra: dict[str, Any], where: str) -> None:
         split = _normal_split(values.pop("split"), where)
         if split is not None:
             values["split"] = split
+    if "sha256" in values:
+        sha256 = _normal_sha256(values.pop("sha256"), where)
+        if sha256 is not None:
+            values["sha256"] = sha256
     if extra:
         _check_extra(extra, where)
 
@@ -306,6 +314,13 @@ def _normal_split(split: str | None, where: str) -> str | None:
     if name not in SPLITS:
         raise AnnotationError(f"{where}: split {_quote(split)} is not one of {', '.join(SPLITS)} (or empty)")
     return name
+
+
+def _normal_sha256(sha256: str, where: str) -> str | None:
+    digits = sha256.strip().lower()
+    if digits and not _SHA256.fullmatch(digits):
+        raise AnnotationError(f"{where}: sha256 {_quote(sha256)} is not 64 hexadecimal digits, as `sha256sum` prints")
+    return digits or None
 
 
 def _check_text(text: str, name: str, where: str, *, longest: int = _LONGEST_TEXT) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 
 from longvid.errors import AnnotationError
 
-_TEXT_COLUMNS = ("key", "path", "label_path", "group", "split")
+_TEXT_COLUMNS = ("key", "path", "label_path", "group", "split", "sha256")
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _FLOAT = re.compile(r"-?[0-9]+(\.[0-9]+([eE][-+]?[0-9]+)?|[eE][-+]?[0-9]+)")
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}

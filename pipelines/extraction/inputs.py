@@ -19,6 +19,8 @@ class VideoRequest:
     path: str
     start_seconds: float | None = None
     end_seconds: float | None = None
+    sha256: str | None = None
+    """Of the file, where the manifest says it: one with other bytes is refused."""
 
 
 def expand_inputs(inputs: Sequence[str | Path]) -> list[VideoRequest]:
@@ -60,6 +62,5 @@ def _as_file(path: Path) -> str:
 def _of_row(row: ManifestRow) -> VideoRequest:
     if row.path is None:
         raise AnnotationError(f"{row.where}: video {row.key!r} has no path; add a `path` column with the file's place")
-    return VideoRequest(
-        row.key, row.path if "://" in row.path else _as_file(Path(row.path)), row.start_seconds, row.end_seconds
-    )
+    path = row.path if "://" in row.path else _as_file(Path(row.path))
+    return VideoRequest(row.key, path, row.start_seconds, row.end_seconds, row.sha256)

@@ -21,6 +21,7 @@ from longvid.pipelines.extraction.process import ProcessDied, WorkProcess
 from longvid.pipelines.machine.cores import available_cores
 from longvid.video import VideoProbe, require_sound
 from longvid.video.backends import resolve_backend
+from longvid.video.checksum import require_sha256
 from longvid.video.content import checks
 
 MEASURED_AHEAD = 8
@@ -41,6 +42,8 @@ class Wanted:
     backend: str
     allow_truncated: bool
     full_hash: bool = False
+    sha256: str | None = None
+    """Of the file, where the manifest says it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +64,8 @@ class Unusable(Exception):
 def measure(wanted: Wanted) -> Measured:
     """Probe one file and choose its clips and its decoder. Raises `Unusable` for whatever goes wrong with it."""
     try:
+        if wanted.sha256 is not None:
+            require_sha256(wanted.path, wanted.sha256)
         video = probe_once(wanted.path)
         if video.truncated and not wanted.allow_truncated:
             raise TruncatedVideo(

@@ -159,7 +159,7 @@ def _settle(request: VideoRequest, measured: "Future[Measured]", sampling: Sampl
 
 def _wanted(request: VideoRequest, sampling: Sampling, job: ExtractionJob) -> Wanted:
     part_seconds = (request.start_seconds, request.end_seconds)
-    return Wanted(request.path, part_seconds, sampling, job.backend, job.allow_truncated, job.full_hash)
+    return Wanted(request.path, part_seconds, sampling, job.backend, job.allow_truncated, job.full_hash, request.sha256)
 
 
 def summarise_plan(

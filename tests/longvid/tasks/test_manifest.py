@@ -277,3 +277,16 @@ def test_a_flipped_bit_gives_other_rows_or_one_line(tmp_path, ending, flips):
             refusals.append(str(error))
     assert len(refusals) > flips // 20
     assert not any("\n" in refusal for refusal in refusals)
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_a_sha256_is_text_of_64_digits_in_every_format(tmp_path, ending):
+    manifest = Manifest((ManifestRow("a", sha256="12" * 32), ManifestRow("b", sha256="AB" * 32), ManifestRow("c")))
+    manifest.write(tmp_path / f"manifest.{ending}")
+    assert [row.sha256 for row in Manifest.read(tmp_path / f"manifest.{ending}")] == ["12" * 32, "ab" * 32, None]
+
+
+def test_a_sha256_that_is_none_is_named_by_line(tmp_path):
+    (tmp_path / "m.csv").write_text("key,sha256\na,d41d8cd98f00b204e9800998ecf8427e\n")
+    with pytest.raises(AnnotationError, match=r"m\.csv:2: sha256 'd41d8.*' is not 64 hexadecimal digits"):
+        Manifest.read(tmp_path / "m.csv")
