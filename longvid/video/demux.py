@@ -57,7 +57,7 @@ class PacketPass:
     num_undecodable_damaged: int
     """How many of them stand before the first keyframe."""
     starts_listed: bool
-    """Whether an AVI file's index calls its first frame a keyframe."""
+    """Whether the container's index calls a frame a keyframe that stands before the first one found."""
     missing_positions: Int64[np.ndarray, "num_missing"]
     """Where packets should stand that an AVI file's index lists, and that did not come."""
     jump_seconds: float
@@ -96,8 +96,8 @@ def demux_pass(container: InputContainer, stream: VideoStream) -> PacketPass:
     first_frame.flush()
     listed = _avi_index(stream)
     return rows.result(
-        starts_listed=bool(listed) and listed[0][1],
-        missing_positions=rows.missing([position for position, _ in listed]),
+        starts_listed=rows.has_listed_start(stream),
+        missing_positions=rows.missing(listed),
         file_seconds=span.seconds,
         covered_by_others=frozenset(span.covered_by_others),
         error=error,
@@ -180,6 +180,13 @@ class _Rows:
             **others,
         )
 
+    def has_listed_start(self, stream: VideoStream) -> bool:
+        """Whether the first entry of the index is a keyframe, though the first packets are none."""
+        if not self.num_undecodable or self.first_keyframe_pts is None or not len(stream.index_entries):
+            return False
+        first = stream.index_entries[0]
+        return first.is_keyframe and first.timestamp < self.first_keyframe_pts
+
     def missing(self, listed_positions: list[int]) -> Int64[np.ndarray, "num_missing"]:
         """Those of the places, from the first packet on, at which no packet was found."""
         listed, found = np.array(listed_positions, np.int64), np.array(self.positions, np.int64)
@@ -190,11 +197,11 @@ class _Rows:
         return seconds if seconds > CLOCK_JUMP_SECONDS else 0.0
 
 
-def _avi_index(stream: VideoStream) -> list[tuple[int, bool]]:
-    """Where an AVI file's index says the stream's frames stand, and which are keyframes; empty for other containers."""
+def _avi_index(stream: VideoStream) -> list[int]:
+    """Where an AVI file's index says the stream's frames stand; empty for other containers."""
     if stream.container.format.name != "avi":
         return []
-    return [(entry.pos + AVI_CHUNK_HEAD_BYTES, entry.is_keyframe) for entry in stream.index_entries if entry.size]
+    return [entry.pos + AVI_CHUNK_HEAD_BYTES for entry in stream.index_entries if entry.size]
 
 
 class _Span:

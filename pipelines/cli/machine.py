@@ -12,6 +12,7 @@ from longvid.pipelines.cli.console import console, error_console, print_json, ta
 
 BENCHES = {
     "decode": "frames a second of each decoder, and memory against the length of the video",
+    "damage": "videos with bytes gone wrong: how many give wrong clips in silence, by codec, container and decoder",
     "encode": "clips a second and memory of each encoder, against the limit of this machine's matrix product",
     "extract": "both together against the slower of the two",
     "store": "random windows against memmap copies and whole-file loads",
