@@ -1,6 +1,6 @@
 """Where a file has lost or broken data, by what its container says: the seconds in which a frame may be wrong.
 
-Looked at are the marks of the demuxer (transport streams count their packets), the index of AVI files against the
+Looked at are the counters, picture starts and marks of transport streams, the index of AVI files against the
 packets that came, and the structure and checksums of Matroska files. One lost or broken packet spoils every frame
 between its keyframe and the next; where times are counted (AVI), it shifts all that follow.
 
@@ -39,7 +39,7 @@ def find_damage(path: Path, container: str, packets: PacketPass, *, truncated: b
     if container == "avi":
         found += _missing_in_index(packets, truncated=truncated)
     elif container == "mpegts":
-        found += _in_bytes(transport.damaged_bytes(path, packets.stream_id), packets)
+        found += _in_bytes(transport.damaged_bytes(path, packets.stream_id, packets.pts), packets)
     elif container == "matroska,webm":
         found += _in_bytes(matroska.damaged_bytes(path), packets)
     if packets.starts_listed:

@@ -23,12 +23,19 @@ TIME_BYTES = 4
 UNCOUNTED_BYTES = 16 * PACKET_BYTES[0]
 """After so many lost packets the counters may be where they were."""
 CHUNK_PACKETS = 1 << 15
+CLOCK_TICKS = 1 << 33
+"""A transport stream's clock starts anew after so many ticks."""
 REASON = "packets of the transport stream are missing or broken"
 
 
-def damaged_bytes(path: Path, pid: int) -> list[DamagedBytes]:
-    """Stretches of the file in which packets of the stream with this id are missing or broken, in order."""
+def damaged_bytes(path: Path, pid: int, frame_pts: Int64[np.ndarray, "num_frames"]) -> list[DamagedBytes]:
+    """Stretches of the file in which packets of the stream with this id are missing or broken.
+
+    `frame_pts` are the times of the frames that came, in ticks of 1/90,000 s: a picture that starts in the file and
+    has no frame near its time is lost, too.
+    """
     found: list[DamagedBytes] = []
+    started: list[tuple[Int64[np.ndarray, "starts"], Int64[np.ndarray, "starts"]]] = []
     last_counter, last_position, is_torn = -1, 0, False
     with path.open("rb") as file:
         # a recording may start in the midst of a packet, a file that starts with one was in step
@@ -54,8 +61,37 @@ def damaged_bytes(path: Path, pid: int) -> list[DamagedBytes]:
                 DamagedBytes(int(start), int(at) + packet_bytes, REASON)
                 for start, at in zip(before[bad], positions[bad], strict=True)
             ]
+            started.append(_starts(own, positions))
             last_counter, last_position = int(counters[-1]), int(positions[-1])
+    if started and len(frame_pts) > 1:
+        pts, places = (np.concatenate(parts) for parts in zip(*started, strict=True))
+        lost = places[_has_no_frame(pts, frame_pts)]
+        found += [DamagedBytes(int(place), int(place) + PACKET_BYTES[0], "a picture is lost") for place in lost]
     return found
+
+
+def _starts(
+    packets: UInt8[np.ndarray, "packets 188"], positions: Int64[np.ndarray, "packets"]
+) -> tuple[Int64[np.ndarray, "starts"], Int64[np.ndarray, "starts"]]:
+    """Times of the pictures that start in these packets, and where those stand."""
+    at = np.where((packets[:, 3] & 0x20) > 0, 5 + packets[:, 4].astype(np.int64), 4)
+    starts = np.flatnonzero(((packets[:, 1] & 0x40) > 0) & ((packets[:, 3] & 0x10) > 0) & (at + 14 <= PACKET_BYTES[0]))
+    rows, at = packets[starts].astype(np.int64), at[starts]
+    each = np.arange(len(starts))
+    b = [rows[each, at + 9 + index] for index in range(5)]
+    pts = (b[0] >> 1 & 7) << 30 | b[1] << 22 | b[2] >> 1 << 15 | b[3] << 7 | b[4] >> 1
+    has_time = (rows[each, at + 7] & 0x80) > 0
+    return pts[has_time], positions[starts][has_time]
+
+
+def _has_no_frame(
+    pts: Int64[np.ndarray, "starts"], frame_pts: Int64[np.ndarray, "num_frames"]
+) -> Bool[np.ndarray, "starts"]:
+    """Whether no frame came within three quarters of the usual step: the second field of a frame is half a step off."""
+    frames = np.unique(frame_pts % CLOCK_TICKS)
+    right = np.clip(np.searchsorted(frames, pts), 1, len(frames) - 1)
+    distance = np.minimum(np.abs(frames[right] - pts), np.abs(pts - frames[right - 1]))
+    return (distance > 0.75 * np.median(np.diff(frames))) & (pts > frames[0]) & (pts < frames[-1])
 
 
 def _runs(file: BinaryIO) -> Iterator[tuple[int, int, UInt8[np.ndarray, "packets 188"]]]:

@@ -162,3 +162,32 @@ def test_a_plan_that_touches_the_damage_is_refused_before_a_frame_is_decoded(sou
         iter_clips(video, plan, geometry)
     assert len(list(iter_clips(video, plan[:3], geometry))) == 3
     assert len(list(iter_clips(video, plan[7:], geometry))) == len(plan) - 7
+
+
+def test_a_picture_that_starts_in_a_transport_stream_and_does_not_come_is_lost(sound, tmp_path):
+    data = bytearray(sound("steady.ts").read_bytes())
+    place, _ = places(sound("steady.ts"))[70]
+    first = bytes(data[place : place + 188])
+    starts_data = first.index(b"\x00\x00\x01\xe0") + 4
+    broken = first[:starts_data] + first[starts_data:].replace(b"\x00\x00\x01", b"\x00\x00\x02")
+    data[place : place + 188] = broken
+    (tmp_path / "lost.ts").write_bytes(data)
+    video = probe(tmp_path / "lost.ts")
+    assert video.measured.num_frames == NUM_FRAMES - 1
+    assert [damage.reason for damage in video.damage] == ["a picture is lost"]
+    assert 1.9 < video.damage[0].start_seconds - video.begin_seconds < 2.4
+
+
+def test_the_clock_of_a_transport_stream_may_start_anew(sound, tmp_path):
+    """It does so every 26.5 hours."""
+    path = tmp_path / "wrapped.ts"
+    with av.open(str(sound("steady.ts"))) as whole, av.open(str(path), "w") as copy:
+        stream = copy.add_stream_from_template(whole.streams.video[0])
+        for packet in whole.demux(whole.streams.video[0]):
+            if packet.size:
+                packet.pts, packet.dts = packet.pts + (1 << 33) - 200_000, packet.dts + (1 << 33) - 200_000
+                packet.stream = stream
+                copy.mux(packet)
+    video = probe(path)
+    assert (video.damage, video.measured.num_frames) == ((), NUM_FRAMES)
+    assert video.duration_seconds == pytest.approx(5.0, abs=0.1)
