@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from longvid.decoders import DECODERS, Decoder, build_decoder
     from longvid.encoders import ENCODERS, Encoder, EncoderOutput, EncoderSpec, build_encoder, wrap
     from longvid.errors import LongvidError
+    from longvid.trained import load_decoder
     from longvid.video import VideoProbe, iter_clips, iter_frames, probe
     from longvid.windows import WindowDataset
 
@@ -35,6 +36,7 @@ __all__ = [
     "build_encoder",
     "iter_clips",
     "iter_frames",
+    "load_decoder",
     "load_official",
     "load_weights",
     "probe",
@@ -49,6 +51,7 @@ _HOMES = {
     "longvid.errors": ("LongvidError",),
     "longvid.clips.preprocessing": ("Preprocessing",),
     "longvid.clips.sampling": ("ClipPlan", "Sampling"),
+    "longvid.trained": ("load_decoder",),
     "longvid.video": ("VideoProbe", "iter_clips", "iter_frames", "probe"),
     "longvid.checkpoints": ("load_official", "load_weights", "save_weights"),
 }

@@ -104,7 +104,7 @@ def record(store: FeatureStore, damages: list[Damage]) -> list[str]:
     """
     if not store.place.writable:
         raise StoreReadOnly(f"{store.location}: opened for reading; open it with mode='a' to record digests")
-    for path, document in on_disk.store_documents(store.recipe, store.layout).items():
+    for path, document in on_disk.store_documents(store.recipe, store.layout, store.made_with).items():
         if store.place.get(path) != document:
             store.place.put(path, document)
     damaged = {damage.key for damage in damages}
@@ -115,7 +115,7 @@ def record(store: FeatureStore, damages: list[Damage]) -> list[str]:
 
 
 def _take_out(store: FeatureStore, damage: Damage) -> None:
-    documents = on_disk.store_documents(store.recipe, store.layout)
+    documents = on_disk.store_documents(store.recipe, store.layout, store.made_with)
     if damage.kind == "misnamed":
         _rename(store, damage.path.rstrip("/"))
     elif damage.path.endswith("/"):
@@ -128,7 +128,7 @@ def _take_out(store: FeatureStore, damage: Damage) -> None:
 
 def _documents(store: FeatureStore) -> Iterator[Damage]:
     without_copy = document_bytes(on_disk.group_document({}))  # as version 0.1.0 wrote it
-    for path, expected in on_disk.store_documents(store.recipe, store.layout).items():
+    for path, expected in on_disk.store_documents(store.recipe, store.layout, store.made_with).items():
         found = store.place.get(path)
         if found != expected and (path == DOCUMENT or found != without_copy):
             yield Damage("damaged", None, None, path, "is not the group's document")

@@ -145,15 +145,17 @@ def group_document(attributes: dict[str, Any]) -> dict[str, Any]:
     return {"zarr_format": 3, "node_type": "group", "attributes": attributes}
 
 
-def store_attributes(recipe: Recipe, layout: Layout) -> dict[str, Any]:
-    """Attributes of the store's root group."""
+def store_attributes(recipe: Recipe, layout: Layout, made_with: Any = None) -> dict[str, Any]:
+    """Attributes of the store's root group; `made_with` says where the encoder was, and is no part of the recipe."""
     attributes = {"format": FORMAT, "recipe": recipe.to_dict(), "digest": recipe.digest, **asdict(layout)}
+    if made_with is not None:
+        attributes["made_with"] = made_with
     return attributes | {"checksum": digest(attributes)}
 
 
-def store_documents(recipe: Recipe, layout: Layout) -> dict[str, bytes]:
+def store_documents(recipe: Recipe, layout: Layout, made_with: dict[str, str] | None = None) -> dict[str, bytes]:
     """The documents that belong to no video, by path: the root's, and the one that holds a copy of its attributes."""
-    attributes = store_attributes(recipe, layout)
+    attributes = store_attributes(recipe, layout, made_with or None)
     documents = {DOCUMENT: attributes, f"{VIDEOS}/{DOCUMENT}": {ROOT_COPY: attributes}}
     return {path: document_bytes(group_document(given)) for path, given in documents.items()}
 
@@ -171,11 +173,17 @@ def parse_store_attributes(attributes: dict[str, Any]) -> tuple[Recipe, Layout]:
         layout = Layout(*(attributes[field.name] for field in fields(Layout)))
     except (KeyError, TypeError, ValueError) as error:
         raise NotAFeatureStore(f"its attributes describe no layout of shards ({error})") from error
-    if store_attributes(recipe, layout) != attributes:
+    if store_attributes(recipe, layout, attributes.get("made_with")) != attributes:
         raise NotAFeatureStore(
             "its zarr.json was changed or damaged; a new store made with the same settings elsewhere has the right one"
         )
     return recipe, layout
+
+
+def parse_made_with(attributes: dict[str, Any]) -> dict[str, str]:
+    """Where the encoder was, as far as that is text by name."""
+    said = attributes.get("made_with")
+    return {name: text for name, text in said.items() if isinstance(text, str)} if isinstance(said, dict) else {}
 
 
 def array_documents(recipe: Recipe, layout: Layout, num_clips: int) -> dict[str, dict[str, Any]]:

@@ -49,11 +49,22 @@ class FeatureStore:
     Can be pickled (a worker opens the location again) unless it lies in memory.
     """
 
-    def __init__(self, place: Place, recipe: Recipe, layout: Layout, *, check: Check = "once") -> None:
+    def __init__(
+        self,
+        place: Place,
+        recipe: Recipe,
+        layout: Layout,
+        made_with: dict[str, str] | None = None,
+        *,
+        check: Check = "once",
+    ) -> None:
         self.place = place
         self.recipe = recipe
         self.layout = layout
         self.check: Check = check
+        self.made_with = made_with or {}
+        """Where the encoder of the features was (`encoder`, `weights`), as whoever made the store said: to be shown,
+        and checked by the recipe's digest of the weights where it is followed, never to be trusted."""
 
     @classmethod
     def create(
@@ -64,6 +75,7 @@ class FeatureStore:
         clips_per_shard: int | None = None,
         clips_per_chunk: int | None = None,
         compression: str | None = None,
+        made_with: dict[str, str] | None = None,
         storage_options: dict[str, Any] | None = None,
     ) -> "FeatureStore":
         """A store for features of `recipe` at `location`, open for writing; one of the same recipe is opened as it is.
@@ -71,7 +83,8 @@ class FeatureStore:
         `location` is a folder, a URL that fsspec knows (s3://...), or a zarr store object. `clips_per_shard` (64 by
         default) is the unit of work, of writing and of resuming; 256 and more read faster where a clip is but a few
         tokens. `clips_per_chunk` is the unit of reading, by default what fits into half a megabyte; `compression` is
-        None or "zstd". A store that exists keeps its own layout. `storage_options` go to fsspec.
+        None or "zstd". A store that exists keeps its own layout. `storage_options` go to fsspec. `made_with` says where
+        an encoder was that its name alone does not find again; it is kept beside the recipe and decides nothing.
 
         Raises RecipeMismatch naming the fields if a store of another recipe is there, NotAFeatureStore if other files
         are, InvalidLayout for an impossible layout.
@@ -80,16 +93,16 @@ class FeatureStore:
         existing = _read_root(place)
         if existing is None:
             sizes = {"clips_per_shard": clips_per_shard, "clips_per_chunk": clips_per_chunk}
-            _write_root(place, recipe, on_disk.make_layout(recipe, **sizes, compression=compression))
+            _write_root(place, recipe, on_disk.make_layout(recipe, **sizes, compression=compression), made_with)
             existing = _read_root(place)
             assert existing is not None
-        there, layout = existing
+        there, layout, was = existing
         if there.digest != recipe.digest:
             raise RecipeMismatch(
                 f"{place.location}: holds features of another recipe (store != yours: "
                 f"{_named_differences(there, recipe)}); choose another location or the settings the store was made with"
             )
-        return cls(place, there, layout)
+        return cls(place, there, layout, was)
 
     @classmethod
     def open(
@@ -523,14 +536,14 @@ class FeatureStore:
             raise StoreReadOnly(f"{self.location}: opened for reading; open it with mode='a' to write")
 
 
-def _read_root(place: Place) -> tuple[Recipe, Layout] | None:
-    """Recipe and layout of the store at the place, or None if there is none."""
+def _read_root(place: Place) -> tuple[Recipe, Layout, dict[str, str]] | None:
+    """Recipe and layout of the store at the place, and where its encoder was; None if there is no store."""
     document = place.get(on_disk.DOCUMENT)
     if document is None:
         return None
     try:
         attributes = parse_json_object(document)["attributes"]
-        return on_disk.parse_store_attributes(attributes)
+        return *on_disk.parse_store_attributes(attributes), on_disk.parse_made_with(attributes)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         reason = str(error) if isinstance(error, NotAFeatureStore) else "its zarr.json is not a zarr group's"
         if root_copy(place) is not None:
@@ -538,20 +551,19 @@ def _read_root(place: Place) -> tuple[Recipe, Layout] | None:
         raise NotAFeatureStore(f"{place.location}: {reason}") from error
 
 
-def root_copy(place: Place) -> tuple[Recipe, Layout] | None:
-    """Recipe and layout by the copy of the root's document; None if there is no sound one (as in version 0.1.0)."""
+def root_copy(place: Place) -> tuple[Recipe, Layout, dict[str, str]] | None:
+    """Recipe, layout and `made_with` by the copy of the root's document; None without a sound one (version 0.1.0)."""
     document = place.get(f"{on_disk.VIDEOS}/{on_disk.DOCUMENT}")
+    if document is None:
+        return None
     try:
-        return (
-            None
-            if document is None
-            else on_disk.parse_store_attributes(parse_json_object(document)["attributes"][on_disk.ROOT_COPY])
-        )
+        attributes = parse_json_object(document)["attributes"][on_disk.ROOT_COPY]
+        return *on_disk.parse_store_attributes(attributes), on_disk.parse_made_with(attributes)
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def _write_root(place: Place, recipe: Recipe, layout: Layout) -> None:
+def _write_root(place: Place, recipe: Recipe, layout: Layout, made_with: dict[str, str] | None) -> None:
     copy = root_copy(place)
     if copy is not None and copy[0].digest != recipe.digest and video_names(place):
         raise NotAFeatureStore(
@@ -563,7 +575,7 @@ def _write_root(place: Place, recipe: Recipe, layout: Layout) -> None:
             f"{place.location}: holds other files ({others[0]!r}, ...); choose a new or an empty folder"
         )
     # the root last: a store whose making was interrupted is none
-    for path, document in reversed(on_disk.store_documents(recipe, layout).items()):
+    for path, document in reversed(on_disk.store_documents(recipe, layout, made_with).items()):
         place.put(path, document)
 
 

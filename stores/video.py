@@ -221,7 +221,8 @@ class StoredVideo:
     def _array(self, name: str) -> zarr.Array:
         opened = (os.getpid(), name)  # a connection does not survive a fork
         if opened not in self._opened:
-            array = zarr.open_array(self._place.zarr_store(), path=f"{self._path}/{name}", mode="r")
+            # format 3 only: an array of format 2 may name filters that unpickle what they read
+            array = zarr.open_array(self._place.zarr_store(), path=f"{self._path}/{name}", mode="r", zarr_format=3)
             self._refuse_other_shape(name, array)
             self._opened[opened] = array
         return self._opened[opened]

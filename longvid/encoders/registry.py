@@ -7,6 +7,9 @@ A name is, in this order:
 3. `timm:NAME` or `torchvision:NAME` (optional extras);
 4. `package.module:callable` for an encoder of your own, importable wherever extraction runs.
 
+A name of the fourth kind is code, and so may only come from who calls: the command line, or a program of one's own.
+What a store, a run or a recipe file names goes through `refuse_code` first, which imports nothing.
+
 One line adds an encoder of your own: `ENCODERS["colour"] = build_colour`, where `build_colour(**options)` returns an
 `Encoder`; `longvid.encoders.wrap` makes one of any function or module.
 """
@@ -123,6 +126,7 @@ def build_encoder(
     weights: str | None = None,
     seed: int = 0,
     dtype: str = "float32",
+    fetch: bool = True,
     **options: Any,
 ) -> Encoder:
     """The encoder of that name, in evaluation mode and without gradients.
@@ -130,10 +134,11 @@ def build_encoder(
     `weights`: None for the encoder's own, `"random"` for a seeded start, or what its builder takes (a file).
     `dtype`: `"bfloat16"` or `"float16"` run it under autocast; its output is float32 in any case. The choice changes
     the features, so it is part of `spec.config`.
+    `fetch`: whether weights that are not on this machine may be fetched; without it they are an `EncoderError`.
     `options` go to the builder. Raises `EncoderError` for an unknown name (near matches are listed) or option.
     """
     builder = find_builder(name)
-    encoder = builder(**_arguments(name, builder, weights=weights, seed=seed, options=options))
+    encoder = builder(**_arguments(name, builder, weights=weights, seed=seed, fetch=fetch, options=options))
     if not isinstance(encoder, Encoder):
         raise EncoderError(
             f"{name}: its builder returned {type(encoder).__name__}, not an Encoder; "
@@ -154,9 +159,30 @@ def find_builder(name: str) -> Builder:
         return partial(PREFIXES[prefix].load(), rest)
     if (name and Path(name).is_dir()) or ("/" in name and ":" not in name):
         return partial(PREFIXES["hf"].load(), name)
-    if rest and all(part.isidentifier() for part in [*prefix.split("."), rest]):
+    if names_code(name):
         return _imported(name)
     raise EncoderError(_unknown(name))
+
+
+def names_code(name: str) -> bool:
+    """Whether building that encoder would import a module that is not longvid's: `package.module:callable`."""
+    prefix, _, rest = name.partition(":")
+    if name in ENCODERS or prefix in PREFIXES or "/" in name or (name and Path(name).is_dir()):
+        return False
+    return bool(rest) and all(part.isidentifier() for part in [*prefix.split("."), rest])
+
+
+def refuse_code(name: str, *, source: str, remedy: str) -> None:
+    """Raise `EncoderError` where a name that stands in a file (`source`) is code. Nothing is imported to find out."""
+    if names_code(name):
+        raise EncoderError(
+            f"{source} names the encoder {name!r}, which is code; what a file names is never imported: {remedy}"
+        )
+
+
+def declared_options(name: str) -> list[str]:
+    """The options that the builder of an encoder declares by name, without those every encoder is given."""
+    return sorted(_declared(find_builder(name)) - EVERYONES)
 
 
 def encoder_table() -> list[dict[str, str]]:
@@ -173,22 +199,33 @@ def encoder_table() -> list[dict[str, str]]:
     return rows
 
 
+EVERYONES = {"weights", "seed", "fetch"}
+"""What `build_encoder` offers every builder that takes it; never an option that a file can set."""
+
+
+def _declared(builder: Builder) -> set[str]:
+    """Names of the arguments that a builder declares."""
+    parameters = inspect.signature(builder).parameters.values()
+    return {p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
+
+
 def _arguments(
-    name: str, builder: Builder, *, weights: str | None, seed: int, options: dict[str, Any]
+    name: str, builder: Builder, *, weights: str | None, seed: int, fetch: bool, options: dict[str, Any]
 ) -> dict[str, Any]:
-    """Arguments for the builder: `weights` and `seed` where it takes them, and options it knows."""
+    """Arguments for the builder: `weights`, `seed` and `fetch` where it takes them, and options it knows."""
     parameters = list(inspect.signature(builder).parameters.values())
-    takes = {p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
+    takes = _declared(builder)
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
     if weights is not None and not (takes_any or "weights" in takes):
         raise EncoderError(f"{name}: weights={weights!r} was given, but this encoder loads none")
     unknown = [] if takes_any else sorted(set(options) - takes)
     if unknown:
-        known = ", ".join(sorted(takes - {"weights", "seed"})) or "none"
+        known = ", ".join(sorted(takes - EVERYONES)) or "none"
         raise EncoderError(f"{name}: no option {', '.join(unknown)}; its options: {known}")
     options = {option: _of_its_type(name, builder, option, value) for option, value in options.items()}
-    offered = {"weights": weights, "seed": seed}
-    arguments = {key: value for key, value in offered.items() if takes_any or key in takes} | options
+    offered = {key: value for key, value in (("weights", weights), ("seed", seed)) if takes_any or key in takes}
+    offered |= {"fetch": fetch} if "fetch" in takes else {}
+    arguments = offered | options
     absent = [p.name for p in parameters if p.name in takes - arguments.keys() and p.default is p.empty]
     if absent:
         raise EncoderError(f"{name}: needs the option {', '.join(absent)}")

@@ -33,18 +33,25 @@ def optional_package(name: str) -> Any:
 
 
 def build_timm(
-    name: str, *, weights: str | None = None, seed: int = 0, frames: int = 1, size: int | None = None
+    name: str,
+    *,
+    weights: str | None = None,
+    seed: int = 0,
+    fetch: bool = True,
+    frames: int = 1,
+    size: int | None = None,
 ) -> "TimmEncoder":
     """The encoder of a timm model name.
 
     `weights`: None for the published ones, `"random"` for a seeded start, or a checkpoint file in timm's layout.
     `frames`: frames of a clip, one a second. `size`: side of square frames in pixels (default: the model's own).
+    `fetch`: whether weights that are not in the local cache may be fetched.
     """
     timm = optional_package("timm")
     if not timm.is_model(name):
         near = ", ".join(timm.list_models(f"*{name.partition('.')[0]}*")[:5]) or "see timm.list_models()"
         raise EncoderError(f"timm has no model {name!r}; near: {near}")
-    file, source, licence = _weights(timm, name, weights, seed)
+    file, source, licence = _weights(timm, name, weights, seed, fetch=fetch)
     resized = {} if size is None else {"img_size": size}
     try:
         with torch.random.fork_rng(devices=[]):
@@ -95,7 +102,7 @@ class TimmEncoder(Encoder):
         return EncoderOutput(features[:, :, self.prefix_tokens :], class_tokens, clip)
 
 
-def _weights(timm: Any, name: str, weights: str | None, seed: int) -> tuple[str | None, str, str]:
+def _weights(timm: Any, name: str, weights: str | None, seed: int, *, fetch: bool) -> tuple[str | None, str, str]:
     """File to load (None: random), what to call it, and its licence."""
     if weights == "random":
         return None, f"random (seed {seed})", ""
@@ -105,7 +112,7 @@ def _weights(timm: Any, name: str, weights: str | None, seed: int) -> tuple[str 
     if published is None or not published.hf_hub_id:
         raise EncoderError(f"timm:{name}: no weights are published for this name; weights='random' starts without any")
     hub_id = published.hf_hub_id if "/" in published.hf_hub_id.rstrip("/") else f"timm/{name}"
-    folder = model_folder(hub_id)
+    folder = model_folder(hub_id, fetch=fetch)
     file = weight_files(folder)[0]
     return str(file), f"{hub_id}@{folder.name[:12]}", model_licence(folder)
 

@@ -53,12 +53,19 @@ MODELS: dict[str, VideoModel] = {
 
 
 def build_torchvision(
-    name: str, *, weights: str | None = None, seed: int = 0, frames: int | None = None, size: int | None = None
+    name: str,
+    *,
+    weights: str | None = None,
+    seed: int = 0,
+    fetch: bool = True,
+    frames: int | None = None,
+    size: int | None = None,
 ) -> "TorchvisionEncoder":
     """The encoder of a torchvision video model.
 
     `weights`: None for torchvision's default ones, `"random"`, the name of a published set (`KINETICS400_V1`), or a
     file. `frames`, `size`: clips of other lengths and sizes than in training, which these models take.
+    `fetch`: whether weights that are not in torch.hub's cache may be fetched.
     """
     if name not in MODELS:
         raise EncoderError(f"torchvision:{name} is not one of {', '.join(MODELS)}; for image models use timm: or hf:")
@@ -69,7 +76,7 @@ def build_torchvision(
         model = models.get_model(name, weights=None)
     published = models.get_model_weights(name)
     setattr(model, known.head, nn.Identity())
-    source = _fill(model, known.head, weights, published, f"torchvision:{name}", seed)
+    source = _fill(model, known.head, weights, published, f"torchvision:{name}", seed, fetch=fetch)
     frames, side = frames or known.frames, size or known.size
     spec = EncoderSpec(
         name=f"torchvision:{name}",
@@ -111,7 +118,9 @@ def _preprocessing(known: VideoModel, transform: Any, side: int) -> Preprocessin
     )
 
 
-def _fill(model: nn.Module, head: str, weights: str | None, published: Any, source: str, seed: int) -> str:
+def _fill(
+    model: nn.Module, head: str, weights: str | None, published: Any, source: str, seed: int, *, fetch: bool
+) -> str:
     """Load weights into the model, strictly but for its head; gives what to call them."""
     if weights == "random":
         return f"random (seed {seed})"
@@ -119,7 +128,7 @@ def _fill(model: nn.Module, head: str, weights: str | None, published: Any, sour
         state, called = read_checkpoint(weights).state, Path(weights).name
     else:
         entry = _published(published, weights, source)
-        state, called = _download(entry.url, source), str(entry)
+        state, called = _download(entry.url, source, fetch=fetch), str(entry)
     kept = {key: value for key, value in state.items() if not key.startswith(f"{head}.")}
     fit_state(model, kept, source=f"{source}: {called}")
     return called
@@ -135,8 +144,13 @@ def _published(published: Any, weights: str | None, source: str) -> Any:
     return published[weights]
 
 
-def _download(url: str, source: str) -> dict[str, Tensor]:
+def _download(url: str, source: str, *, fetch: bool) -> dict[str, Tensor]:
     """The state at that address, from torch.hub's cache where it is there."""
+    if not fetch and not (Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]).is_file():
+        raise EncoderError(
+            f"{source}: its weights are not on this machine, and are not fetched because a file names them; where you "
+            f"trust it, give --encoder {source} yourself (in Python encoder=)"
+        )
     try:
         return torch.hub.load_state_dict_from_url(
             url, map_location="cpu", check_hash=True, weights_only=True, progress=False

@@ -71,6 +71,8 @@ def _rate(row: ManifestRow, task: Task) -> float:
 
 def _file_labels(row: ManifestRow, task: Task) -> Int64[np.ndarray, " frames"]:
     path = Path(str(row.label_path))
+    if not path.is_file():  # a device has no end
+        raise AnnotationError(f"{row.where}: label_path {path}: no such file")
     try:
         return _parsed_labels(path, path.stat().st_mtime_ns, task)
     except (OSError, UnicodeDecodeError) as error:

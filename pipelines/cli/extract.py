@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from longvid.errors import ConfigError
 from longvid.pipelines.cli.console import (
     console,
     counted,
@@ -19,6 +20,7 @@ from longvid.pipelines.cli.console import (
     table,
 )
 from longvid.pipelines.cli.options import parse_options, parse_sampling
+from longvid.pipelines.cli.own_code import find_own_code
 from longvid.pooling_names import Pooling
 
 if TYPE_CHECKING:
@@ -55,6 +57,10 @@ def extract(
             "recipe's sampling, pooling and dtype hold for that one."
         ),
     ] = None,
+    allow_code: Annotated[
+        bool,
+        typer.Option("--allow-code", help="Import the module:callable that a --recipe file of your own names."),
+    ] = False,
     option: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="An option of the encoder; repeatable.")
     ] = None,
@@ -140,10 +146,12 @@ def extract(
     """Features of every clip of every video into a store. What the store holds already is kept."""
     from longvid.pipelines.extraction import ExtractionJob, expand_inputs
     from longvid.pipelines.extraction.report import default_report_path
+    from longvid.pipelines.training.config import is_recipe_file
 
-    wanted, notes = _features_of(recipe, encoder)
+    wanted, notes = _features_of(recipe, encoder, allow_code=allow_code)
     for note in notes:
         error_console.print(f"note: {note}", style="dim")
+    find_own_code(encoder or wanted.encoder)
     job = ExtractionJob(
         encoder=encoder or wanted.encoder,
         encoder_options=wanted.options | parse_options(option or []),
@@ -159,6 +167,7 @@ def extract(
         allow_truncated=allow_truncated,
         full_hash=full_hash,
         torch_threads=threads,
+        fetch=encoder is not None or not is_recipe_file(str(recipe)),
     )
     requests = expand_inputs(inputs)
     with _named_wishes(recipe, encoder, wanted, sampling=sampling, pooling=pooling):
@@ -218,22 +227,31 @@ def cluster_keys(
     return 0
 
 
-def _features_of(recipe: str | None, encoder: str | None) -> "tuple[FeatureSettings, list[str]]":
-    """What the recipe says of features, for the encoder named beside it where there is one; and notes about that."""
+def _features_of(recipe: str | None, encoder: str | None, *, allow_code: bool) -> "tuple[FeatureSettings, list[str]]":
+    """What the recipe says of features, for the encoder named beside it where there is one; and notes about that.
+
+    What is returned may name code only where the command line names it too, or allows it.
+    """
+    from longvid.encoders.registry import names_code
     from longvid.pipelines.training.config import FeatureSettings, load_features
 
     if recipe is None and encoder is None:
         raise typer.BadParameter("give --encoder NAME, or --recipe NAME for the encoder of a training recipe")
     if recipe is None:
         return FeatureSettings(encoder=str(encoder)), []
-    wanted = load_features(recipe)
-    if encoder is None or encoder == wanted.encoder:
-        return wanted, []
-    dropped = [name for name, value in (("options", wanted.options), ("preprocessing", wanted.preprocessing)) if value]
-    notes = (
-        [f"{' and '.join(dropped)} of {recipe} are for {wanted.encoder}; {encoder} keeps its own"] if dropped else []
-    )
-    return wanted.model_copy(update={"encoder": encoder, "options": {}, "preprocessing": {}}), notes
+    wanted = load_features(recipe, allow_code=allow_code or encoder is not None)
+    if encoder is not None and encoder != wanted.encoder:
+        dropped = [name for name in ("options", "preprocessing") if getattr(wanted, name)]
+        notes = [f"{' and '.join(dropped)} of {recipe} are for {wanted.encoder}; {encoder} keeps its own"]
+        kept = wanted.model_copy(update={"encoder": encoder, "options": {}, "preprocessing": {}})
+        return kept, notes if dropped else []
+    if names_code(wanted.encoder) and not allow_code and wanted.options:
+        raise ConfigError(
+            f"{recipe}: has options for {wanted.encoder}, which is code; give them by --option, or --allow-code where "
+            "the file is your own"
+        )
+    notes = [f"importing {wanted.encoder}, which {recipe} names"] if names_code(wanted.encoder) and allow_code else []
+    return wanted, notes
 
 
 @contextmanager

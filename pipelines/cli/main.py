@@ -7,7 +7,6 @@ Exit statuses: 0 done; 1 a check found something (`verify`, `doctor`, `bench`); 
 that names the cure; 3 some videos failed, each named; 130 interrupted.
 """
 
-import os
 import sys
 from typing import Annotated, Any
 
@@ -52,13 +51,8 @@ WRONG_USE: Any = next(base for base in typer.BadParameter.__mro__ if base.__name
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; never returns, never shows a traceback for what a user can mend.
-
-    Modules beside where it is run can be named, as in `--encoder my_module:build`.
-    """
+    """Run the command line; never returns, never shows a traceback for what a user can mend."""
     try:
-        if os.getcwd() not in sys.path:  # last, so that it hides nothing installed; workers get the same path
-            sys.path.append(os.getcwd())
         words = sys.argv[1:] if arguments is None else arguments
         status = app(words or ["--help"], standalone_mode=False, prog_name="longvid")
         if status == INTERRUPTED:  # typer catches the interrupt itself

@@ -2,9 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from longvid.errors import ConfigError
+from longvid.safe_yaml import parse_yaml
 
 if TYPE_CHECKING:
     from longvid.clips.sampling import Sampling
@@ -17,7 +16,10 @@ def parse_options(words: list[str]) -> dict[str, Any]:
         name, equals, value = word.partition("=")
         if not equals or not name:
             raise ConfigError(f"{word!r} is not name=value")
-        options[name.strip()] = yaml.safe_load(value)
+        try:
+            options[name.strip()] = parse_yaml(value)
+        except ValueError as error:
+            raise ConfigError(f"{word!r}: the value is not readable as YAML ({error})") from None
     return options
 
 

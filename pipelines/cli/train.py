@@ -9,6 +9,8 @@ import typer
 from rich.text import Text
 
 from longvid.pipelines.cli.console import console, error_console, human_seconds, print_json, printable, table
+from longvid.pipelines.cli.options import parse_options
+from longvid.pipelines.cli.own_code import find_own_code
 
 MAX_ROWS = 40
 """Of a prediction in the terminal; `--json` has them all."""
@@ -174,15 +176,24 @@ def predict(
     run: RunFolder,
     video: Annotated[Path, typer.Argument(help="A video file.")],
     encoder: Annotated[
-        str | None, typer.Option(help="Where the encoder is now, if it moved (a folder or a name).")
+        str | None,
+        typer.Option(
+            help="The encoder of the features, where it moved (a folder), has to be fetched (a hub id), or is your own "
+            "(module:callable); its weights' digest is checked."
+        ),
     ] = None,
-    weights: Annotated[str | None, typer.Option(help="Checkpoint file of the encoder.")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="An option of that encoder; repeatable.")
+    ] = None,
+    weights: Annotated[str | None, typer.Option(help="Checkpoint file of the encoder, where it moved.")] = None,
     as_json: JSON = False,
 ) -> int:
     """From a video file straight to class scores over time."""
     from longvid.pipelines.evaluation.predict import predict as run_prediction
 
-    prediction = run_prediction(run, video, encoder=encoder, weights=weights)
+    find_own_code(encoder)
+    options = parse_options(option) if option else None
+    prediction = run_prediction(run, video, encoder=encoder, encoder_options=options, weights=weights)
     if as_json:
         print_json(prediction.to_dict())
     else:

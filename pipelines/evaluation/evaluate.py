@@ -19,23 +19,18 @@ from longvid.metrics.items import ClassRow, baseline_scores, confusion_matrix, p
 from longvid.metrics.localisation import class_precisions
 from longvid.metrics.videos import proposals_and_truth
 from longvid.pipelines.evaluation.timeline import ReadClips, timeline
-from longvid.pipelines.training.config import load_config
+from longvid.pipelines.training.config import is_elsewhere, kept_config
 from longvid.pipelines.training.data import eval_loader, shown
 from longvid.pipelines.training.results import Summary, summarise
-from longvid.pipelines.training.run_folder import (
-    RunFolder,
-    RunRecord,
-    load_weights,
-    read_made,
-    torch_device,
-    write_json,
-)
+from longvid.pipelines.training.run_folder import RunFolder, RunRecord, read_made, torch_device, write_json
 from longvid.pipelines.training.scoring import SplitScores, score_windows
 from longvid.plain import as_json
 from longvid.stores import FeatureStore, StoredVideo
 from longvid.tasks import Task
 from longvid.tasks.frame_labels import UNLABELLED
 from longvid.tasks.manifest_files import write_records
+from longvid.trained import made
+from longvid.trained import trained_decoder as load_trained_decoder
 from longvid.windows import WindowDataset, Windows, split_by_presence
 
 MOST_SCORE_COLUMNS = 100
@@ -113,13 +108,7 @@ class EvaluationResult:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "EvaluationResult":
         """The result of plain values."""
-        given = {name: value for name, value in values.items() if name not in ("metrics", "window_metrics")}
-        given["seeds"] = tuple(SeedEvaluation(**seed) for seed in given["seeds"])
-        given["per_class"] = [ClassRow(**row) for row in given["per_class"]]
-        given["timelines"] = [VideoTimeline(**row) for row in given["timelines"]]
-        given["missing"] = tuple(given["missing"])
-        given["untrained_seeds"] = tuple(given.get("untrained_seeds", ()))
-        return cls(**given)
+        return made(cls, {name: value for name, value in values.items() if name not in ("metrics", "window_metrics")})
 
 
 def evaluate(
@@ -140,7 +129,7 @@ def evaluate(
     store another recipe, `AnnotationError` for a split without videos, without labels, or with videos missing.
     """
     run = RunFolder(Path(run_dir))
-    record, config = run.record(), load_config(run.recipe_file)
+    record, config = run.record(), kept_config(run.recipe_file)
     if record.task["kind"] == "joint":
         raise ConfigError(f"{run.path} answers several questions; evaluate its parts, {run.path}/*, one by one")
     seeds = run.trained_seeds()
@@ -169,12 +158,20 @@ def evaluate(
 
 def read_evaluation(run: RunFolder, split: str) -> EvaluationResult:
     """What `evaluate` wrote of a split; `ConfigError` where it is damaged."""
-    path, cure = run.evaluation_file(split), f"run `longvid evaluate {run.path}` again"
-    return read_made(path, EvaluationResult.from_dict, cure=cure)
+    path, remedy = run.evaluation_file(split), f"run `longvid evaluate {run.path}` again"
+    return read_made(path, EvaluationResult.from_dict, remedy=remedy)
 
 
 def open_run_store(record: RunRecord, location: str | None = None) -> FeatureStore:
-    """The store a run was trained on, or another one of the same recipe; `ConfigError` naming what differs."""
+    """The store a run was trained on, or another one of the same recipe; `ConfigError` naming what differs.
+
+    The run's own is opened where it is a folder of this machine: a place elsewhere has to be given.
+    """
+    if location is None and is_elsewhere(record.store):
+        raise ConfigError(
+            f"the run was trained on the store {record.store}; a place elsewhere is not asked because a file names it: "
+            f"give --store {record.store} (in Python store=)"
+        )
     store = FeatureStore.open(location or record.store)
     if store.recipe.to_dict() != record.store_recipe:
         trained = type(store.recipe).from_dict(record.store_recipe)
@@ -187,10 +184,8 @@ def open_run_store(record: RunRecord, location: str | None = None) -> FeatureSto
 
 
 def trained_decoder(run: RunFolder, record: RunRecord, seed: int) -> Decoder:
-    """The decoder with the best weights of a seed, in evaluation mode."""
-    decoder = record.decoder.build()
-    load_weights(run.seed(seed).weights_file, decoder)
-    return decoder.eval()
+    """The decoder with the best weights of a seed, by their digest, in evaluation mode."""
+    return load_trained_decoder(record.decoder, run.seed(seed).path, source=str(run.path))
 
 
 def _dataset(

@@ -3,11 +3,11 @@
     prediction = predict("runs/order", "holiday.mp4")
     print(prediction.answer, prediction.scores)
 
-The encoder is built again from the recipe of the features the run was trained on, and refused unless it is that very
-one: the sha256 of its weights and every setting must agree.
+The encoder is built again from the recipe of the features the run was trained on (`longvid.pipelines.rebuilding` says
+what is followed there and what is not), and refused unless it is that very one: the sha256 of its weights and every
+setting must agree.
 """
 
-import inspect
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,17 +16,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from longvid.clips.sampling import Sampling
 from longvid.encoders import Encoder
-from longvid.encoders.origin import WeightsOrigin
-from longvid.encoders.registry import find_builder
 from longvid.errors import ConfigError, UnreadableVideo
 from longvid.pipelines.evaluation.evaluate import clip_reader, trained_decoder
 from longvid.pipelines.evaluation.timeline import Timeline, timeline
 from longvid.pipelines.extraction import ExtractionJob, VideoRequest, extract
-from longvid.pipelines.extraction.plan import make_recipe
 from longvid.pipelines.extraction.run import Progress
-from longvid.pipelines.training.config import load_config
+from longvid.pipelines.rebuilding import Given, rebuilt
+from longvid.pipelines.training.config import kept_config
 from longvid.pipelines.training.run_folder import RunFolder, RunRecord, torch_device
 from longvid.stores import FeatureStore, Recipe
 from longvid.tasks import Task
@@ -85,67 +82,24 @@ def predict(
 ) -> Prediction:
     """Answers of a trained run along a video file.
 
-    `weights` is the encoder's weights file where the features were made with one. `encoder` and `encoder_options` are
-    only needed where the recipe's name and settings do not build it again (an encoder of your own). Raises
+    `weights` is the encoder's weights file where it is not where it was at the extraction. `encoder` and
+    `encoder_options` are needed for an encoder of your own, which a run can name and nothing but you can have imported,
+    for one that moved, and for a hub's whose weights are not on this machine. Raises `EncoderError` where it is needed,
     `ConfigError` for an encoder other than the features' and for a run without a trained seed, `VideoError` for a file
-    that cannot be read, `DecoderError` for a video too short for the decoder.
+    that cannot be read, `WeightsError` for damaged weights, `DecoderError` for a video too short for the decoder.
     """
     run = RunFolder(Path(run_dir))
     record, seeds = run.record(), run.trained_seeds()
     if not seeds:
         raise ConfigError(f"{run.path}: no seed is trained to the end; run the same `longvid train` again")
     recipe = Recipe.from_dict(record.store_recipe)
-    job = job_of_recipe(
-        recipe, weights=weights, encoder=encoder, options=encoder_options, device=str(torch_device(device))
-    )
+    given = Given(encoder, encoder_options, weights)
+    job, built = rebuilt(recipe, record.made_with, given, source=str(run.path), device=str(torch_device(device)))
     job = replace(job, allow_truncated=allow_truncated)
-    built = job.build()
-    _refuse_another_encoder(recipe, make_recipe(job, built), run.path)
     with TemporaryDirectory(prefix="longvid-predict-") as folder:
         store = _features(str(video), job, built, Path(folder) / "features.zarr", progress)
         lines = [_along(run, record, seed, store, torch_device(device)) for seed in seeds]
     return _prediction(str(video), run, record, lines, seeds)
-
-
-def job_of_recipe(
-    recipe: Recipe,
-    *,
-    weights: str | None = None,
-    encoder: str | None = None,
-    options: dict[str, Any] | None = None,
-    device: str = "auto",
-) -> ExtractionJob:
-    """The extraction that makes features of a recipe, as far as the recipe tells; check what it builds against it."""
-    name, config = encoder or recipe.encoder, recipe.encoder_config
-    if options is None:
-        taken = inspect.signature(find_builder(name)).parameters
-        options = {key: value for key, value in config.items() if key in taken and key not in ("weights", "seed")}
-    origin = WeightsOrigin.of_recipe(config)
-    drawn = origin.seed if origin is not None else None
-    return ExtractionJob(
-        encoder=name,
-        encoder_options=options,
-        weights=weights,
-        seed=int(config.get("seed", 0)) if drawn is None else drawn,
-        sampling=Sampling.from_dict(recipe.sampling),
-        pooling=recipe.pooling,
-        preprocessing=dict(recipe.preprocessing),
-        dtype=recipe.dtype,
-        precision=config.get("dtype", "float32"),
-        device=device,
-    )
-
-
-def _refuse_another_encoder(trained: Recipe, built: Recipe, run: Path) -> None:
-    differences = trained.differences(built)
-    if differences:
-        cure = "give the weights the features were made with (weights=FILE)"
-        if trained.weights_sha256 == built.weights_sha256:
-            cure = "give the encoder and its options as they were at the extraction"
-        raise ConfigError(
-            f"{run}: the encoder built here is not the one of the features (trained != built: "
-            f"{'; '.join(differences)}); {cure}"
-        )
 
 
 def _features(
@@ -182,7 +136,7 @@ def _prediction(video: str, run: RunFolder, record: RunRecord, lines: list[Timel
         seconds=lines[0].seconds,
         scores=np.mean([line.scores for line in lines], axis=0),
         seeds=tuple(seeds),
-        untrained_seeds=run.untrained_seeds(load_config(run.recipe_file).seeds),
+        untrained_seeds=run.untrained_seeds(kept_config(run.recipe_file).seeds),
     )
 
 

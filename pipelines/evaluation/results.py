@@ -15,7 +15,7 @@ from longvid.benchmarks.protocols import PROTOCOLS
 from longvid.errors import LongvidError
 from longvid.pipelines.evaluation.evaluate import read_evaluation
 from longvid.pipelines.recipes import recipe_names, recipe_settings
-from longvid.pipelines.training.config import TrainConfig, load_config
+from longvid.pipelines.training.config import TrainConfig, kept_config
 from longvid.pipelines.training.results import Summary
 from longvid.pipelines.training.run_folder import RunFolder, RunRecord
 from longvid.tasks.task import Task
@@ -74,7 +74,7 @@ def _entry(folder: Path, task: str) -> tuple[OwnResult, str] | None:
     record = run.record()
     if record.task.get("name") != task or not run.evaluation_file("test").is_file():
         return None
-    config = load_config(run.recipe_file)
+    config = kept_config(run.recipe_file)
     evaluated = read_evaluation(run, "test")
     protocol = PROTOCOLS.get(config.protocol or "")
     by_window = protocol is not None and protocol.scored == "windows"

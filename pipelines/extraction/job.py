@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from longvid.clips.sampling import Sampling
-from longvid.encoders import Encoder, EncoderSpec, build_encoder
+from longvid.encoders import ENCODERS, Encoder, EncoderSpec, build_encoder
 from longvid.encoders.pooling import POOLINGS
+from longvid.encoders.registry import names_code
 from longvid.encoders.wrapping import Autocast
 from longvid.errors import ConfigError, EncoderError
 from longvid.validation import Count, Whole, settings
@@ -46,6 +48,8 @@ class ExtractionJob:
     """`auto`: the first CUDA device this process sees, else the CPU."""
     torch_threads: Count | None = None
     """Threads of one encoder on a CPU; None leaves torch's own choice."""
+    fetch: bool = True
+    """Whether weights that are not on this machine may be fetched: not where only a file names the encoder."""
 
     def __post_init__(self) -> None:
         if self.pooling is not None and self.pooling not in POOLINGS:
@@ -56,18 +60,31 @@ class ExtractionJob:
         if self.encoder is None:
             raise ConfigError("the job names no encoder: ExtractionJob(NAME), or extract(..., encoder=built)")
         if isinstance(self.encoder, str):
-            options = {"weights": self.weights, "seed": self.seed, "dtype": self.precision, **self.encoder_options}
-            encoder = build_encoder(self.encoder, **options)
+            given = {"weights": self.weights, "seed": self.seed, "dtype": self.precision, **self.encoder_options}
+            encoder = build_encoder(self.encoder, **(given | {"fetch": self.fetch}))
         else:
             encoder = self.encoder(**self.encoder_options)
             encoder = encoder if self.precision == "float32" else Autocast(encoder, self.precision)
         if self.preprocessing:
-            encoder.spec = _prepared(encoder.spec, self.preprocessing)
+            encoder.spec = prepared_spec(encoder.spec, self.preprocessing)
         return self.place(encoder)
 
     def place(self, encoder: Encoder) -> Encoder:
         """A built encoder, in evaluation mode, on this process's device."""
         return encoder.eval().requires_grad_(False).to(self.resolve_device())
+
+    def made_with(self) -> dict[str, str]:
+        """Where the encoder is that its name in the recipe does not find again: a folder, a module, a weights file."""
+        said = {}
+        if isinstance(self.encoder, str) and self.encoder not in ENCODERS:
+            folder = Path(self.encoder.removeprefix("hf:")).expanduser()
+            if names_code(self.encoder):
+                said["encoder"] = self.encoder
+            elif folder.is_dir():
+                said["encoder"] = str(folder.absolute())
+        if self.weights is not None and Path(self.weights).expanduser().exists():
+            said["weights"] = str(Path(self.weights).expanduser().absolute())
+        return said
 
     def resolve_device(self) -> str:
         """The device name torch takes."""
@@ -89,6 +106,6 @@ class ExtractionJob:
         return pooling
 
 
-def _prepared(spec: EncoderSpec, changes: dict[str, Any]) -> EncoderSpec:
+def prepared_spec(spec: EncoderSpec, changes: dict[str, Any]) -> EncoderSpec:
     """The spec with other preprocessing; `ConfigError` for a field that does not exist or has an impossible value."""
     return replace(spec, preprocessing=replace(spec.preprocessing, **changes))

@@ -95,7 +95,9 @@ def extract(
     # with workers, this process only describes the encoder: a CUDA context here would take a worker's memory
     described = source.load() if scheduler == "inline" else source.describe()
     recipe = make_recipe(job, described)
-    store = FeatureStore.create(location, recipe, clips_per_shard=clips_per_shard, compression=compression)
+    store = FeatureStore.create(
+        location, recipe, clips_per_shard=clips_per_shard, compression=compression, made_with=job.made_with()
+    )
     sampling = job.sampling_for(described.spec)
     with (
         open_report(report_path) as report,

@@ -15,9 +15,8 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from longvid.errors import ConfigError
+from longvid.safe_yaml import MOST_BYTES, YAMLError, parse_yaml
 
 AS_PUBLISHED = "-as-published"
 _FORMS = ("ours", "as-published")
@@ -60,11 +59,14 @@ def benchmark_of(name: str) -> str:
 def read_settings(path: Path | Traversable) -> dict[str, Any]:
     """The settings in a YAML file; `ConfigError` with the line where it is none."""
     try:
-        settings = yaml.safe_load(path.read_bytes().decode("utf-8-sig"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"{path}:{mark.line + 1}" if mark is not None else str(path)
-        raise ConfigError(f"{place}: is not readable as YAML ({getattr(error, 'problem', None) or error})") from None
+        with path.open("rb") as file:
+            text = file.read(4 * MOST_BYTES + 1).decode("utf-8-sig")
+        settings = parse_yaml(text)
+    except YAMLError as error:
+        place = f"{path}:{error.line}" if error.line is not None else str(path)
+        raise ConfigError(f"{place}: is not readable as YAML ({error})") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is not readable as YAML ({error})") from None
     if not isinstance(settings, dict):
         raise ConfigError(f"{path}: a recipe is a list of `setting: value` lines")
     return settings

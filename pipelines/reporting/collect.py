@@ -66,8 +66,8 @@ def _collect(folder: RunFolder, split: str) -> Run:
         raise ConfigError(f"{folder.path}: training is not finished; run the same `longvid train` again")
     if not folder.evaluation_file(split).is_file():
         raise ConfigError(f"{folder.path}: not evaluated on {split!r}; run `longvid evaluate {folder.path}` first")
-    cure = f"run the same `longvid train` again into {folder.path}"
-    trained = read_made(folder.result_file, TrainResult.from_dict, cure=cure)
+    remedy = f"run the same `longvid train` again into {folder.path}"
+    trained = read_made(folder.result_file, TrainResult.from_dict, remedy=remedy)
     return Run(
         label=record.decoder.name,
         record=record,

@@ -15,12 +15,14 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, Checkpoint
 
 from longvid.metrics.items import METRICS
+from longvid.paths import inside
 from longvid.pipelines.training.config import EarlyStoppingSettings
 from longvid.pipelines.training.module import DecoderModule
 from longvid.pipelines.training.progress import TrainingProgress
 from longvid.pipelines.training.results import EpochRow
 from longvid.pipelines.training.run_folder import SeedFolder, save_weights
 from longvid.tasks.manifest_files import write_atomically
+from longvid.trained import weights_sha256
 
 
 class History(Callback):
@@ -88,6 +90,8 @@ class BestWeights(Callback):
         self.metrics: dict[str, float] = {}
         self.epoch = -1
         self.waited = 0
+        self.sha256: str | None = None
+        """Of the weights of that epoch."""
         self._best: float | None = None
         self._loss = float("inf")
 
@@ -106,6 +110,7 @@ class BestWeights(Callback):
         if self._best is None or gain > 0 or (gain == 0 and loss < self._loss):
             self.metrics, self.epoch, self._loss = metrics, trainer.current_epoch, loss
             save_weights(self.folder.weights_file, pl_module.decoder)
+            self.sha256 = weights_sha256(pl_module.decoder)
         needed = self.early_stopping.min_delta if self.early_stopping is not None else 0.0
         self.waited = 0 if self._best is None or gain > needed else self.waited + 1
         if self._best is None or gain > 0:
@@ -120,12 +125,13 @@ class BestWeights(Callback):
     def state_dict(self) -> dict[str, Any]:
         """The best so far."""
         known = {"metrics": self.metrics, "epoch": self.epoch, "waited": self.waited}
-        return known | {"best": self._best, "loss": self._loss}
+        return known | {"best": self._best, "loss": self._loss, "sha256": self.sha256}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the best back."""
         self.metrics, self.epoch = state_dict["metrics"], state_dict["epoch"]
         self.waited, self._best, self._loss = state_dict["waited"], state_dict["best"], state_dict["loss"]
+        self.sha256 = state_dict.get("sha256")
 
 
 class ResumePoint(Checkpoint):
@@ -136,6 +142,6 @@ class ResumePoint(Checkpoint):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write beside, then rename."""
-        temporary = self.folder.path / ".resume.ckpt"
+        temporary = inside(self.folder.path, ".resume.ckpt")
         trainer.save_checkpoint(temporary)
         os.replace(temporary, self.folder.resume_file)

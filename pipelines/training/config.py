@@ -18,10 +18,13 @@ from longvid.benchmarks.protocols import find_protocol
 from longvid.clips.sampling import Sampling
 from longvid.errors import ConfigError
 from longvid.pipelines.recipes import read_settings, recipe_settings
+from longvid.safe_yaml import parse_yaml
 from longvid.validation import SHOWN_CHARACTERS, in_words, shown
 from longvid.windows.rule import Windows
 
 _PATHS = ("store", "manifest", "out")
+LONGEST_SHOWN = 80
+"""Characters of an override that a message repeats."""
 
 
 class Settings(BaseModel):
@@ -266,8 +269,12 @@ def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> Train
     """The config of a YAML recipe, with `dotted.key=value` overrides on top; a path of None starts from the defaults.
 
     Values are read as YAML: `epochs=20`, `seeds=[0, 1, 2]`, `early_stopping=null`, `optimiser.learning_rate=1e-3`.
+    A recipe file may name folders and files of this machine; a URL, or an `out` far from the file, has to be an
+    override.
     """
     settings: dict[str, Any] = {} if path is None else _read_recipe(Path(path))
+    if path is not None and is_recipe_file(path):
+        _refuse_elsewhere(settings, Path(path), overrides)
     for override in overrides:
         _override(settings, override)
     source = "overrides" if path is None else str(path)
@@ -278,8 +285,48 @@ def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> Train
     return TrainConfig.of(settings, source=source)
 
 
-def load_features(recipe: str | Path) -> FeatureSettings:
-    """What a recipe file, or the recipe of that name, says of its features; `ConfigError` where it says nothing."""
+def kept_config(path: Path) -> TrainConfig:
+    """The config in a run's own recipe.yaml, to look its settings up; none of the places in it is opened for it."""
+    return TrainConfig.of(_read_recipe(path), source=str(path))
+
+
+def is_elsewhere(place: str) -> bool:
+    """Whether a place lies on another machine: a URL, or a share of the network."""
+    return ("://" in place and not place.startswith("file://")) or "::" in place or place.startswith(("//", "\\\\"))
+
+
+def is_recipe_file(recipe: str | Path) -> bool:
+    """Whether a recipe is a file, of whoever made it; the others come with longvid, by name."""
+    return Path(recipe).is_file() or Path(recipe).suffix in (".yaml", ".yml")
+
+
+def _refuse_elsewhere(settings: dict[str, Any], path: Path, overrides: Sequence[str]) -> None:
+    """Raise `ConfigError` for a place that a recipe file has asked over the network, or written far from itself.
+
+    Given now, by `store=...` or `out=...`, any place is good.
+    """
+    given = {override.partition("=")[0].strip() for override in overrides}
+    for name in _PATHS:
+        value = settings.get(name)
+        if name in given or not isinstance(value, str):
+            continue
+        if is_elsewhere(value):
+            raise ConfigError(
+                f"{path}: {name}: {value} is elsewhere, which is not asked because a file names it; give {name}={value}"
+            )
+        folders = [path.parent.resolve(), Path.cwd()]
+        if name == "out" and not any(Path(value).resolve().is_relative_to(folder) for folder in folders):
+            raise ConfigError(
+                f"{path}: out: {value} lies neither beside the file nor below the working folder; give out={value}"
+            )
+
+
+def load_features(recipe: str | Path, *, allow_code: bool = False) -> FeatureSettings:
+    """What a recipe file, or the recipe of that name, says of its features; `ConfigError` where it says nothing.
+
+    `allow_code`: the file is one's own, and may name an encoder that is code (`module:callable`), which is imported
+    where features are made; without it that is an `EncoderError`.
+    """
     settings = _read_recipe(Path(recipe))
     if settings.get("features") is None:
         raise ConfigError(
@@ -288,6 +335,11 @@ def load_features(recipe: str | Path) -> FeatureSettings:
     placeholders = {"store": "store", "manifest": "manifest"}
     features = TrainConfig.of(settings | placeholders, source=str(recipe)).features
     assert features is not None
+    if not allow_code:
+        from longvid.encoders.registry import refuse_code
+
+        remedy = f"give --encoder {features.encoder}, or --allow-code where the file is your own"
+        refuse_code(features.encoder, source=str(recipe), remedy=remedy)
     return features
 
 
@@ -310,9 +362,10 @@ def _override(settings: dict[str, Any], override: str) -> None:
     if not equals or not key.strip():
         raise ConfigError(f"override {override!r} is not of the form key=value")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ConfigError(f"override {override!r}: the value is not readable as YAML") from None
+        value = parse_yaml(text)
+    except ValueError as error:
+        told = override if len(override) <= LONGEST_SHOWN else f"{override[:LONGEST_SHOWN]}..."
+        raise ConfigError(f"override {told!r}: the value cannot be read as YAML ({error})") from None
     *parents, last = key.strip().split(".")
     for parent in parents:
         if settings.get(parent) is None:

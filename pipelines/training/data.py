@@ -69,6 +69,7 @@ def open_training_data(config: TrainConfig) -> TrainingData:
         windows=asdict(windows),
         store=store.location if "://" in store.location else str(Path(store.location).absolute()),
         store_recipe=store.recipe.to_dict(),
+        made_with=store.made_with,
         manifest=manifest.name,
         listed={split: count for split, count in manifest.counts().items() if split},
         missing={split: [row.key for row in rows] for split, rows in missing.items()},

@@ -6,6 +6,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from longvid.trained import made
+
 
 @dataclass(frozen=True)
 class EpochRow:
@@ -92,6 +94,4 @@ class TrainResult:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "TrainResult":
         """The result of plain values."""
-        given = {name: value for name, value in values.items() if name != "validation"}
-        seeds = tuple(SeedResult(**seed) for seed in given["seeds"])
-        return cls(**given | {"seeds": seeds, "notes": tuple(given.get("notes", ()))})
+        return made(cls, {name: value for name, value in values.items() if name != "validation"})

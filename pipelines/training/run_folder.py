@@ -14,48 +14,42 @@ run/
 """
 
 import json
-from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from safetensors.torch import save
 
-from longvid.decoders import Decoder, build_decoder
-from longvid.decoders.part import PartOf
-from longvid.decoders.standardise import Standardised
-from longvid.errors import ConfigError, WeightsError
+from longvid.decoders import Decoder
+from longvid.errors import ConfigError
+from longvid.paths import inside
 from longvid.tasks import Manifest, Task
 from longvid.tasks.manifest_files import write_atomically
-from longvid.weights.files import read_safetensors
-from longvid.weights.fit import fit_state
+from longvid.trained import (
+    FORMAT,
+    RUN_FILE,
+    SEED_FILE,
+    WEIGHTS_FILE,
+    DecoderRecord,
+    made,
+    read_json,
+    read_made,
+    trained_seeds,
+)
 from longvid.windows import Windows
 
-FORMAT = 1
-
-Made = TypeVar("Made")
-
-
-@dataclass(frozen=True)
-class DecoderRecord:
-    """All that builds the decoder again."""
-
-    name: str
-    dim: int
-    outputs: int
-    max_length: int
-    options: dict[str, Any] = field(default_factory=dict)
-    standardise: bool = False
-    part: list[int] | None = None
-    """First and stop of the outputs that count, where the decoder answers other questions too."""
-
-    def build(self) -> Decoder:
-        """The decoder, freshly initialised."""
-        options = {name: tuple(value) if isinstance(value, list) else value for name, value in self.options.items()}
-        decoder = build_decoder(self.name, dim=self.dim, outputs=self.outputs, max_length=self.max_length, **options)
-        decoder = Standardised(decoder, self.dim) if self.standardise else decoder
-        return PartOf(decoder, *self.part) if self.part is not None else decoder
+__all__ = [
+    "DecoderRecord",
+    "RunFolder",
+    "RunRecord",
+    "SeedFolder",
+    "read_json",
+    "read_made",
+    "save_weights",
+    "torch_device",
+    "write_json",
+]
 
 
 @dataclass(frozen=True)
@@ -77,6 +71,8 @@ class RunRecord:
     """Keys of each split that are not complete in the store."""
     notes: list[str] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
+    made_with: dict[str, str] = field(default_factory=dict)
+    """Where the encoder of the features was (`stores.FeatureStore.made_with`)."""
     format: int = FORMAT
 
     def found(self, split: str) -> int:
@@ -89,7 +85,7 @@ class RunRecord:
 
     def the_windows(self) -> Windows:
         """The rule that cut videos into windows."""
-        return Windows(**self.windows)
+        return made(Windows, self.windows)
 
     def coverage(self, split: str) -> str:
         """`all 42 videos` or `40 of 42 videos`: what every number of the split rests on."""
@@ -99,32 +95,41 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Paths and files of one run."""
+    """Paths and files of one run. Each lies in its folder: `ConfigError` for one that a link leads out of it."""
 
     path: Path
 
     @property
     def recipe_file(self) -> Path:
         """The whole recipe."""
-        return self.path / "recipe.yaml"
+        return inside(self.path, "recipe.yaml")
 
     @property
     def result_file(self) -> Path:
         """`TrainResult` as JSON, there once all seeds are trained."""
-        return self.path / "result.json"
+        return inside(self.path, "result.json")
+
+    @property
+    def record_file(self) -> Path:
+        """`RunRecord` as JSON."""
+        return inside(self.path, RUN_FILE)
+
+    @property
+    def manifest_file(self) -> Path:
+        """Every video with the split it was used in."""
+        return inside(self.path, "manifest.jsonl")
 
     def evaluation_file(self, split: str, ending: str = ".json") -> Path:
         """What `evaluate` writes for a split."""
-        return self.path / "evaluation" / f"{split}{ending}"
+        return inside(self.path, "evaluation", f"{split}{ending}")
 
     def seed(self, seed: int) -> "SeedFolder":
         """The folder of one seed."""
-        return SeedFolder(self.path / f"seed-{seed}")
+        return SeedFolder(inside(self.path, f"seed-{int(seed)}"))
 
     def trained_seeds(self) -> list[int]:
         """Seeds whose training is finished, in order."""
-        found = [int(p.parent.name.removeprefix("seed-")) for p in self.path.glob("seed-*/result.json")]
-        return sorted(found)
+        return trained_seeds(self.path)
 
     def untrained_seeds(self, asked: Iterable[int]) -> tuple[int, ...]:
         """Those of the seeds a recipe asks for whose training is not finished."""
@@ -137,51 +142,55 @@ class RunFolder:
 
     def write_record(self, record: RunRecord, manifest: Manifest, recipe_yaml: str) -> None:
         """Put down what is trained, before the first step."""
-        manifest.write(self.path / "manifest.jsonl")
+        manifest.write(self.manifest_file)
         write_atomically(self.recipe_file, recipe_yaml.encode())
-        write_json(self.path / "run.json", asdict(record))
+        write_json(self.record_file, asdict(record))
 
     def record(self) -> RunRecord:
         """What was trained; `ConfigError` where the folder holds no run."""
-        if not (self.path / "run.json").is_file():
+        if not self.record_file.is_file():
             raise ConfigError(f"{self.path}: holds no training run (no run.json); train one with `longvid train`")
-        return read_made(self.path / "run.json", self._made_record, cure="train again into another folder")
+        return read_made(self.record_file, self._made_record, remedy="train again into another folder")
 
     def _made_record(self, values: dict[str, Any]) -> RunRecord:
         if values.get("format") != FORMAT:
             raise ConfigError(f"{self.path}: run of format {values.get('format')}, this version reads {FORMAT}")
-        return RunRecord(**values | {"decoder": DecoderRecord(**values["decoder"])})
+        record = made(RunRecord, values)
+        record.the_windows()
+        if record.task.get("kind") != "joint":
+            record.the_task()
+        return record
 
     def manifest(self) -> Manifest:
         """Every video with the split it was used in."""
-        return Manifest.read(self.path / "manifest.jsonl")
+        return Manifest.read(self.manifest_file)
 
 
 @dataclass(frozen=True)
 class SeedFolder:
-    """Paths of one seed's training."""
+    """Paths of one seed's training, each in its folder."""
 
     path: Path
 
     @property
     def weights_file(self) -> Path:
         """Weights of the best epoch."""
-        return self.path / "best.safetensors"
+        return inside(self.path, WEIGHTS_FILE)
 
     @property
     def resume_file(self) -> Path:
         """Everything a continued training needs."""
-        return self.path / "resume.ckpt"
+        return inside(self.path, "resume.ckpt")
 
     @property
     def history_file(self) -> Path:
         """One line an epoch."""
-        return self.path / "history.csv"
+        return inside(self.path, "history.csv")
 
     @property
     def result_file(self) -> Path:
-        """`SeedResult` as JSON, there once the seed is trained."""
-        return self.path / "result.json"
+        """`SeedResult` as JSON, there once the seed is trained; its digest is checked where weights are loaded."""
+        return inside(self.path, SEED_FILE)
 
 
 def save_weights(path: Path, decoder: Decoder) -> None:
@@ -190,38 +199,9 @@ def save_weights(path: Path, decoder: Decoder) -> None:
     write_atomically(path, save(state))
 
 
-def load_weights(path: Path, decoder: Decoder) -> None:
-    """Put saved weights into a decoder; `WeightsError` where they are missing or do not fit. Nothing is unpickled."""
-    if not path.is_file():
-        raise WeightsError(f"{path}: no weights; the seed has not finished an epoch yet, train it first")
-    try:
-        fit_state(decoder, read_safetensors(path).state, source=str(path))
-    except WeightsError as error:
-        raise WeightsError(f"{path}: weights do not fit the decoder ({error}); train the seed again") from None
-
-
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON document, whole or not at all."""
     write_atomically(path, (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
-
-
-def read_json(path: Path, *, cure: str = "train again into another folder") -> Any:
-    """The JSON document of a run's file; `ConfigError` where it is not readable."""
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: is not readable ({error}); {cure}") from None
-
-
-def read_made(path: Path, make: Callable[[Any], Made], *, cure: str) -> Made:
-    """What `make` builds of a run's JSON file; `ConfigError` with the cure where it holds something else."""
-    values = read_json(path, cure=cure)
-    try:
-        return make(values)
-    except ConfigError:
-        raise
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"{path}: does not hold what longvid writes there ({error!r}); {cure}") from None
 
 
 def torch_device(name: str) -> torch.device:

@@ -24,8 +24,9 @@ from longvid.decoders import Decoder
 from longvid.decoders.standardise import Standardised
 from longvid.errors import ConfigError, WeightsError
 from longvid.metrics.items import baseline_scores
+from longvid.paths import inside
 from longvid.pipelines.training.callbacks import BestWeights, History, ResumePoint
-from longvid.pipelines.training.config import TrainConfig, load_config
+from longvid.pipelines.training.config import TrainConfig, kept_config
 from longvid.pipelines.training.data import (
     TrainingData,
     eval_loader,
@@ -38,18 +39,11 @@ from longvid.pipelines.training.joint import JointModule, joint_baseline, write_
 from longvid.pipelines.training.module import DecoderModule
 from longvid.pipelines.training.progress import Quiet, TrainingProgress
 from longvid.pipelines.training.results import SeedResult, TrainResult
-from longvid.pipelines.training.run_folder import (
-    RunFolder,
-    SeedFolder,
-    load_weights,
-    read_made,
-    torch_device,
-    write_json,
-)
+from longvid.pipelines.training.run_folder import RunFolder, SeedFolder, read_made, torch_device, write_json
 from longvid.pipelines.training.scoring import constant_scores
 from longvid.plain import as_json
 from longvid.tasks.joint import JointTask
-from longvid.weights import state_sha256
+from longvid.trained import load_trained, made, weights_sha256
 
 _PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
 _MAY_CHANGE = ("seeds", "workers", "device", "tensorboard", "eval_batch_size", "out", "name")
@@ -115,9 +109,9 @@ def _refuse_another_run(run: RunFolder, config: TrainConfig, data: TrainingData)
 
     A run that ended before its first epoch did has nothing to lose, and is replaced.
     """
-    if not (run.path / "run.json").is_file() or not run.has_finished_epoch():
+    if not run.record_file.is_file() or not run.has_finished_epoch():
         return
-    before, now = load_config(run.recipe_file).model_dump(), config.model_dump()
+    before, now = kept_config(run.recipe_file).model_dump(), config.model_dump()
     kept = [name for name in now if name not in (*_MAY_CHANGE, "store", "manifest")]
     changed = [line for name in kept for line in _differences(name, before[name], now[name])]
     record = run.record()
@@ -149,7 +143,9 @@ def _train_seed(
     """Train one seed from its last finished epoch; a seed that is already trained is read."""
     if folder.result_file.is_file():
         result = read_made(
-            folder.result_file, lambda values: SeedResult(**values), cure=f"delete {folder.path}, then train again"
+            folder.result_file,
+            lambda values: made(SeedResult, values),
+            remedy=f"delete {folder.path}, then train again",
         )
         progress.seed_ended(result)
         return result
@@ -175,7 +171,7 @@ def _train_seed(
         epochs=len(history.rows),
         metrics=best.metrics,
         train_seconds=sum(row.seconds for row in history.rows),
-        weights_sha256=_weights_sha256(folder, data.record.decoder.build()),
+        weights_sha256=_weights_sha256(folder, data.record.decoder.build(), best),
     )
     write_json(folder.result_file, asdict(result))
     progress.seed_ended(result)
@@ -189,6 +185,7 @@ def _module(decoder: Decoder, config: TrainConfig, data: TrainingData, *, seed: 
 
 
 def _trainer(config: TrainConfig, folder: SeedFolder, device: torch.device, callbacks: list) -> Trainer:
+    inside(folder.path, "tensorboard")
     logger = TensorBoardLogger(folder.path, name="", version="tensorboard") if config.tensorboard else False
     return Trainer(
         accelerator="cuda" if device.type == "cuda" else "cpu",
@@ -232,9 +229,10 @@ def _restored(folder: SeedFolder, module: DecoderModule, history: History, best:
     return len(history.rows)
 
 
-def _weights_sha256(folder: SeedFolder, decoder: Decoder) -> str:
-    load_weights(folder.weights_file, decoder)
-    return state_sha256(decoder.state_dict())
+def _weights_sha256(folder: SeedFolder, decoder: Decoder, best: BestWeights) -> str:
+    """The digest of the file of weights, which must still be what the best epoch wrote."""
+    load_trained(folder.weights_file, decoder, sha256=best.sha256)
+    return weights_sha256(decoder)
 
 
 @contextmanager

@@ -39,6 +39,9 @@ POOLER_PARTS = ("pooler", "head")
 # names that older checkpoints carry for buffers, or for training only
 IGNORED_LEAVES = ("mask_token", "position_ids", "relative_position_index")
 
+# ways to compute attention that come with transformers and torch; a flash one may be fetched as a kernel
+OWN_ATTENTION = ("eager", "sdpa", "flex_attention")
+
 # keys of a kind that an error names before it counts the rest
 LISTED = 12
 
@@ -48,6 +51,7 @@ def build_huggingface(
     *,
     weights: str | None = None,
     seed: int = 0,
+    fetch: bool = True,
     frames: int | None = None,
     size: int | None = None,
     revision: str | None = None,
@@ -59,11 +63,12 @@ def build_huggingface(
     `frames`: frames of a clip (default: a video model's own number; 1 for an image model).
     `size`: side of square frames in pixels (default: the processor's), where the model can resize its positions.
     `revision`: branch, tag or commit on the hub. `interpolation`: instead of the processor's filter.
+    `fetch`: whether a model that is not in the local cache may be fetched.
     Raises `EncoderError` or `WeightsError`.
     """
     if weights not in (None, "random"):
         raise EncoderError(f"{model}: weights={weights!r}; a Hugging Face model takes its own weights or 'random'")
-    folder = model_folder(model, revision=revision, weights=weights is None)
+    folder = model_folder(model, revision=revision, weights=weights is None, fetch=fetch)
     config = _configuration(folder, model)
     preprocessing = _preprocessing(folder, config, size, interpolation, may_guess=weights == "random")
     frames = _frames(config, frames, model)
@@ -99,6 +104,7 @@ def _configuration(folder: Path, source: str) -> Any:
     """The model's configuration; of a model of images and text, its vision tower's."""
     from transformers import MODEL_MAPPING, AutoConfig
 
+    _refuse_code_and_links(read_json(folder / "config.json"), folder / "config.json")
     with _transformers(source):
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     config = getattr(config, "vision_config", config)
@@ -110,6 +116,24 @@ def _configuration(folder: Path, source: str) -> Any:
     if config.model_type == "vit_mae":
         config.mask_ratio = 0.0  # as an encoder it sees every patch
     return config
+
+
+def _refuse_code_and_links(fields: Any, file: Path) -> None:
+    """Raise `EncoderError` for a configuration that has transformers import a kernel or fetch another model.
+
+    An attention `owner/name` is a kernel from the hub, which is code; a backbone is a model of its own.
+    """
+    if isinstance(fields, list):
+        for item in fields:
+            _refuse_code_and_links(item, file)
+    if not isinstance(fields, dict):
+        return
+    for name, value in fields.items():
+        if name.endswith("_implementation") and value not in (None, *OWN_ATTENTION):
+            raise EncoderError(f"{file}: {name}={value!r} is code from elsewhere; remove it from the file")
+        if name in ("use_pretrained_backbone", "use_kernels") and value:
+            raise EncoderError(f"{file}: {name} has another model or code fetched; remove it from the file")
+        _refuse_code_and_links(value, file)
 
 
 def _model_class(config: Any) -> Any:

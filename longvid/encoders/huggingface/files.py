@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import yaml
 from torch import Tensor
 
-from longvid.errors import EncoderError
+from longvid.errors import EncoderError, WeightsError
+from longvid.safe_yaml import parse_yaml
 from longvid.weights import read_checkpoint
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
@@ -25,11 +25,11 @@ SAFE_INDEX, SAFE_FILE = "model.safetensors.index.json", "model.safetensors"
 PICKLE_INDEX, PICKLE_FILE = "pytorch_model.bin.index.json", "pytorch_model.bin"
 
 
-def model_folder(name: str, *, revision: str | None = None, weights: bool = True) -> Path:
+def model_folder(name: str, *, revision: str | None = None, weights: bool = True, fetch: bool = True) -> Path:
     """Folder that holds the files of a local model or a hub id; what is not in the cache is fetched.
 
     `weights=False`: configuration files are enough. Raises `EncoderError` where there is no such folder, or where
-    the hub has to be asked and cannot be.
+    the hub has to be asked and cannot be, or must not be (`fetch=False`).
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
@@ -41,6 +41,11 @@ def model_folder(name: str, *, revision: str | None = None, weights: bool = True
     cached = _cached_folder(name, revision)
     if cached is not None and (not weights or _has_weights(cached)):
         return cached
+    if not fetch:
+        raise EncoderError(
+            f"{name} is not on this machine, and is not fetched because a file names it; where you trust it, give it "
+            "yourself: --encoder (in Python encoder=) with its hub id, or with the local folder it is in now"
+        )
     return _fetched_folder(name, revision, weights)
 
 
@@ -48,11 +53,21 @@ def weight_files(folder: Path) -> list[Path]:
     """Checkpoint files of a model folder: safetensors if there are any, else the pickle; empty if there are none."""
     for index, single in ((SAFE_INDEX, SAFE_FILE), (PICKLE_INDEX, PICKLE_FILE)):
         if (folder / index).is_file():
-            shards = json.loads((folder / index).read_text())["weight_map"].values()
-            return [folder / shard for shard in sorted(set(shards))]
+            return [folder / shard for shard in _shards(folder / index)]
         if (folder / single).is_file():
             return [folder / single]
     return []
+
+
+def _shards(index: Path) -> list[str]:
+    """Names of the files that an index lists; `WeightsError` for one that is not a file beside it."""
+    listed = read_json(index).get("weight_map")
+    names = list(listed.values()) if isinstance(listed, dict) else []
+    strange = [name for name in names if not isinstance(name, str) or Path(name).name != name or "\\" in name]
+    if strange or not names:
+        what = f"names {strange[0]!r}, which is not a file beside it" if strange else "lists no files"
+        raise WeightsError(f"{index}: {what}; fetch the model again")
+    return sorted(set(names))
 
 
 def read_state(paths: list[Path]) -> dict[str, Tensor]:
@@ -70,8 +85,8 @@ def model_licence(folder: Path) -> str:
     if len(parts) < 3 or parts[0].strip():
         return ""
     try:
-        header = yaml.safe_load(parts[1])
-    except yaml.YAMLError:
+        header = parse_yaml(parts[1])
+    except ValueError:
         return ""  # a card is prose: one that cannot be parsed names no licence
     licence = header.get("license", "") if isinstance(header, dict) else ""
     return ", ".join(licence) if isinstance(licence, list) else str(licence)
@@ -81,7 +96,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file; `EncoderError` names the file that holds none."""
     try:
         values = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise EncoderError(f"{path}: not readable as JSON ({error})") from error
     if not isinstance(values, dict):
         raise EncoderError(f"{path}: expected a JSON object, found {type(values).__name__}")

@@ -9,12 +9,12 @@ authors' training program keeps beside the weights, or must be said.
 import re
 from typing import Any
 
-import yaml
 from torch import Tensor
 
 from longvid.checkpoints.official import OfficialLayout
 from longvid.encoders.xvit.model import XViT, XViTConfig
 from longvid.errors import WeightsError
+from longvid.safe_yaml import parse_yaml
 from longvid.weights.files import Checkpoint
 
 BLOCK = r"norm[12]|attn|mlp"
@@ -98,8 +98,8 @@ def _told(checkpoint: Checkpoint) -> dict[str, Any]:
     if not isinstance(text, str):
         return {}
     try:
-        sections = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        sections = parse_yaml(text)
+    except ValueError as error:
         raise WeightsError(f"{checkpoint.source}: its configuration text (cfg) is no YAML ({error})") from error
     said: dict[str, Any] = {}
     for section in sections.values() if isinstance(sections, dict) else ():

@@ -10,10 +10,11 @@ from longvid.benchmarks.lvu.annotations import LVU_TASKS
 from longvid.errors import AnnotationError, ConfigError
 from longvid.pipelines.evaluation.evaluate import evaluate
 from longvid.pipelines.training.joint import joint_loss, joint_metrics, part_folders, skill
-from longvid.pipelines.training.run_folder import RunFolder, load_weights
+from longvid.pipelines.training.run_folder import RunFolder
 from longvid.pipelines.training.train import train
 from longvid.tasks import Manifest, Task
 from longvid.tasks.joint import JointTask
+from longvid.trained import load_trained
 
 SCENE, VIEWS = LVU_TASKS["scene"], LVU_TASKS["view_count"]
 BOTH = JointTask.of("both", (SCENE, VIEWS), column="joint_labels")
@@ -90,10 +91,10 @@ def test_a_parts_weights_are_the_shared_decoders(joint_data, recipe_for):
     train(config)
     whole = RunFolder(joint_data / "run")
     shared = whole.record().decoder.build()
-    load_weights(whole.seed(0).weights_file, shared)
+    load_trained(whole.seed(0).weights_file, shared, sha256=None)
     part = RunFolder(joint_data / "run" / "view_count")
     decoder = part.record().decoder.build()
-    load_weights(part.seed(0).weights_file, decoder)
+    load_trained(part.seed(0).weights_file, decoder, sha256=None)
     tokens = torch.randn(2, 16, 4)
     assert_same_numbers(decoder.eval()(tokens), shared.eval()(tokens)[:, 6:7], terms=64, layers=4)
 

@@ -86,7 +86,8 @@ def test_a_killed_process_leaves_a_run_that_goes_on_to_the_same_weights(make_dat
     config = recipe_for(data, epochs=25, out=str(data / "killed"))
     (data / "recipe.yaml").write_text(config.to_yaml())
     code = (
-        "import sys; from longvid.pipelines.training.train import load_config, train; train(load_config(sys.argv[1]))"
+        "import sys; from longvid.pipelines.training.config import load_config; "
+        "from longvid.pipelines.training.train import train; train(load_config(sys.argv[1]))"
     )
     written = data / "killed" / "seed-0" / "history.csv"
     with subprocess.Popen([sys.executable, "-c", code, str(data / "recipe.yaml")], env=os.environ) as process:

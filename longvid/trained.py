@@ -1,0 +1,182 @@
+"""A trained decoder out of the folder of a run, in one line.
+
+    decoder, task, windows = longvid.load_decoder("runs/order", seed=0)
+    scores = decoder(tokens)            # (batch, length, dim) -> logits; standardisation is part of it
+
+The folder is data: it names a decoder of `DECODERS` and its settings, nothing in it is imported or unpickled, and the
+weights must have the sha256 that the training noted.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from longvid.decoders import DECODERS, Decoder, build_decoder
+from longvid.decoders.part import PartOf
+from longvid.decoders.standardise import Standardised
+from longvid.errors import ConfigError, DecoderError, LongvidError, WeightsError
+from longvid.paths import inside
+from longvid.tasks.task import Task
+from longvid.validation import in_words
+from longvid.weights import state_sha256
+from longvid.weights.files import read_safetensors
+from longvid.weights.fit import fit_state
+from longvid.windows.rule import Windows
+
+FORMAT = 1
+"""Of a run's folder (`run.json`)."""
+WEIGHTS_FILE = "best.safetensors"
+RUN_FILE, SEED_FILE = "run.json", "result.json"
+MOST_BYTES = 256 * 2**20
+"""Of a JSON file that is read whole: an evaluation of thousands of videos has a few megabytes."""
+
+Made = TypeVar("Made")
+
+
+class TrainedDecoder(NamedTuple):
+    """What a seed of a run learned, and what it learned it for."""
+
+    decoder: Decoder
+    """In evaluation mode, on the CPU; it takes the tokens of the store, standardised or not as in training."""
+    task: Task
+    windows: Windows
+    """How a video is cut into what the decoder sees at once."""
+
+
+@dataclass(frozen=True)
+class DecoderRecord:
+    """All that builds the decoder again."""
+
+    name: str
+    dim: int
+    outputs: int
+    max_length: int
+    options: dict[str, Any] = field(default_factory=dict)
+    standardise: bool = False
+    part: list[int] | None = None
+    """First and stop of the outputs that count, where the decoder answers other questions too."""
+
+    def build(self) -> Decoder:
+        """The decoder, freshly initialised."""
+        options = {name: tuple(value) if isinstance(value, list) else value for name, value in self.options.items()}
+        decoder = build_decoder(self.name, dim=self.dim, outputs=self.outputs, max_length=self.max_length, **options)
+        decoder = Standardised(decoder, self.dim) if self.standardise else decoder
+        return PartOf(decoder, *self.part) if self.part is not None else decoder
+
+
+def load_decoder(run: str | Path, *, seed: int | None = None) -> TrainedDecoder:
+    """The decoder that a run trained with `seed` (None: its first), with its task and its windows.
+
+    Raises `ConfigError` for a folder that holds no such run or seed, and for a run of several tasks at once, whose
+    parts are runs of their own; `WeightsError` for weights that are not the ones that were trained.
+    """
+    folder = Path(run)
+
+    def parts(values: dict[str, Any]) -> tuple[DecoderRecord, Task, Windows]:
+        if values["format"] != FORMAT:
+            raise ConfigError(f"{folder}: run of format {values['format']!r}, this version reads {FORMAT}")
+        if values["task"]["kind"] == "joint":
+            raise ConfigError(f"{folder} answers several questions; load one of its parts, {folder}/*")
+        task, windows = Task.from_dict(values["task"]), made(Windows, values["windows"])
+        return made(DecoderRecord, values["decoder"]), task, windows
+
+    record, task, windows = read_made(inside(folder, RUN_FILE), parts, remedy="train a run with `longvid train`")
+    trained = trained_seeds(folder)
+    if not trained or (seed is not None and seed not in trained):
+        there = ", ".join(map(str, trained)) or "none"
+        raise ConfigError(f"{folder}: seed {seed} is not trained to the end (there are: {there}); train it first")
+    place = inside(folder, f"seed-{trained[0] if seed is None else seed}")
+    return TrainedDecoder(trained_decoder(record, place, source=str(folder)), task, windows)
+
+
+def trained_seeds(folder: Path) -> list[int]:
+    """Seeds of a run whose training is finished, in order."""
+    names = (path.parent.name for path in folder.glob(f"seed-*/{SEED_FILE}"))
+    return sorted(int(match[1]) for name in names if (match := re.fullmatch(r"seed-([0-9]{1,10})", name)))
+
+
+def trained_decoder(record: DecoderRecord, seed_folder: Path, *, source: str) -> Decoder:
+    """The decoder with the best weights of a seed, in evaluation mode; they must be those that the training noted."""
+    if record.name not in DECODERS:
+        raise DecoderError(
+            f"{source} names the decoder {record.name!r}, which is not one of {', '.join(DECODERS)}; nothing is "
+            "imported because a file names it: put one of your own into longvid.DECODERS first"
+        )
+    noted = read_made(
+        inside(seed_folder, SEED_FILE), lambda values: values["weights_sha256"], remedy=f"train {source} again"
+    )
+    try:
+        decoder = record.build()
+    except LongvidError:
+        raise
+    except (TypeError, ValueError, RuntimeError, MemoryError, OverflowError, ZeroDivisionError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(f"{source}: the decoder it describes cannot be built ({reason}); train it again") from None
+    load_trained(inside(seed_folder, WEIGHTS_FILE), decoder, sha256=noted)
+    return decoder.eval()
+
+
+def load_trained(path: Path, decoder: Decoder, *, sha256: str | None) -> None:
+    """Put a seed's weights into its decoder. Nothing is unpickled.
+
+    Raises `WeightsError` where they are missing, do not fit, or are others than those with that digest (None: any).
+    """
+    if not path.is_file():
+        raise WeightsError(f"{path}: no weights; the seed has not finished an epoch yet, train it first")
+    try:
+        fit_state(decoder, read_safetensors(path).state, source=str(path))
+    except WeightsError as error:
+        raise WeightsError(f"{path}: weights do not fit the decoder ({error}); train the seed again") from None
+    if sha256 is not None and (found := weights_sha256(decoder)) != sha256:
+        raise WeightsError(
+            f"{path}: is not what was trained (sha256 of the weights {found[:12]}, noted {str(sha256)[:12]}): it is "
+            "damaged or was replaced; copy the run again, or train the seed again"
+        )
+
+
+def weights_sha256(decoder: Decoder) -> str:
+    """The digest that a training notes; of a part of a decoder, the whole decoder's, which was trained."""
+    return state_sha256((decoder.decoder if isinstance(decoder, PartOf) else decoder).state_dict())
+
+
+def made(kind: type[Made], values: Any) -> Made:
+    """The dataclass of plain values, each of its type; ValueError with the first that is not."""
+    if not isinstance(values, dict):
+        raise ValueError("is not a JSON object")
+    unknown = sorted(map(str, values.keys() - {f.name for f in fields(kind)}))  # type: ignore[arg-type]
+    if unknown:
+        raise ValueError(f"holds {unknown[0]!r}, which it cannot")
+    try:
+        return TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise ValueError(f"{'.'.join(map(str, fault['loc']))}: {in_words(fault)}") from None
+
+
+def read_json(path: Path, *, remedy: str = "train again into another folder") -> Any:
+    """The JSON document of a run's file; `ConfigError` where it is not readable."""
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file; {remedy}")
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise ValueError(f"longer than {MOST_BYTES:,} bytes")
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: is not readable ({error}); {remedy}") from None
+
+
+def read_made(path: Path, make: Callable[[Any], Made], *, remedy: str) -> Made:
+    """What `make` builds of a run's JSON file; `ConfigError` with the remedy where it holds something else."""
+    values = read_json(path, remedy=remedy)
+    try:
+        return make(values)
+    except ConfigError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:300] if type(error) is ValueError else repr(error)[:300]
+        raise ConfigError(f"{path}: does not hold what longvid writes there ({reason}); {remedy}") from None

@@ -1,0 +1,155 @@
+"""The encoder of a run's features, built again: what may be taken from the run, and what only its user may say.
+
+A run and a store are files that people send each other. Their recipe names an encoder and its options; those are
+followed where they name one that longvid knows, with options its builder declares, and weights that are already on
+this machine. Code (`module:callable`) is never imported, and nothing is fetched, because a file says so: both take
+`encoder`, given now. Whatever is built has to be the very encoder of the features, by the sha256 of its weights.
+"""
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from longvid.clips.sampling import Sampling
+from longvid.encoders import ENCODERS, Encoder
+from longvid.encoders.huggingface.files import HUB_ID
+from longvid.encoders.registry import PREFIXES, declared_options, names_code
+from longvid.errors import ConfigError, EncoderError
+from longvid.pipelines.extraction.job import ExtractionJob, prepared_spec
+from longvid.pipelines.extraction.plan import make_recipe
+from longvid.stores import Recipe
+
+_RANDOM = re.compile(r"random \(seed (\d{1,10})\)")
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the caller says now of the encoder; None: not said."""
+
+    encoder: str | None = None
+    """A name of a built-in encoder, a folder or hub id, or `module:callable`."""
+    options: dict[str, Any] | None = None
+    weights: str | None = None
+
+
+def rebuilt(
+    recipe: Recipe, made_with: dict[str, str], given: Given, *, source: str, device: str = "auto"
+) -> tuple[ExtractionJob, Encoder]:
+    """The extraction that makes features of `recipe`, and its encoder, which is the one of the features.
+
+    `made_with`: where the encoder was (`stores.FeatureStore.made_with`). `source`: the run, for messages. Raises
+    `EncoderError` for an encoder that only its user may name, `ConfigError` for another one than the features'.
+    """
+    job = job_of_recipe(recipe, made_with, given, source=source, device=device)
+    job, encoder = _built(job, source)
+    weights = encoder.spec.weights_sha256
+    if weights != recipe.weights_sha256:  # before it is shown a clip, of a size that it may not take
+        raise ConfigError(
+            f"{source}: the encoder built here is not the one of the features (trained != built: weights_sha256: "
+            f"{recipe.weights_sha256!r} != {weights!r}); give the weights the features were made with (--weights FILE, "
+            f"or --encoder {made_with.get('encoder', recipe.encoder)})"
+        )
+    try:
+        differences = recipe.differences(make_recipe(job, encoder))
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ConfigError(f"{source}: the encoder cannot take the clips of the features ({_line(error)})") from error
+    if differences:
+        raise ConfigError(
+            f"{source}: the encoder built here is not the one of the features (trained != built: "
+            f"{'; '.join(differences)}); give the encoder and its options as they were at the extraction"
+        )
+    return job, encoder
+
+
+def job_of_recipe(
+    recipe: Recipe, made_with: dict[str, str], given: Given, *, source: str, device: str = "auto"
+) -> ExtractionJob:
+    """The extraction that makes features of a recipe, as far as the recipe tells; nothing is built.
+
+    Options that the recipe holds go to a builder of longvid's own, and only those it declares; an encoder of one's own,
+    which `given` alone can name, gets the options that `given` has.
+    """
+    name = given.encoder or _recorded(recipe, made_with, source)
+    config, known = recipe.encoder_config, not names_code(name)
+    recorded = {key: value for key, value in config.items() if key in declared_options(name)} if known else {}
+    random = _RANDOM.fullmatch(str(config.get("weights", "")))
+    seed = int(random[1]) if random else config.get("seed", 0)
+    try:
+        return ExtractionJob(
+            encoder=name,
+            encoder_options=recorded if given.options is None else given.options,
+            weights=given.weights or _recorded_weights(recipe, made_with, given, source),
+            seed=seed if known and isinstance(seed, int) else 0,
+            sampling=Sampling.from_dict(recipe.sampling),
+            pooling=recipe.pooling,
+            preprocessing=dict(recipe.preprocessing),
+            dtype=recipe.dtype,
+            precision=config.get("dtype", "float32"),
+            device=device,
+            fetch=given.encoder is not None,
+        )
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{source}: its recipe of the features cannot be followed: {_line(error)}") from None
+
+
+def _recorded(recipe: Recipe, made_with: dict[str, str], source: str) -> str:
+    """The name to build again: one of longvid's own, or a folder of this machine. `EncoderError` for any other."""
+    name, said = recipe.encoder, made_with.get("encoder", "")
+    if name in ENCODERS:
+        return name
+    for code in (name, said):
+        if names_code(code):
+            raise EncoderError(
+                f"{source}: its features were made by an encoder of one's own, {code!r}; code is not imported because "
+                f"a file names it: where you trust it, give --encoder {code} (in Python encoder={code!r})"
+            )
+    if said and not _is_here(Path(said) / "config.json"):
+        raise EncoderError(
+            f"{source}: its encoder was the model in {said}, which is not there now; give --encoder FOLDER (in Python "
+            "encoder=) with the folder it is in"
+        )
+    prefix, _, rest = name.partition(":")
+    if not said and not (prefix in PREFIXES and HUB_ID.fullmatch(rest)):
+        raise EncoderError(
+            f"{source}: its features were made by {name!r}, which is not an encoder of longvid's own; give --encoder "
+            "module:callable (in Python encoder=) with what built it"
+        )
+    return said or name
+
+
+def _recorded_weights(recipe: Recipe, made_with: dict[str, str], given: Given, source: str) -> str | None:
+    """The weights file the features were made with, for the encoder they were made with."""
+    said = made_with.get("weights")
+    if said is None or given.encoder not in (None, recipe.encoder) or recipe.encoder_config.get("weights") != "loaded":
+        return None
+    if not _is_here(Path(said)):
+        raise ConfigError(
+            f"{source}: the weights of its encoder were in {said}, which is not there now; give --weights FILE (in "
+            "Python weights=) with where they are"
+        )
+    return said
+
+
+def _is_here(path: Path) -> bool:
+    """Whether a path that a file names is an ordinary file of this machine; a share of another one is not asked."""
+    return path.is_absolute() and not str(path).startswith(("//", "\\\\")) and path.is_file()
+
+
+def _built(job: ExtractionJob, source: str) -> tuple[ExtractionJob, Encoder]:
+    """The job with the size its encoder needs for the frames of the recipe, and the encoder."""
+    try:
+        encoder = replace(job, preprocessing={}).build()
+        natural, wanted = encoder.spec.preprocessing, prepared_spec(encoder.spec, job.preprocessing).preprocessing
+        sized = isinstance(job.encoder, str) and not names_code(job.encoder) and "size" not in job.encoder_options
+        if sized and wanted.height == wanted.width != natural.height and "size" in declared_options(str(job.encoder)):
+            job = replace(job, encoder_options={**job.encoder_options, "size": wanted.height})
+            encoder = replace(job, preprocessing={}).build()
+        encoder.spec = prepared_spec(encoder.spec, job.preprocessing)
+        return job, encoder
+    except (RuntimeError, TypeError) as error:
+        raise ConfigError(f"{source}: its encoder {job.encoder!r} cannot be built: {_line(error)}") from error
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
