@@ -60,7 +60,7 @@ REFUSED = {
     "seeds=[]": "at least 1 item",
     "device=tpu": "device=tpu: should be 'auto', 'cpu' or 'cuda'",
     "epochs": "override 'epochs' is not of the form key=value",
-    "a=[1": "is not readable as YAML",
+    "a=[1": "cannot be read as YAML",
 }
 
 
