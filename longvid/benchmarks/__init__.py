@@ -1,4 +1,4 @@
-"""Public benchmarks: LVU, Breakfast and COIN, their protocols and published results."""
+"""LVU, Breakfast and COIN: their protocols and published results."""
 
 from longvid.benchmarks.breakfast.benchmark import breakfast_benchmark
 from longvid.benchmarks.coin.benchmark import coin_benchmark

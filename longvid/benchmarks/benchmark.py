@@ -1,7 +1,8 @@
-"""A public data set as one manifest: every video once, the splits and labels of each question in columns of their own.
+"""A public data set as one manifest that lists every video once.
 
-One list of videos is extracted once and serves every question; a recipe names its columns (`task.column`,
-`split_column`). Files are not looked for here: `longvid.pipelines.prepare` fills in the paths.
+Each question has its splits and its labels in columns of its own. The videos are extracted once and serve every
+question; a recipe names its columns (`task.column`, `split_column`). This module does not look for video files:
+`longvid.pipelines.prepare` fills in the paths.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,36 +23,36 @@ class SplitSet:
     """Manifest column that holds `train`, `val`, `test` or nothing."""
     task: Task
     what: str = ""
-    """What is particular about it, in a phrase."""
+    """What sets it apart from the other splits, in a phrase."""
     across: bool = True
-    """Whether a model trained on another set of splits could be tested on this one's videos, and so is checked."""
+    """Whether its test videos are checked against the training videos of the other split sets."""
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What the annotation files of a data set say, before any video is looked for."""
+    """The content of a data set's annotation files, before any video is looked for."""
 
     name: str
     manifest: Manifest
     """Rows without paths."""
     splits: tuple[SplitSet, ...]
     names: Callable[[ManifestRow], tuple[str, ...]]
-    """Under which paths without ending (`P03/cam01/P03_tea`, or an id) a video's file is known, most usual first."""
+    """Paths without suffix (`P03/cam01/P03_tea`, or an id) under which a video's file may lie, most usual first."""
     home: Callable[[ManifestRow], str]
-    """Where its file is expected below the folder of videos, where none is found."""
+    """Where the file is expected below the folder of videos if none is found."""
     url: Callable[[ManifestRow], str | None]
-    """The page it can be had from, if there is one."""
+    """The web page that offers the video, if there is one."""
     faults: tuple[Fault, ...] = ()
     notes: tuple[str, ...] = ()
 
 
 def rows_of(manifest: Manifest, column: str, split: str | None = None) -> tuple[ManifestRow, ...]:
-    """Rows that a split column puts into a split; into any, without one."""
+    """Rows that a split column puts into the given split, or into any split if none is given."""
     return tuple(row for row in manifest if (there := row.value(column)) and (split is None or there == split))
 
 
 def select_splits(manifest: Manifest, column: str) -> Manifest:
-    """The rows that take part in a split column, with that split as theirs; `AnnotationError` where none does."""
+    """The rows with a split in a column, with that as their `split`; `AnnotationError` if there is none."""
     if not rows_of(manifest, column):
         columns = sorted({name for row in manifest for name, value in row.extra.items() if value in SPLITS})
         raise AnnotationError(
@@ -62,7 +63,7 @@ def select_splits(manifest: Manifest, column: str) -> Manifest:
 
 
 def with_keys(manifest: Manifest, column: str) -> Manifest:
-    """The rows under the names of another column; `AnnotationError` for a row that has none there."""
+    """The rows with their keys taken from another column; `AnnotationError` for a row that has none there."""
     rows = []
     for row in manifest:
         key = row.value(column)
@@ -74,7 +75,7 @@ def with_keys(manifest: Manifest, column: str) -> Manifest:
 
 
 def with_columns(manifest: Manifest, columns: Mapping[str, Mapping[str, Any]]) -> Manifest:
-    """The manifest with more extra columns: for each, the value of some videos by key."""
+    """The manifest with extra columns; each maps the keys of some videos to values."""
     rows = []
     for row in manifest:
         more = {column: values[row.key] for column, values in columns.items() if row.key in values}

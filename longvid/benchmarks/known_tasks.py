@@ -1,4 +1,4 @@
-"""The questions of the public data sets by name, as recipes call them."""
+"""The tasks of the public data sets, by the names that recipes use."""
 
 import difflib
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ KNOWN_TASKS: Mapping[str, Task] = MappingProxyType(
 
 
 def find_task(name: str) -> Task:
-    """The task of that name; `ConfigError` with the near ones where there is none."""
+    """The task of that name; `ConfigError` suggests similar names if there is none."""
     if name not in KNOWN_TASKS:
         near = difflib.get_close_matches(name, KNOWN_TASKS, 3, 0.5) or list(KNOWN_TASKS)
         raise ConfigError(f"no task {name!r}; there are {', '.join(near)}")

@@ -1,4 +1,7 @@
-"""Test videos that training may have seen: in another question's splits, or through the same film or person."""
+"""Test videos that training may have seen.
+
+A test video leaks through the splits of another question, or through a training video of the same film or person.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,28 +13,28 @@ from longvid.tasks.manifest import Manifest
 
 @dataclass(frozen=True)
 class Leak:
-    """Videos of a test split that are, or share their group with, videos trained on."""
+    """Test videos that are also training videos, or that share their group with one."""
 
     kind: Literal["group", "video"]
     """`group`: a training video of the same splits has the same group (film, person). `video`: the test video itself
     is in the training or validation split of another question."""
     column: str
-    """Split column of the test split."""
+    """Split column of the test videos."""
     trained_in: tuple[str, ...]
-    """Split columns of the training."""
+    """Split columns of the training videos."""
     keys: tuple[str, ...]
-    """The test videos, in their order."""
+    """Keys of the leaking test videos, in manifest order."""
     num_test: int
 
     def __str__(self) -> str:
         seen = f"{len(self.keys)} of {self.num_test} test videos of {self.column}"
         if self.kind == "group":
             return f"{seen} share their group (film, person) with a training video"
-        return f"{seen} are trained or validated on in {', '.join(self.trained_in)}"
+        return f"{seen} are used for training or validation in {', '.join(self.trained_in)}"
 
 
 def find_leaks(manifest: Manifest, splits: Sequence[SplitSet]) -> list[Leak]:
-    """Every leak within each set of splits and between them; sets that are made without any are listed with none."""
+    """Every leak within and between the sets of splits."""
     found = []
     for one in splits:
         others = [other.column for other in splits if other.across and other.column != one.column]
@@ -42,7 +45,7 @@ def find_leaks(manifest: Manifest, splits: Sequence[SplitSet]) -> list[Leak]:
 
 
 def leaking_training(manifest: Manifest, column: str) -> set[str]:
-    """Keys of training and validation videos whose group is in the test split: what to leave out for a clean test."""
+    """Keys of training and validation videos whose group is tested: leave them out for a clean test."""
     groups = _groups(manifest, column, ["test"])
     return {
         row.key for split in ("train", "val") for row in rows_of(manifest, column, split) if row.group in groups

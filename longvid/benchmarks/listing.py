@@ -1,7 +1,7 @@
-"""Rows of annotation files, and the rows that cannot be used: those are kept with file, line and reason.
+"""Rows of annotation files, and the rows that cannot be used.
 
-A reader turns each row into a record, or into a `Fault`. Nothing is dropped in silence, and no row is guessed at.
-A file that is not what it should be as a whole (another header, another encoding) raises `AnnotationError`.
+A reader turns each row into a record, or into a `Fault` with file, line and reason. Nothing is dropped silently, and no
+row is guessed at. A file that is wrong as a whole (another header, another encoding) raises `AnnotationError`.
 """
 
 from collections import defaultdict
@@ -15,7 +15,7 @@ from longvid.tasks.manifest_files import read_text
 
 
 class Unusable(ValueError):
-    """A row that says nothing that can be used; the message is the reason."""
+    """Raised for a row that cannot be used; the message is the reason."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Fault:
     """A row that cannot be used."""
 
     where: str
-    """File and line, `train.csv:7`."""
+    """File and line, such as `train.csv:7`."""
     reason: str
 
     def __str__(self) -> str:
@@ -47,19 +47,19 @@ PlacedRecord = TypeVar("PlacedRecord", bound=Placed)
 
 @dataclass(frozen=True)
 class Listing(Generic[Record]):
-    """What a file holds: records in its order, and the rows that are none."""
+    """The content of a file: records in file order, and the rows that cannot be used."""
 
     records: tuple[Record, ...]
     faults: tuple[Fault, ...] = ()
 
     def checked(self) -> tuple[Record, ...]:
-        """The records; `AnnotationError` that names the first fault and counts the others, where there is any."""
+        """The records; raises `AnnotationError` that names the first fault and counts the others, if there are any."""
         refuse_faults(self.faults)
         return self.records
 
 
 def refuse_faults(faults: Iterable[Fault]) -> None:
-    """Raises `AnnotationError` where there is a fault."""
+    """Raises `AnnotationError` if there is a fault."""
     found = list(faults)
     if found:
         others = f" (and {len(found) - 1} more rows that cannot be used)" if len(found) > 1 else ""
@@ -67,9 +67,9 @@ def refuse_faults(faults: Iterable[Fault]) -> None:
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[str, str]]:
-    """(`file:line`, text) of every line that is not blank; line ends of all systems, and a byte order mark, are taken.
+    """(`file:line`, text) of every line that is not blank; any line ending and a byte order mark are accepted.
 
-    Raises `AnnotationError` for a file that is absent, is no UTF-8 text or holds nothing.
+    Raises `AnnotationError` if the file is absent, is not UTF-8 text or is empty.
     """
     if not path.is_file():
         raise AnnotationError(f"{path}: no such file")
@@ -82,7 +82,7 @@ def numbered_lines(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def listed(lines: Iterable[tuple[str, Line]], parse: Callable[[Line, str], Record]) -> Listing[Record]:
-    """The record of each line, or its fault where `parse(line, where)` raises `Unusable`."""
+    """The record of each line, or its fault if `parse(line, where)` raises `Unusable`."""
     records, faults = [], []
     for where, line in lines:
         try:
@@ -95,7 +95,7 @@ def listed(lines: Iterable[tuple[str, Line]], parse: Callable[[Line, str], Recor
 def without_repeats(
     listing: Listing[PlacedRecord], name: Callable[[PlacedRecord], str], *, what: str = "video"
 ) -> Listing[PlacedRecord]:
-    """One record for each name. A repeated row is a fault; rows that contradict each other are all faults."""
+    """One record per name. A repeated row is a fault; of rows that contradict each other, all are faults."""
     members: dict[str, list[PlacedRecord]] = defaultdict(list)
     for record in listing.records:
         members[name(record)].append(record)
@@ -114,6 +114,6 @@ def without_repeats(
 
 
 def quoted(text: object) -> str:
-    """A value as it stands in an error, cut where it is long."""
+    """A value as shown in an error message, shortened if it is long."""
     shown = ascii(text)
     return shown if len(shown) <= 60 else shown[:57] + "..."

@@ -1,7 +1,7 @@
-"""The ways in which published numbers were measured, each under a name that a recipe can ask for.
+"""How published numbers were measured, as named protocols for recipes.
 
-A protocol says what a decoder sees at once, how the answers to parts of a video become one, and on which splits. Two
-numbers are comparable only if their protocols are the same; `departs` says where ours is not, to the letter, the
+A protocol says what a decoder sees at once, how the answers for parts of a video are combined, and which splits are
+used. Two numbers are comparable only if their protocols are the same; `departs` says where ours differs from the
 authors' own.
 """
 
@@ -22,17 +22,17 @@ class Protocol:
     summary: str
     """What it does, in a sentence."""
     used_by: str
-    """Whose numbers were measured so."""
+    """Whose numbers were measured this way."""
     window: Mapping[str, Any] = field(default_factory=dict)
     """Settings of a training recipe's `window`."""
     scored: Literal["videos", "windows", "frames", "segments"] = "videos"
-    """What the published number counts. `windows`: every window on its own, so long videos count more."""
+    """What the published number counts. `windows`: each window on its own, so long videos count more."""
     folds: tuple[str, ...] = ()
-    """Split columns over which the number is averaged; none: one split."""
+    """Split columns over which the number is averaged; empty: one split."""
     selects_on_test: bool = False
-    """Whether the authors chose the epoch by the test videos; only a recipe that says `as_published` may."""
+    """Whether the authors chose the epoch on the test videos; only a recipe with `as_published` may do so."""
     beside: str | None = None
-    """The published protocol whose numbers may stand in one table with this one's."""
+    """The published protocol whose numbers may stand in the same table as this one's."""
     departs: str = ""
     """Where this differs from the authors' code."""
 
@@ -41,14 +41,14 @@ _ALL = (
     Protocol(
         "lvu/vis4mer",
         "Windows of 60 s at every second; the softmax is summed over a video's windows, regressions are averaged; "
-        "clips under 60 s are filled up with zeros that count.",
+        "clips under 60 s are padded with zeros that are not masked.",
         "LVU's authors, ViS4mer and the tables that quote them (S5, Video Token Merging)",
         window={"clips": 60, "stride": 1, "short": "padded", "draw": "windows"},
-        departs="Counts clips: features must be one clip a second. The authors' rows have one frame more a video.",
+        departs="Counts clips: features must have one clip per second. The authors have one more frame per video.",
     ),
     Protocol(
         "lvu/masked",
-        "The same in seconds, whatever the clips' stride; clips under 60 s are masked, not filled up.",
+        "The same in seconds, whatever the clips' stride; clips under 60 s are padded and masked.",
         "longvid; comparable with lvu/vis4mer where few clips are under 60 s (359 of 9,996)",
         window={"seconds": 60.0, "stride_seconds": 1.0, "draw": "windows"},
         beside="lvu/vis4mer",
@@ -56,16 +56,16 @@ _ALL = (
     Protocol(
         "lvu/one-window",
         "60 clips spread evenly over the video are its only window.",
-        "models with a budget of 60 frames a video",
+        "models with a budget of 60 frames per video",
         window={"segments": 60},
     ),
-    Protocol("lvu/full-video", "The whole video is one sequence.", "nobody's published table; the plainest", window={}),
+    Protocol("lvu/full-video", "The whole video is one sequence.", "no published table; the simplest way", window={}),
     Protocol(
         "lvu/videomamba",
-        "Windows of 60 s every 16 s, a cut last one kept from 30 s on.",
+        "Windows of 60 s every 16 s; a shorter last one is kept if it lasts 30 s or more.",
         "VideoMamba",
         window={"seconds": 60.0, "stride_seconds": 16.0, "shortest_seconds": 30.0, "draw": "windows"},
-        departs="Every window of a video is summed; in the authors' merge only the first one of each video remains. "
+        departs="Every window of a video is summed; the authors' merge keeps only the first of each video. "
         "Their test lists are shorter (40 of 42, 188 of 201, 81 of 86, ...).",
     ),
     Protocol(
@@ -74,12 +74,12 @@ _ALL = (
         "MA-LMM, HERMES",
         window={"seconds": 100.0, "stride_seconds": 20.0, "draw": "windows"},
         scored="windows",
-        departs="A class is chosen by its score; the authors compare generated text with the label's.",
+        departs="A class is chosen by its score; the authors compare generated text with that of the label.",
     ),
     Protocol(
         "breakfast/vis4mer",
         "64 clips spread evenly over the video (a random choice in training) are one sequence; 355 videos are tested.",
-        "ViS4mer, S5, MA-LMM and the tables that quote them; VideoMamba's numbers are from another list",
+        "ViS4mer, S5, MA-LMM and the tables that quote them; VideoMamba used another list of videos",
         window={"segments": 64},
         selects_on_test=True,
     ),
@@ -92,12 +92,12 @@ _ALL = (
     ),
     Protocol(
         "breakfast/units",
-        "Every labelled frame, 15 a second, of whole videos, SIL included; averaged over the four folds by person.",
+        "Every labelled frame of whole videos, 15 per second, SIL included; averaged over the four folds by person.",
         "MS-TCN, ASFormer and all of action segmentation",
         window={},
         scored="frames",
         folds=("s1_labelled", "s2_labelled", "s3_labelled", "s4_labelled"),
-        departs="A frame has the answer of the clip nearest to it; the authors classify 15 features a second.",
+        departs="A frame gets the prediction of the nearest clip; the authors classify 15 features per second.",
     ),
     Protocol(
         "coin/vis4mer",
@@ -105,12 +105,12 @@ _ALL = (
         "ViS4mer, S5, MA-LMM and the tables that quote them",
         window={"segments": 64},
         selects_on_test=True,
-        departs="To the letter only on features whose sampling says `span: listed`, as the recipes' do; on features of "
-        "whole videos the 64 are chosen among the clips that lie in the part.",
+        departs="Exact only on features whose sampling says `span: listed`, as the recipes' do; on features of "
+        "whole videos the 64 are chosen among the clips in that part.",
     ),
     Protocol(
         "coin/steps",
-        "Proposals of steps in whole videos, at most 60 a video, suppressed at an IoU of 0.6; mean average precision "
+        "Proposals of steps in whole videos, at most 60 per video, suppressed at an IoU of 0.6; mean average precision "
         "over step classes at IoUs of 0.1 to 0.5.",
         "COIN's authors",
         window={},
@@ -123,7 +123,7 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType({protocol.name: protocol fo
 
 
 def find_protocol(name: str) -> Protocol:
-    """The protocol of that name; `ConfigError` with the near ones where there is none."""
+    """The protocol of that name; `ConfigError` suggests similar names if there is none."""
     if name not in PROTOCOLS:
         near = difflib.get_close_matches(name, PROTOCOLS, 3, 0.5) or list(PROTOCOLS)
         raise ConfigError(f"no protocol {name!r}; there are {', '.join(near)}")

@@ -1,4 +1,7 @@
-"""What others published, each number with where it was read and how it was measured (`results.yaml`)."""
+"""Numbers that others published, each with source and protocol.
+
+They are kept in `results.yaml`.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,42 +21,42 @@ _FIELDS = {"model", "source", "protocol", "values", "videos", "note", "seen"}
 
 @dataclass(frozen=True)
 class PublishedResult:
-    """One number."""
+    """One published number."""
 
     task: str
     model: str
     metric: str
     value: float
-    """In this library's unit: 0..1 for percentages, MSE as it is."""
+    """In this library's unit: 0..1 for percentages, MSE unchanged."""
     printed: str
     """As its authors print it."""
     protocol: str | None
-    """None: not known, or one that no protocol here describes."""
+    """None: not known, or not described by any protocol here."""
     sources: tuple[str, ...]
-    """Where it was read, in words."""
+    """The source where it was read, in words."""
     videos: int | None = None
-    """Test videos it rests on, where known to be fewer than all."""
+    """Number of test videos behind it, if known to be fewer than all."""
     note: str = ""
     seen: bool = True
-    """False: not read in a paper; nothing may be held against it."""
+    """False: not read in a paper; it is never used as a reference to compare with."""
 
 
 @lru_cache(maxsize=1)
 def published_results() -> tuple[PublishedResult, ...]:
-    """Every number of the data file, in its order; `AnnotationError` for a row that makes no sense."""
+    """Every number of the data file, in file order; `AnnotationError` for a row that makes no sense."""
     text = files("longvid.benchmarks").joinpath("results.yaml").read_text("utf-8")
-    content = yaml.load(text, yaml.BaseLoader)  # every value as it is written: 52.80 stays 52.80
+    content = yaml.load(text, yaml.BaseLoader)  # every value as written: 52.80 stays 52.80
     return tuple(result for row in content["rows"] for result in _results(row, content["sources"]))
 
 
 def results_of(task: str, *, protocol: str | None = None) -> tuple[PublishedResult, ...]:
-    """The numbers of a task, of one protocol if asked for."""
+    """The numbers of a task, limited to one protocol if given."""
     found = (result for result in published_results() if result.task == task)
     return tuple(result for result in found if protocol is None or result.protocol == protocol)
 
 
 def bar(task: str, metric: str, *, protocol: str | None = None) -> PublishedResult | None:
-    """The best number that was read in a paper, of one protocol if asked for; None where there is none."""
+    """The best number that was read in a paper, limited to one protocol if given; None if there is none."""
     known = [r for r in results_of(task, protocol=protocol) if r.seen and r.metric == metric]
     if not known:
         return None

@@ -184,7 +184,7 @@ def test_the_command_names_rows_it_cannot_use_and_its_status_says_so(command, lv
     (tmp_path / "clips").mkdir()
     status, _, err = command("prepare", "lvu", "--annotations", lvu, "--videos", "clips")
     assert status == 3
-    assert f"not usable: {path}:5: 'x' is no YouTube id" in err
+    assert f"not usable: {path}:5: 'x' is not a YouTube id" in err
     status, _, err = command("prepare", "lvu", "--annotations", lvu, "--videos", "nowhere")
     assert (status, err) == (2, "error: nowhere: no such folder; make it, or give the one that holds the videos\n")
 

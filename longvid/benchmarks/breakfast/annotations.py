@@ -1,16 +1,17 @@
-"""Breakfast: ten dishes, prepared by 52 people before several cameras (Kuehne, Arslan and Serre, CVPR 2014).
+"""Breakfast annotations: ten dishes, 52 people, several cameras.
 
-One video has three names. They are one-to-one, and basenames are not: `P47_cereals` exists once for each camera.
+The data set is by Kuehne, Arslan and Serre (CVPR 2014). One video has three names. They map one to one; base names do
+not: `P47_cereals` exists once per camera.
 
     its file             P27/stereo/P27_milk_ch0.avi
     ViS4mer's list       P27-stereo-P27_milk_ch0           used as the key here
     label files          P27_stereo01_P27_milk.txt         the second stereo channel, ch1, has none
 
-Files of a folder of annotations; each may be absent, but not both kinds of lists:
+Files in a folder of annotations; each may be absent, but one of the two kinds of lists must be there:
 
     train.csv, test.csv                   file_name,duration,action,class_id: ViS4mer's lists
-    splits/{train,test}.split{1..4}.bundle  one label file's name a line: the four folds by person
-    groundTruth/<label name>.txt          a label a line, 15 lines a second
+    splits/{train,test}.split{1..4}.bundle  one label file name per line: the four folds by person
+    groundTruth/<label name>.txt          one label per line, 15 lines per second
     segmentation_coarse/**/<label name>.txt   the official labels: `31-150 take_bowl`, frames from 1, both ends included
     mapping.txt                           `<number> <label>`, 48 lines
 """
@@ -28,12 +29,12 @@ DISHES = (
     *("cereals", "coffee", "tea", "pancake", "friedegg"),
     *("scrambledegg", "sandwich", "juice", "milk", "salat"),
 )
-"""In the order of ViS4mer's class numbers."""
+"""Dishes in the order of ViS4mer's class numbers."""
 CAMERAS = ("cam01", "cam02", "webcam01", "webcam02", "stereo")
 LABELS_PER_SECOND = 15.0
 PEOPLE = tuple(f"P{number:02d}" for number in range(3, 55))
 FOLDS = {fold: PEOPLE[13 * (fold - 1) : 13 * fold] for fold in (1, 2, 3, 4)}
-"""People tested in each of the four folds: thirteen in turn."""
+"""The people tested in each of the four folds, thirteen per fold in order."""
 
 UNITS = (
     *("SIL", "pour_cereals", "pour_milk", "stir_cereals", "take_bowl", "pour_coffee", "take_cup", "spoon_sugar"),
@@ -54,13 +55,13 @@ _WHOLE_NUMBER = re.compile("[0-9]{1,9}", re.ASCII)
 
 @dataclass(frozen=True)
 class BreakfastName:
-    """Who prepared what before which camera: everything a video's three names are made of."""
+    """Person, camera and dish: all that the three names of a video are made of."""
 
     person: str
     camera: str
     dish: str
     channel: str | None = None
-    """`ch0` or `ch1`, of the stereo camera only."""
+    """`ch0` or `ch1` for the stereo camera, else None."""
 
     def __post_init__(self) -> None:
         if self.person not in PEOPLE:
@@ -70,46 +71,46 @@ class BreakfastName:
         if self.dish not in DISHES:
             raise Unusable(f"dish {quoted(self.dish)} is not one of {', '.join(DISHES)}")
         if (self.channel is not None) != (self.camera == "stereo"):
-            raise Unusable(f"channel {self.channel} with camera {self.camera}: stereo files have one, others none")
+            raise Unusable(f"channel {self.channel} with camera {self.camera}: only stereo files have a channel")
 
     @property
     def file(self) -> str:
-        """Path below the folder of videos, without ending."""
+        """Path below the folder of videos, without suffix."""
         channel = f"_{self.channel}" if self.channel else ""
         return f"{self.person}/{self.camera}/{self.person}_{self.dish}{channel}"
 
     @property
     def key(self) -> str:
-        """As in ViS4mer's lists."""
+        """The name in ViS4mer's lists."""
         return self.file.replace("/", "-")
 
     @property
     def label_name(self) -> str:
-        """Name of its label file, without ending."""
+        """Name of its label file, without suffix."""
         camera = "stereo01" if self.camera == "stereo" else self.camera
         return f"{self.person}_{camera}_{self.person}_{self.dish}"
 
     @classmethod
     def of_key(cls, text: str) -> "BreakfastName":
-        """From `P27-stereo-P27_milk_ch0`; `Unusable` for what is no such name."""
+        """The name `P27-stereo-P27_milk_ch0` describes; `Unusable` if the text is not of that form."""
         found = _KEY.fullmatch(text)
         if found is None or found[1] != found[3]:
-            raise Unusable(f"{quoted(text)} is no name like P03-cam01-P03_cereals")
+            raise Unusable(f"{quoted(text)} is not a name like P03-cam01-P03_cereals")
         return cls(found[1], found[2], found[4], found[5])
 
     @classmethod
     def of_label_name(cls, text: str) -> "BreakfastName":
-        """From `P27_stereo01_P27_milk`; stereo labels are those of channel 0."""
+        """The name `P27_stereo01_P27_milk` describes; stereo labels belong to channel 0."""
         found = _LABEL_NAME.fullmatch(text)
         if found is None or found[1] != found[3]:
-            raise Unusable(f"{quoted(text)} is no name like P03_cam01_P03_cereals")
+            raise Unusable(f"{quoted(text)} is not a name like P03_cam01_P03_cereals")
         stereo = found[2] == "stereo01"
         return cls(found[1], "stereo" if stereo else found[2], found[4], "ch0" if stereo else None)
 
 
 @dataclass(frozen=True)
 class BreakfastVideo:
-    """A line of ViS4mer's lists."""
+    """One line of ViS4mer's lists."""
 
     name: BreakfastName
     duration_seconds: int
@@ -118,7 +119,7 @@ class BreakfastVideo:
 
 @dataclass(frozen=True)
 class BundledVideo:
-    """A line of a fold's list."""
+    """One line of a fold's list."""
 
     name: BreakfastName
     where: str = field(compare=False, repr=False, default="")
@@ -126,7 +127,7 @@ class BundledVideo:
 
 @dataclass(frozen=True)
 class LabelledSpan:
-    """Frames first .. last, both included and counted from 1, at 15 frames a second."""
+    """Frames first .. last, both included and counted from 1, at 15 frames per second."""
 
     first_frame: int
     last_frame: int
@@ -135,12 +136,12 @@ class LabelledSpan:
 
     @property
     def seconds(self) -> tuple[float, float]:
-        """The same, half-open."""
+        """The same span in seconds, half-open."""
         return (self.first_frame - 1) / LABELS_PER_SECOND, self.last_frame / LABELS_PER_SECOND
 
 
 def read_breakfast_list(path: str | Path) -> Listing[BreakfastVideo]:
-    """The videos of ViS4mer's `train.csv` or `test.csv`; the dish must agree in name, column and class number."""
+    """The videos of ViS4mer's `train.csv` or `test.csv`; name, `action` and `class_id` must agree on the dish."""
     path = Path(path)
     lines = numbered_lines(path)
     where, header = next(lines)
@@ -152,7 +153,7 @@ def read_breakfast_list(path: str | Path) -> Listing[BreakfastVideo]:
     def parse(line: str, where: str) -> BreakfastVideo:
         values = [value.strip() for value in line.split(",")]
         if len(values) != 4:
-            raise Unusable(f"has {len(values)} values, the header names 4")
+            raise Unusable(f"has {len(values)} values, but the header names 4")
         name = BreakfastName.of_key(values[0])
         if values[2] != name.dish or values[3] != str(DISHES.index(name.dish)):
             said = f"action {quoted(values[2])} with class_id {quoted(values[3])}"
@@ -165,13 +166,13 @@ def read_breakfast_list(path: str | Path) -> Listing[BreakfastVideo]:
 
 
 def read_bundle(path: str | Path) -> Listing[BundledVideo]:
-    """The videos of a fold's list; a line `#bundle` and folders before the names are accepted."""
+    """The videos of a fold's list; a `#bundle` line and folders before the names are accepted."""
     lines = (line for line in numbered_lines(Path(path)) if not line[1].startswith("#"))
 
     def parse(line: str, where: str) -> BundledVideo:
         name = line.strip().rsplit("/", 1)[-1]
         if not name.endswith(".txt"):
-            raise Unusable(f"{quoted(line)} is no label file's name (it ends in .txt)")
+            raise Unusable(f"{quoted(line)} is not the name of a label file (it must end in .txt)")
         return BundledVideo(BreakfastName.of_label_name(name.removesuffix(".txt")), where)
 
     return without_repeats(listed(lines, parse), lambda video: video.name.key)
@@ -184,13 +185,13 @@ def read_mapping(path: str | Path) -> tuple[str, ...]:
     def parse(line: str, where: str) -> tuple[int, str]:
         number, _, name = line.strip().partition(" ")
         if not _WHOLE_NUMBER.fullmatch(number) or not name.strip() or " " in name.strip():
-            raise Unusable(f"{quoted(line)} is not a number, a blank and a label")
+            raise Unusable(f"{quoted(line)} is not a number, a space and a label")
         return int(number), name.strip()
 
     pairs = listed(numbered_lines(path), parse).checked()
     names = dict(pairs)
     if sorted(number for number, _ in pairs) != list(range(len(pairs))) or len(set(names.values())) < len(pairs):
-        raise AnnotationError(f"{path}: its numbers are not 0 .. {len(pairs) - 1}, each with a label of its own")
+        raise AnnotationError(f"{path}: the numbers must be 0 .. {len(pairs) - 1}, each with a different label")
     return tuple(names[number] for number in range(len(pairs)))
 
 
@@ -200,14 +201,14 @@ def read_frame_labels(path: str | Path, labels: Iterable[str] = UNITS) -> tuple[
 
     def parse(line: str, where: str) -> str:
         if line.strip() not in known:
-            raise Unusable(f"{quoted(line.strip())} is none of the {len(known)} labels")
+            raise Unusable(f"{quoted(line.strip())} is not one of the {len(known)} labels")
         return line.strip()
 
     return listed(numbered_lines(Path(path)), parse).checked()
 
 
 def read_coarse_labels(path: str | Path, labels: Iterable[str] = UNITS) -> tuple[LabelledSpan, ...]:
-    """The spans of an official `segmentation_coarse` file; `AnnotationError` unless they follow each other."""
+    """The spans of an official `segmentation_coarse` file; `AnnotationError` unless they are in order."""
     known = frozenset(labels)
 
     def parse(line: str, where: str) -> LabelledSpan:
@@ -216,11 +217,11 @@ def read_coarse_labels(path: str | Path, labels: Iterable[str] = UNITS) -> tuple
         if found is None or label.strip() not in known:
             raise Unusable(f"{quoted(line.strip())} is not `first-last label` with one of the {len(known)} labels")
         if not 1 <= int(found[1]) <= int(found[2]):
-            raise Unusable(f"frames {span} do not begin at 1 or later, or end before they begin")
+            raise Unusable(f"frames {span}: the first must be 1 or later, the last not before it")
         return LabelledSpan(int(found[1]), int(found[2]), label.strip(), where)
 
     spans = listed(numbered_lines(Path(path)), parse).checked()
     for before, after in pairwise(spans):
         if after.first_frame <= before.last_frame:
-            raise AnnotationError(f"{after.where}: begins at frame {after.first_frame}, before {before.where} ends")
+            raise AnnotationError(f"{after.where}: starts at frame {after.first_frame}, before {before.where} ends")
     return spans

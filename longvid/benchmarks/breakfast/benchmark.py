@@ -1,15 +1,17 @@
-"""Breakfast as one manifest of 1,712 videos: the split for classification, ViS4mer's own, and the four folds.
+"""Breakfast as one manifest of 1,712 videos.
+
+It holds the split for classification, ViS4mer's own split, and the four folds.
 
     split              train P03-P41, val P42-P46, test P47-P54: ViS4mer's test people, validation by person
-    vis4mer_split      ViS4mer's train and test; no validation, without the three training videos it skips
-    s1 .. s4           the folds by person; validation is done on the five people who follow those tested
+    vis4mer_split      ViS4mer's train and test; no validation, and three training videos are skipped
+    s1 .. s4           the folds by person; the five people after those tested are for validation
     s1_labelled ..     the same without videos that have no frame labels
     label              the dish
-    label_path         its label file, 15 lines a second; `segments` where only the official spans are there
-    duration_seconds   as ViS4mer lists it
-    label_name         as label files and MS-TCN's features are called: `key_column` of a store of those
+    label_path         its label file, 15 lines per second; `segments` if only the official spans exist
+    duration_seconds   the duration in ViS4mer's lists
+    label_name         the name of label files and MS-TCN's features: the `key_column` for a store of those
 
-The people of `test` are a part of those of fold s4: what is trained on `split` has seen P42-P46, whom s4 tests.
+The test people of `split` are among those of fold s4: models trained on `split` have seen P42-P46, whom s4 tests.
 """
 
 from collections.abc import Iterable
@@ -41,9 +43,9 @@ VALIDATION_PEOPLE = ("P42", "P43", "P44", "P45", "P46")
 TEST_PEOPLE = tuple(person for person in PEOPLE if person >= "P47")
 FOLD_VALIDATION_PEOPLE = 5
 VIS4MER_SKIPS = ("P28-cam01-P28_cereals", "P28-cam02-P28_cereals", "P27-stereo-P27_milk_ch0")
-"""Training videos that ViS4mer and MA-LMM leave out as unreadable; their labels are fine."""
+"""Training videos that ViS4mer and MA-LMM leave out as unreadable; their labels are usable."""
 SHORT_LABELS_SECONDS = 5.0
-"""Labels that end this long before the video does are named in a note."""
+"""A note names the videos whose labels end at least this long before the video does."""
 
 DISH_TASK = Task("breakfast/dish", "classification", DISHES)
 UNIT_TASK = Task(
@@ -58,7 +60,7 @@ UNIT_TASK = Task(
 
 @dataclass(frozen=True)
 class _Labels:
-    """Where the frame labels of a video are, and how long they last."""
+    """Location of a video's frame labels, and how long they last."""
 
     path: str | None
     segments: list[list[Any]] | None
@@ -66,10 +68,10 @@ class _Labels:
 
 
 def breakfast_benchmark(folder: str | Path) -> Benchmark:
-    """Breakfast from a folder of annotations (see `breakfast.py`); lists that are absent follow from the people."""
+    """Breakfast from a folder of annotations (see `annotations.py`); absent lists are derived from the people."""
     folder = Path(folder)
     if not folder.is_dir():
-        raise AnnotationError(f"{folder}: no such folder; give the one with train.csv and test.csv, or with splits/")
+        raise AnnotationError(f"{folder}: no such folder; it should hold train.csv and test.csv, or splits/")
     faults: list[Fault] = []
     lists = _read_lists(folder, faults)
     bundles = _read_bundles(folder, faults)
@@ -104,7 +106,7 @@ _Entries = dict[str, _Entry]
 
 
 def _read_lists(folder: Path, faults: list[Fault]) -> _Entries:
-    """ViS4mer's lists by key; nothing where the folder has none of the two."""
+    """ViS4mer's lists by key; empty if the folder has neither of the two."""
     paths = {split: folder / f"{split}.csv" for split in ("train", "test")}
     if not any(path.is_file() for path in paths.values()):
         return {}
@@ -118,7 +120,7 @@ def _read_lists(folder: Path, faults: list[Fault]) -> _Entries:
 
 
 def _read_bundles(folder: Path, faults: list[Fault]) -> dict[int, _Entries]:
-    """The folds' lists; nothing where the folder has none, `AnnotationError` where some of the eight are absent."""
+    """The folds' lists; empty if the folder has none, `AnnotationError` if only some of the eight exist."""
     places = folder / "splits" if (folder / "splits").is_dir() else folder
     if not any(places.glob("*.bundle")):
         return {}
@@ -134,21 +136,21 @@ def _read_bundles(folder: Path, faults: list[Fault]) -> dict[int, _Entries]:
 
 
 def _put(entries: _Entries, found: Iterable[_Entry], faults: list[Fault]) -> None:
-    """Add a list's entries; a video that was in the training list is tested only, which is a fault."""
+    """Add a list's entries. A video that was in the training list becomes a test video only, which is a fault."""
     for entry in found:
         before = entries.get(entry.name.key)
         if before is not None:
             faults.append(
-                Fault(before.where, f"video {entry.name.key!r} is tested too ({entry.where}): not trained on")
+                Fault(before.where, f"video {entry.name.key!r} is a test video too ({entry.where}): not trained on")
             )
         entries[entry.name.key] = entry
 
 
 def _find_labels(folder: Path, names: Iterable[BreakfastName], faults: list[Fault]) -> dict[str, _Labels]:
-    """Frame labels by key. A file with a label that does not exist is a fault, and its video unlabelled."""
+    """Frame labels by key. A file with an unknown label is a fault, and its video counts as unlabelled."""
     mapping = folder / "mapping.txt"
     if mapping.is_file() and (listed := read_mapping(mapping)) != UNITS:
-        raise AnnotationError(f"{mapping}: names {len(listed)} labels that are not Breakfast's 48 units in their order")
+        raise AnnotationError(f"{mapping}: its {len(listed)} labels are not Breakfast's 48 units in order")
     truth = folder / "groundTruth"
     coarse = {path.stem: path for path in sorted((folder / "segmentation_coarse").rglob("*.txt"))}
     found: dict[str, _Labels] = {}
@@ -168,7 +170,7 @@ def _find_labels(folder: Path, names: Iterable[BreakfastName], faults: list[Faul
 
 
 def _count_labels(path: Path) -> int:
-    """Lines of a label file, all of them known labels; `AnnotationError` names the line of one that is not."""
+    """The number of lines of a label file; `AnnotationError` names the line of an unknown label."""
     labels = read_text(path).split("\n")
     while labels and not labels[-1].strip():
         labels.pop()
@@ -211,7 +213,7 @@ def _fold_split(name: BreakfastName, fold: int, bundles: dict[int, _Entries]) ->
 
 
 def fold_validation_people(fold: int) -> tuple[str, ...]:
-    """The five people who follow those tested, in the order of their numbers; after the last comes the first."""
+    """The five people after those tested, in the order of their numbers; the first follows the last."""
     after = PEOPLE.index(FOLDS[fold][-1]) + 1
     return tuple(PEOPLE[(after + step) % len(PEOPLE)] for step in range(FOLD_VALIDATION_PEOPLE))
 
@@ -241,10 +243,10 @@ def _notes(
 ) -> list[str]:
     notes = []
     if not lists:
-        notes.append(f"no train.csv and test.csv in {folder}: the split follows from the people (test: P47-P54)")
+        notes.append(f"no train.csv and test.csv in {folder}: the split is derived from the people (test: P47-P54)")
     if not bundles:
-        notes.append(f"no splits/*.bundle in {folder}: the four folds follow from the people")
-    notes.append("fold s4 tests P42-P46, on whom `split` validates: test no model on folds it was not trained for")
+        notes.append(f"no splits/*.bundle in {folder}: the four folds are derived from the people")
+    notes.append("fold s4 tests P42-P46, on whom `split` validates: test a model only on its own fold")
     notes.append(f"{len(labels)} of {num_rows} videos have frame labels; the others take part in classification only")
     short = [
         f"{key} ({entry.duration_seconds} s, labels end at {found.duration_seconds:.0f} s)"
@@ -254,5 +256,5 @@ def _notes(
         and found.duration_seconds < entry.duration_seconds - SHORT_LABELS_SECONDS
     ]
     if short:
-        notes.append(f"labels stop early, what lies beyond is not scored: {', '.join(short)}")
+        notes.append(f"labels end before the video; the rest is not scored: {', '.join(short)}")
     return notes

@@ -4,8 +4,8 @@
                   "duration": 131.0, "start": 56.6, "end": 85.7, "video_url": ...,
                   "annotation": [{"id": "212", "segment": [60.0, 69.0], "label": "take out the ..."}, ...]}, ...}}
 
-Times are seconds of the whole video; `start` .. `end` is the part that matters. MA-LMM's copy, without the level
-`database` and with the subsets `train` and `val`, is read too; the three class names that changed in 2020 are brought
+Times are seconds of the whole video; `start` .. `end` is the part that shows the task. MA-LMM's copy, without the level
+`database` and with the subsets `train` and `val`, is read too; the three class names that changed in 2020 are mapped
 to the new ones.
 """
 
@@ -40,7 +40,7 @@ _RENAMED = {
 
 @dataclass(frozen=True)
 class CoinStep:
-    """One step of a task, done between two seconds of the video."""
+    """One step of a task, between two times of the video in seconds."""
 
     number: int
     """1..778."""
@@ -68,10 +68,10 @@ class CoinVideo:
 
 
 def read_coin(path: str | Path) -> Listing[CoinVideo]:
-    """The videos of a COIN.json, in its order.
+    """The videos of a COIN.json, in file order.
 
-    A video that cannot be used is a fault. So is a step that cannot: its video is kept without it. Raises
-    `AnnotationError` for a file that is not COIN's.
+    A video that cannot be used is a fault. So is a step that cannot be used; its video is kept without it. Raises
+    `AnnotationError` if the file is not COIN's.
     """
     path = Path(path)
     if not path.is_file():
@@ -95,7 +95,7 @@ def read_coin(path: str | Path) -> Listing[CoinVideo]:
 
 
 class _Object(dict[str, Any]):
-    """A JSON object that knows which of its names stood in the file more than once."""
+    """A JSON object that remembers which of its names occurred more than once."""
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         super().__init__(pairs)
@@ -104,23 +104,23 @@ class _Object(dict[str, Any]):
 
 
 def _database(text: str, path: Path) -> _Object:
-    """Records by video."""
+    """Records by video id."""
     try:
         content = json.loads(text, object_pairs_hook=_Object)
     except ValueError as error:
         line = getattr(error, "lineno", None)
-        raise AnnotationError(f"{path}{f':{line}' if line else ''}: is not readable as JSON ({error})") from None
+        raise AnnotationError(f"{path}{f':{line}' if line else ''}: cannot be read as JSON ({error})") from None
     except RecursionError:
         raise AnnotationError(f"{path}: is nested too deeply for a COIN.json") from None
     database = content.get("database", content) if isinstance(content, _Object) else None
     records = database.values() if isinstance(database, _Object) else ()
     if not isinstance(database, _Object) or not records or not all(isinstance(r, _Object) for r in records):
-        raise AnnotationError(f'{path}: is no COIN.json, an object {{"database": {{video id: {{...}}}}}}')
+        raise AnnotationError(f'{path}: is not a COIN.json, an object {{"database": {{video id: {{...}}}}}}')
     return database
 
 
 def _line_finder(text: str) -> Callable[[str], int]:
-    """Line of a video's key in the file; found only for faults and, cheaply, in the order of the file."""
+    """The line of a video's key; asked for faults only, in file order."""
     place, line = 0, 1
 
     def line_of(key: str) -> int:
@@ -136,23 +136,23 @@ def _line_finder(text: str) -> Callable[[str], int]:
 
 
 def _video(key: str, record: _Object, where: str) -> tuple[CoinVideo, list[str]]:
-    """A video and the reasons why some of its steps cannot be used."""
+    """A video, and the reasons why some of its steps cannot be used."""
     youtube_id(key)
     _refuse_repeats(record)
     task, name, subset = record.get("recipe_type"), record.get("class"), record.get("subset")
     if isinstance(task, bool) or not isinstance(task, int) or not 0 <= task < NUM_TASKS:
         raise Unusable(f"recipe_type {quoted(task)} is not a whole number from 0 to {NUM_TASKS - 1}")
     if not isinstance(name, str) or not _CLASS.fullmatch(name):
-        raise Unusable(f"class {quoted(name)} is no name")
+        raise Unusable(f"class {quoted(name)} is not a name")
     if not isinstance(subset, str) or subset not in _SUBSETS:
         raise Unusable(f"subset {quoted(subset)} is neither training nor testing")
     duration = _seconds(record.get("duration"), "duration")
     start, end = _seconds(record.get("start", 0), "start"), _seconds(record.get("end", duration), "end")
     if not start < end:
-        raise Unusable(f"start {start:g} does not lie before end {end:g}")
+        raise Unusable(f"start {start:g} is not before end {end:g}")
     annotation = record.get("annotation")
     if not isinstance(annotation, list):
-        raise Unusable("annotation is no list of steps")
+        raise Unusable("annotation is not a list of steps")
     steps, reasons = [], []
     for index, entry in enumerate(annotation):
         try:
@@ -165,7 +165,7 @@ def _video(key: str, record: _Object, where: str) -> tuple[CoinVideo, list[str]]
 
 def _step(entry: Any) -> CoinStep:
     if not isinstance(entry, _Object):
-        raise Unusable(f"{quoted(entry)} is no object")
+        raise Unusable(f"{quoted(entry)} is not an object")
     _refuse_repeats(entry)
     number = entry.get("id")
     if not isinstance(number, str) or not (number.isascii() and number.isdecimal() and len(number) <= 4):
@@ -177,14 +177,14 @@ def _step(entry: Any) -> CoinStep:
         raise Unusable(f"segment {quoted(segment)} is not [start, end]")
     start, end = (_seconds(value, "segment") for value in segment)
     if not start < end:
-        raise Unusable(f"segment {segment} does not begin before it ends")
+        raise Unusable(f"segment {segment} does not start before it ends")
     if not isinstance(label, str) or not label.strip() or not label.isprintable() or len(label) > 300:
-        raise Unusable(f"label {quoted(label)} is no text")
+        raise Unusable(f"label {quoted(label)} is not text")
     return CoinStep(int(number), start, end, label.strip())
 
 
 def _one_name_each(videos: list[CoinVideo], faults: list[Fault]) -> Listing[CoinVideo]:
-    """Videos whose class has the name that the first video of its number gave it; the others are faults."""
+    """Videos with one name per class number, that of the first video; videos with another name are faults."""
     names: dict[int, CoinVideo] = {}
     numbers: dict[str, CoinVideo] = {}
     kept = []

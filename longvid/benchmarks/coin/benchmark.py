@@ -1,10 +1,10 @@
 """COIN as one manifest of 11,827 videos.
 
-label          the task, 0..179; `label_names` says it in words
+label          the task, 0..179; `label_names` holds the names
 split          COIN's two subsets, with a tenth of each class's training videos set aside for validation
 vis4mer_split  the two subsets as ViS4mer uses them: no validation, two training videos skipped
 start_seconds, end_seconds   the part that shows the task; recipes for steps look at the whole video
-steps          [[start, end, step 1..778], ...] on the clock of the whole video; `steps_names` says them in words
+steps          [[start, end, step 1..778], ...] in seconds of the whole video; `steps_names` holds the names
 """
 
 from pathlib import Path
@@ -23,7 +23,7 @@ VIS4MER_SKIPS = ("AfiVmAjfTNs", "cjwtcDKTQM8")
 """Training videos that ViS4mer and MA-LMM leave out."""
 VALIDATION_FRACTION = 0.1
 FRAME_LABELS_PER_SECOND = 10.0
-"""Rate at which the authors score frames."""
+"""Frames per second that the authors score."""
 
 TASK_TASK = Task("coin/task", "classification", outputs=NUM_TASKS)
 STEP_TASK = Task(
@@ -37,20 +37,20 @@ STEP_TASK = Task(
 
 
 def coin_benchmark(path: str | Path) -> Benchmark:
-    """COIN from its COIN.json, or the folder that holds it."""
+    """COIN from its COIN.json, or from the folder that holds it."""
     path = _annotation_file(Path(path))
     listing = read_coin(path)
     if not listing.records:
-        raise AnnotationError(f"{path}: no video of it can be used; the first: {listing.faults[0]}")
+        raise AnnotationError(f"{path}: none of its videos can be used; the first: {listing.faults[0]}")
     manifest = coin_manifest(listing.records, name=str(path))
     tasks, steps = name_classes(TASK_TASK, manifest), name_classes(STEP_TASK, manifest)
     return Benchmark(
         name="coin",
         manifest=manifest,
         splits=(
-            SplitSet("split", tasks, "a tenth of each class's training videos validates", across=False),
+            SplitSet("split", tasks, "a tenth of each class's training videos is for validation", across=False),
             SplitSet("vis4mer_split", tasks, "as published: no validation, two videos skipped", across=False),
-            SplitSet("split", steps, "the same videos, whole", across=False),
+            SplitSet("split", steps, "the same videos in full", across=False),
         ),
         names=lambda row: (row.key,),
         home=lambda row: f"{row.label}/{row.key}.mp4",
@@ -60,7 +60,7 @@ def coin_benchmark(path: str | Path) -> Benchmark:
 
 
 def coin_manifest(videos: tuple[CoinVideo, ...], *, name: str = "coin") -> Manifest:
-    """Every video once, in the order of the file, with the columns described above."""
+    """Every video once, in file order, with the columns described above."""
     published = Manifest(tuple(_row(video) for video in videos), name=name)
     if not published.split("train"):
         return published

@@ -1,10 +1,10 @@
 """LVU: nine questions about film clips from YouTube (Wu and Krähenbühl, CVPR 2021).
 
-    lvu_1.0/<task>/{train,val,test}.csv    blanks between the columns in spite of the name, one header line
-    lvu_1.0/lvu_durations.csv              videoid,duration in whole seconds (from ViS4mer's copy; may be absent)
+    lvu_1.0/<task>/{train,val,test}.csv    columns separated by spaces despite the name, one header line
+    lvu_1.0/lvu_durations.csv              videoid,duration in whole seconds (from ViS4mer's copy; optional)
 
 The video is the second column from the right, the film the last; the label is the first (`like_ratio`: the first two).
-The splits are a task's own: a test video of one task may be a training video of another.
+Each task has its own splits: a test video of one task may be a training video of another.
 """
 
 import re
@@ -24,13 +24,13 @@ _CLASSES = {
     "relationship": ("friend", "ex_boyfriend_ex_girlfriend", "husband_wife", "boyfriend_girlfriend"),
     "way_speaking": ("explains", "confronts", "discuss", "teaches", "threatens"),
     "scene": ("office", "airport", "school", "hotel", "prison", "restaurant"),
-    # numbers 2 and 3 never occur; peers keep ten outputs
+    # numbers 2 and 3 never occur; other work also keeps ten outputs
     "director": (
         *("nm0000229", "nm0000217", "unused 2", "unused 3", "nm0000165"),
         *("nm0001675", "nm0040630", "nm0001392", "nm0000631", "nm0000233"),
     ),
     "genre": ("Comedy", "Action-Crime-Adventure", "Romance", "Thriller-Horror"),
-    # \N, a database's NULL, is a class like the others; numbers 3, 4 and 8 never occur
+    # \N, the NULL of a database, is a class like the others; numbers 3, 4 and 8 never occur
     "writer": (
         *("\\N", "nm0001220", "nm0000175", "unused 3", "unused 4"),
         *("nm0000455", "nm0462895", "nm0000230", "unused 8", "nm0326040"),
@@ -39,7 +39,7 @@ _CLASSES = {
 }
 
 _TRANSFORMS = {
-    # ten times the share of likes, and the natural logarithm of views, both centred by the authors' constants
+    # ten times the share of likes, and the natural logarithm of the views, both centred by the authors' constants
     "like_ratio": LabelTransform("identity", scale=10.0, shift=-9.138220535629456),
     "view_count": LabelTransform("log", shift=-11.76425435683139),
 }
@@ -48,7 +48,7 @@ LVU_TASKS: Mapping[str, Task] = MappingProxyType(
     {name: Task(f"lvu/{name}", "classification", classes, column=name) for name, classes in _CLASSES.items()}
     | {name: Task(f"lvu/{name}", "regression", column=name, transform=change) for name, change in _TRANSFORMS.items()}
 )
-"""Folder name of each task and what it asks; content, metadata and user tasks in the order of the papers' tables."""
+"""Folder of each task and what it asks; content, metadata and user tasks in the order of the papers' tables."""
 
 _HEADERS = dict.fromkeys(_CLASSES, "class_id class_name youtube_id imdb_id") | {
     "like_ratio": "like_count dislike_count youtube_id imdb_id",
@@ -65,7 +65,7 @@ class LvuVideo:
     key: str
     """YouTube id."""
     film: str
-    """IMDb id of the film the clip is from."""
+    """IMDb id of the film that the clip is from."""
     task: str
     split: str
     label: int | float
@@ -75,7 +75,7 @@ class LvuVideo:
 
 @dataclass(frozen=True)
 class LvuDuration:
-    """How long a clip is said to last."""
+    """The listed duration of a clip."""
 
     key: str
     duration_seconds: int
@@ -84,25 +84,25 @@ class LvuDuration:
 
 @dataclass(frozen=True)
 class LvuAnnotations:
-    """Everything in a folder of LVU lists."""
+    """The content of a folder of LVU lists."""
 
     videos: tuple[LvuVideo, ...]
     duration_seconds: dict[str, int]
-    """By video; empty where the folder has no `lvu_durations.csv`."""
+    """By video; empty if the folder has no `lvu_durations.csv`."""
     faults: tuple[Fault, ...]
     tasks: tuple[str, ...]
-    """Tasks whose lists are there."""
+    """Tasks whose lists exist."""
 
     def split(self, task: str, split: str) -> tuple[LvuVideo, ...]:
-        """The videos of one list, in its order."""
+        """The videos of one list, in file order."""
         return tuple(video for video in self.videos if (video.task, video.split) == (task, split))
 
 
 def read_lvu(folder: str | Path) -> LvuAnnotations:
-    """All lists of a folder `lvu_1.0` (or the folder above it).
+    """All lists in a folder `lvu_1.0` (or in the folder above it).
 
-    Raises `AnnotationError` where there is no task, a task lacks one of its three lists, or a file is not what it
-    should be; rows that cannot be used are among the faults.
+    Raises `AnnotationError` if there is no task, a task lacks one of its three lists, or a file is not of the expected
+    form; rows that cannot be used are among the faults.
     """
     folder = _annotation_folder(Path(folder))
     tasks = tuple(name for name in LVU_TASKS if (folder / name).is_dir())
@@ -127,23 +127,23 @@ def read_lvu_list(path: str | Path, task: str, split: str) -> Listing[LvuVideo]:
     where, header = next(lines)
     if header.split() != _HEADERS[task].split():
         raise AnnotationError(
-            f"{where}: the header is {quoted(header)}; a list of LVU's {task} begins with {_HEADERS[task]!r}"
+            f"{where}: the header is {quoted(header)}; a list of LVU's {task} starts with {_HEADERS[task]!r}"
         )
 
     def parse(line: str, where: str) -> LvuVideo:
         values = line.split()
         if len(values) != len(_HEADERS[task].split()):
-            raise Unusable(f"has {len(values)} values, the header names {len(_HEADERS[task].split())}")
+            raise Unusable(f"has {len(values)} values, but the header names {len(_HEADERS[task].split())}")
         *label, key, film = values
         if not _FILM.fullmatch(film):
-            raise Unusable(f"{quoted(film)} is no IMDb id (tt and digits)")
+            raise Unusable(f"{quoted(film)} is not an IMDb id (tt and digits)")
         return LvuVideo(youtube_id(key), film, task, split, _label(task, label), where)
 
     return without_repeats(listed(lines, parse), lambda video: video.key)
 
 
 def read_lvu_durations(path: str | Path) -> Listing[LvuDuration]:
-    """Seconds of every clip of `lvu_durations.csv`."""
+    """The listed duration of every clip in `lvu_durations.csv`."""
     lines = numbered_lines(Path(path))
     where, header = next(lines)
     if header.replace(" ", "") != "videoid,duration":
@@ -165,7 +165,7 @@ def _annotation_folder(folder: Path) -> Path:
 
 
 def _label(task: str, values: list[str]) -> int | float:
-    """The label that the columns before the video say."""
+    """The label in the columns before the video."""
     if task in _CLASSES:
         number, name = _count(values[0], "class_id"), values[1]
         names = _CLASSES[task]
@@ -181,7 +181,7 @@ def _label(task: str, values: list[str]) -> int | float:
         return views
     likes, dislikes = _count(values[0], "like_count"), _count(values[1], "dislike_count")
     if likes + dislikes == 0:
-        raise Unusable("has neither likes nor dislikes, so no ratio")
+        raise Unusable("has neither likes nor dislikes, so it has no ratio")
     return likes / (likes + dislikes)
 
 
@@ -192,7 +192,7 @@ def _count(text: str, column: str) -> int:
 
 
 def _one_split_each(listings: list[Listing[LvuVideo]]) -> Listing[LvuVideo]:
-    """The three lists of a task as one; a video that is in two of them stays in the later (test, then val)."""
+    """The three lists of a task as one; a video in two of them stays in the later one (test, then val, then train)."""
     split_of = {video.key: video for listing in listings for video in listing.records}
     faults = [fault for listing in listings for fault in listing.faults]
     records = []
@@ -201,13 +201,13 @@ def _one_split_each(listings: list[Listing[LvuVideo]]) -> Listing[LvuVideo]:
         if last is video:
             records.append(video)
         else:
-            reason = f"video {video.key!r} is in {last.split} too ({last.where}) and is left out here"
+            reason = f"video {video.key!r} is also in {last.split} ({last.where}) and is left out here"
             faults.append(Fault(video.where, reason))
     return Listing(tuple(records), tuple(faults))
 
 
 def _film_faults(videos: list[LvuVideo]) -> list[Fault]:
-    """Videos that two lists ascribe to different films: the first film counts, and the others are told."""
+    """Videos that two lists assign to different films: the first film counts, each later one is a fault."""
     films: dict[str, LvuVideo] = {}
     faults = []
     for video in videos:

@@ -1,14 +1,16 @@
-"""LVU as one manifest of 9,996 clips: a label and a split column for each of the nine tasks, and joint splits for all.
+"""LVU as one manifest of 9,996 clips.
 
-    relationship                  the label; so for every task
+Each of the nine tasks has a label column and a split column; joint splits cover all tasks.
+
+    relationship                  the label; likewise for every task
     relationship_split            the published split
-    relationship_split_disjoint   the same without training and validation clips of films that are tested
-    joint_labels                  {task: label} of the tasks in which the clip has its joint split
+    relationship_split_disjoint   the same without training and validation clips from tested films
+    joint_labels                  {task: label} for the tasks in which the clip's split is its joint split
     joint_split                   `test` if any task tests the clip, else `val` if any validates on it, else `train`
-    joint_split_disjoint          the same without training and validation clips of films that any task tests
+    joint_split_disjoint          the same without training and validation clips from films that any task tests
 
 A model trained on the joint splits has seen no clip that any task tests, and each task is tested on its whole published
-test split. A clip's labels in the other tasks are left out, so nothing is learnt from a tested or validated clip.
+test split. A clip's labels in its other tasks are left out, so nothing is learnt from a tested or validated clip.
 """
 
 from pathlib import Path
@@ -25,13 +27,13 @@ DISJOINT = "_disjoint"
 
 
 def lvu_benchmark(folder: str | Path) -> Benchmark:
-    """LVU from its folder of lists; tasks whose lists are absent are left out, which a note says."""
+    """LVU from its folder of lists; tasks whose lists are absent are left out, and a note says so."""
     annotations = read_lvu(folder)
     manifest = lvu_manifest(annotations, name=str(folder))
     absent = [task for task in LVU_TASKS if task not in annotations.tasks]
     notes = [f"no lists of {', '.join(absent)} in {folder}"] if absent else []
     if not annotations.duration_seconds:
-        notes.append("no lvu_durations.csv: the length of the files found cannot be compared with the listed one")
+        notes.append("no lvu_durations.csv: the durations of the files cannot be compared with the listed ones")
     return Benchmark(
         name="lvu",
         manifest=manifest,
@@ -45,7 +47,7 @@ def lvu_benchmark(folder: str | Path) -> Benchmark:
 
 
 def lvu_manifest(annotations: LvuAnnotations, *, name: str = "lvu") -> Manifest:
-    """Every clip once, in the order of the lists, with the columns described above; the group is the film."""
+    """Every clip once, in list order, with the columns described above; the group is the film."""
     lists: dict[str, list[LvuVideo]] = {}
     for video in annotations.videos:
         lists.setdefault(video.key, []).append(video)
@@ -70,6 +72,6 @@ def _joint(entries: list[LvuVideo]) -> dict[str, Any]:
 
 
 def _disjoint(manifest: Manifest, column: str) -> dict[str, str]:
-    """The column's splits by key, without the training clips of films that are tested."""
+    """The column's splits by key, without the training and validation clips from tested films."""
     left_out = leaking_training(manifest, column)
     return {row.key: str(row.value(column)) for row in rows_of(manifest, column) if row.key not in left_out}

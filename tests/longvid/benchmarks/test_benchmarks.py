@@ -79,7 +79,7 @@ def test_official_breakfast_has_vis4mers_and_the_folds_denominators(official_bre
     assert counts(benchmark, "split") == (1136, 221, 355)
     assert [counts(benchmark, f"s{fold}")[2] for fold in FOLDS] == [252, 451, 433, 576]
     assert all(sum(counts(benchmark, f"s{fold}")) == 1712 for fold in FOLDS)
-    short = next(note for note in benchmark.notes if "stop early" in note)
+    short = next(note for note in benchmark.notes if "labels end before the video" in note)
     assert all(name in short for name in ("P52-stereo-P52_sandwich_ch0", "P51-webcam01-P51_coffee"))
 
 
@@ -122,7 +122,7 @@ def test_a_breakfast_folder_without_lists_of_one_kind_follows_from_the_people(tm
     benchmark = breakfast_benchmark(tmp_path)
     assert [row.split for row in benchmark.manifest] == ["train", "val", "test"]
     assert [row.value("s1") for row in benchmark.manifest] == ["test", "train", "train"]
-    assert any("folds follow from the people" in note for note in benchmark.notes)
+    assert any("folds are derived from the people" in note for note in benchmark.notes)
     with pytest.raises(AnnotationError, match="holds neither"):
         breakfast_benchmark(tmp_path.parent)
 
@@ -148,7 +148,7 @@ def test_breakfast_labels_are_found_by_their_own_name_and_a_wrong_one_leaves_its
     assert (wrong.label_path, wrong.value("s1"), wrong.value("s1_labelled")) == (None, "test", None)
     assert tea.value("segments") == [[0.0, 2.0, "SIL"], [2.0, 4.0, "stir_tea"]]
     (fault,) = benchmark.faults
-    assert str(fault).startswith(f"{tmp_path / 'groundTruth' / 'P03_cam01_P03_tea.txt'}:2: 'sleep' is none of")
+    assert str(fault).startswith(f"{tmp_path / 'groundTruth' / 'P03_cam01_P03_tea.txt'}:2: 'sleep' is not one of")
 
 
 def test_a_split_column_becomes_the_split_and_others_are_left_out(lvu_folder):

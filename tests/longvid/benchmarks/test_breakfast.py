@@ -87,7 +87,7 @@ def test_what_is_no_video_has_no_name(text):
         ("P03-cam01-P03_tea,46,tea,1", "shows 'tea', class 2"),
         ("P03-cam01-P03_tea,0,tea,2", "not a whole number of seconds"),
         ("P03-cam01-P03_tea,46,tea", "has 3 values"),
-        ("P03_tea,46,tea,2", "no name like"),
+        ("P03_tea,46,tea,2", "not a name like"),
     ],
 )
 def test_a_line_of_the_list_that_contradicts_itself_is_a_fault(tmp_path, line, message):
@@ -106,7 +106,7 @@ def test_a_bundle_may_begin_with_its_name_and_hold_folders(tmp_path):
     )
     listing = read_bundle(path)
     assert [video.name.key for video in listing.records] == ["P03-stereo-P03_milk_ch0", "P03-cam01-P03_tea"]
-    assert "ends in .txt" in listing.faults[0].reason
+    assert "end in .txt" in listing.faults[0].reason
 
 
 def test_coarse_labels_count_frames_from_one_and_include_both_ends(tmp_path):
@@ -119,8 +119,8 @@ def test_coarse_labels_count_frames_from_one_and_include_both_ends(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("1-30 SIL\n30-40 take_bowl\n", r"txt:2: begins at frame 30, before .*txt:1 ends"),
-        ("0-30 SIL\n", r"txt:1: frames 0-30 do not begin at 1"),
+        ("1-30 SIL\n30-40 take_bowl\n", r"txt:2: starts at frame 30, before .*txt:1 ends"),
+        ("0-30 SIL\n", r"txt:1: frames 0-30: the first must be 1 or later"),
         ("30-1 SIL\n", r"txt:1: frames 30-1"),
         ("1-30 sleep\n", r"txt:1: '1-30 sleep' is not"),
         ("SIL\n", r"txt:1: 'SIL' is not"),
@@ -136,7 +136,7 @@ def test_coarse_labels_that_make_no_sense_are_refused_by_line(tmp_path, content,
 def test_a_frame_label_that_does_not_exist_is_named_by_its_line(tmp_path):
     path = tmp_path / "labels.txt"
     path.write_text("SIL\nSIL\nslep\n")
-    with pytest.raises(AnnotationError, match=r"labels\.txt:3: 'slep' is none of the 48 labels"):
+    with pytest.raises(AnnotationError, match=r"labels\.txt:3: 'slep' is not one of the 48 labels"):
         read_frame_labels(path)
 
 

@@ -53,13 +53,13 @@ FAULTY = [
     ({"recipe_type": 180}, "recipe_type 180 is not a whole number from 0 to 179"),
     ({"recipe_type": "78"}, "recipe_type '78' is not"),
     ({"recipe_type": True}, "recipe_type True is not"),
-    ({"class": ""}, "class '' is no name"),
-    ({"class": None}, "class None is no name"),
+    ({"class": ""}, "class '' is not a name"),
+    ({"class": None}, "class None is not a name"),
     ({"subset": "other"}, "subset 'other' is neither training nor testing"),
     ({"duration": -1}, "duration -1 is not a number of seconds"),
     ({"duration": 10**400}, "is not a number of seconds"),
-    ({"start": 28.0}, "start 28 does not lie before end 28"),
-    ({"annotation": {}}, "annotation is no list"),
+    ({"start": 28.0}, "start 28 is not before end 28"),
+    ({"annotation": {}}, "annotation is not a list"),
     ({"class": "MakeTea"}, "recipe_type 78 is 'MakeTea' here, 78 is 'MakePaperDice'"),
     ({"recipe_type": 79}, "recipe_type 79 is 'MakePaperDice' here, 78 is 'MakePaperDice'"),
 ]
@@ -80,10 +80,10 @@ STEP_FAULTS = [
     ({"id": 212}, "is not a number in quotes"),
     ({"id": "779"}, "is not among the steps 1 to 778"),
     ({"id": "0"}, "is not among the steps"),
-    ({"segment": [5, 5]}, "does not begin before it ends"),
+    ({"segment": [5, 5]}, "does not start before it ends"),
     ({"segment": [5]}, "is not [start, end]"),
     ({"segment": ["5", "6"]}, "is not a number of seconds"),
-    ({"label": " "}, "is no text"),
+    ({"label": " "}, "is not text"),
 ]
 
 
@@ -110,14 +110,14 @@ def test_a_name_that_is_given_twice_is_not_read_as_either(tmp_path, coin_file):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "COIN.json:1: is not readable as JSON"),
-        ('{"database": {"a": ', "COIN.json:1: is not readable as JSON"),
+        ("", "COIN.json:1: cannot be read as JSON"),
+        ('{"database": {"a": ', "COIN.json:1: cannot be read as JSON"),
         ("[" * 100_000, "nested too deeply"),
-        ('{"database": []}', "is no COIN.json"),
-        ('{"database": {}}', "is no COIN.json"),
-        ('{"a": 1}', "is no COIN.json"),
-        ("[]", "is no COIN.json"),
-        ("7", "is no COIN.json"),
+        ('{"database": []}', "is not a COIN.json"),
+        ('{"database": {}}', "is not a COIN.json"),
+        ('{"a": 1}', "is not a COIN.json"),
+        ("[]", "is not a COIN.json"),
+        ("7", "is not a COIN.json"),
     ],
     ids=range(8),
 )

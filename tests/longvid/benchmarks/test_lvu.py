@@ -80,15 +80,15 @@ def test_the_two_regressions_have_the_authors_scale_and_centre(lvu_folder):
 
 
 FAULTY = {
-    "0 office -vid_000001": "has 3 values, the header names 4",
+    "0 office -vid_000001": "has 3 values, but the header names 4",
     "0 the office -vid_000001 tt1": "has 5 values",
     "1 office -vid_000001 tt1": "class 1 of scene is 'airport', not 'office'",
     "6 bank -vid_000001 tt1": "class_id 6 is not among the 6 classes of scene",
     "office office -vid_000001 tt1": "class_id='office' is not a whole number",
     "-1 office -vid_000001 tt1": "class_id='-1' is not a whole number",
-    "0 office ../../../x tt1": "'../../../x' is no YouTube id",
-    "0 office " + "x" * 5000 + " tt1": "is no YouTube id",
-    "0 office -vid_000001 nm1": "'nm1' is no IMDb id",
+    "0 office ../../../x tt1": "'../../../x' is not a YouTube id",
+    "0 office " + "x" * 5000 + " tt1": "is not a YouTube id",
+    "0 office -vid_000001 nm1": "'nm1' is not an IMDb id",
     "0,office,-vid_000001,tt1": "has 1 values",
 }
 
@@ -132,7 +132,7 @@ def test_a_video_in_two_splits_of_a_task_is_tested_and_not_trained_on(lvu_folder
     row = ("0", "office", 1, "tt1")
     annotations = read_lvu(lvu_folder(scene={"train": [row], "val": [row], "test": [row]}))
     assert [video.split for video in annotations.videos] == ["test"]
-    assert all("is in test too" in fault.reason for fault in annotations.faults)
+    assert all("is also in test" in fault.reason for fault in annotations.faults)
     assert len(annotations.faults) == 2
 
 
