@@ -1,1 +1,1 @@
-"""Clips of a video: which frames make one, how they look, and reading them."""
+"""Clips of a video: which frames they hold, how frames are prepared."""

@@ -1,7 +1,7 @@
-"""From decoded frames to what an encoder takes: one geometry, one normalisation.
+"""From decoded frames to an encoder's input: geometry, normalisation.
 
-The geometry (which size a frame is resized to, what is cropped) is applied while decoding, so that full-size
-frames never pile up; the normalisation is applied on the encoder's device, so that frames travel as uint8.
+The geometry (the size a frame is resized to, the crop) is applied while decoding, so that full-size frames
+never pile up; the normalisation is applied on the encoder's device, so that frames travel as uint8.
 """
 
 from typing import TYPE_CHECKING, Literal
@@ -20,7 +20,7 @@ Interpolation = Literal["bilinear", "bicubic", "area", "nearest"]
 class Preprocessing:
     """How a frame of any size becomes the encoder's input.
 
-    `resize="squash"` resizes straight to (height, width), the aspect ratio is not kept. `"short_side"` resizes the
+    `resize="squash"` resizes straight to (height, width) and changes the aspect ratio. `"short_side"` resizes the
     shorter side to `short_side` pixels, keeps the aspect ratio, and crops the centre (height, width).
     """
 
@@ -38,12 +38,12 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         if self.short_side is not None and self.resize != "short_side":
-            raise ConfigError(f"short_side={self.short_side} has no meaning with resize={self.resize!r}")
+            raise ConfigError(f"short_side={self.short_side} is not allowed with resize={self.resize!r}")
         if self.squash_side is not None and self.resize != "squash":
-            raise ConfigError(f"squash_side={self.squash_side} has no meaning with resize={self.resize!r}")
+            raise ConfigError(f"squash_side={self.squash_side} is not allowed with resize={self.resize!r}")
         for name, side in (("short_side", self.short_side), ("squash_side", self.squash_side)):
             if side is not None and side < max(self.height, self.width):
-                raise ConfigError(f"{name}={side} does not cover a crop of {self.height}x{self.width} pixels")
+                raise ConfigError(f"{name}={side} is smaller than the crop of {self.height}x{self.width} pixels")
 
     def resized(self, height: int, width: int) -> tuple[int, int]:
         """Size (height, width) to which an upright frame of the given size is resized before the crop."""

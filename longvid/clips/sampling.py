@@ -1,7 +1,7 @@
-"""Which frames of a video make which clip, in seconds.
+"""The rule that says which frames of a video make which clip.
 
 A `Sampling` is the rule, the same for every video and part of a store's recipe; `plan` applies it to one video and
-gives a `ClipPlan`: the instant of every frame of every clip. Numbers only: no video is opened, no torch is loaded.
+gives a `ClipPlan`: the time of every frame of every clip. Only numbers: no video is opened, torch is not imported.
 
 Dense clips, `Sampling(frames=4, fps=2, stride_seconds=1)`. A clip of F frames at `fps` spans F / fps seconds: the
 last frame's share belongs to it, so clips one span apart meet without gap or overlap.
@@ -10,7 +10,7 @@ last frame's share belongs to it, so clips one span apart meet without gap or ov
     video     |--------------------------------------|        3.9 s long
     clip 0    x----x----x----x----)                           [0.0, 2.0)
     clip 1              x----x----x----x----)                 [1.0, 3.0)
-    clip 2                        x----x----x----x---~)       [2.0, 4.0): its end is past the video's, so `end` decides
+    clip 2                        x----x----x----x---~)       [2.0, 4.0): ends after the video, so `end` decides
 
 Segments, `Sampling(frames=2, fps=2, segments=3)`: the clips' starts lie evenly from the first frame on, as ViS4mer
 reads Breakfast and COIN (clip i of N starts at i * (duration - span) / N).
@@ -20,7 +20,7 @@ reads Breakfast and COIN (clip i of N starts at i * (duration - span) / N).
     clip 1               x----x----)
     clip 2                          x----x----)
 
-With `span="listed"` the part of a video that its manifest lists (`start_seconds`, `end_seconds`) stands for the video.
+With `span="listed"` only the part of a video that its manifest lists (`start_seconds`, `end_seconds`) is used.
 
 With `fps=None` a clip is F consecutive frames of the video itself, by the presentation times a demux pass measured.
 """
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 EndPolicy = Literal["drop", "repeat", "shift"]
 Span = tuple[float | None, float | None]
-"""Start and end of a part of a video, in seconds; None is the video's own."""
+"""Start and end of a part of a video, in seconds; None: the video's own."""
 
 ROUNDING_SECONDS = 0.002
 """Two ticks of Matroska's millisecond clock: a video that ends this much early still holds its last clip."""
@@ -55,18 +55,18 @@ Kept = Float64[np.ndarray, "kept"] | Int64[np.ndarray, "kept"]
 
 
 def drop_incomplete(starts: Starts, span: Number, length: Number, slack: Number) -> Kept:
-    """Only the clips that lie within the video. A video shorter than one clip has none."""
+    """Only the clips that lie within the video; none for a video shorter than one clip."""
     return starts[starts + span <= length + slack]
 
 
 def repeat_last_frame(starts: Starts, span: Number, length: Number, slack: Number) -> Kept:
-    """Clips up to the first that reaches the end; its frames past the end are the last frame again."""
+    """Clips up to the first that reaches the end; its frames past the end repeat the video's last frame."""
     reaches_end = starts + span >= length - slack
     return starts[: int(np.argmax(reaches_end)) + 1] if reaches_end.any() else starts
 
 
 def shift_last_clip(starts: Starts, span: Number, length: Number, slack: Number) -> Kept:
-    """The same clips, but the last is moved back so that it ends where the video does (never before its begin)."""
+    """The same clips, but the last is moved back to end where the video does (never before the video's start)."""
     starts = repeat_last_frame(starts, span, length, slack).copy()
     starts[-1] = max(min(starts[-1], length - span), 0)
     return starts
@@ -77,18 +77,18 @@ END_POLICIES: dict[str, Callable[[Starts, Number, Number, Number], Kept]] = {
     "repeat": repeat_last_frame,
     "shift": shift_last_clip,
 }
-"""What becomes of the clip that the video's end cuts: the starts in order, a clip's span, the video's length and how
-much of that may be missing, all in one unit (seconds after the begin, or frames), to the starts that are kept."""
+"""Rules for a clip that the end of the video cuts. Each takes the starts in order, a clip's span, the video's length
+and how much of that may be missing, all in one unit (seconds after the start, or frames), and gives the starts kept."""
 
 
 @dataclass(frozen=True, eq=False)
 class ClipPlan:
-    """The instant of every frame of every clip of one video, in seconds of its own presentation times."""
+    """The time of every frame of every clip of one video, in seconds of its own presentation times."""
 
     frame_seconds: Float64[np.ndarray, "clips frames"]
-    """When each frame is on screen; never decreasing within a clip, and from clip to clip at the same place."""
+    """When each frame is on screen; never decreasing within a clip, nor from clip to clip at the same position."""
     seconds: Float64[np.ndarray, "clips 2"]
-    """Begin and end of each clip, the last frame's share included; the end never lies beyond the video's."""
+    """Start and end of each clip, the last frame's share included; the end is never past the end of the video."""
 
     def __post_init__(self) -> None:
         if self.seconds.shape != (len(self.frame_seconds), 2):
@@ -100,12 +100,12 @@ class ClipPlan:
     def __getitem__(self, clips: slice) -> "ClipPlan":
         """The plan of a range of clips, half-open as slices are."""
         if not isinstance(clips, slice):
-            raise TypeError(f"a plan is cut with a slice of clips, plan[a:b]; {clips!r} is none")
+            raise TypeError(f"a plan is indexed with a slice of clips, plan[a:b], not {clips!r}")
         return ClipPlan(self.frame_seconds[clips], self.seconds[clips])
 
     @property
     def frames(self) -> int:
-        """Frames a clip."""
+        """Frames per clip."""
         return int(self.frame_seconds.shape[1])
 
     @classmethod
@@ -118,16 +118,16 @@ class ClipPlan:
 class Sampling:
     """Clips of `frames` frames, one every `stride_seconds` (dense) or `segments` of them spread over the video.
 
-    Dense clip i starts i * stride after the begin: computed so, never summed up, so that a film of three hours has
-    its last clip where it belongs. With d the video's duration and s = frames / fps a clip's span, there are
+    Dense clip i starts i * stride after the start of the video. That is computed, never summed up, so that the last
+    clip of a three-hour film is exact. With d the video's duration and s = frames / fps a clip's span, there are
 
         end="drop"              floor((d - s) / stride) + 1, none if d < s (then `plan` raises VideoTooShort)
         end="repeat", "shift"   1 if d <= s, else min(ceil((d - s) / stride) + 1, ceil(d / stride)): as many as
                                 it takes to reach the end, each starting before it
 
-    with d forgiven `ROUNDING_SECONDS`, because containers round. Segments are always `segments` many.
+    with d extended by `ROUNDING_SECONDS`, because containers round. With `segments` there are always that many.
     A video shorter than one clip: "drop" refuses it; "repeat" and "shift" give one clip (or `segments` equal ones)
-    from its begin, filled with its last frame.
+    from its start, filled up with its last frame.
     """
 
     frames: Count = 1
@@ -139,7 +139,7 @@ class Sampling:
     segments: Count | None = None
     """This many clips a video instead of one every so often."""
     end: EndPolicy = "repeat"
-    """What becomes of a clip that the video's end cuts, see `END_POLICIES`."""
+    """The rule for a clip that the end of the video cuts, see `END_POLICIES`."""
     span: Literal["whole", "listed"] = "whole"
     """Clips of the whole video, or only of the part that the manifest lists."""
 
@@ -163,7 +163,7 @@ class Sampling:
         `MOST_INSTANTS`, ValueError for times that cannot be a video's.
         """
         if not -float("inf") < begin_seconds < end_seconds < float("inf"):
-            raise ValueError(f"a video from {begin_seconds} s to {end_seconds} s: it has to end after it begins")
+            raise ValueError(f"a video from {begin_seconds} s to {end_seconds} s: it must end after it starts")
         if self.fps is not None:
             return self._plan_rate(self.fps, begin_seconds, end_seconds)
         if frame_seconds is None or len(frame_seconds) == 0:
@@ -173,7 +173,7 @@ class Sampling:
     def plan_video(self, probe: "VideoProbe", listed: Span = (None, None)) -> ClipPlan:
         """The clips of a probed video, from its measured timing; VideoTooShort names the file.
 
-        `listed` is the part of it that the manifest lists, used with `span="listed"`.
+        `listed` is the part that the manifest lists, used with `span="listed"`.
         """
         measured = probe.measured
         begin, end, frames = measured.begin_seconds, measured.end_seconds, measured.frame_seconds
@@ -184,7 +184,7 @@ class Sampling:
         if not begin < end or (self.fps is None and not len(frames)):
             raise VideoTooShort(
                 f"{probe.path}: lasts from {measured.begin_seconds:.6g} to {measured.end_seconds:.6g} s, which holds "
-                f"nothing of the part the manifest lists, {listed[0]} to {listed[1]} s"
+                f"nothing of the part that the manifest lists, {listed[0]} to {listed[1]} s"
             )
         try:
             return self.plan(begin, end, frames)
@@ -203,7 +203,7 @@ class Sampling:
         return cls(**values)
 
     def _plan_rate(self, fps: Number, begin_seconds: Number, end_seconds: Number) -> ClipPlan:
-        """Clips at `fps`: starts in seconds after the begin."""
+        """Clips at `fps`: starts are seconds after the start of the video."""
         duration, span = end_seconds - begin_seconds, self.frames / fps
         stride = span if self.stride_seconds is None else self.stride_seconds
         num_starts = self._require_bearable((duration - ROUNDING_SECONDS) / stride, duration)
@@ -243,7 +243,7 @@ class Sampling:
         return max(1, int(np.ceil(num_clips))) if self.segments is None else 1
 
     def _starts(self, dense_starts: Callable[[], Starts], span: Number, length: Number, slack: Number) -> Starts:
-        """Where the clips start, in the unit of `span` and `length`; `slack` is how much of the end may be missing."""
+        """Starts of the clips, in the unit of `span` and `length`; `slack` is how much of the end may be missing."""
         if self.segments is not None:
             if span > length + slack and self.end == "drop":
                 raise VideoTooShort(self._too_short(span, length))
@@ -259,11 +259,11 @@ class Sampling:
 
 
 SAME_INSTANT_SECONDS = 1e-6
-"""Instants closer than this are one: sums of floats differ from a container's whole ticks by rounding only."""
+"""Times closer than this are equal: sums of floats differ from a container's whole ticks by rounding only."""
 
 
 def frames_on_screen(
     frame_seconds: Float64[np.ndarray, "num_frames"], seconds: Float64[np.ndarray, "*shape"]
 ) -> Int64[np.ndarray, "*shape"]:
-    """Index of the frame on screen at each instant: the last that began by then, the first before any began."""
+    """Index of the frame on screen at each time: the last that has started, or the first before any has."""
     return np.maximum(np.searchsorted(frame_seconds, seconds + SAME_INSTANT_SECONDS, side="right") - 1, 0)

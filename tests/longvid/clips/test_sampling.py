@@ -220,7 +220,7 @@ def test_values_of_a_wrong_type_are_refused_outside_of_pytest_too(call, message)
 
 def test_a_video_that_ends_before_it_begins_is_refused():
     for begin, end in ((1.0, 1.0), (2.0, 1.0), (0.0, float("nan"))):
-        with pytest.raises(ValueError, match="it has to end after it begins"):
+        with pytest.raises(ValueError, match="it must end after it starts"):
             Sampling().plan(begin, end)
 
 
