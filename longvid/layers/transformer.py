@@ -1,4 +1,6 @@
-"""Parts that transformer encoders share: attention, MLP, pre-norm block, patch embedding, drop path, position tables.
+"""Parts that transformer encoders share.
+
+Attention, MLP, pre-norm block, patch embedding, drop path and position tables.
 
 Token sequences are `batch length dim`; heads lie head-major along `dim` (channel = head * head_dim + j).
 Parameter names (`qkv`, `proj`, `fc1`, `fc2`, `norm1`, `norm2`) are those of most published checkpoints.
@@ -54,7 +56,7 @@ class Attention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, tokens: Float[Tensor, "batch length dim"]) -> Float[Tensor, "batch length dim"]:
-        """Every token's mixture of the sequence."""
+        """Each token replaced by its attention-weighted mixture of the sequence."""
         query, key, value = self.qkv(tokens).chunk(3, dim=-1)
         return self.proj(attend(query, key, value, self.num_heads, scale=self.scale))
 
@@ -100,7 +102,7 @@ def drop_path_rates(last_rate: float, depth: int) -> list[float]:
 class Block(nn.Module):
     """Pre-norm transformer block: x + Attention(LN1(x)), then x + MLP(LN2(x)).
 
-    The attention is built outside; whatever else it needs (a grid shape, a segment length) passes through `context`.
+    The attention is passed in; whatever else it needs (a grid shape, a segment length) comes through `context`.
     """
 
     def __init__(
@@ -126,7 +128,7 @@ class Block(nn.Module):
 
 
 class PatchEmbed2d(nn.Module):
-    """One token a square patch: a convolution whose kernel is its stride."""
+    """One token per square patch: a convolution whose kernel equals its stride."""
 
     def __init__(self, dim: int, patch_size: int, *, in_channels: int = 3) -> None:
         super().__init__()
@@ -138,7 +140,7 @@ class PatchEmbed2d(nn.Module):
 
 
 class PatchEmbed3d(nn.Module):
-    """One token a space-time brick. Frames, rows and columns left over at the end are dropped, never padded."""
+    """One token per space-time brick. Frames, rows and columns left over at the end are dropped, never padded."""
 
     def __init__(self, dim: int, patch_size: tuple[int, int, int], *, in_channels: int = 3) -> None:
         super().__init__()
@@ -156,8 +158,8 @@ def resize_table(
 ) -> Float[Tensor, "new_places dim"]:
     """A learned position table for `grid_from` (rows, columns), in raster order, resized to `grid_to`.
 
-    The rule of this library for every spatial table: bicubic, corners not aligned, no antialias; the same size
-    returns the table itself, to the bit. The table holds the grid only: put class-token entries aside first.
+    The rule of this library for every spatial table: bicubic, corners not aligned, no antialias; an equal size
+    returns the table itself, to the bit. The table holds the grid only: set class-token entries aside first.
     """
     if len(table) != grid_from[0] * grid_from[1]:
         raise ValueError(f"a table of {len(table)} places is not a grid of {grid_from[0]}x{grid_from[1]}")
@@ -169,7 +171,7 @@ def resize_table(
 
 
 def init_transformer_(module: nn.Module, *, std: float = 0.02) -> None:
-    """Linear weights truncated normal with zero bias, layer norms one and zero, in every part of the module."""
+    """Initialises a module: linear weights truncated normal with zero bias, layer norms one and zero."""
     for part in module.modules():
         if isinstance(part, nn.Linear):
             nn.init.trunc_normal_(part.weight, std=std)
@@ -181,12 +183,12 @@ def init_transformer_(module: nn.Module, *, std: float = 0.02) -> None:
 
 
 def inflate_2d(weight: Float[Tensor, "*out height width"], frames: int) -> Float[Tensor, "*out frames height width"]:
-    """A 2D kernel as a 3D one that answers a still image with the same numbers: repeated over time, divided by it."""
+    """A 2D kernel as a 3D one with the same output for a still image: repeated over time and divided by its length."""
     return weight.unsqueeze(-3).repeat_interleave(frames, dim=-3) / frames
 
 
 def centre_2d(weight: Float[Tensor, "*out height width"], frames: int) -> Float[Tensor, "*out frames height width"]:
-    """A 2D kernel as a 3D one that looks at the middle frame only; its other temporal taps are zero."""
+    """A 2D kernel as a 3D one that sees the middle frame only; its other temporal taps are zero."""
     inflated = weight.new_zeros(*weight.shape[:-2], frames, *weight.shape[-2:])
     inflated[..., frames // 2, :, :] = weight
     return inflated
