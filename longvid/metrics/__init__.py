@@ -1,1 +1,1 @@
-"""Metrics: scores of items and of videos, of segmentation and of localisation."""
+"""Metrics of items, whole videos, segmentation and localisation."""

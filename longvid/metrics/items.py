@@ -1,12 +1,12 @@
-"""How answers are scored: from window scores to video scores, and from those to numbers.
+"""Metrics of items: window scores, video scores, and their baseline.
 
 Axis order: scores are `items outputs`, items being windows, videos or clips. Accuracies lie in 0..1. Undefined values
 (the precision of a class nobody predicted) count as 0; classes that do not occur among the targets are left out of
 means over classes.
 
-The numbers are scikit-learn's. Own code is only what it does not have: the mean over the windows of a video, and the
-answer that never looks. scikit-learn is imported by the functions that count: that takes a second, and every command
-reads the table of metrics.
+The numbers are scikit-learn's. Our own code covers only what it lacks: the mean over the windows of a video, and the
+baseline that ignores the video. scikit-learn is imported inside the functions that need it: that takes a second, and
+every command reads the table of metrics.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ UNLABELLED = -100
 
 
 def probabilities(logits: Float[np.ndarray, "*items outputs"], kind: str) -> Float[np.ndarray, "*items outputs"]:
-    """Scores of a task's kind from a decoder's logits, float64: softmax, sigmoid, or (regression) the values."""
+    """Scores from a decoder's logits for a kind of task, float64: softmax, sigmoid or (regression) the values."""
     from scipy.special import expit, softmax
 
     logits = logits.astype(np.float64)
@@ -47,14 +47,14 @@ def mean_by_item(
 
 
 def confusion_matrix(scores: Scores, targets: Int[np.ndarray, " items"]) -> Int[np.ndarray, "outputs outputs"]:
-    """How many items of each class (row) were given each class (column); the first of equal scores wins."""
+    """Number of items of each class (row) that were given each class (column); the first of equal scores wins."""
     true, predicted = _classes(scores, targets)
     return _sklearn().confusion_matrix(true, predicted, labels=np.arange(scores.shape[1]))
 
 
 @dataclass(frozen=True)
 class ClassRow:
-    """One class of a per-class table; `support` items have it, `predicted` items were given it."""
+    """One row of a per-class table; `support` items have the class, `predicted` items were given it."""
 
     name: str
     support: int
@@ -75,7 +75,7 @@ def per_class(matrix: Int[np.ndarray, "outputs outputs"], names: tuple[str, ...]
 
 
 def per_label(scores: Scores, flags: Targets, names: tuple[str, ...]) -> list[ClassRow]:
-    """The same for multilabel scores at the threshold 0.5, with each label's average precision."""
+    """The same table for multilabel scores at the threshold 0.5, with each label's average precision."""
     chosen, true = scores >= 0.5, flags > 0.5
     columns = _sklearn().precision_recall_fscore_support(true, chosen, average=None, zero_division=0)
     precisions = [average_precision(scores[:, index], flags[:, index]) for index in range(len(names))]
@@ -91,15 +91,15 @@ def _rows(names: tuple[str, ...], predicted: Any, precision: Any, recall: Any, f
 
 
 def average_precision(scores: Float[np.ndarray, " items"], flags: Num[np.ndarray, " items"]) -> float:
-    """Sum over thresholds of precision times the step of recall; items of one score enter together.
+    """Sum over thresholds of precision times the step of recall; items of equal score enter together.
 
-    0 for a label that no item has.
+    It is 0 for a label that no item has.
     """
     return float(_sklearn().average_precision_score(flags > 0.5, scores)) if np.any(flags > 0.5) else 0.0
 
 
 def accuracy(scores: Scores, targets: Targets) -> float:
-    """Share of items whose highest score is the target's; the first of equal scores wins."""
+    """Share of items whose highest score is that of the target; the first of equal scores wins."""
     return float(_sklearn().accuracy_score(*_classes(scores, targets)))
 
 
@@ -113,7 +113,7 @@ def top5_accuracy(scores: Scores, targets: Targets) -> float:
 
 
 def mean_class_accuracy(scores: Scores, targets: Targets) -> float:
-    """Recall averaged over the classes that occur: what accuracy would be if all were equally frequent."""
+    """Recall averaged over the classes that occur: the accuracy if all classes were equally frequent."""
     true, predicted = _classes(scores, targets)
     return float(_sklearn().recall_score(true, predicted, labels=np.unique(true), average="macro", zero_division=0))
 
@@ -146,7 +146,7 @@ def mae(scores: Scores, targets: Targets) -> float:
 
 
 def _classes(scores: Scores, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
-    """True and answered class of each item that has a label; the first of equal scores wins."""
+    """True and predicted class of each item that has a label; the first of equal scores wins."""
     known = targets != UNLABELLED
     return targets[known], scores[known].argmax(axis=1)
 
@@ -159,10 +159,10 @@ def _sklearn() -> Any:
 
 @dataclass(frozen=True)
 class Metric:
-    """One way to score a split: a function, which way is better, and how it is printed."""
+    """One way to score a split: a function, which direction is better, and how it is printed."""
 
     function: Callable[[np.ndarray, np.ndarray], float] | None
-    """From scores and targets of items; none for those that need whole videos (`longvid.metrics.videos`)."""
+    """Takes scores and targets of items; None for metrics that need whole videos (`longvid.metrics.videos`)."""
     label: str
     higher_is_better: bool = True
     percent: bool = True
@@ -194,16 +194,16 @@ METRICS: dict[str, Metric] = {
 
 
 def score(names: tuple[str, ...], scores: Scores, targets: Targets) -> dict[str, float]:
-    """The named metrics of a split, without those that need whole videos."""
+    """The named metrics of a split, except those that need whole videos."""
     return {name: function(scores, targets) for name in names if (function := METRICS[name].function) is not None}
 
 
 def baseline_scores(
     kind: str, train_targets: Num[np.ndarray, "listed *outputs"], num_items: int, num_outputs: int
 ) -> Scores:
-    """The answer of someone who never looks: how often each class or label occurs in training, or the mean value.
+    """Scores of a baseline that ignores the video: each class's frequency in training, or the mean value.
 
-    The same for each of `num_items` items; its class is the most frequent one, its five best the five most frequent.
+    They are the same for each of `num_items` items; the top five classes are the five most frequent ones.
     """
     if kind in ("classification", "dense"):
         counts = np.bincount(train_targets[train_targets != UNLABELLED], minlength=num_outputs)

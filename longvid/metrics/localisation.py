@@ -1,13 +1,14 @@
-"""Where in a video each step happens: proposals from scores along time, non-maximum suppression, mAP by overlap.
+"""Where in a video each step happens: proposals, and mAP by overlap.
 
-The rules are those of COIN's evaluation (Tang et al.), which follows PKU-MMD's: at most 60 proposals a video, those of
-one class suppressed at an IoU of 0.6, interpolated average precision and recall of each class, mean over classes. Two
+Proposals come from scores along time, with non-maximum suppression. The rules are those of COIN's evaluation (Tang et
+al.), which follows PKU-MMD's: at most 60 proposals per video, suppression within a class at an IoU of 0.6, interpolated
+average precision and recall of each class, mean over classes. Two
 things differ from the authors' scripts. A proposal is suppressed by any stronger one that was kept (in their loop the
-last comparison decides). A proposal belongs to the true segment of its own video that it overlaps most; of several
-that belong to one, the most confident is right and the others are wrong.
+last comparison decides). A proposal is matched to the true segment of its own video that it overlaps most; of several
+matched to one segment, the most confident is right and the others are wrong.
 
-Own code, because no library has these rules: scikit-learn's average precision knows neither truth that nobody
-proposed nor an interpolated curve, and torchmetrics' and torchvision's boxes are matched and suppressed otherwise.
+This is our own code because no library has these rules: scikit-learn's average precision knows neither segments that
+nobody proposed nor an interpolated curve; torchmetrics and torchvision match and suppress boxes in other ways.
 
 Times are seconds, segments half-open. Classes that occur in no true segment are left out of means.
 """
@@ -21,14 +22,14 @@ from jaxtyping import Bool, Float, Int
 MAX_PROPOSALS = 60
 SUPPRESSION_IOU = 0.6
 CLASSES_A_VIDEO = 20
-"""Classes with the highest peaks, of which a video's proposals are made."""
+"""A video's proposals are made for this many classes, those with the highest peaks."""
 _THRESHOLDS = np.arange(1, 10) / 10
-"""Shares of a class's peak at which its scores are cut into proposals."""
+"""Shares of a class's peak score; each is a threshold that cuts the scores into proposals."""
 
 
 @dataclass(frozen=True, eq=False)
 class Segments:
-    """Segments of many videos; `confidence` is 1 for true ones."""
+    """Segments of many videos; true segments have `confidence` 1."""
 
     video: Int[np.ndarray, " segments"]
     label: Int[np.ndarray, " segments"]
@@ -43,13 +44,13 @@ class Segments:
 
     @classmethod
     def of(cls, rows: Iterable[tuple[int | float, ...]]) -> "Segments":
-        """From (video, label, start_seconds, end_seconds, confidence)."""
+        """Segments from rows (video, label, start_seconds, end_seconds, confidence)."""
         table = np.array(list(rows), np.float64).reshape(-1, 5)
         return cls(table[:, 0].astype(np.int64), table[:, 1].astype(np.int64), table[:, 2:4], table[:, 4])
 
     @classmethod
     def join(cls, parts: Sequence["Segments"]) -> "Segments":
-        """All of them."""
+        """The segments of all parts."""
         if not parts:
             return cls.of([])
         names = ("video", "label", "seconds", "confidence")
@@ -73,7 +74,7 @@ def propose(
 ) -> Segments:
     """Proposals of one video: runs of clips above several shares of a class's peak, for the likeliest classes.
 
-    A proposal's confidence is the mean score within it less the mean score just outside, so that of nested runs the
+    A proposal's confidence is the mean score inside it minus the mean score just outside, so that of nested runs the
     one that fits the action is the most confident. The result is suppressed, and at most `MAX_PROPOSALS` long.
     """
     peaks = scores.max(axis=0)
@@ -90,7 +91,7 @@ def propose(
 
 
 def suppress(proposals: Segments, *, iou: float = SUPPRESSION_IOU) -> Segments:
-    """Proposals without those that a stronger kept one of their video and class overlaps by more than `iou`."""
+    """Proposals without those that overlap a kept, stronger one of their video and class by more than `iou`."""
     order = np.argsort(-proposals.confidence, kind="stable")
     groups = np.unique(np.stack([proposals.video, proposals.label]), axis=1, return_inverse=True)[1].reshape(-1)
     kept = []
@@ -133,7 +134,7 @@ def right_proposals(
 
 
 def interpolated_precision(right: Bool[np.ndarray, " segments"], num_true: int) -> float:
-    """Area under precision over recall, the precision at a recall being the best at that recall or a higher one."""
+    """Area under precision over recall, with the best precision at each recall or a higher one."""
     if not len(right) or not num_true:
         return 0.0
     hits = np.cumsum(right)
@@ -155,7 +156,7 @@ def class_precisions(proposals: Segments, truth: Segments, iou: float) -> dict[i
 def localisation_scores(
     proposals: Segments, truth: Segments, *, thresholds: Sequence[int] = (10, 20, 30, 40, 50)
 ) -> dict[str, float]:
-    """`map@10` and `recall@10` and so on: means over the classes that occur, at IoUs in percent."""
+    """Means over the classes that occur, as `map@10`, `recall@10` and so on, named by IoU in percent."""
     scores: dict[str, float] = {}
     classes = np.unique(truth.label)
     by_class = [(proposals[proposals.label == label], truth[truth.label == label]) for label in classes]
@@ -177,7 +178,7 @@ def _runs(flags: Bool[np.ndarray, " clips"]) -> list[tuple[int, int]]:
 
 
 def _contrast(along: Float[np.ndarray, " clips"], first: int, stop: int) -> float:
-    """Mean within [first, stop) less the mean over a quarter of its length on either side."""
+    """Mean within [first, stop) minus the mean over a quarter of its length on either side."""
     margin = max(1, (stop - first) // 4)
     outside = np.concatenate([along[max(0, first - margin) : first], along[stop : stop + margin]])
     return float(along[first:stop].mean() - (outside.mean() if len(outside) else 0.0))

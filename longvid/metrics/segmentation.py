@@ -1,15 +1,15 @@
-"""How well a video is cut into actions: frame accuracy, edit score and segmental F1 (Lea et al., CVPR 2017).
+"""How well a video is cut into actions: accuracy, edit score, F1.
 
-Labels are class numbers, one a frame; frames labelled `UNLABELLED` are left out of both sequences. Every class is
-scored, background (Breakfast's SIL) included. Values lie in 0..1.
+The metrics are those of Lea et al., CVPR 2017. Labels are class numbers, one per frame; frames labelled `UNLABELLED`
+are left out of both sequences. Every class is scored, background (Breakfast's SIL) included. Values lie in 0..1.
 
-    frame accuracy   right frames of all videos together
-    edit             1 - edit distance of the two orders of segments / the longer one's segments; mean over videos
+    frame accuracy   share of right frames, all videos together
+    edit             1 - edit distance of the two segment orders / length of the longer; mean over videos
     F1@k             a predicted segment is right if it overlaps the true segment of its class that it overlaps most by
                      an IoU of k % and is the first to do so; counted over all videos together
 
-Own code, because the libraries of metrics (scikit-learn, torchmetrics) know no runs of frames: cutting labels into
-segments, matching them, and pooling over videos. The edit distance itself is rapidfuzz's.
+This is our own code because scikit-learn and torchmetrics do not know runs of frames: cutting labels into segments,
+matching them, and pooling over videos. The edit distance itself is rapidfuzz's.
 """
 
 from collections.abc import Iterable, Sequence
@@ -26,7 +26,7 @@ Labels = Int[np.ndarray, "_"]
 
 @dataclass(frozen=True)
 class Segment:
-    """A run of frames with one label; half-open."""
+    """A run of frames with the same label; half-open."""
 
     label: int
     start: int
@@ -43,7 +43,7 @@ def segments_of(labels: Labels) -> list[Segment]:
 
 
 def edit_score(predicted: Labels, true: Labels) -> float:
-    """How alike the orders of the segments are, whatever their lengths; 1 for two empty sequences."""
+    """Similarity of the orders of the segments, whatever their lengths; 1 for two empty sequences."""
     orders = [[segment.label for segment in segments_of(labels)] for labels in (predicted, true)]
     return Levenshtein.normalized_similarity(*orders)
 
@@ -65,9 +65,9 @@ def overlap_counts(predicted: Labels, true: Labels, iou: float) -> tuple[int, in
 def segmentation_scores(
     videos: Iterable[tuple[Labels, Labels]], *, overlaps: Sequence[int] = (10, 25, 50)
 ) -> dict[str, float]:
-    """`mof`, `edit` and `f1@10` ... of videos given as predicted and true labels of the same frames.
+    """`mof`, `edit`, `f1@10` and so on, from predicted and true labels of the same frames of videos.
 
-    Videos without a labelled frame are left out. Raises ValueError where a video's two sequences differ in length.
+    Videos without a labelled frame are left out. Raises ValueError if a video's two sequences differ in length.
     """
     right_frames = frames = 0
     edits: list[float] = []
@@ -75,7 +75,7 @@ def segmentation_scores(
     for predicted, true in videos:
         if len(predicted) != len(true):
             raise ValueError(
-                f"{len(predicted)} predicted labels for {len(true)} true ones: cut both to the same frames"
+                f"{len(predicted)} predicted labels for {len(true)} true ones: both must cover the same frames"
             )
         known = true != UNLABELLED
         if not known.any():

@@ -1,7 +1,8 @@
-"""Metrics of dense tasks that look at whole videos: at every labelled frame in order, or at segments in seconds.
+"""Metrics of dense tasks that look at whole videos.
 
-Clips are coarser than frames: a frame has the answer of the clip whose middle is nearest to its own. Scores are counted
-over the labelled frames of each video, as the authors' scripts walk the labels.
+They look at every labelled frame in order, or at segments in seconds. Clips are coarser than frames: a frame gets the
+prediction of the clip whose middle is nearest to its own. Scores are counted over the labelled frames of each video, as
+in the authors' scripts.
 """
 
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from longvid.tasks.task import BACKGROUND, Task
 
 @dataclass(frozen=True)
 class ScoredVideo:
-    """What a model says along one video, clip by clip, and the row that holds its labels."""
+    """The scores of a model along one video, clip by clip, and the row that holds its labels."""
 
     row: ManifestRow
     seconds: Float[np.ndarray, "clips 2"]
@@ -29,7 +30,7 @@ class ScoredVideo:
 def video_metrics(names: Sequence[str], videos: Sequence[ScoredVideo], task: Task) -> dict[str, float]:
     """The named metrics (`mof`, `edit`, `f1@...`, `map@...`, `recall@...`) over all videos.
 
-    Raises `AnnotationError` where a row's labels make no sense or the task does not state `labels_per_second`.
+    Raises `AnnotationError` if a row's labels are invalid or the task does not state `labels_per_second`.
     """
     found: dict[str, float] = {}
     if any(name in ("mof", "edit") or name.startswith("f1@") for name in names):
@@ -52,7 +53,7 @@ def proposals_and_truth(videos: Sequence[ScoredVideo], task: Task) -> tuple[Segm
 def frame_answers(
     seconds: Float[np.ndarray, "clips 2"], answers: Int[np.ndarray, " clips"], *, num_frames: int, rate: float
 ) -> Int[np.ndarray, " frames"]:
-    """The answer of each of `num_frames` frames, `rate` a second from 0 on: that of the clip nearest to its middle."""
+    """The answer for each of `num_frames` frames, `rate` per second from 0 on: that of the clip with nearest middle."""
     middles = seconds.mean(axis=1)
     borders = (middles[1:] + middles[:-1]) / 2
     return answers[np.searchsorted(borders, (np.arange(num_frames) + 0.5) / rate)]
@@ -62,7 +63,7 @@ def true_segments(video: int, row: ManifestRow, task: Task) -> Segments:
     """The labelled segments of a row, background left out."""
     segments = row.value(task.column)
     if row.label_path is None and isinstance(segments, list):
-        label_sequence(row, task)  # refuses what makes no sense
+        label_sequence(row, task)  # refuses invalid labels
         named = [(task.class_number(label, row.where), start, end) for start, end, label in segments]
     else:
         rate = float(task.labels_per_second or 1)
