@@ -1,7 +1,8 @@
-"""Names for classes that a task knows by number only, from the manifest's own columns.
+"""Names for classes that a task knows by number only.
 
-A column called like the task's with `_names` behind it holds `{"212": "take out the drive"}` for the classes of its
-row; so the words of an annotation file reach tables and reports without standing in the project.
+They come from the manifest's own columns: one named like the task's with `_names` appended holds
+`{"212": "take out the drive"}` for the classes of its row. So the words of an annotation file reach tables and reports
+without being part of the project.
 """
 
 from dataclasses import replace
@@ -11,7 +12,7 @@ from longvid.tasks.task import Task
 
 
 def name_classes(task: Task, manifest: Manifest) -> Task:
-    """The task; its numbered classes are called `212 take out the drive` where the manifest has words for them."""
+    """The task with its numbered classes named, as in `212 take out the drive`, if the manifest has names for them."""
     words: dict[str, str] = {}
     for row in manifest:
         named = row.value(f"{task.column}_names")

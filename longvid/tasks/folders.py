@@ -1,4 +1,4 @@
-"""A manifest from a folder of videos: the plainest data set there is."""
+"""A manifest from a folder of videos: the simplest data set there is."""
 
 import os
 from collections import Counter
@@ -14,17 +14,17 @@ _SPLIT_FOLDERS = frozenset({"train", "training", "val", "valid", "validation", "
 
 
 def manifest_from_folder(folder: str | Path) -> Manifest:
-    """One row for every video file below a folder, sorted by path; the key is the path below it without its ending.
+    """One row per video file below a folder, sorted by path; the key is the relative path without its suffix.
 
     Three layouts: `train/<class>/x.mp4` (also `val`, `test`), `<class>/x.mp4`, and plain files without labels. Files
-    that differ only in their ending keep it in their keys. Raises `AnnotationError` where there are no videos.
+    that differ only in their suffix keep it in their keys. Raises `AnnotationError` if there are no videos.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise AnnotationError(f"{folder}: no such folder")
     files = keyed_files(folder)
     if not files:
-        raise AnnotationError(f"{folder}: no video files below it (endings: {' '.join(sorted(VIDEO_ENDINGS))})")
+        raise AnnotationError(f"{folder}: no video files below it (suffixes: {' '.join(sorted(VIDEO_ENDINGS))})")
     return Manifest(
         tuple(_row(path.relative_to(folder), key, path) for key, path in files.items()),
         name=str(folder),
@@ -32,8 +32,8 @@ def manifest_from_folder(folder: str | Path) -> Manifest:
 
 
 def keyed_files(folder: Path) -> dict[str, Path]:
-    """Every video file below a folder by its key: the path below it without the ending, which stays where two differ
-    in nothing else."""
+    """Every video file below a folder by its key: the relative path without the suffix, which is kept if two files
+    differ in nothing else."""
     files = video_files(folder)
     stems = [path.relative_to(folder).with_suffix("").as_posix() for path in files]
     times = Counter(stems)
@@ -41,14 +41,14 @@ def keyed_files(folder: Path) -> dict[str, Path]:
 
 
 def video_files(folder: Path) -> list[Path]:
-    """Files below a folder that end as videos do, sorted by path; linked folders are entered, each place once.
+    """Files below a folder with a video's suffix, sorted by path; linked folders are entered, each place once.
 
-    Nothing is passed over in silence: links to nothing are listed too, and a folder that cannot be read is an OSError.
+    Nothing is skipped silently: broken links are listed too, and a folder that cannot be read raises OSError.
     """
     found: list[Path] = []
     entered: set[tuple[int, int]] = set()
     roots = [str(folder)]
-    while roots:  # links wait until all that is really there was entered under its own name
+    while roots:  # links come last, so that real folders are entered under their own names
         for parent, folders, files in os.walk(roots.pop(0), onerror=_refuse):
             place = os.stat(parent)
             if (place.st_dev, place.st_ino) in entered:

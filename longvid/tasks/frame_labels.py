@@ -1,7 +1,7 @@
-"""Labels along a video: segments, or one line a frame, brought onto the clips of the store.
+"""Labels along a video, mapped onto the clips of the store.
 
-A clip gets the label that holds at its middle. Where the labels end before the video does (they often do, by a few
-frames), the clips beyond have none and count in no metric.
+They are segments, or one line per frame. A clip gets the label at its middle. If the labels end before the video does
+(often by a few frames), the clips beyond have none and count in no metric.
 """
 
 from functools import lru_cache
@@ -15,13 +15,13 @@ from longvid.tasks.manifest import ManifestRow
 from longvid.tasks.task import BACKGROUND, Task
 
 UNLABELLED = -100
-"""What a clip without a label holds; losses and metrics leave it out."""
+"""The value for a clip without a label; losses and metrics leave it out."""
 
 
 def clip_labels(row: ManifestRow, task: Task, seconds: Float64[np.ndarray, "clips 2"]) -> Int64[np.ndarray, " clips"]:
     """Class number of each clip, `UNLABELLED` where the labels do not reach.
 
-    seconds: start and end of each clip. Raises `AnnotationError` where the row has no labels or they make no sense.
+    seconds: start and end of each clip. Raises `AnnotationError` if the row has no labels or they are invalid.
     """
     middles = seconds.mean(axis=1)
     if row.label_path is not None:
@@ -33,10 +33,10 @@ def clip_labels(row: ManifestRow, task: Task, seconds: Float64[np.ndarray, "clip
 
 
 def label_sequence(row: ManifestRow, task: Task) -> Int64[np.ndarray, " frames"]:
-    """Class number of each 1 / `task.labels_per_second` of a video, from its beginning to where its labels end.
+    """Class number of each 1 / `task.labels_per_second` of a video, from its start to where its labels end.
 
-    Segments are laid out to `duration_seconds` where the row has one, else to the last one's end. Raises
-    `AnnotationError` where the row has no labels or they make no sense.
+    Segments are laid out to `duration_seconds` if the row has it, else to the end of the last one. Raises
+    `AnnotationError` if the row has no labels or they are invalid.
     """
     rate = _rate(row, task)
     if row.label_path is not None:
@@ -52,7 +52,7 @@ def label_sequence(row: ManifestRow, task: Task) -> Int64[np.ndarray, " frames"]
 
 
 def _from_file(row: ManifestRow, task: Task, middles: np.ndarray) -> np.ndarray:
-    """Labels of a text file with one class name (or number) a line, `task.labels_per_second` lines a second."""
+    """Labels of a text file with one class name (or number) per line, `task.labels_per_second` lines per second."""
     rate, frames = _rate(row, task), _file_labels(row, task)
     indices = np.floor(middles * rate).astype(np.int64)
     inside = (indices >= 0) & (indices < len(frames))
@@ -81,9 +81,9 @@ def _file_labels(row: ManifestRow, task: Task) -> Int64[np.ndarray, " frames"]:
 
 @lru_cache(maxsize=4096)
 def _parsed_labels(path: Path, modified_ns: int, task: Task) -> Int64[np.ndarray, " frames"]:
-    """Labels of a file as it was at that time; remembered, for they are needed after each epoch. Read-only."""
+    """Labels of a file as it was at that time; cached, since they are needed after each epoch. Read-only."""
     known = {name: number for number, name in enumerate(task.classes)}
-    # a class name may hold blanks: only the ends of lines part labels
+    # a class name may contain spaces: only line ends separate labels
     lines = [line.strip() for line in path.read_text("utf-8-sig").rstrip().split("\n")]
     labels = np.array([_number(text, known, task, f"{path}:{i}") for i, text in enumerate(lines, 1)], np.int64)
     labels.flags.writeable = False
@@ -92,7 +92,7 @@ def _parsed_labels(path: Path, modified_ns: int, task: Task) -> Int64[np.ndarray
 
 def _number(text: str, known: dict[str, int], task: Task, where: str) -> int:
     if not text:
-        raise AnnotationError(f"{where}: is empty; a file of frame labels has a class on every line")
+        raise AnnotationError(f"{where}: is empty; a file of frame labels needs a class on every line")
     return known[text] if text in known else task.class_number(int(text) if text.isdecimal() else text, where)
 
 
@@ -107,7 +107,7 @@ def _from_segments(segments: list, row: ManifestRow, task: Task, middles: np.nda
             )
         start, end, label = segment
         if not (_is_number(start) and _is_number(end) and 0 <= start < end):
-            raise AnnotationError(f"{row.where}: segment {str(segment)[:80]} does not begin before it ends")
+            raise AnnotationError(f"{row.where}: segment {str(segment)[:80]} does not start before it ends")
         labels[(middles >= start) & (middles < end)] = task.class_number(label, row.where)
     return labels
 

@@ -12,36 +12,36 @@ from longvid.tasks.task import Task
 
 @dataclass(frozen=True)
 class JointTask(Task):
-    """Tasks whose outputs lie one after the other. A video may have labels for some of them only.
+    """Tasks whose outputs are concatenated. A video may have labels for only some of them.
 
-    The labels that count stand in `column` as `{<a part's column>: ...}`: a video's other labels belong to another
-    split of their task, and are not looked at.
+    The labels that count are in `column` as `{<a part's column>: ...}`: a video's other labels belong to another
+    split of their task, and are ignored.
     """
 
     parts: tuple[Task, ...] = field(default=(), kw_only=True)
 
     @classmethod
     def of(cls, name: str, parts: tuple[Task, ...], *, column: str) -> "JointTask":
-        """The joint task of parts of kind classification or regression; `ConfigError` for others."""
+        """The joint task of several classifications or regressions; `ConfigError` for other kinds."""
         wrong = [part.name for part in parts if part.kind not in ("classification", "regression")]
         if wrong or len({part.column for part in parts}) < len(parts) or len(parts) < 2:
             raise ConfigError(
                 f"joint task {name!r}: needs two or more classifications and regressions with columns of their own"
-                + (f"; {wrong[0]} is none" if wrong else "")
+                + (f"; {wrong[0]} is not one" if wrong else "")
             )
         metrics = ("skill", *(f"{part.column}/{metric}" for part in parts for metric in part.metrics))
         outputs = sum(part.outputs for part in parts)
         return cls(name, "joint", outputs=outputs, metrics=metrics, column=column, parts=parts)
 
     def columns(self) -> list[slice]:
-        """The outputs of each part."""
+        """The slice of the outputs that belongs to each part."""
         stops = np.cumsum([part.outputs for part in self.parts]).tolist()
         return [slice(stop - part.outputs, stop) for part, stop in zip(self.parts, stops, strict=True)]
 
     def target(self, row: ManifestRow) -> np.ndarray:
-        """Float32 (parts,): class number or transformed value, NaN where the row has no label that counts.
+        """Float32 (parts,): class number or transformed value, NaN if the row has no label that counts.
 
-        Raises `AnnotationError` for a row without any, and for labels that mean nothing in their task.
+        Raises `AnnotationError` for a row without any, and for labels that are invalid in their task.
         """
         labels: Any = row.value(self.column)
         if not isinstance(labels, dict) or not labels:

@@ -1,11 +1,11 @@
-"""Which videos there are: one row a video, with its file, its split and what is true about it.
+"""The list of videos: one row per video, with file, split and labels.
 
     key            the video's name: the same in the manifest, in the feature store and in every result
     path           its file; relative paths are relative to the manifest; may be missing once features are stored
-    split          train, val or test; empty: the video is listed but takes part in nothing
+    split          train, val or test; empty: the video is listed but not used
     label          a class name or number, a value, or a list of them; a `Task` says what it means
-    label_path     a file of labels along the video, for dense tasks; relative as `path` is
-    start_seconds  the part of the video that counts, half-open; empty: from its beginning,
+    label_path     a file of labels along the video, for dense tasks; relative like `path`
+    start_seconds  the part of the video that counts, half-open; empty: from its start,
     end_seconds    and to its end
     group          what must not be spread over two splits: a film, a person, a recording day
     sha256         of the file, 64 hexadecimal digits: a file with other bytes is not extracted
@@ -45,7 +45,7 @@ Label = int | float | str | list[Any] | None
 
 @dataclass(frozen=True)
 class ManifestRow:
-    """One video. Impossible values raise `AnnotationError`, which names the file and line the row came from."""
+    """One video. Invalid values raise `AnnotationError`, which names the file and line the row came from."""
 
     key: str
     split: str | None = None
@@ -68,7 +68,7 @@ class ManifestRow:
 
     @property
     def where(self) -> str:
-        """How errors name this row."""
+        """The name of this row in error messages."""
         return self.source or f"video {self.key!r}"
 
     def given(self) -> dict[str, Any]:
@@ -77,7 +77,7 @@ class ManifestRow:
         return own | {name: value for name, value in self.extra.items() if value is not None}
 
     def value(self, column: str) -> Any:
-        """What stands in a column, own or extra; None where nothing does."""
+        """The value of a column, built-in or extra; None if it is empty."""
         return getattr(self, column) if column in COLUMNS else self.extra.get(column)
 
 
@@ -173,7 +173,7 @@ class Manifest:
         return {split: counted[split] for split in (*SPLITS, "") if counted[split]}
 
     def with_splits(self, splits: dict[str, str]) -> "Manifest":
-        """The same rows, those whose keys are given moved to another split."""
+        """The same rows, but those whose keys are given are moved to another split."""
         moved = (replace(row, split=splits.get(row.key, row.split)) for row in self.rows)
         return Manifest(tuple(moved), name=self.name)
 
@@ -181,8 +181,8 @@ class Manifest:
     def read(cls, path: str | Path) -> "Manifest":
         """The manifest in a `.jsonl`, `.csv`, `.tsv` or `.parquet` file.
 
-        Anything that cannot be used raises `AnnotationError` with the file and line. A missing key is taken from
-        the row's path without its ending; unknown columns go to `extra`.
+        Anything invalid raises `AnnotationError` with the file and line. A missing key is taken from the row's path
+        without its suffix; unknown columns go to `extra`.
         """
         from longvid.tasks.manifest_files import read_records
 
@@ -199,7 +199,7 @@ class Manifest:
         return cls(_ReadRows(columns, prefix), name=str(path))
 
     def write(self, path: str | Path) -> None:
-        """Write it, whole or not at all, in the format of the path's ending; `read` gives it back equal.
+        """Write it atomically, in the format that the path's suffix names; `read` gives back an equal manifest.
 
         Paths inside the manifest's folder are written relative to it, so that the folder can be moved.
         """
@@ -327,7 +327,7 @@ def _check_text(text: str, name: str, where: str, *, longest: int = _LONGEST_TEX
     if len(text) <= longest and text.isprintable():
         return
     if len(text) > longest:
-        raise AnnotationError(f"{where}: {name} is {len(text)} characters long; {longest} are allowed")
+        raise AnnotationError(f"{where}: {name} is {len(text)} characters long; at most {longest} are allowed")
     if _UNWRITABLE.search(text):
         raise AnnotationError(f"{where}: {name} {_quote(text)} holds a control character or broken text")
 
@@ -372,11 +372,11 @@ def _check_span(start_seconds: float | None, end_seconds: float | None, where: s
         if value is not None and not (math.isfinite(value) and value >= 0):
             raise AnnotationError(f"{where}: {name}={value} must be a number of seconds, 0 or more")
     if end_seconds is not None and end_seconds <= (start_seconds or 0):
-        raise AnnotationError(f"{where}: end_seconds={end_seconds} does not lie after start_seconds={start_seconds}")
+        raise AnnotationError(f"{where}: end_seconds={end_seconds} is not after start_seconds={start_seconds}")
 
 
 def _text(value: Any, name: str, where: str) -> str:
-    """Text as it is, a whole number (an id) as text."""
+    """Text unchanged; a whole number (an id) as text."""
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise AnnotationError(f"{where}: {name}={_quote(value)} must be text")
     return str(value)

@@ -1,4 +1,4 @@
-"""The three files a manifest is kept in: JSON lines, CSV and parquet.
+"""The three file formats of a manifest: JSON lines, CSV and parquet.
 
 CSV has text only, so values are written in a way that comes back as what they were: numbers as numbers, lists as
 JSON, and text that looks like one of those (a class called "7") as JSON text with its quotes. `007` and `1_000` are
@@ -44,7 +44,7 @@ def read_records(path: Path) -> tuple[str, Iterator[tuple[int, Record]]]:
     readers = {".jsonl": _read_jsonl, ".ndjson": _read_jsonl, ".parquet": _read_parquet}
     readers |= dict.fromkeys(_DELIMITERS, _read_csv)
     if path.suffix.lower() not in readers:
-        raise AnnotationError(f"{path}: a manifest ends in {', '.join(readers)}")
+        raise AnnotationError(f"{path}: the name of a manifest ends in {', '.join(readers)}")
     if not path.is_file():
         raise AnnotationError(f"{path}: no such file")
     suffix = path.suffix.lower()
@@ -52,7 +52,7 @@ def read_records(path: Path) -> tuple[str, Iterator[tuple[int, Record]]]:
 
 
 def write_records(path: Path, records: list[Record]) -> None:
-    """Write the records, whole or not at all, in the format of the path's ending."""
+    """Write the records atomically, in the format that the path's suffix names."""
     suffix = path.suffix.lower()
     if suffix == ".parquet":
         _write_parquet(path, records)
@@ -62,13 +62,13 @@ def write_records(path: Path, records: list[Record]) -> None:
         lines = (json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n" for record in records)
         write_atomically(path, "".join(lines).encode())
     else:
-        raise AnnotationError(f"{path}: a manifest ends in .jsonl, .ndjson, .csv, .tsv or .parquet")
+        raise AnnotationError(f"{path}: the name of a manifest ends in .jsonl, .ndjson, .csv, .tsv or .parquet")
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Put bytes at a path by way of a temporary name beside it, so that no reader sees half of them."""
+    """Write bytes to a temporary file beside the path and rename it, so that no reader sees half of them."""
     if path.is_dir():
-        raise IsADirectoryError(errno.EISDIR, "is a folder; give the name of a file", str(path))
+        raise IsADirectoryError(errno.EISDIR, "is a folder; give a file name", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f".{path.name}.{secrets.token_hex(8)}"
     try:
@@ -81,7 +81,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def read_text(path: Path) -> str:
-    """The text of a UTF-8 file, without its byte order mark; `AnnotationError` names the line where it is not."""
+    """The text of a UTF-8 file without its byte order mark; `AnnotationError` names the line that is not UTF-8."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -164,12 +164,12 @@ def _checked_columns(columns: list[str], where: str) -> list[str]:
         raise AnnotationError(f"{where}: the header has no column 'key' or 'path'; it names {shown}")
     repeated = sorted({name for name in columns if columns.count(name) > 1})
     if repeated or "" in columns:
-        raise AnnotationError(f"{where}: column {(repeated or [''])[0]!r} is named twice or not at all")
+        raise AnnotationError(f"{where}: column {(repeated or [''])[0]!r} is named twice, or has no name")
     return columns
 
 
 def _from_text(text: str, column: str) -> Any:
-    """The value a CSV cell stands for; None for an empty one."""
+    """The value of a CSV cell; None for an empty one."""
     if text == "":
         return None
     if text[0] == "'":
@@ -199,7 +199,7 @@ def _unescaped(text: str) -> str:
 
 
 def _to_text(value: Any, column: str) -> str:
-    """The CSV cell that `_from_text` reads as the value."""
+    """The CSV cell that `_from_text` turns back into the value."""
     if value is None:
         return ""
     if isinstance(value, str) and _FORMULA.match(value):
@@ -273,7 +273,7 @@ def _from_parquet(record: Record, columns: list[str], encoded: list[str], where:
 
 
 def _write_parquet(path: Path, records: list[Record]) -> None:
-    """Columns of one scalar type as they are; others (lists, mixed labels) as JSON text, named in the metadata."""
+    """Columns of one scalar type unchanged; others (lists, mixed labels) as JSON text, named in the metadata."""
     pyarrow = _pyarrow(path)
     columns = list(dict.fromkeys(name for record in records for name in record))
     encoded, arrays = [], []

@@ -1,4 +1,4 @@
-"""A validation or test split for data sets that have none, carved from training videos."""
+"""A validation or test split, taken from the training videos."""
 
 import hashlib
 from collections import defaultdict
@@ -12,19 +12,19 @@ def carve_split(
 ) -> Manifest:
     """The manifest with about `fraction` of its training videos moved to another split.
 
-    Whole groups move (a film, a person; a video without a group is one of its own), so that nothing is in both. Within
-    each label the groups with the smallest hashes go: the choice depends on the names and the seed only, not on the
-    order of rows, and adding a video does not reshuffle the others. Raises `AnnotationError` where a split would be
-    left empty.
+    Whole groups move (a film, a person; a video without a group is its own group), so that none is in both splits.
+    Within each label the groups with the smallest hashes move: the choice depends only on the names and the seed, not
+    on the order of rows, and adding a video does not reshuffle the others. Raises `AnnotationError` if a split would
+    be left empty.
     """
     if not 0 < fraction < 1:
-        raise AnnotationError(f"fraction={fraction} of the training videos must lie between 0 and 1")
+        raise AnnotationError(f"fraction={fraction} of the training videos must be between 0 and 1")
     groups: dict[str, list[ManifestRow]] = defaultdict(list)
     for row in manifest.split("train"):
         groups[row.group or f"video {row.key}"].append(row)
     if len(groups) < 2:
         raise AnnotationError(
-            f"{manifest.name}: its training videos are {len(groups)} group{'' if len(groups) == 1 else 's'}, which "
+            f"{manifest.name}: its training videos form {len(groups)} group{'' if len(groups) == 1 else 's'}, which "
             f"cannot be cut into train and {into}; give some rows the split `{into}`"
         )
     strata: dict[str, list[str]] = defaultdict(list)
@@ -39,7 +39,7 @@ def carve_split(
 
 
 def _stratum(members: list[ManifestRow], column: str) -> str:
-    """The label all members share, where it is a class; one stratum for everything else."""
+    """The label that all members share, if it is a class; one stratum for everything else."""
     labels = {str(value) for row in members if isinstance(value := row.value(column), str | int)}
     return labels.pop() if len(labels) == 1 else ""
 

@@ -1,4 +1,4 @@
-"""What is asked of a video: which column of the manifest answers it, and how an answer is scored.
+"""What is asked of a video, which column answers it, how it is scored.
 
 | kind             | label of a row                               | target             | scores become        |
 |------------------|----------------------------------------------|--------------------|----------------------|
@@ -29,7 +29,7 @@ METRICS_OF_KIND: dict[str, tuple[str, ...]] = {
     "dense": ("clip_accuracy", "mean_class_accuracy"),
     "joint": ("skill",),
 }
-"""Metrics a kind is scored by unless the task names its own; the first one chooses the best epoch."""
+"""Default metrics of each kind of task; the first one chooses the best epoch."""
 
 BACKGROUND = "background"
 
@@ -49,7 +49,7 @@ class LabelTransform:
             raise ConfigError("label transform scale=0 would make every target equal")
 
     def forward(self, value: float) -> float:
-        """The target a model learns."""
+        """The target that a model learns."""
         if self.function == "log":
             if value <= 0:
                 raise ValueError(f"label {value} has no logarithm")
@@ -63,7 +63,7 @@ class LabelTransform:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "LabelTransform":
-        """The transform of plain values; `ConfigError` for a field that does not exist."""
+        """The transform from plain values; `ConfigError` for a field that does not exist."""
         _refuse_unknown("label transform", values, [f.name for f in fields(cls)])
         scale, shift = float(values.get("scale", 1)), float(values.get("shift", 0))
         return cls(values.get("function", "identity"), scale, shift)
@@ -71,19 +71,19 @@ class LabelTransform:
 
 @dataclass(frozen=True)
 class Task:
-    """One question about every video. Impossible settings raise `ConfigError`."""
+    """One question about every video. Invalid settings raise `ConfigError`."""
 
     name: str
     kind: str = "classification"
     """A key of `METRICS_OF_KIND`."""
     classes: tuple[str, ...] = ()
-    """Class names in the order of their numbers; none for regression."""
+    """Class names in the order of their numbers; empty for regression."""
     outputs: int = 0
-    """Scores a decoder gives; 0: one a class, or one for regression."""
+    """Number of scores that a decoder gives; 0: one per class, or one for regression."""
     metrics: tuple[str, ...] = ()
-    """Names in `longvid.metrics.items.METRICS`; none: `METRICS_OF_KIND`. The first chooses the best epoch."""
+    """Names in `longvid.metrics.items.METRICS`; empty: `METRICS_OF_KIND`. The first chooses the best epoch."""
     column: str = "label"
-    """The manifest column the label stands in."""
+    """The manifest column that holds the label."""
     transform: LabelTransform = field(default_factory=LabelTransform)
     """From label to target, for regression."""
     labels_per_second: float | None = None
@@ -115,14 +115,14 @@ class Task:
         return (self.name,) if self.outputs == 1 else tuple(f"{self.name}[{i}]" for i in range(self.outputs))
 
     def target(self, row: ManifestRow) -> int | np.ndarray:
-        """What the decoder should answer: a class number, or float32 (outputs,).
+        """The target for the decoder: a class number, or float32 (outputs,).
 
-        Raises `AnnotationError` naming file and line where the label is missing or means nothing in this task.
+        Raises `AnnotationError` naming file and line if the label is missing or invalid in this task.
         Targets of dense tasks depend on the clips: `longvid.tasks.frame_labels.clip_labels`.
         """
         label = row.value(self.column)
         if label is None:
-            raise AnnotationError(f"{row.where}: no {self.column!r} for task {self.name!r}")
+            raise AnnotationError(f"{row.where}: has no {self.column!r} for task {self.name!r}")
         if self.kind == "classification":
             return self.class_number(label, row.where)
         if self.kind == "multilabel":
@@ -138,7 +138,7 @@ class Task:
                 return self.classes.index(label)
             near = difflib.get_close_matches(label, self.classes, 1)
             hint = f"; did you mean {near[0]!r}?" if near else f" ({_listed(self.classes)})"
-            raise AnnotationError(f"{where}: {label[:80]!r} is no class of task {self.name!r}{hint}")
+            raise AnnotationError(f"{where}: {label[:80]!r} is not a class of task {self.name!r}{hint}")
         if isinstance(label, float) and label.is_integer():
             label = int(label)
         if isinstance(label, bool) or not isinstance(label, int):
@@ -168,7 +168,7 @@ class Task:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Task":
-        """The task of plain values; `ConfigError` for a field that does not exist."""
+        """The task from plain values; `ConfigError` for a field that does not exist."""
         _refuse_unknown("task", values, [f.name for f in fields(cls)])
         given: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in values.items()}
         if isinstance(given.get("transform"), dict):
@@ -179,11 +179,11 @@ class Task:
 
 
 def infer_task(manifest: Manifest, *, name: str = "labels", column: str = "label") -> Task:
-    """The task that a manifest's labels speak of.
+    """The task that the labels of a manifest suggest.
 
     Names make a classification over the sorted names; whole numbers 0..n-1 a classification of n classes; lists of
-    names a multilabel task; numbers with fractions a regression. Anything else raises `AnnotationError`: a guess that
-    would be a wrong label is not made.
+    names a multilabel task; numbers with fractions a regression. Anything else raises `AnnotationError` instead of a
+    guess that could be wrong.
     """
     labels = [row.value(column) for row in manifest if row.value(column) is not None]
     along = any(row.label_path for row in manifest) if not labels else all(_is_segments(label) for label in labels)
@@ -193,7 +193,7 @@ def infer_task(manifest: Manifest, *, name: str = "labels", column: str = "label
             "and task.labels_per_second for files of frame labels"
         )
     if not labels:
-        raise AnnotationError(f"{manifest.name}: no row has a {column!r}; nothing can be learned from it")
+        raise AnnotationError(f"{manifest.name}: no row has a {column!r}, so nothing can be learned")
     if all(isinstance(label, str) for label in labels):
         return Task(name, "classification", tuple(sorted(set(labels))), column=column)
     if all(isinstance(label, list) and all(isinstance(part, str) for part in label) for label in labels):
@@ -206,17 +206,17 @@ def infer_task(manifest: Manifest, *, name: str = "labels", column: str = "label
 
 
 def _mixed(manifest: Manifest, column: str) -> str:
-    """The message that names the rarest kind of label, most likely the wrong one, and where it stands."""
+    """The message that names the rarest kind of label, most likely the wrong one, and its place."""
     rows = [row for row in manifest if row.value(column) is not None]
     kinds = [_KIND_OF_LABEL.get(type(row.value(column)), "something else") for row in rows]
     kind, count = Counter(kinds).most_common()[-1]
     if count == len(rows):
-        return f"{rows[0].where}: {column!r} is {kind} of no known form; state the task's `kind` in the recipe"
+        return f"{rows[0].where}: {column!r} is {kind} of an unknown form; state the task's `kind` in the recipe"
     row = rows[kinds.index(kind)]
     shown = str(row.value(column))[:40]
     return (
         f"{row.where}: {column!r} is {kind} here, {shown!r}, as in {count} of {len(rows)} rows; the others hold "
-        f"{', '.join(sorted(set(kinds) - {kind}))}: mend it, or state the task's `kind` and `classes` in the recipe"
+        f"{', '.join(sorted(set(kinds) - {kind}))}: correct it, or state the task's `kind` and `classes` in the recipe"
     )
 
 

@@ -28,7 +28,7 @@ def test_a_class_is_meant_by_name_or_by_number(label):
     ("label", "message"),
     [
         ("cofee", "did you mean 'coffee'"),
-        ("juice", "is no class of task 'dish'"),
+        ("juice", "is not a class of task 'dish'"),
         (3, "class 3 is not among the 3"),
         (-1, "class -1 is not among the 3"),
         (1.5, "neither a class name nor a class number"),
@@ -116,7 +116,7 @@ def test_the_odd_label_among_others_is_named_with_its_line():
     odd = ManifestRow("odd", label="nan", source="m.csv:7")
     with pytest.raises(AnnotationError, match=r"m\.csv:7: 'label' is text here, 'nan', as in 1 of 4 rows; .* a number"):
         infer_task(Manifest((*rows, odd)))
-    with pytest.raises(AnnotationError, match=r"'label' is a list of no known form"):
+    with pytest.raises(AnnotationError, match=r"'label' is a list of an unknown form"):
         infer_task(manifest([1.5], [2.5]))
 
 
@@ -156,7 +156,7 @@ def test_an_unknown_frame_label_is_named_by_its_own_line(tmp_path):
     path = tmp_path / "labels.txt"
     path.write_text("pour\nporu\n")
     with pytest.raises(
-        AnnotationError, match=r"labels\.txt:2: 'poru' is no class of task 'steps'; did you mean 'pour'"
+        AnnotationError, match=r"labels\.txt:2: 'poru' is not a class of task 'steps'; did you mean 'pour'"
     ):
         clip_labels(ManifestRow("v", label_path=str(path)), STEPS, SECONDS)
 

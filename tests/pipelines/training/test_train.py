@@ -243,7 +243,7 @@ def test_the_terminal_stays_silent(make_data, recipe_for, capfd):
         ({"manifest": "nowhere.csv"}, AnnotationError, r"nowhere\.csv: no such file"),
         ({"decoder": {"name": "vismer"}}, DecoderError, "no decoder 'vismer'"),
         ({"decoder": {"options": {"widht": 3}}}, DecoderError, "has no option widht"),
-        ({"task": {"classes": ["a", "b"]}}, AnnotationError, "is no class of task"),
+        ({"task": {"classes": ["a", "b"]}}, AnnotationError, "is not a class of task"),
         ({"task": {"metrics": ["acuracy"]}}, AnnotationError, "no metric 'acuracy'"),
         ({"precision": "float16"}, ConfigError, "needs a CUDA device"),
     ],
