@@ -1,4 +1,4 @@
-"""Windows of stored features for training and evaluation. Each name is imported when it is first used."""
+"""Windows of stored features, for training and evaluation."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

@@ -1,9 +1,9 @@
-"""Windows of stored features as a torch data set: what a decoder is trained and evaluated on.
+"""Windows of stored features as a torch data set, for decoders.
 
     store --read--> (clips, tokens, dim) --flatten, time-major--> (length, dim) --pad--> (batch, length, dim), lengths
 
-Nothing random happens here: which windows an epoch draws is decided by the sampler (`sampling.py`) in the main process,
-so a worker process only reads, and the same (seed, epoch) gives the same batches with any number of workers.
+Nothing is random here: the sampler (`sampler.py`) decides in the main process which windows an epoch draws. So worker
+processes only read, and the same (seed, epoch) gives the same batches with any number of workers.
 """
 
 from collections.abc import Sequence
@@ -24,14 +24,14 @@ from longvid.windows.rule import Windows, clips_within
 
 
 class Draw(NamedTuple):
-    """One training example: which window, and the seed of whatever is random inside it."""
+    """One training example: which window, and the seed of anything random inside it."""
 
     window: int
     seed: int
 
 
 class WindowItem(NamedTuple):
-    """One window. `tokens` as stored (float16 or float32), `target` None where the rows have no task."""
+    """One window. `tokens` as stored (float16 or float32); `target` is None if the rows have no task."""
 
     tokens: Num[Tensor, "length dim"]
     target: Tensor | None
@@ -54,7 +54,7 @@ class WindowBatch(NamedTuple):
 
 
 def split_by_presence(store: FeatureStore, rows: Sequence[ManifestRow]) -> tuple[list[ManifestRow], list[ManifestRow]]:
-    """Rows whose video is complete in the store, and the others."""
+    """Rows whose video is complete in the store, and the other rows."""
     there = store.num_clips()
     return [row for row in rows if row.key in there], [row for row in rows if row.key not in there]
 
@@ -64,7 +64,7 @@ class WindowDataset(Dataset[WindowItem]):
 
     `training=True` holds every window a draw may choose, `training=False` those at the evaluation stride. The store
     is opened anew in each worker process. Raises `AnnotationError` for a row whose video is not complete in the store,
-    whose time span holds no clip, or whose label means nothing in the task.
+    whose time span contains no clip, or whose label is invalid in the task.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class WindowDataset(Dataset[WindowItem]):
         training: bool = False,
     ) -> None:
         if task is not None and task.kind == "dense" and windows.short == "padded":
-            raise ConfigError(f"task {task.name!r} labels clips, and added ones have no label; use window.short=masked")
+            raise ConfigError(f"task {task.name!r} labels clips, and added clips have none; use window.short=masked")
         self.store = store
         self.rows = tuple(rows)
         self.windows = windows
@@ -88,7 +88,7 @@ class WindowDataset(Dataset[WindowItem]):
         self.ranges = np.concatenate([np.zeros((0, 2), np.int64), *ranges])
         """(windows, 2): the clips of each window."""
         self.video_of_window = np.repeat(np.arange(len(self.rows)), [len(r) for r in ranges])
-        """(windows,): index of its row."""
+        """(windows,): index of each window's row."""
         self._targets = None if task is None else [self._target(index, task) for index in range(len(self.rows))]
 
     def __len__(self) -> int:
@@ -120,7 +120,7 @@ class WindowDataset(Dataset[WindowItem]):
         return self.video(video).seconds
 
     def span(self, video: int) -> tuple[int, int]:
-        """The stored clips of a row that count, half-open."""
+        """The stored clips of a row that count, as a half-open range."""
         return self._spans[video]
 
     @property
@@ -135,13 +135,13 @@ class WindowDataset(Dataset[WindowItem]):
         return longest + self.windows.lacking(longest)
 
     def targets(self) -> np.ndarray:
-        """The target of every row, stacked; for dense tasks the labels of all clips of all rows, end to end."""
+        """The target of every row, stacked; for dense tasks the labels of all clips of all rows, concatenated."""
         assert self._targets is not None
         join = np.concatenate if self.task is not None and self.task.kind == "dense" else np.stack
         return join([np.asarray(target) for target in self._targets])
 
     def clip_targets(self, video: int) -> Int[np.ndarray, " clips"]:
-        """Dense tasks: class number of each stored clip of a row's video."""
+        """Class number of each stored clip of a row's video, for dense tasks."""
         assert self._targets is not None
         return np.asarray(self._targets[video])
 
@@ -149,7 +149,7 @@ class WindowDataset(Dataset[WindowItem]):
         return self.__dict__ | {"_videos": {}}
 
     def _clip_spans(self) -> list[tuple[int, int]]:
-        """The clips of each row that count: all, or those within its start and end seconds."""
+        """The clips of each row that count: all, or those between its start and end seconds."""
         num_clips = self.store.num_clips()
         spans = []
         for index, row in enumerate(self.rows):
@@ -191,9 +191,9 @@ class WindowDataset(Dataset[WindowItem]):
 def collate(
     items: Sequence[WindowItem], *, length: int | None = None, dtype: torch.dtype | None = torch.float32
 ) -> WindowBatch:
-    """Windows as one batch, padded with zeros to `length` tokens or to the longest of them.
+    """Windows as one batch, padded with zeros to `length` tokens or to the longest window.
 
-    Each token is copied once, into its place and `dtype` (None: as stored). Clip labels are padded with `UNLABELLED`.
+    Each token is copied once, to its place and to `dtype` (None: as stored). Clip labels are padded with `UNLABELLED`.
     """
     lengths = torch.tensor([len(item.tokens) for item in items])
     padded = max(length or 0, int(lengths.max()))

@@ -1,7 +1,7 @@
 """How a video's clips are cut into the sequences that a decoder sees.
 
     clips     |0 1 2 3 4 5 6 7 8|      a video of nine stored clips
-    window     [0 1 2 3]               clips=4, stride=2: every start 0, 2, 4, and one window
+    window     [0 1 2 3]               clips=4, stride=2: starts 0, 2, 4, and one window
                    [2 3 4 5]           that ends where the video does, so that no clip is left out
                        [4 5 6 7]
                          [5 6 7 8]
@@ -26,9 +26,9 @@ _SAME_INSTANT_SECONDS = 1e-6
 
 @settings(ConfigError)
 class Windows:
-    """One of `clips`, `seconds` or `segments`; with none of them a window is the whole video.
+    """The way to cut a video: one of `clips`, `seconds` or `segments`; with none of them a window is the whole video.
 
-    Impossible settings raise `ConfigError`.
+    Invalid settings raise `ConfigError`.
     """
 
     clips: Count | None = None
@@ -45,7 +45,7 @@ class Windows:
     """What becomes of the window that the video's end cuts: kept, cut, if it lasts this long; none: it is moved back to
     end where the video does."""
     short: Literal["masked", "padded"] = "masked"
-    """A video with fewer than `clips` clips: the decoder is told its length, or zero clips are added and count."""
+    """For a video with fewer than `clips` clips: `"masked"` pads and masks, `"padded"` adds zero clips that count."""
 
     def __post_init__(self) -> None:
         given = [name for name in ("clips", "seconds", "segments") if getattr(self, name) is not None]
@@ -66,7 +66,7 @@ class Windows:
         return self.clips is None and self.seconds is None and self.segments is None
 
     def evaluated(self, num_clips: int, seconds: ClipSeconds | None = None) -> ClipRanges:
-        """Every window that is scored in evaluation, as clip ranges; `seconds` where windows are given in seconds."""
+        """Every window that is scored in evaluation, as clip ranges; `seconds` is needed if windows are in seconds."""
         if self.clips is not None:
             return _by_clips(num_clips, self.clips, self.stride or self.clips)
         if self.seconds is not None:
@@ -75,7 +75,7 @@ class Windows:
         return np.array([[0, num_clips]])
 
     def trained(self, num_clips: int, seconds: ClipSeconds | None = None) -> ClipRanges:
-        """Every window that a training draw may choose: one at each clip that leaves room for it."""
+        """Every window that a training draw may choose: one starting at each clip, as long as it fits."""
         if self.clips is not None:
             return _by_clips(num_clips, self.clips, 1)
         if self.seconds is not None:
@@ -84,13 +84,13 @@ class Windows:
         return np.array([[0, num_clips]])
 
     def lacking(self, num_clips: int) -> int:
-        """How many zero clips are added to a window with that many."""
+        """Number of zero clips that are added to a window with that many clips."""
         return max(0, self.clips - num_clips) if self.short == "padded" and self.clips is not None else 0
 
     def picks(self, num_clips: int, seed: int | None) -> np.ndarray:
         """Indices of the clips that `segments` takes from a video; a seed makes the choice random (training).
 
-        Fewer clips than segments are repeated evenly; more are thinned out evenly, or to a random choice in order.
+        Too few clips are repeated evenly; too many are thinned out evenly, or to a random choice in order.
         """
         assert self.segments is not None
         if seed is not None and num_clips > self.segments:
@@ -105,7 +105,7 @@ def _by_clips(num_clips: int, length: int, stride: int) -> ClipRanges:
 
 
 def _by_seconds(seconds: ClipSeconds, length: float, stride: float | None, shortest: float | None) -> ClipRanges:
-    """Windows [t, t + length) as ranges of the clips that begin in them; a stride of None starts one at each clip."""
+    """Windows [t, t + length) as ranges of the clips that start in them; a stride of None starts one at each clip."""
     begins, end = seconds[:, 0], seconds[-1, 1]
     last = max(begins[0], min(end - length, begins[-1]))  # a window may be shorter than a clip
     if stride is None:
@@ -122,7 +122,7 @@ def _by_seconds(seconds: ClipSeconds, length: float, stride: float | None, short
 
 
 def clips_within(seconds: ClipSeconds, start_seconds: float | None, end_seconds: float | None) -> tuple[int, int]:
-    """Range of the clips whose middle lies in [start_seconds, end_seconds); None is the video's own end."""
+    """Range of the clips whose middle is in [start_seconds, end_seconds); None: the video's own start or end."""
     middles = seconds.mean(axis=1)
     first = 0 if start_seconds is None else int(np.searchsorted(middles, start_seconds))
     stop = len(middles) if end_seconds is None else int(np.searchsorted(middles, end_seconds))

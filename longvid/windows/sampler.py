@@ -1,4 +1,4 @@
-"""Which windows an epoch of training draws: a function of (seed, epoch), computed in the main process."""
+"""Which windows an epoch of training draws: fixed by (seed, epoch)."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -12,7 +12,7 @@ Drawing = Literal["windows", "videos"]
 
 
 class RandomWindows(Sampler[Draw]):
-    """As many random windows an epoch as there are videos.
+    """As many random windows per epoch as there are videos, chosen in the main process.
 
     `draw="windows"`: each uniformly from all windows of all videos, so that long videos come up more often (the LVU
     protocol). `draw="videos"`: every video once, in random order, with one of its windows. Call `set_epoch` before
