@@ -1,4 +1,4 @@
-"""Short-range encoders: what turns a clip into tokens."""
+"""Short-range encoders, which turn a clip into tokens."""
 
 from longvid.encoders.base import Encoder, EncoderOutput, EncoderSpec
 from longvid.encoders.pooling import POOLINGS, pool

@@ -1,4 +1,4 @@
-"""What every short-range encoder is: a module that turns clips into tokens, and a spec that says which.
+"""The base of every encoder: a module from clips to tokens, and a spec.
 
 Axis order: clips are `batch channel time height width`, tokens `batch time token dim`.
 """
@@ -19,12 +19,12 @@ NO_WEIGHTS = "none"
 
 
 class EncoderOutput(NamedTuple):
-    """What an encoder sees in each clip, before pooling.
+    """The output of an encoder for each clip, before pooling.
 
     `tokens`: patch (spatial) tokens of each time step, raster order, after the final norm.
-    `class_tokens`: one per time step, where the architecture has them.
-    `clip`: one vector for the clip, where the architecture has one (a clip class token, a pooled head).
-    `global_tokens`: a few learned tokens that each saw the whole clip, where the architecture has them.
+    `class_tokens`: one per time step, if the architecture has them.
+    `clip`: one vector for the clip, if the architecture has one (a clip class token, a pooled head).
+    `global_tokens`: a few learned tokens that each saw the whole clip, if the architecture has them.
     """
 
     tokens: Float[Tensor, "batch time token dim"]
@@ -35,11 +35,11 @@ class EncoderOutput(NamedTuple):
 
 @settings(EncoderError)
 class EncoderSpec:
-    """Everything about an encoder that decides what its features are, and what must be fed to it."""
+    """Everything about an encoder that decides what its features are and what its input must be."""
 
     name: str
     sampling: Sampling
-    """Default sampling: the paper's, or the processor configuration's."""
+    """Default sampling: that of the paper, or of the processor configuration."""
     preprocessing: Preprocessing
     default_pooling: str = "mean"
     poolings: tuple[str, ...] = ("tokens", "spatial", "temporal", "mean")
@@ -57,25 +57,25 @@ class EncoderSpec:
 
 @dataclass(frozen=True)
 class PublishedFigures:
-    """What the authors report of a variant; a table puts our own counts beside it."""
+    """The figures that the authors report for a variant; a table shows our own counts beside them."""
 
     parameters: float | None
     """Number of parameters; None: not published."""
     gflops: float | None
     """As published, whatever the authors count; None: not published."""
     source: str
-    """Where the figures stand."""
+    """Where the figures were published."""
     note: str = ""
-    """What they count: multiply-adds or operations, crops, parts left out."""
+    """What the figures count: multiply-adds or operations, crops, parts left out."""
     flops_factor: float = 1.0
-    """Operations of one clip (two a multiply-add) in one published: 2 / 3 for multiply-adds of three crops."""
+    """Operations (two per multiply-add) of one clip per published unit: 2 / 3 for multiply-adds of three crops."""
 
 
 class Encoder(nn.Module):
     """A module with a `spec`; `forward(clips)` gives an `EncoderOutput`.
 
     clips: float32 or the autocast type, (batch, 3, time, height, width), normalised by `spec.preprocessing`.
-    Evaluation mode gives every clip the same output whatever it is batched with.
+    In evaluation mode a clip's output does not depend on the batch it is in.
     """
 
     spec: EncoderSpec

@@ -1,9 +1,9 @@
-"""From an encoder's output to the tokens that are stored: eight named ways.
+"""Eight named ways from an encoder's output to stored tokens.
 
 | name           | stored tokens of a clip                                        |
 |----------------|----------------------------------------------------------------|
 | `tokens`       | every patch token, time-major: time x token                    |
-| `class+tokens` | per time step its class token, then its patch tokens (ViS4mer) |
+| `class+tokens` | for each step its class token, then its patch tokens (ViS4mer) |
 | `class`        | one class token per time step                                  |
 | `spatial`      | mean over the patch tokens of each time step                   |
 | `temporal`     | mean over time at each place                                   |
@@ -49,9 +49,9 @@ assert tuple(POOLINGS) == get_args(Pooling)
 
 
 def pool(output: EncoderOutput, pooling: str) -> Float[Tensor, "batch num_tokens dim"]:
-    """Tokens to store for each clip, pooled in the way of that name.
+    """Tokens to store for each clip, pooled in the named way.
 
-    Raises `EncoderError` for an unknown name or for a part this architecture does not have.
+    Raises `EncoderError` for an unknown name or for a part that this architecture does not have.
     """
     if pooling not in POOLINGS:
         raise EncoderError(f"pooling={pooling!r} is not one of {', '.join(POOLINGS)}")

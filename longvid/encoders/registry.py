@@ -1,6 +1,6 @@
-"""Every encoder by name, and `build_encoder`, which turns a name into one that is ready to run.
+"""Every encoder by name, and `build_encoder`, which builds it.
 
-A name is, in this order:
+A name is resolved in this order:
 
 1. a key of `ENCODERS`;
 2. `hf:ID`, a local folder that holds a Hugging Face `config.json`, or a hub id (it has a `/`);
@@ -35,16 +35,16 @@ Builder = Callable[..., Encoder]
 
 @dataclass(frozen=True)
 class EncoderEntry:
-    """A known encoder: where its builder is, imported only when it is built, and what a table says of it."""
+    """A known encoder: its builder, imported only when it is used, and its entries for a table."""
 
     builder: str
     """`package.module:callable`; called with `weights`, `seed` and the options it names."""
     summary: str
     """What it is, in a phrase."""
     licence: str = ""
-    """Licence of the published weights; empty where there are none."""
+    """Licence of the published weights; empty if there are none."""
     arguments: tuple[Any, ...] = ()
-    """What the builder gets first: the variant, where one builder makes several."""
+    """First arguments of the builder: the variant, if one builder makes several."""
 
     def load(self) -> Builder:
         """The builder itself, imported now."""
@@ -60,7 +60,7 @@ ENCODERS: dict[str, EncoderEntry | Builder] = {
     **{
         f"dualformer-{size}": EncoderEntry(
             "longvid.encoders.dualformer.build:build_dualformer",
-            f"DualFormer {size}: attention in local windows and to a pyramid of the whole clip, in turn",
+            f"DualFormer {size}: attention alternates between local windows and a pyramid of the whole clip",
             "Apache-2.0",
             (f"dualformer-{size}",),
         )
@@ -84,7 +84,7 @@ ENCODERS: dict[str, EncoderEntry | Builder] = {
         )
         for name, what in {
             "video-mobile-former-500m": "tokens for the whole clip; 16 frames, time halved twice, 0.46 GFLOPs",
-            "video-mobile-former-1g": "16 frames, each kept to the end, 0.73 GFLOPs",
+            "video-mobile-former-1g": "16 frames, time never reduced, 0.73 GFLOPs",
             "video-mobile-former-1g-32f": "32 frames, time halved twice, 0.92 GFLOPs",
             "video-mobile-former-2g": "wider, 16 frames, 2.1 GFLOPs",
             "video-mobile-former-4g": "wider, 16 frames, 4.3 GFLOPs",
@@ -186,7 +186,7 @@ def declared_options(name: str) -> list[str]:
 
 
 def encoder_table() -> list[dict[str, str]]:
-    """Name, summary and licence of the weights of every known encoder, then of the families named by a prefix."""
+    """Name, summary and weights licence of every known encoder, then of the families named by a prefix."""
     rows = []
     for name, entry in ENCODERS.items():
         if isinstance(entry, EncoderEntry):
@@ -217,7 +217,7 @@ def _arguments(
     takes = _declared(builder)
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
     if weights is not None and not (takes_any or "weights" in takes):
-        raise EncoderError(f"{name}: weights={weights!r} was given, but this encoder loads none")
+        raise EncoderError(f"{name}: weights={weights!r} was given, but this encoder loads no weights")
     unknown = [] if takes_any else sorted(set(options) - takes)
     if unknown:
         known = ", ".join(sorted(takes - EVERYONES)) or "none"
@@ -233,13 +233,13 @@ def _arguments(
 
 
 def _of_its_type(name: str, builder: Builder, option: str, value: Any) -> Any:
-    """The value as the builder's annotation wants it, so that `size=abc` is refused where it is given."""
+    """The value converted to the type the builder's annotation names, so that `size=abc` is refused early."""
     while isinstance(builder, partial):
         builder = builder.func
     try:
         hint = get_type_hints(builder).get(option, Any) if inspect.isfunction(builder) else Any
         return as_type(hint, value)
-    except (NameError, PydanticSchemaGenerationError):  # a builder of your own may be annotated with anything
+    except (NameError, PydanticSchemaGenerationError):  # a user's builder may have any annotation
         return value
     except ValueError as fault:
         raise EncoderError(f"{name}: option {option}={value!r}: {fault}") from None

@@ -1,7 +1,7 @@
-"""The truth table: what every built-in encoder costs as counted here, beside what its authors publish.
+"""The truth table: counted cost of every encoder beside published cost.
 
-Counting weighs nothing: the models are built and run on torch's meta device, where tensors have shapes and no bytes.
-Operations are those of `torch.utils.flop_counter`: two a multiply-add, of convolutions and matrix products.
+Counting needs no memory: the models are built and run on torch's meta device, where tensors have shapes but no bytes.
+Operations are counted by `torch.utils.flop_counter`: two per multiply-add, for convolutions and matrix products.
 """
 
 from collections.abc import Iterable, Iterator
@@ -29,12 +29,12 @@ class TruthRow:
     width: int
     parameters: int
     gflops: float
-    """Operations of one clip, in 1e9."""
+    """Operations of one clip, in units of 1e9."""
     output: str
-    """Tokens of one clip: time x place, and what stands beside them."""
+    """Tokens of one clip: time x place, and any others."""
     published: PublishedFigures | None = None
     licence: str = ""
-    """Of the published weights."""
+    """Licence of the published weights."""
 
     @property
     def input(self) -> str:
@@ -43,27 +43,27 @@ class TruthRow:
 
     @property
     def parameters_ratio(self) -> float | None:
-        """Counted over published; None where nothing is published."""
+        """Counted over published; None if nothing is published."""
         if self.published is None or not self.published.parameters:
             return None
         return self.parameters / self.published.parameters
 
     @property
     def gflops_ratio(self) -> float | None:
-        """Counted over published, the published figure brought to operations of one clip; None where there is none."""
+        """Counted over published, the latter converted to operations of one clip; None if nothing is published."""
         if self.published is None or not self.published.gflops:
             return None
         return self.gflops / (self.published.gflops * self.published.flops_factor)
 
 
 def truth_table(names: Iterable[str] | None = None) -> Iterator[TruthRow]:
-    """One row for each of the named built-in encoders (all of them), as soon as it is counted."""
+    """One row for each of the named built-in encoders (default: all), as soon as it is counted."""
     for name in ENCODERS if names is None else names:
         entry = ENCODERS.get(name)
         if isinstance(entry, EncoderEntry):
             yield _row(name, entry)
         elif names is not None:
-            raise EncoderError(f"{name!r} is no built-in encoder; there are {', '.join(ENCODERS)}")
+            raise EncoderError(f"{name!r} is not a built-in encoder; there are {', '.join(ENCODERS)}")
 
 
 def _row(name: str, entry: EncoderEntry) -> TruthRow:
@@ -85,7 +85,7 @@ def _row(name: str, entry: EncoderEntry) -> TruthRow:
 
 
 def count_operations(encoder: Encoder) -> tuple[int, EncoderOutput]:
-    """Operations of one clip at the spec's input (two a multiply-add), and the output, on the meta device."""
+    """Operations of one clip at the spec's input (two per multiply-add), and the output, on the meta device."""
     preprocessing = encoder.spec.preprocessing
     shape = (1, 3, encoder.spec.sampling.frames, preprocessing.height, preprocessing.width)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -94,7 +94,7 @@ def count_operations(encoder: Encoder) -> tuple[int, EncoderOutput]:
 
 
 def describe_output(output: EncoderOutput) -> str:
-    """Shapes of what an encoder gives for one clip, such as `8 x 196 of 768, class 8 of 768, clip 768`."""
+    """Shapes of an encoder's output for one clip, such as `8 x 196 of 768, class 8 of 768, clip 768`."""
     _, time, place, dim = output.tokens.shape
     parts = [f"{time} x {place} of {dim}"]
     if output.class_tokens is not None:
@@ -107,7 +107,7 @@ def describe_output(output: EncoderOutput) -> str:
 
 
 def published_figures(name: str, entry: EncoderEntry) -> PublishedFigures | None:
-    """The row of that name in `PUBLISHED` of the builder's module, where there is one."""
+    """The row of that name in `PUBLISHED` of the builder's module, if there is one."""
     module = import_module(entry.builder.partition(":")[0])
     figures: dict[str, PublishedFigures] = getattr(module, "PUBLISHED", {})
     return figures.get(name)
@@ -129,7 +129,7 @@ COLUMNS = (
 
 
 def cells(row: TruthRow, note: str) -> tuple[str, ...]:
-    """A row as text, one a column; `note` is its mark among the notes."""
+    """A row as text, one per column; `note` is its mark among the notes."""
     published = row.published or PublishedFigures(None, None, "")
     return (
         row.name,
@@ -146,18 +146,18 @@ def cells(row: TruthRow, note: str) -> tuple[str, ...]:
 
 
 def table_notes(rows: Iterable[TruthRow]) -> dict[str, str]:
-    """Source and note of the published figures -> its mark `[1]`, in order of appearance."""
+    """The marks `[1]` of the sources and notes of the published figures, in order of appearance."""
     texts = dict.fromkeys(_note(row.published) for row in rows if row.published is not None)
     return {text: f"[{index + 1}]" for index, text in enumerate(texts)}
 
 
 def row_note(row: TruthRow, notes: dict[str, str]) -> str:
-    """The mark of a row's note; empty where nothing is published."""
+    """The mark of a row's note; empty if nothing is published."""
     return "" if row.published is None else notes[_note(row.published)]
 
 
 def markdown(rows: Iterable[TruthRow]) -> str:
-    """The table for a README, its notes below it."""
+    """The table for a README, followed by its notes."""
     kept = list(rows)
     notes = table_notes(kept)
     lines = [f"| {' | '.join(COLUMNS)} |", f"| {' | '.join('---' for _ in COLUMNS)} |"]
@@ -166,14 +166,14 @@ def markdown(rows: Iterable[TruthRow]) -> str:
 
 
 EXPLANATION = (
-    "GFLOPs are operations of one clip counted by torch.utils.flop_counter, two a multiply-add. Published figures "
-    "stand as published; each ratio is counted over published, after bringing the latter to operations of one clip."
+    "GFLOPs are operations of one clip counted by torch.utils.flop_counter, two per multiply-add. Published figures "
+    "are as published; each ratio is counted over published, the latter converted to operations of one clip."
 )
 
 
 def _note(published: PublishedFigures) -> str:
-    """Where the figures stand and what they count."""
-    factor = "" if published.flops_factor == 1 else f"; x {published.flops_factor:.3g} is operations of one clip"
+    """Where the figures were published and what they count."""
+    factor = "" if published.flops_factor == 1 else f"; x {published.flops_factor:.3g} gives operations of one clip"
     return f"{published.source}{': ' if published.note else ''}{published.note}{factor}"
 
 

@@ -1,4 +1,6 @@
-"""Any timm image model as an encoder: `timm:vit_large_patch16_224.augreg_in21k` is ViS4mer's for LVU.
+"""Any timm image model as an encoder.
+
+`timm:vit_large_patch16_224.augreg_in21k` is the one that ViS4mer uses for LVU.
 
 An optional extra (`pip install 'longvid[timm]'`), imported when such an encoder is built. Each frame goes through the
 model's `forward_features`; its prefix tokens are split off, the clip vector is the mean of the frames' pooled vectors.
@@ -22,13 +24,13 @@ from longvid.weights import fit_state, read_checkpoint, state_sha256
 
 
 def optional_package(name: str) -> Any:
-    """The imported package of the `timm` extra; `BackendUnavailable` names the cure where it does not run here."""
+    """The imported package of the `timm` extra; `BackendUnavailable` names the remedy if it does not work here."""
     try:
         return import_module(name)
     except (ImportError, OSError, RuntimeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise BackendUnavailable(
-            f"{name} does not import here ({reason}); pip install 'longvid[timm]', built for this torch"
+            f"{name} cannot be imported here ({reason}); pip install 'longvid[timm]', built for this torch"
         ) from error
 
 
@@ -110,7 +112,7 @@ def _weights(timm: Any, name: str, weights: str | None, seed: int, *, fetch: boo
         return weights, weights, ""
     published = timm.get_pretrained_cfg(name)
     if published is None or not published.hf_hub_id:
-        raise EncoderError(f"timm:{name}: no weights are published for this name; weights='random' starts without any")
+        raise EncoderError(f"timm:{name}: no weights are published for this name; use weights='random'")
     hub_id = published.hf_hub_id if "/" in published.hf_hub_id.rstrip("/") else f"timm/{name}"
     folder = model_folder(hub_id, fetch=fetch)
     file = weight_files(folder)[0]
@@ -118,9 +120,9 @@ def _weights(timm: Any, name: str, weights: str | None, seed: int, *, fetch: boo
 
 
 def _fill(model: Any, state: dict[str, Tensor], source: str) -> None:
-    """Load the state, strictly but for its classifier; timm itself turns strictness off for a model without one.
+    """Load the state strictly except for its classifier; timm itself is not strict for a model without one.
 
-    The file's own `checkpoint_filter_fn` renames what older checkpoints call otherwise, and resizes position tables.
+    The file's own `checkpoint_filter_fn` renames entries of older checkpoints and resizes position tables.
     """
     renamed = getattr(import_module(type(model).__module__), "checkpoint_filter_fn", None)
     if renamed is not None:
@@ -131,13 +133,13 @@ def _fill(model: Any, state: dict[str, Tensor], source: str) -> None:
 
 
 def _preprocessing(settings: dict[str, Any], name: str, size: int | None) -> Preprocessing:
-    """What timm's own evaluation transform does, from the model's data configuration."""
+    """timm's own evaluation transform, from the model's data configuration."""
     height, width = settings["input_size"][1:] if size is None else (size, size)
     resized = math.floor(min(height, width) / settings["crop_pct"])
     mode = settings.get("crop_mode") or "center"
     interpolation = settings["interpolation"]
     if mode not in ("center", "squash") or interpolation not in ("bilinear", "bicubic", "nearest"):
-        raise EncoderError(f"timm:{name}: crop_mode={mode!r} with {interpolation!r} is no way longvid resizes frames")
+        raise EncoderError(f"timm:{name}: crop_mode={mode!r} with {interpolation!r} is not supported by longvid")
     return Preprocessing(
         height=height,
         width=width,

@@ -1,8 +1,8 @@
-"""`patch-statistics`: a small honest encoder that was trained on nothing and needs no weights file.
+"""`patch-statistics`: a small encoder with no training and no weights.
 
 Each patch of each frame is described by twelve hand-made numbers and by a random projection of its thumbnail. It sees
-colour, texture and motion at a coarse grid, and no objects; it is meant for trying the pipeline, for tests, and for
-data whose classes such numbers can tell apart. On one CPU core it takes thousands of small frames a second.
+colour, texture and motion at a coarse grid, but no objects; it is meant for trying out the pipeline, for tests, and for
+data whose classes such numbers can separate. On one CPU core it takes thousands of small frames per second.
 
 | numbers | of each patch                                                            |
 |---------|--------------------------------------------------------------------------|
@@ -32,18 +32,18 @@ THUMBNAIL = 4
 def build_patch_statistics(
     *, weights: str | None = None, seed: int = 0, size: int = 64, patch: int = 16, dim: int = 64, frames: int = 4
 ) -> "PatchStatistics":
-    """Statistics of patches of `patch` pixels in square frames of `size` pixels, `dim` numbers each.
+    """An encoder by statistics of patches of `patch` pixels in square frames of `size` pixels, `dim` numbers each.
 
-    `frames`: frames of a clip, sampled four a second. The seed draws the projection.
+    `frames`: frames per clip, sampled at four per second. The seed draws the projection.
     """
     if weights not in (None, "random"):
         raise EncoderError(f"patch-statistics: weights={weights!r}; it has none to load, only a seeded projection")
     if patch % THUMBNAIL or size % patch:
         raise EncoderError(
-            f"patch-statistics: size={size} must be a multiple of patch={patch}, and that of {THUMBNAIL}"
+            f"patch-statistics: size={size} must be a multiple of patch={patch}, and patch a multiple of {THUMBNAIL}"
         )
     if dim <= NUM_STATISTICS:
-        raise EncoderError(f"patch-statistics: dim={dim}; {NUM_STATISTICS} are statistics, so take more")
+        raise EncoderError(f"patch-statistics: dim={dim}; {NUM_STATISTICS} are statistics, so it must be larger")
     return PatchStatistics(size=size, patch=patch, dim=dim, frames=frames, seed=seed)
 
 
@@ -104,6 +104,6 @@ class PatchStatistics(Encoder):
 
 
 def patch_mean(planes: Float[Tensor, "frame plane height width"], side: int) -> Float[Tensor, "frame plane row col"]:
-    """Mean of each square of `side` pixels; whole rows are added first, which is several times `avg_pool2d`'s speed."""
+    """Mean of each square of `side` pixels; rows are added first, which is several times as fast as `avg_pool2d`."""
     rows = rearrange(planes, "frame plane (row y) width -> frame plane row y width", y=side).mean(dim=3)
     return rearrange(rows, "frame plane row (col x) -> frame plane row col x", x=side).mean(dim=4)

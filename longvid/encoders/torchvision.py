@@ -1,7 +1,8 @@
-"""torchvision's video models as encoders: `torchvision:swin3d_b` is ViS4mer's for Breakfast and COIN.
+"""torchvision's video models as encoders.
 
-An optional extra (`pip install 'longvid[timm]'`), imported when such an encoder is built. The tokens are the last
-feature map before pooling, the clip vector is their mean, as these models' own heads take it.
+`torchvision:swin3d_b` is the one that ViS4mer uses for Breakfast and COIN. An optional extra (`pip install
+'longvid[timm]'`), imported when such an encoder is built. The tokens are the last
+feature map before pooling, the clip vector is their mean, which is what these models' own heads use.
 """
 
 from collections.abc import Callable
@@ -35,7 +36,7 @@ def _resnet_features(model: Any, clips: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class VideoModel:
-    """How one torchvision model is called, and what its authors fed it (torchvision's weights pages)."""
+    """How one torchvision model is called, and the input its authors gave it (torchvision's weights pages)."""
 
     features: Features
     frames: int
@@ -43,7 +44,7 @@ class VideoModel:
     size: int
     short_side: int
     head: str
-    """The classifier, left out: it takes no part in the features."""
+    """The classifier, which is left out: the features do not need it."""
 
 
 MODELS: dict[str, VideoModel] = {
@@ -101,13 +102,13 @@ class TorchvisionEncoder(Encoder):
         self.spec = spec
 
     def forward(self, clips: Float[Tensor, "batch channel time height width"]) -> EncoderOutput:
-        """Tokens of each clip: one per place of the feature map, by its time steps."""
+        """Tokens of each clip: one per position of the feature map, by time step."""
         tokens = self.features(self.model, clips).flatten(2, 3)
         return EncoderOutput(tokens, clip=tokens.mean(dim=(1, 2)))
 
 
 def _preprocessing(known: VideoModel, transform: Any, side: int) -> Preprocessing:
-    """The published transform; where it squashes to 128 x 171 (the ResNets), the sides keep their proportion here."""
+    """The published transform; if it squashes to 128 x 171 (the ResNets), the sides keep that ratio here."""
     return Preprocessing(
         height=side,
         width=side,
@@ -139,7 +140,7 @@ def _published(published: Any, weights: str | None, source: str) -> Any:
         return published.DEFAULT
     if weights not in published.__members__:
         raise WeightsError(
-            f"{source}: weights={weights!r} is no file and not one of {', '.join(published.__members__)}"
+            f"{source}: weights={weights!r} is neither a file nor one of {', '.join(published.__members__)}"
         )
     return published[weights]
 

@@ -1,4 +1,4 @@
-"""Encoders made from something else: of any function or module, and of an encoder that is to run in half precision."""
+"""Encoders made from functions or modules, or run in half precision."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,11 +15,11 @@ ClipFunction = Callable[[Tensor], EncoderOutput | Tensor]
 
 
 def wrap(function: ClipFunction, spec: EncoderSpec) -> Encoder:
-    """An encoder of any function or module that takes clips (batch, 3, time, height, width).
+    """An encoder made from any function or module that takes clips (batch, 3, time, height, width).
 
-    It returns tokens (batch, time, token, dim), or an `EncoderOutput` where there is also a class or clip vector.
-    The spec's `weights_sha256` is filled in from the module's weights where it is empty. A function has none: what
-    tells two versions of it apart in a recipe is what you put into `spec.config`.
+    It returns tokens (batch, time, token, dim), or an `EncoderOutput` if there is also a class or clip vector.
+    If the spec's `weights_sha256` is empty, it is filled in from the module's weights. A function has none: only what
+    you put into `spec.config` distinguishes two versions of it in a recipe.
     """
     return FunctionEncoder(function, spec)
 
@@ -36,7 +36,7 @@ class FunctionEncoder(Encoder):
         self.spec = replace(spec, weights_sha256=spec.weights_sha256 or state_sha256(weights))
 
     def forward(self, clips: Float[Tensor, "batch channel time height width"]) -> EncoderOutput:
-        """What the function returns, as an `EncoderOutput`."""
+        """The function's result as an `EncoderOutput`."""
         output = self.function(clips)
         if isinstance(output, EncoderOutput):
             return output
@@ -53,7 +53,7 @@ AUTOCAST_TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class Autocast(Encoder):
-    """An encoder run under autocast; weights stay float32, what comes out is float32."""
+    """An encoder run under autocast; the weights stay float32, and so does the output."""
 
     def __init__(self, encoder: Encoder, dtype: str) -> None:
         super().__init__()

@@ -1,5 +1,6 @@
-"""DualFormer's two attentions: inside local windows, and to a pyramid of pooled tokens that covers the whole clip.
+"""DualFormer's two attentions: local windows, and a pooled pyramid.
 
+The pyramid of pooled tokens covers the whole clip.
 Tokens are `batch length dim` in (time, row, column) raster order; `grid` is their (time, height, width).
 """
 
@@ -40,7 +41,7 @@ def _window_axes(grid: Size, window: Size) -> dict[str, int]:
 
 
 def to_grid(tokens: Float[Tensor, "batch length dim"], grid: Size) -> Float[Tensor, "batch dim time height width"]:
-    """The tokens in their places, channels second; a view (in memory the channels stay last)."""
+    """The tokens as a grid, channels second; a view (in memory the channels stay last)."""
     return tokens.transpose(1, 2).unflatten(2, grid)
 
 
@@ -50,7 +51,7 @@ def to_tokens(grid: Float[Tensor, "batch dim time height width"]) -> Float[Tenso
 
 
 def depthwise(dim: int, kernel: Size) -> nn.Conv3d:
-    """A convolution that pools every channel alone: kernel = stride, no padding, so remainders are dropped."""
+    """A convolution that pools each channel separately: kernel = stride, no padding, so remainders are dropped."""
     return nn.Conv3d(dim, dim, kernel_size=kernel, stride=kernel, groups=dim)
 
 
@@ -66,16 +67,16 @@ class LocalWindowAttention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, tokens: Float[Tensor, "batch length dim"], grid: Size) -> Float[Tensor, "batch length dim"]:
-        """Every token's mixture of its window."""
+        """Each token replaced by its attention-weighted mixture of its window."""
         query, key, value = self.qkv(to_windows(tokens, grid, self.window)).chunk(3, dim=-1)
         mixed = attend(query, key, value, self.heads, scale=self.scale)
         return self.proj(from_windows(mixed, grid, self.window))
 
 
 class Pyramid(nn.Module):
-    """A few hundred tokens that stand for the whole clip: fine pooled tokens first, then coarse ones, normed together.
+    """A few hundred tokens that summarise the whole clip: fine pooled tokens first, then coarse ones, normed together.
 
-    The coarse level holds a batch norm, so train and eval mode differ.
+    The coarse level has a batch norm, so training and evaluation mode differ.
     """
 
     def __init__(self, dim: int, kernels: PyramidKernels) -> None:
@@ -92,7 +93,7 @@ class Pyramid(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, tokens: Float[Tensor, "batch length dim"], grid: Size) -> Float[Tensor, "batch pooled dim"]:
-        """Pooled tokens; their number follows the grid, the kernels are fixed."""
+        """Pooled tokens; their number depends on the grid, the kernels are fixed."""
         places = to_grid(tokens, grid)
         levels = [to_tokens(self.fine(places))]
         if self.coarse is not None:
@@ -101,7 +102,7 @@ class Pyramid(nn.Module):
 
 
 class PyramidAttention(nn.Module):
-    """Every token queries the pyramid of the whole clip, or all tokens where there is no pyramid (GP-MSA)."""
+    """Every token queries the pyramid of the whole clip, or all tokens if there is no pyramid (GP-MSA)."""
 
     def __init__(
         self, dim: int, heads: int, kernels: PyramidKernels | None, *, qkv_bias: bool, scale: float | None
@@ -115,7 +116,7 @@ class PyramidAttention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, tokens: Float[Tensor, "batch length dim"], grid: Size) -> Float[Tensor, "batch length dim"]:
-        """Every token's mixture of the clip."""
+        """Each token replaced by its attention-weighted mixture of the clip."""
         source = tokens if self.pyramid is None else self.pyramid(tokens, grid)
         key, value = self.kv(source).chunk(2, dim=-1)
         return self.proj(attend(self.q(tokens), key, value, self.heads, scale=self.scale))

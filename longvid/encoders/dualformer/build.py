@@ -1,4 +1,4 @@
-"""DualFormer as an encoder: the released variants, what must be fed to them, and what the authors say they cost."""
+"""DualFormer as an encoder: variants, input, and published cost."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,17 +35,17 @@ PUBLISHED: dict[str, PublishedFigures] = {
 
 @dataclass(frozen=True)
 class InputRecipe:
-    """What the weights fine-tuned on a data set saw."""
+    """The input that the weights fine-tuned on a data set were trained on."""
 
     fps: float
-    """Every second frame (Kinetics) or every fourth of video at 30 frames a second."""
+    """Every second frame (Kinetics) or every fourth of video at 30 frames per second."""
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     """Per RGB channel, of pixel values scaled to 0..1."""
 
 
 _KINETICS = InputRecipe(15.0, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-# 104, 117, 128 looks like a BGR mean, and the weights were nevertheless trained with it on RGB pixels of 0..255
+# 104, 117, 128 looks like a BGR mean, yet the weights were trained with it on RGB pixels of 0..255
 _FINE_TUNED = InputRecipe(7.5, mean=(104 / 255, 117 / 255, 128 / 255), std=(1 / 255, 1 / 255, 1 / 255))
 
 INPUT_RECIPES: dict[str, InputRecipe] = {
@@ -66,13 +66,13 @@ def build_dualformer(
     size: int = 224,
     odd_sizes: str = "refuse",
 ) -> DualFormer:
-    """The released variant `name`, with its input as the authors sampled and normalised it.
+    """The released variant `name`, with its input sampled and normalised as by the authors.
 
-    `weights`: a file: the authors' checkpoint, one that `save_weights` wrote, or a DualFormer image model's to start
+    `weights`: a file: the authors' checkpoint, one that `save_weights` wrote, or a DualFormer image model to start
     from; None or "random": seeded random weights, since the authors' are not on any hub. `trained_on` chooses frame
-    rate and normalisation. Default sampling: clips of `frames` frames that follow each other without gap (the authors'
-    own test takes four clips a video: `views.view_frames`). `frames`: a multiple of 16, `size`: of 224; the kernels
-    stay those of 32 x 224 x 224. `odd_sizes`: see `sizes`.
+    rate and normalisation. Default sampling: clips of `frames` frames that follow each other without a gap (the
+    authors' own test takes four clips per video: `views.view_frames`). `frames`: a multiple of 16, `size`: of 224;
+    the kernels stay those of 32 x 224 x 224. `odd_sizes`: see `sizes`.
     """
     if trained_on not in INPUT_RECIPES:
         raise EncoderError(f"trained_on={trained_on!r} is not one of {', '.join(INPUT_RECIPES)}")
@@ -94,12 +94,12 @@ def build_dualformer(
 
 
 def _preprocessing(recipe: InputRecipe, size: int) -> Preprocessing:
-    """Short side to `size`, centre crop, as in the authors' tests."""
+    """The short side resized to `size`, then a centre crop, as in the authors' tests."""
     return Preprocessing(height=size, width=size, short_side=size, mean=recipe.mean, std=recipe.std)
 
 
 def _weighted(name: str, weights: str | Path | None, seed: int) -> tuple[DualFormer, str]:
-    """The model and where its weights are from."""
+    """The model and the source of its weights."""
     if weights is None or weights == "random":
         return _random(VARIANTS[name], seed), f"random (seed {seed})"
     checkpoint = read_checkpoint(weights)
@@ -109,7 +109,7 @@ def _weighted(name: str, weights: str | Path | None, seed: int) -> tuple[DualFor
         return model, f"{weights} (an image model, inflated)"
     loaded = load_weights(weights) if HEADER in checkpoint.beside else load_official(ARCHITECTURE, weights)
     if not isinstance(loaded, DualFormer) or _body(loaded.config) != _body(VARIANTS[name]):
-        raise EncoderError(f"{weights}: these weights are of another model than {name}")
+        raise EncoderError(f"{weights}: these weights are for a model other than {name}")
     return loaded, str(weights)
 
 
@@ -120,5 +120,5 @@ def _random(config: DualFormerConfig, seed: int) -> DualFormer:
 
 
 def _body(config: DualFormerConfig) -> DualFormerConfig:
-    """The configuration without what weights of one variant may differ in."""
+    """The configuration without the fields in which weights of one variant may differ."""
     return replace(config, num_classes=None, token_label=False, head_dropout=0.0, drop_path=0.0)

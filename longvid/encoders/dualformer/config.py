@@ -1,8 +1,8 @@
-"""The sizes of DualFormer: stages, released variants, and the kernels that follow from the configured clip.
+"""The sizes of DualFormer: stages, released variants and kernels.
 
 Liang, Zhou, Zimmermann, Yan, "DualFormer: Local-Global Stratified Transformer for Efficient Video Recognition",
 ECCV 2022. Sizes are (time, height, width) triples. The released code's defaults differ from its released
-configurations; what stands here are the configurations.
+configurations; this file holds the configurations.
 """
 
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ Size = tuple[int, int, int]
 PositiveSize = tuple[Count, Count, Count]
 
 SPATIAL_STRIDE = 2
-"""Of the patch embeddings between stages."""
+"""Spatial stride of the patch embeddings between stages."""
 COARSE_FIRST_KERNEL: Size = (1, 7, 7)
-"""The coarse level is one 4x14x14 pooling in the paper, two smaller ones in the released code and weights."""
+"""The coarse level is one 4x14x14 pooling in the paper, but two smaller ones in the released code and weights."""
 
 
 @settings(EncoderError)
 class StageConfig:
-    """One of the stages: its width, its blocks, and what they attend to."""
+    """One stage: its width, its blocks, and what they attend to."""
 
     dim: Count
     heads: Count
@@ -43,7 +43,7 @@ class StageConfig:
 
     @property
     def all_global(self) -> bool:
-        """Whether no block of the stage attends inside windows."""
+        """Whether all blocks of the stage attend to the whole clip, none inside windows."""
         return self.window == (1, 1, 1)
 
     @property
@@ -58,16 +58,16 @@ class PyramidKernels:
 
     fine: Size
     coarse: Size | None
-    """Of the second coarse convolution; the first is `COARSE_FIRST_KERNEL`. None: no coarse level."""
+    """The second coarse convolution; the first is `COARSE_FIRST_KERNEL`. None: no coarse level."""
 
 
 @settings(EncoderError)
 class DualFormerConfig:
     """Everything that decides the parameters of a DualFormer.
 
-    `video_size` is the clip the pyramid's kernels are made for, not a limit on what the model takes: official weights
-    need (32, 224, 224) whatever the clips' length, since nine kernels of the tiny model change with it. A clip
-    configured so small that a fine kernel has a zero turns that stage's pyramid into full attention.
+    `video_size` is the clip size from which the pyramid's kernels are derived, not a limit on the input: official
+    weights need (32, 224, 224) whatever the clips' length, since nine kernels of the tiny model change with it. If it
+    is so small that a fine kernel has a zero, that stage's pyramid becomes full attention.
     """
 
     stages: tuple[StageConfig, ...]
@@ -106,7 +106,7 @@ class DualFormerConfig:
         return self.patch if index == 0 else (self.stages[index].temporal_stride, SPATIAL_STRIDE, SPATIAL_STRIDE)
 
     def grids(self, video_size: Size) -> list[Size]:
-        """Token grid of each stage for a clip of (time, height, width); what an embedding cannot use is dropped."""
+        """Token grid of each stage for a clip of (time, height, width); remainders of the strides are dropped."""
         grids, grid = [], video_size
         for index in range(len(self.stages)):
             grid = divide(grid, self.stride(index))
@@ -114,10 +114,10 @@ class DualFormerConfig:
         return grids
 
     def pyramid(self, index: int) -> PyramidKernels | None:
-        """Pooling kernels of a stage; None where keys and values are the tokens themselves (full attention).
+        """Pooling kernels of a stage; None if keys and values are the tokens themselves (full attention).
 
-        That is so where the fine kernel would be 1x1x1 and, as in the released code, where it has a zero. None also
-        for a stage without pyramid blocks.
+        That is the case if the fine kernel would be 1x1x1 and, as in the released code, if it has a zero. None also for
+        a stage without pyramid blocks.
         """
         stage, grid = self.stages[index], self.grids(self.video_size)[index]
         fine = divide(grid, stage.fine)
@@ -133,7 +133,7 @@ def divide(size: Size, by: Size) -> Size:
 
 
 def _released(dim: int, blocks: tuple[int, int, int, int], drop_path: float) -> DualFormerConfig:
-    """A released configuration: widths dim, 2 dim, 4 dim, 8 dim; 32 channels a head."""
+    """A released configuration: widths dim, 2 dim, 4 dim, 8 dim; 32 channels per head."""
     stages = tuple(
         StageConfig(
             dim=dim << index,

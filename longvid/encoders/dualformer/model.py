@@ -1,4 +1,4 @@
-"""DualFormer: a four-stage video transformer that alternates local windows and a global pyramid.
+"""DualFormer, a video transformer of four stages.
 
     clip -> [ patch embedding -> norm -> window block -> + position convolution -> pyramid block -> ... ] x 4 -> norm
 
@@ -63,14 +63,14 @@ class Stage(nn.Module):
         return to_grid(tokens, grid)
 
     def position_code(self, tokens: Float[Tensor, "batch length dim"], grid: Size) -> Float[Tensor, "batch length dim"]:
-        """What the convolution makes of each token's neighbourhood; its zeros beyond the borders tell places apart."""
+        """A convolution over each token's neighbourhood; the zeros beyond the borders make places distinguishable."""
         return to_tokens(self.position(to_grid(tokens, grid)))
 
 
 class DualFormer(Encoder):
     """The model, with its classifier if the configuration has one.
 
-    `odd_sizes` says what happens to clips whose strides and windows do not divide: see `sizes.py`.
+    `odd_sizes` says how clips whose strides and windows do not divide are handled: see `sizes.py`.
     """
 
     def __init__(self, config: DualFormerConfig, *, odd_sizes: str = "refuse") -> None:
@@ -112,7 +112,7 @@ class DualFormer(Encoder):
         return self.norm(grid.movedim(1, -1)).movedim(-1, 1)
 
     def classify(self, clips: Float[Tensor, "batch channel time height width"]) -> Float[Tensor, "batch classes"]:
-        """Raw class scores. The views of a video are joined by `views.mean_probabilities`."""
+        """Raw class scores. `views.mean_probabilities` combines the views of a video."""
         return self.clip_scores(self.features(clips))
 
     def clip_scores(self, features: Float[Tensor, "batch dim steps rows columns"]) -> Float[Tensor, "batch classes"]:
@@ -124,7 +124,7 @@ class DualFormer(Encoder):
     def token_scores(
         self, features: Float[Tensor, "batch dim steps rows columns"]
     ) -> Float[Tensor, "batch steps rows columns classes"]:
-        """Raw class scores at every final position, for training with token labels; test time does not use them."""
+        """Raw class scores at every final position, for training with token labels; unused at test time."""
         if self.token_classifier is None:
             raise EncoderError("this DualFormer has no token classifier; build it with token_label=True")
         return self.token_classifier(features.movedim(1, -1))

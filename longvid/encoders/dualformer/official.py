@@ -1,4 +1,7 @@
-"""The released checkpoints' layout: their names, their settings, and the way from image weights to video weights."""
+"""The layout of the released checkpoints: their names and settings.
+
+It also turns image weights into video weights.
+"""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,15 +19,15 @@ from longvid.weights.files import Checkpoint
 from longvid.weights.fit import fit_state
 
 COARSE_STAGES = 2
-"""The released code gives a coarse level to its first two stages only, whatever the settings list."""
+"""The released code gives a coarse level only to its first two stages, whatever the settings list."""
 
 
 def build_for(
     checkpoint: Checkpoint, *, config: DualFormerConfig | None = None, odd_sizes: str = "refuse"
 ) -> DualFormer:
-    """The model a checkpoint is for, with the heads whose weights it holds.
+    """The model that a checkpoint is for, with the heads whose weights it holds.
 
-    `config=None`: the released variant whose widths and depths the checkpoint has. Another model must be described,
+    `config=None`: the released variant with the checkpoint's widths and depths. Any other model must be described,
     since weights show neither heads, windows nor the attention scale.
     """
     if config is None:
@@ -47,7 +50,7 @@ def _variant_of(checkpoint: Checkpoint) -> DualFormerConfig:
         if shape == [(stage.dim, stage.blocks) for stage in config.stages]:
             return config
     raise WeightsError(
-        f"{checkpoint.source}: stages of (width, blocks) {shape} are none of {', '.join(VARIANTS)}; "
+        f"{checkpoint.source}: stages of (width, blocks) {shape} match none of {', '.join(VARIANTS)}; "
         "describe the model with config=DualFormerConfig(...)"
     )
 
@@ -81,7 +84,7 @@ LAYOUT = OfficialLayout(
         (r"cls_head\.fc_cls\.", r"classifier.1."),
         (r"cls_head\.token_linear\.", r"token_classifier."),
     ),
-    # raw token-labelling training checkpoints hold their frozen teacher, a whole base model
+    # raw checkpoints of token-label training also hold the frozen teacher, a whole base model
     unused=(r"teacher\..*",),
 )
 
@@ -123,12 +126,12 @@ def is_image_model(checkpoint: Checkpoint) -> bool:
 
 
 def load_image_weights(model: DualFormer, checkpoint: Checkpoint) -> None:
-    """Start the model's backbone from a DualFormer image model's checkpoint (official names, `backbone.` or not).
+    """Initialise the model's backbone from a DualFormer image model's checkpoint (official names, `backbone.` or not).
 
-    As the authors start from ImageNet: patch embedding, position and fine pooling kernels are repeated over time and
-    divided by it; the first coarse kernel looks at one frame; the second becomes the mean of what it covers, whatever
-    the file holds; the rest is copied. The image classifier (`head.*`) plays no part, and the video model's heads stay
-    as they are. Raises `WeightsError` that lists what does not fit.
+    As the authors do from ImageNet: patch embedding, position and fine pooling kernels are repeated over time and
+    divided by its length; the first coarse kernel sees one frame; the second becomes the mean of what it covers,
+    whatever the file holds; the rest is copied. The image classifier (`head.*`) is ignored, and the video model's heads
+    are left unchanged. Raises `WeightsError` that lists what does not fit.
     """
     own = model.state_dict()
     heads = [name for name in own if name.startswith(("classifier.", "token_classifier."))]
@@ -149,7 +152,7 @@ def load_image_weights(model: DualFormer, checkpoint: Checkpoint) -> None:
 
 
 def _inflated(name: str, tensor: Tensor, like: Tensor) -> Tensor:
-    """An image model's entry as the video model needs it."""
+    """An image model's entry in the form that the video model needs."""
     if name.endswith("coarse.3.weight"):
         return torch.full_like(like, 1 / like[0].numel())
     if name.endswith("coarse.3.bias"):

@@ -1,14 +1,14 @@
-"""Which clip sizes a DualFormer takes, and what happens to the others.
+"""Clip sizes that a DualFormer takes, and how others are handled.
 
 The released code drops what an embedding's stride leaves over (last frames, bottom rows, right columns), never pads,
-and fails where a window does not divide a grid. Here each axis is judged on its own:
+and fails if a window does not divide a grid. Here each axis is judged on its own:
 
-    odd_sizes="refuse"   every stride and every window divides: nothing of a clip is dropped unseen
-    odd_sizes="crop"     the released rule; and where a window would not divide, the clip is first cut at the end
+    odd_sizes="refuse"   every stride and every window must divide: no part of a clip is dropped
+    odd_sizes="crop"     the released rule; if a window would not divide, the clip is first cut at the end
                          (last frames, bottom rows, right columns) to the largest size that the released rule takes
 
-With the released configurations: time a multiple of 16, height and width multiples of 224 (and, under "crop", one
-frame or up to three pixels more without a cut).
+With the released configurations: time is a multiple of 16, height and width are multiples of 224 (and, under "crop",
+one frame or up to three pixels more without a cut).
 """
 
 from itertools import count
@@ -22,9 +22,9 @@ _AXES = ("time", "height", "width")
 
 
 def fitted_size(config: DualFormerConfig, size: Size, odd_sizes: str) -> Size:
-    """The (time, height, width) to cut a clip of `size` to, at its end; `size` itself where nothing is to be cut.
+    """The (time, height, width) to which a clip of `size` is cut at its end; `size` itself if nothing needs to be cut.
 
-    Raises `EncoderError` that names the stage and what does not divide, and the nearest sizes that work.
+    Raises `EncoderError` that names the stage, what does not divide, and the nearest sizes that work.
     """
     if odd_sizes not in ODD_SIZES:
         raise EncoderError(f"odd_sizes={odd_sizes!r} is not one of {', '.join(ODD_SIZES)}")
@@ -79,7 +79,7 @@ def _pooled_away(config: DualFormerConfig, index: int, axis: int, grid: int) -> 
 def nearest_sizes(config: DualFormerConfig, axis: int, length: int, *, exact: bool) -> tuple[int | None, int]:
     """The largest length below that fits (None if there is none) and the smallest above.
 
-    There always is one above: a large enough common multiple of the strides times the windows.
+    There is always one above: a large enough common multiple of the strides times the windows.
     """
 
     def fits(candidate: int) -> bool:

@@ -1,4 +1,7 @@
-"""Training with token labels: a larger trained model says what stands at every final position."""
+"""Training with token labels, which a larger model gives.
+
+The trained larger model, the teacher, labels every final position.
+"""
 
 from jaxtyping import Float, Int
 from torch import Tensor, where

@@ -1,4 +1,4 @@
-"""How the authors test: which frames make the clips of a short video, and how the clips' answers are joined."""
+"""The authors' test: the clips of a short video and their mean score."""
 
 from jaxtyping import Float, Int
 from torch import Tensor, arange
@@ -9,7 +9,7 @@ def view_frames(
 ) -> Int[Tensor, "clips frames"]:
     """Frame indices of `clips` clips spread evenly over a video of `total_frames` frames.
 
-    A video shorter than one clip is looped from its first frame, in every clip alike.
+    A video shorter than one clip is looped from its first frame, in every clip in the same way.
     """
     if min(total_frames, frames, interval, clips) < 1:
         raise ValueError(f"{total_frames=}, {frames=}, {interval=}, {clips=}: all must be at least 1")
@@ -20,10 +20,10 @@ def view_frames(
 
 
 def mean_probabilities(logits: Float[Tensor, "views classes"], views_per_video: int) -> Float[Tensor, "videos classes"]:
-    """Mean of the views' softmax probabilities; the views of one video are neighbours."""
+    """Mean of the views' softmax probabilities; the views of one video are adjacent."""
     return logits.softmax(dim=-1).unflatten(0, (-1, views_per_video)).mean(dim=1)
 
 
 def mean_features(clips: Float[Tensor, "views dim"], views_per_video: int) -> Float[Tensor, "videos dim"]:
-    """Mean of the views' clip vectors; the views of one video are neighbours."""
+    """Mean of the views' clip vectors; the views of one video are adjacent."""
     return clips.unflatten(0, (-1, views_per_video)).mean(dim=1)

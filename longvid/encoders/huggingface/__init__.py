@@ -1,4 +1,4 @@
-"""Any Hugging Face image or video model as an encoder, from its hub id or a local folder."""
+"""Any Hugging Face image or video model, by hub id or local folder."""
 
 from longvid.encoders.huggingface.build import build_huggingface
 

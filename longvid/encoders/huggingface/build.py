@@ -1,4 +1,4 @@
-"""Building a Hugging Face encoder: find the files, read what they say, load strictly, fill in the spec."""
+"""Builds a Hugging Face encoder from files, strictly, with its spec."""
 
 import inspect
 from collections.abc import Iterator
@@ -28,15 +28,15 @@ from longvid.encoders.huggingface.processor import preprocessing_of, read_proces
 from longvid.errors import EncoderError, WeightsError
 from longvid.weights import state_sha256
 
-# fields of config.json that name things or record history: they change no feature
+# fields of config.json that are names or history: they do not change features
 NOT_THE_MODEL = {
     "_name_or_path", "architectures", "dtype", "id2label", "label2id", "torch_dtype", "transformers_version",
 }  # fmt: skip
 
-# parts a checkpoint may lack: only the pooled vector needs them, and it is then not offered
+# parts that a checkpoint may lack: only the pooled vector needs them, and then it is not offered
 POOLER_PARTS = ("pooler", "head")
 
-# names that older checkpoints carry for buffers, or for training only
+# buffers, or weights for training only, in older checkpoints
 IGNORED_LEAVES = ("mask_token", "position_ids", "relative_position_index")
 
 # ways to compute attention that come with transformers and torch; a flash one may be fetched as a kernel
@@ -101,7 +101,7 @@ def build_huggingface(
 
 
 def _configuration(folder: Path, source: str) -> Any:
-    """The model's configuration; of a model of images and text, its vision tower's."""
+    """The model's configuration; for a model of images and text, that of its vision tower."""
     from transformers import MODEL_MAPPING, AutoConfig
 
     _refuse_code_and_links(read_json(folder / "config.json"), folder / "config.json")
@@ -149,7 +149,7 @@ def _preprocessing(
     settings = read_processor(folder, video=is_video(config))
     if settings is None and not may_guess:
         raise EncoderError(
-            f"{folder}: no preprocessor_config.json, so the mean, std and size its weights expect are not known; "
+            f"{folder}: no preprocessor_config.json, so the mean, std and size that its weights expect are unknown; "
             "copy it from the model's page into the folder"
         )
     if settings is None:
@@ -160,7 +160,7 @@ def _preprocessing(
 
 
 def _frames(config: Any, frames: int | None, source: str) -> int:
-    """Frames of a clip: as asked, or the model's own number."""
+    """Frames per clip: as requested, or the model's own number."""
     if frames is not None and frames < 1:
         raise EncoderError(f"{source}: frames={frames}; a clip has at least 1")
     own = configured_frames(config) if is_video(config) else None
@@ -168,12 +168,12 @@ def _frames(config: Any, frames: int | None, source: str) -> int:
     if frames is not None and own is not None and frames != own and not layout.any_frames:
         raise EncoderError(f"{source}: frames={frames}; this model takes exactly {own}")
     if frames is not None and is_video(config) and frames % tubelet_frames(config):
-        raise EncoderError(f"{source}: frames={frames} is no multiple of the {tubelet_frames(config)} a token covers")
+        raise EncoderError(f"{source}: frames={frames} is not a multiple of {tubelet_frames(config)}, a token's frames")
     return frames or own or 1
 
 
 def _fit_positions(config: Any, preprocessing: Preprocessing, frames: int, source: str) -> bool:
-    """Whether the model must be asked to resize its position table; refuses sizes it has no way to take."""
+    """Whether the model must be asked to resize its position table; refuses sizes that it cannot take."""
     size, own = (preprocessing.height, preprocessing.width), configured_size(config)
     patch = patch_sides(config)
     if size[0] % patch[0] or size[1] % patch[1]:
@@ -192,7 +192,7 @@ def _fit_positions(config: Any, preprocessing: Preprocessing, frames: int, sourc
     if layout.video or not asks:
         raise EncoderError(
             f"{source}: frames of {size[0]} x {size[1]}, but its positions are for {own[0]} x {own[1]} "
-            f"and it has no way to resize them; pass size={own[0]}"
+            f"and it cannot resize them; pass size={own[0]}"
         )
     return True
 
@@ -208,15 +208,15 @@ def _random(config: Any, seed: int, source: str) -> nn.Module:
 def _checkpoint(folder: Path, source: str) -> list[Path]:
     found = weight_files(folder)
     if not found:
-        raise WeightsError(f"{source}: no weights beside config.json; pass weights='random' to start without any")
+        raise WeightsError(f"{source}: no weights beside config.json; pass weights='random' for random weights")
     return found
 
 
 def _loaded(config: Any, state: dict[str, Tensor], source: str) -> tuple[nn.Module, bool]:
-    """The model with those weights, and whether they have its pooler's.
+    """The model with those weights, and whether they include its pooler's.
 
-    Raises `WeightsError` listing what else is missing, what does not fit, and what belongs to the encoder but has no
-    place in it (a checkpoint deeper than its configuration says). Heads and text towers are left out in silence.
+    Raises `WeightsError` listing what is missing, what does not fit, and what belongs to the encoder but is not in
+    the model (a checkpoint deeper than its configuration says). Heads and text towers are left out without notice.
     """
     with torch.random.fork_rng(devices=[]), _transformers(source):
         module, report = _model_class(config).from_pretrained(
@@ -238,8 +238,8 @@ def _loaded(config: Any, state: dict[str, Tensor], source: str) -> tuple[nn.Modu
             surplus.append(key)
     faults = {
         "missing": [key for key in missing if key not in pooler],
-        "of another shape": sorted(str(entry[0]) for entry in report["mismatched_keys"]),
-        "without a place": surplus,
+        "of the wrong shape": sorted(str(entry[0]) for entry in report["mismatched_keys"]),
+        "not in the model": surplus,
     }
     if any(faults.values()):
         listed = "; ".join(f"{what}: {_list(keys)}" for what, keys in faults.items() if keys)
@@ -253,7 +253,7 @@ def _list(keys: list[str]) -> str:
 
 
 def _probe(module: nn.Module, config: Any, preprocessing: Preprocessing, frames: int) -> Layout:
-    """Layout of a family that is not in `LAYOUTS`, from its output for one black clip."""
+    """The layout of a family that is not in `LAYOUTS`, found from its output for one black clip."""
     height, width = preprocessing.height, preprocessing.width
     video = is_video(config)
     shape = (1, frames, 3, height, width) if video else (1, 3, height, width)
@@ -277,13 +277,13 @@ def _poolings(layout: Layout, pooled: bool) -> tuple[str, ...]:
 
 
 def _sampling(layout: Layout, frames: int) -> Sampling:
-    """Clips that follow each other without a gap, at the rate of the frames in training."""
+    """Clips that follow each other without a gap, at the frame rate used in training."""
     fps = layout.frames_per_second
     return Sampling(frames=frames, fps=fps, stride_seconds=frames / fps)
 
 
 def _origin(folder: Path, model: str) -> str:
-    """Where weights come from, the same on every machine: hub id and commit, or the local folder's name."""
+    """Where weights come from, equal on every machine: hub id and commit, or the local folder's name."""
     return folder.resolve().name if Path(model).expanduser().is_dir() else f"{model}@{folder.name[:12]}"
 
 
@@ -295,9 +295,9 @@ def _model_fields(folder: Path) -> dict[str, Any]:
 
 @contextmanager
 def _transformers(source: str) -> Iterator[None]:
-    """Around calls of transformers: without its bars and reports, and what a configuration breaks is one line.
+    """Wraps calls of transformers: hides its bars and reports, and turns its errors on a configuration into one line.
 
-    What matters of a load report is raised as an error here.
+    Whatever matters in a load report is raised as an error here.
     """
     from huggingface_hub.errors import StrictDataclassError
     from transformers.utils import logging

@@ -1,7 +1,8 @@
-"""The files of a Hugging Face model: found on disk or fetched, read without running anything they contain.
+"""The files of a Hugging Face model: found, fetched and read safely.
 
-Weights are read from safetensors; a checkpoint that has only a pickle is read as tensors alone, and refused where it
-holds code. The local cache is asked before the network, and a missing network is noticed in seconds.
+They are read without running anything they contain. Weights are read from safetensors; if there is only a pickle, its
+tensors alone are read, and it is refused if it holds code. The local cache is asked before the network, and a missing
+network is noticed in seconds.
 """
 
 import json
@@ -34,10 +35,10 @@ def model_folder(name: str, *, revision: str | None = None, weights: bool = True
     folder = Path(name).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
-            raise EncoderError(f"{name}: the folder holds no config.json, so it is no Hugging Face model")
+            raise EncoderError(f"{name}: the folder holds no config.json, so it is not a Hugging Face model")
         return folder
     if not HUB_ID.fullmatch(name):
-        raise EncoderError(f"{name}: no such folder, and no hub id (owner/name) either")
+        raise EncoderError(f"{name}: neither an existing folder nor a hub id (owner/name)")
     cached = _cached_folder(name, revision)
     if cached is not None and (not weights or _has_weights(cached)):
         return cached
@@ -79,7 +80,7 @@ def read_state(paths: list[Path]) -> dict[str, Tensor]:
 
 
 def model_licence(folder: Path) -> str:
-    """Licence named by the model card, or `""` where there is no card or it names none."""
+    """The licence that the model card names; `""` if there is no card or it names none."""
     card = folder / "README.md"
     parts = card.read_text(errors="replace").split("---", 2) if card.is_file() else []
     if len(parts) < 3 or parts[0].strip():
@@ -93,7 +94,7 @@ def model_licence(folder: Path) -> str:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file; `EncoderError` names the file that holds none."""
+    """A JSON object from a file; `EncoderError` names a file that does not hold one."""
     try:
         values = json.loads(path.read_text())
     except (ValueError, RecursionError) as error:
@@ -124,26 +125,26 @@ def _fetched_folder(name: str, revision: str | None, weights: bool) -> Path:
     from huggingface_hub import HfApi, constants, snapshot_download
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
-    # the client's http library has changed twice; its own base error stands behind the hub's
+    # the client's http library has changed twice; both errors derive from the hub's own base error
     bases = [base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception)]
     transport_errors: tuple[type[Exception], ...] = (*bases, OSError)
-    cure = f"fetch it where there is a network (`hf download {name}`), or give a local folder"
+    remedy = f"fetch it where there is a network (`hf download {name}`), or give a local folder"
     if constants.HF_HUB_OFFLINE:
-        raise EncoderError(f"{name} is not in the local cache and HF_HUB_OFFLINE is set; unset it, {cure}")
+        raise EncoderError(f"{name} is not in the local cache and HF_HUB_OFFLINE is set; unset it, {remedy}")
     if not _reachable(constants.ENDPOINT):
-        raise EncoderError(f"{name} is not in the local cache and {constants.ENDPOINT} cannot be reached; {cure}")
+        raise EncoderError(f"{name} is not in the local cache and {constants.ENDPOINT} cannot be reached; {remedy}")
     try:
         files = HfApi().list_repo_files(name, revision=revision)
         return Path(snapshot_download(name, revision=revision, allow_patterns=_wanted(files, weights)))
     except GatedRepoError as error:
         raise EncoderError(f"{name}: its owner asks for consent; accept it on the hub, then `hf auth login`") from error
     except RevisionNotFoundError as error:
-        raise EncoderError(f"{name}: the hub has no revision {revision!r} of it") from error
+        raise EncoderError(f"{name}: the hub has no revision {revision!r} of this model") from error
     except RepositoryNotFoundError as error:
         raise EncoderError(f"{name}: the hub has no such model, or it is private (`hf auth login`)") from error
     except transport_errors as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise EncoderError(f"{name}: could not be fetched ({reason}); try again, or {cure}") from error
+        raise EncoderError(f"{name}: could not be fetched ({reason}); try again, or {remedy}") from error
 
 
 def _wanted(files: list[str], weights: bool) -> list[str]:
@@ -155,9 +156,9 @@ def _wanted(files: list[str], weights: bool) -> list[str]:
 
 
 def _reachable(endpoint: str) -> bool:
-    """Whether the hub's host takes a connection; behind a proxy only the request itself can tell.
+    """Whether the hub's host accepts a connection; behind a proxy only the request itself can tell.
 
-    The hub's own client tries again for 20 s or more before it says that there is no network.
+    The hub's own client retries for 20 s or more before it reports that there is no network.
     """
     parts = urlsplit(endpoint)
     if any(os.environ.get(variable) for variable in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):

@@ -1,7 +1,8 @@
-"""Where a Hugging Face model keeps what: which tokens are patches, in which order, and what may be fed to it.
+"""Token layouts and allowed inputs of the Hugging Face families.
 
-One row a family, by the configuration's `model_type`, read off the families' own modelling code. A model of another
-type is taken only where its output's shape leaves no doubt (`infer_layout`).
+Which tokens are patches, in which order, and which inputs work: one row per family, by the configuration's
+`model_type`, taken from the families' own modelling code. A model of another
+type is accepted only if the shape of its output leaves no doubt (`infer_layout`).
 """
 
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ class Layout:
     """How one family takes clips and orders its output tokens."""
 
     video: bool = False
-    """Whether the model takes clips; an image model is given each frame alone."""
+    """Whether the model takes clips; an image model is given each frame separately."""
     class_token: bool = True
     """Whether the first token is a class token."""
     extra_tokens: int | str = 0
@@ -23,13 +24,13 @@ class Layout:
     order: Literal["time token", "token time"] = "time token"
     """Order of a video model's patch tokens, slowest first."""
     clip: Literal["pooler", "class", "none"] = "pooler"
-    """Where the clip vector comes from; an image model's is the mean of its frames' vectors."""
+    """Where the clip vector comes from; for an image model it is the mean of its frames' vectors."""
     any_size: bool = False
-    """Whether other frame sizes work without asking (position tables resized by the model, or rotary)."""
+    """Whether other frame sizes work without a setting (position tables resized by the model, or rotary)."""
     any_frames: bool = False
-    """Whether other clip lengths than the configured one work (a video model)."""
+    """Whether clip lengths other than the configured one work (a video model)."""
     frames_per_second: float = 1.0
-    """Rate of the frames in training, where the authors say one; the sampling's default."""
+    """Frame rate in training, if the authors state one; the default for sampling."""
     default_pooling: str = "mean"
 
     def prefix_tokens(self, config: Any) -> int:
@@ -54,29 +55,29 @@ LAYOUTS: dict[str, Layout] = {
     "siglip_vision_model": Layout(class_token=False, default_pooling="clip"),
     "swin": Layout(class_token=False),
     "swinv2": Layout(class_token=False),
-    # divided attention folds time inside each place; 8 frames, one in 32 of 30 a second
+    # divided attention folds time inside each place; 8 frames, one in 32 at 30 per second
     "timesformer": Layout(
         video=True, order="token time", clip="class", any_size=True, any_frames=True, frames_per_second=30 / 32
     ),
-    # Kinetics: one frame in 4 of 30 a second
+    # Kinetics: one frame in 4 at 30 per second
     "videomae": Layout(video=True, class_token=False, clip="none", frames_per_second=30 / 4),
     "vit": Layout(),
     "vit_mae": Layout(clip="class"),
     "vit_msn": Layout(clip="class"),
-    # Kinetics: one frame in 2 of 30 a second
+    # Kinetics: one frame in 2 at 30 per second
     "vivit": Layout(video=True, clip="class", frames_per_second=30 / 2),
     "vjepa2": Layout(video=True, class_token=False, clip="none", any_size=True, any_frames=True, frames_per_second=4.0),
 }
 
 
 def is_video(config: Any) -> bool:
-    """Whether the model takes clips: by its family, else by having a number of frames in its configuration."""
+    """Whether the model takes clips: known from its family, else from a number of frames in its configuration."""
     layout = LAYOUTS.get(config.model_type)
     return layout.video if layout else configured_frames(config) is not None
 
 
 def configured_frames(config: Any) -> int | None:
-    """Frames of a clip the configuration was made for, where it says so."""
+    """Frames per clip that the configuration was made for, if it says so."""
     for field in ("num_frames", "frames_per_clip"):
         if isinstance(getattr(config, field, None), int):
             return int(getattr(config, field))
@@ -84,13 +85,13 @@ def configured_frames(config: Any) -> int | None:
 
 
 def tubelet_frames(config: Any) -> int:
-    """Frames that one time step of the tokens covers."""
+    """Number of frames that one time step of the tokens covers."""
     tubelet = getattr(config, "tubelet_size", 1)
     return int(tubelet[0]) if isinstance(tubelet, (list, tuple)) else int(tubelet)
 
 
 def patch_sides(config: Any) -> tuple[int, int]:
-    """Height and width of a patch in pixels; ViViT keeps them in its tubelet, ConvNets count as 32 (their stride)."""
+    """Height and width of a patch in pixels; ViViT stores them in its tubelet, ConvNets count as 32 (their stride)."""
     if config.model_type == "vivit":
         return int(config.tubelet_size[1]), int(config.tubelet_size[2])
     patch = getattr(config, "patch_size", 32)
@@ -98,7 +99,7 @@ def patch_sides(config: Any) -> tuple[int, int]:
 
 
 def configured_size(config: Any) -> tuple[int, int] | None:
-    """Frame (height, width) the position table was made for, where the configuration says so."""
+    """Frame (height, width) that the position table was made for, if the configuration says so."""
     for field in ("crop_size", "image_size"):
         size = getattr(config, field, None)
         if isinstance(size, (list, tuple)):

@@ -1,8 +1,8 @@
-"""A Hugging Face model as an encoder: its input layout on one side, its tokens by time and place on the other.
+"""A Hugging Face model as an encoder: its input, its output tokens.
 
-Image models see each frame alone; video models see the clip in their own layout. What a model calls
-`last_hidden_state` is split into class token, tokens that are no place (registers, distillation: dropped) and patch
-tokens by time step. Of CLIP the tokens are those before `post_layernorm`, which its authors apply to the pooled
+Image models get each frame separately; video models get the clip in their own layout. The model's `last_hidden_state`
+is split into class token, tokens without a place (registers, distillation: dropped) and patch tokens by time step. For
+CLIP these are the tokens before `post_layernorm`, which its authors apply to the pooled
 vector only.
 """
 
@@ -22,9 +22,9 @@ Inputs = dict[str, Tensor | bool]
 
 
 class HuggingFaceEncoder(Encoder):
-    """`model` called on clips, its output sorted by `layout`.
+    """`model` called on clips, with its output sorted by `layout`.
 
-    `interpolate`: have the model resize its position table to the frames. `pooled`: its pooled vector may be used
+    `interpolate`: let the model resize its position table to the frames. `pooled`: its pooled vector may be used
     (it was in the checkpoint).
     """
 
@@ -44,7 +44,7 @@ class HuggingFaceEncoder(Encoder):
         self.tubelet = tubelet_frames(config) if layout.video else 1
 
     def forward(self, clips: Float[Tensor, "batch channel time height width"]) -> EncoderOutput:
-        """Tokens of each clip; raises `EncoderError` for clips of another length or size than the model takes."""
+        """Tokens of each clip; raises `EncoderError` for clips of a length or size that the model does not take."""
         self._check(clips)
         return self._of_clips(clips) if self.layout.video else self._of_frames(clips)
 
@@ -53,7 +53,7 @@ class HuggingFaceEncoder(Encoder):
         frames = rearrange(clips, "batch channel time height width -> (batch time) channel height width")
         output = self.model(**self._inputs(frames))
         hidden = output.last_hidden_state
-        if hidden.ndim == 4:  # a feature map: its places are the tokens
+        if hidden.ndim == 4:  # a feature map: its positions are the tokens
             hidden = hidden.flatten(2).transpose(1, 2)
         hidden = rearrange(hidden, "(batch time) token dim -> batch time token dim", batch=batch)
         class_tokens = hidden[:, :, 0] if self.layout.class_token else None
@@ -99,7 +99,7 @@ class HuggingFaceEncoder(Encoder):
 
 
 def _siglip2_inputs(frames: Tensor, model: nn.Module) -> Inputs:
-    """SigLIP 2 (NaFlex) takes flattened patches, channels last within a patch, with the grid they come from."""
+    """Input for SigLIP 2 (NaFlex): flattened patches, channels last within a patch, and the grid they come from."""
     side, _ = patch_sides(model.config)
     rows, columns = frames.shape[2] // side, frames.shape[3] // side
     patches = rearrange(
@@ -111,7 +111,7 @@ def _siglip2_inputs(frames: Tensor, model: nn.Module) -> Inputs:
 
 
 def _mae_inputs(frames: Tensor, model: nn.Module) -> Inputs:
-    """MAE shuffles patches by this noise even where it masks none; rising noise leaves them in order."""
+    """Input for MAE, which shuffles patches by this noise even if it masks none; rising noise keeps their order."""
     side_y, side_x = patch_sides(model.config)
     places = (frames.shape[2] // side_y) * (frames.shape[3] // side_x)
     noise = torch.arange(places, device=frames.device, dtype=torch.float32).expand(len(frames), -1)

@@ -1,8 +1,9 @@
-"""A model's own preprocessing, read from the JSON its authors publish beside the weights.
+"""A model's own preprocessing, read from its published JSON.
 
-The JSON is read directly: the processor classes need torchvision, and the geometry has to be known before decoding.
-Its dialects: `size` as a number, `{"height", "width"}` or `{"shortest_edge"}`; `crop_size`; ConvNeXT's `crop_pct`;
-ViViT's `offset`. A rescale factor and offset are folded into mean and std, which longvid applies to 0..1 pixels.
+The JSON is read directly, because the processor classes need torchvision and the geometry must be known before
+decoding. Its dialects: `size` as a number, `{"height", "width"}` or `{"shortest_edge"}`; `crop_size`; ConvNeXT's
+`crop_pct`; ViViT's `offset`. A rescale factor and offset are folded into mean and std, which longvid applies to 0..1
+pixels.
 """
 
 from dataclasses import replace
@@ -18,12 +19,12 @@ Channels = tuple[float, float, float]
 
 PIL_FILTERS: dict[int, Interpolation] = {0: "nearest", 2: "bilinear", 3: "bicubic", 4: "area"}
 
-# processors whose default filter is bicubic, for files that leave `resample` out (the others': bilinear)
+# processors whose default filter is bicubic, for files without `resample` (the default of others is bilinear)
 BICUBIC_BY_DEFAULT = ("CLIP", "DeiT", "Bit", "Siglip", "Beit", "ConvNext")
 
 
 def read_processor(folder: Path, *, video: bool) -> Settings | None:
-    """The processor's JSON settings, or None where the folder has none. Video models prefer their video processor's."""
+    """The processor's JSON settings, or None if the folder has none. Video models prefer their video processor's."""
     names = ["video_preprocessor_config.json"] if video else []
     for name in [*names, "preprocessor_config.json"]:
         if (folder / name).is_file():
@@ -39,10 +40,10 @@ def read_processor(folder: Path, *, video: bool) -> Settings | None:
 def preprocessing_of(
     settings: Settings, *, default: tuple[int, int], source: str, interpolation: Interpolation | None = None
 ) -> Preprocessing:
-    """The `Preprocessing` that does what the processor's settings say.
+    """The `Preprocessing` that the processor's settings describe.
 
-    `default` is the (height, width) where they say none; `interpolation` goes before the filter they name. Raises
-    `EncoderError`, quoting the setting, for one that longvid has no equal for.
+    `default` is the (height, width) used if they give none; `interpolation` overrides the filter that they name.
+    Raises `EncoderError`, quoting the setting, if longvid has no equivalent.
     """
     mean, std = _normalisation(settings, source)
     geometry = _geometry(settings, default, source)
@@ -50,7 +51,7 @@ def preprocessing_of(
 
 
 def with_size(preprocessing: Preprocessing, size: int) -> Preprocessing:
-    """The same preprocessing for square frames of another size; a margin around the crop keeps its proportion."""
+    """The same preprocessing for square frames of another size; a margin around the crop keeps its ratio."""
     scale = size / min(preprocessing.height, preprocessing.width)
 
     def scaled(side: int | None) -> int | None:
@@ -88,7 +89,7 @@ def _resized(size: Any, settings: Settings, default: tuple[int, int], source: st
         return Preprocessing(height=height, width=width, resize="squash")
     edge = int(size["shortest_edge"])
     if "crop_pct" not in settings:
-        # the processor would keep the whole frame; a store needs one shape, so the centre square is taken
+        # the processor would keep the whole frame; a store needs one shape, so the centre square is used
         return Preprocessing(height=edge, width=edge, short_side=edge)
     if edge >= 384:  # ConvNeXT squashes at 384 and beyond, and crops below
         return Preprocessing(height=edge, width=edge, resize="squash")
@@ -102,7 +103,7 @@ def _sides(size: Any, source: str) -> tuple[int, int]:
         return int(size["height"]), int(size["width"])
     if isinstance(size, dict) and "shortest_edge" in size:
         return int(size["shortest_edge"]), int(size["shortest_edge"])
-    raise EncoderError(f"{source}: size={size!r} in its processor settings is none that longvid can follow")
+    raise EncoderError(f"{source}: size={size!r} in its processor settings is not supported by longvid")
 
 
 def _kind(settings: Settings) -> str:
@@ -113,14 +114,14 @@ def _filter(settings: Settings, source: str) -> Interpolation:
     resample = settings.get("resample", 3 if _kind(settings).startswith(BICUBIC_BY_DEFAULT) else 2)
     if resample not in PIL_FILTERS:
         raise EncoderError(
-            f"{source}: resample={resample!r} is a filter longvid does not resize with; "
-            "pass interpolation='bicubic' to accept the nearest there is"
+            f"{source}: resample={resample!r} is a filter that longvid does not have; "
+            "pass interpolation='bicubic' to accept the nearest one"
         )
     return PIL_FILTERS[resample]
 
 
 def _normalisation(settings: Settings, source: str) -> tuple[Channels, Channels]:
-    """Mean and std of 0..1 pixels that equal the processor's: rescale, then normalise."""
+    """Mean and std for 0..1 pixels that equal the processor's: rescale, then normalise."""
     mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     if settings.get("do_normalize", True):
         if "image_mean" not in settings or "image_std" not in settings:

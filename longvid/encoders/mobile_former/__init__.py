@@ -1,4 +1,4 @@
-"""Mobile-Former for images (arXiv 2108.05895) and for clips (after arXiv 2208.12257)."""
+"""Mobile-Former for images (arXiv 2108.05895) and clips (2208.12257)."""
 
 from longvid.encoders.mobile_former.build import PUBLISHED, VARIANTS, build_mobile_former
 from longvid.encoders.mobile_former.config import IMAGE_CONFIGS, BlockConfig, MobileFormerConfig, for_video

@@ -1,9 +1,9 @@
-"""The blocks of Mobile-Former: what happens to the map, and how a block joins map and tokens.
+"""The blocks of Mobile-Former, which join a feature map and tokens.
 
     features, tokens ─► Read ─► Former ─► tokens' ─┐ token 0 sets the slopes
     features ───────────────────► Mobile (convolutions with dynamic ReLU) ─► Write(tokens') ─► features'
 
-The order inside a block is the author's code's: the convolutions' activations wait for the updated tokens.
+The order inside a block is that of the author's code: the activations of the convolutions use the updated tokens.
 """
 
 import torch
@@ -17,16 +17,16 @@ from longvid.encoders.mobile_former.convolutions import ConvNorm
 from longvid.layers.tokens import Former, Read, SlopeGenerator, Write
 
 CACHED_VALUES = 2**16
-"""Values of a map that are activated at once on a CPU: a quarter of a MiB in float32, inside a core's second cache."""
+"""Values of a map that are activated at once on a CPU: a quarter of a MiB in float32, which fits a core's L2 cache."""
 
 
 class DynamicReLU(nn.Module):
-    """max(2 theta_a x, (2 theta_b - 1) x), a pair of slopes per channel and clip, the same at every position.
+    """max(2 theta_a x, (2 theta_b - 1) x), with a pair of slopes per channel and clip, the same at every position.
 
     Zero pre-activations of the generator give slopes 1 and 0: training starts as (almost) a plain ReLU.
     The slopes hold for all frames of a clip: they come from a token that has seen the whole clip. On a CPU without
-    gradients the map given is overwritten, a few frames at a time, so that the products stay in the cache and no map is
-    allocated: the whole net takes 0.65 of the time.
+    gradients the given map is overwritten, a few frames at a time, so that the products stay in the cache and no map is
+    allocated: the whole net then takes 0.65 of the time.
     """
 
     def __init__(self, token_dim: int, dim: int) -> None:
@@ -49,7 +49,7 @@ class DynamicReLU(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """The Mobile part of a standard block: 1x1 out, depth-wise 3x3, 1x1 back; a residual where the width is kept."""
+    """The Mobile part of a standard block: 1x1 out, depth-wise 3x3, 1x1 back; a residual if the width is kept."""
 
     def __init__(self, in_dim: int, block: BlockConfig, config: MobileFormerConfig) -> None:
         super().__init__()
@@ -130,7 +130,7 @@ class BridgedBlock(nn.Module):
 
 
 class LiteBlock(nn.Module):
-    """The first block: an expanding depth-wise 3x3, ReLU6, 1x1; the tokens pass by."""
+    """The first block: an expanding depth-wise 3x3, ReLU6, 1x1; the tokens are not changed."""
 
     def __init__(self, in_dim: int, block: BlockConfig, config: MobileFormerConfig) -> None:
         super().__init__()
@@ -146,7 +146,7 @@ class LiteBlock(nn.Module):
         features: Float[Tensor, "batch dim time height width"],
         tokens: Float[Tensor, "batch num_tokens token_dim"],
     ) -> tuple[Float[Tensor, "batch outdim time outheight outwidth"], Float[Tensor, "batch num_tokens token_dim"]]:
-        """The map after the block, and the tokens untouched."""
+        """The map after the block, and the unchanged tokens."""
         projected = self.project(functional.relu6(self.depthwise(features), inplace=True))
         return (features + projected if self.residual else projected), tokens
 

@@ -11,7 +11,7 @@ from torch import Size, Tensor
 def to_rows(
     features: Float[Tensor, "batch dim time height width"],
 ) -> Float[Tensor, "batch positions dim"]:
-    """Every position's channels as a row, time-major; a view of a channels-last map."""
+    """Each position's channels as a row, time-major; a view of a channels-last map."""
     return features.permute(0, 2, 3, 4, 1).flatten(1, 3)
 
 

@@ -1,4 +1,4 @@
-"""Mobile-Former as an encoder: the variants, what must be fed to them, and what is published of their cost."""
+"""Mobile-Former as an encoder: variants, input, and published cost."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,12 +20,12 @@ from longvid.weights import read_checkpoint, state_sha256
 ARCHITECTURE = "mobile_former"
 LICENCE = "none stated by the author of the published image weights"
 CROP = 0.875
-"""Part of the shorter side that is left of a frame, as in the image author's evaluation."""
+"""Share of the shorter side that the crop keeps, as in the image author's evaluation."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One net and the clips it is made for."""
+    """One net and the clips that it is made for."""
 
     config: MobileFormerConfig
     frames: int = 1
@@ -35,7 +35,7 @@ class Variant:
 _IMAGES = {f"mobile-former-{size}": Variant(config) for size, config in IMAGE_CONFIGS.items()}
 
 # Named by the multiply-adds of one clip. A clip lasts two seconds (32 frames: four), about what Kinetics nets of this
-# size are given. Strides in time stand in the blocks that leave maps of 14x14 and 7x7.
+# size are given. Strides in time are in the blocks that leave maps of 14x14 and 7x7.
 _VIDEOS = {
     "video-mobile-former-500m": Variant(for_video(IMAGE_CONFIGS["52m"], time_strides=(1, 2, 2)), 16, 8.0),
     "video-mobile-former-1g": Variant(for_video(IMAGE_CONFIGS["52m"]), 16, 8.0),
@@ -47,7 +47,7 @@ _VIDEOS = {
 VARIANTS: dict[str, Variant] = {**_IMAGES, **_VIDEOS}
 
 _SOURCE = "README of the authors' repository (AAboys/MobileFormer), ImageNet-1k"
-_NOTE = "one 224x224 image; multiply-adds, those of norms and activations included"
+_NOTE = "one 224x224 image; multiply-adds, including those of norms and activations"
 _MILLIONS = {"26m": 3.2, "52m": 3.5, "96m": 4.6, "151m": 7.6, "214m": 9.4, "294m": 11.4, "508m": 14.0}
 PUBLISHED: dict[str, PublishedFigures] = {
     f"mobile-former-{size}": PublishedFigures(millions * 1e6, int(size[:-1]) / 1000, _SOURCE, _NOTE, flops_factor=2.0)
@@ -56,8 +56,8 @@ PUBLISHED: dict[str, PublishedFigures] = {
     name: PublishedFigures(
         None,
         None,
-        "abstract of arXiv 2208.12257: nets of 0.5 to 6 GFLOPs in all, none named",
-        "a reconstruction: widths of the image nets, named by multiply-adds a clip",
+        "abstract of arXiv 2208.12257: nets of 0.5 to 6 GFLOPs, none of them named",
+        "a reconstruction: widths of the image nets, named by multiply-adds per clip",
     )
     for name in _VIDEOS
 }
@@ -72,12 +72,12 @@ def build_mobile_former(
     size: int = 224,
     fps: float | None = None,
 ) -> MobileFormer:
-    """The variant `name`; every number of frames and every size can be given to it.
+    """The variant `name`; it takes any number of frames and any size.
 
-    `weights`: a file: one that `save_weights` wrote, or the image author's checkpoint, which a video net takes over by
-    `inflate`; None or "random": seeded random weights, since none of either paper are on any hub.
-    `frames` of a clip, `size` in pixels a side, `fps`: other than the variant's own. The image variants take the
-    frames of a clip as one set, blind to their order.
+    `weights`: a file: one that `save_weights` wrote, or the image author's checkpoint, which `inflate` turns into a
+    video net; None or "random": seeded random weights, since those of neither paper are on any hub.
+    `frames` per clip, `size` in pixels per side, `fps`: instead of the variant's own. The image variants treat the
+    frames of a clip as one set, ignoring their order.
     """
     variant = VARIANTS[name]
     if weights is None or weights == "random":
@@ -112,7 +112,7 @@ def _seeded(config: MobileFormerConfig, seed: int) -> MobileFormer:
 
 
 def _load(name: str, path: str | Path, seed: int) -> MobileFormer:
-    """The net in a file of ours or of the author's, made into the variant that was asked for where it is its image."""
+    """The net in a file of ours or of the author's; inflated if it is the image net of the requested variant."""
     wanted = VARIANTS[name].config
     ours = HEADER in read_checkpoint(path).beside
     model = load_weights(path) if ours else load_official(ARCHITECTURE, path)
@@ -122,7 +122,7 @@ def _load(name: str, path: str | Path, seed: int) -> MobileFormer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return inflate(model, wanted, source=str(path))
-    raise EncoderError(f"{path}: these weights are of another model than {name}")
+    raise EncoderError(f"{path}: these weights are for a model other than {name}")
 
 
 def _body(config: MobileFormerConfig) -> MobileFormerConfig:
@@ -131,5 +131,5 @@ def _body(config: MobileFormerConfig) -> MobileFormerConfig:
 
 
 def _image(video: MobileFormerConfig) -> MobileFormerConfig:
-    """The image net a video net is built on."""
+    """The image net that a video net is built on."""
     return replace(video, blocks=tuple(replace(block, time_stride=1) for block in video.blocks), time_taps=1)

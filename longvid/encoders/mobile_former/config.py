@@ -1,4 +1,4 @@
-"""The sizes of Mobile-Former: the published image variants, and the video family built on them.
+"""The sizes of Mobile-Former: published image nets, and video nets.
 
 A net is a stem, a row of blocks and a head; `BlockConfig` is one block, `MobileFormerConfig` the net. The image
 variants are those of the paper (Chen et al., "Mobile-Former", CVPR 2022) and of its first author's code, named by their
@@ -146,13 +146,13 @@ IMAGE_CONFIGS: dict[str, MobileFormerConfig] = {
 def for_video(
     image: MobileFormerConfig, *, time_strides: tuple[int, ...] = (), num_classes: int = 400, time_taps: int = 3
 ) -> MobileFormerConfig:
-    """The video net on an image net's widths.
+    """The video net with an image net's widths.
 
-    `time_strides`: one per down block, in order; empty: every frame keeps its own place to the end.
+    `time_strides`: one per down block, in order; empty: the number of frames is kept to the end.
     """
     downs = [index for index, block in enumerate(image.blocks) if block.kind == "down"]
     strides = dict(zip(downs, time_strides or (1,) * len(downs), strict=False))
     if time_strides and len(time_strides) != len(downs):
-        raise EncoderError(f"time_strides={time_strides}: this net has {len(downs)} down blocks, give one for each")
+        raise EncoderError(f"time_strides={time_strides}: this net has {len(downs)} down blocks; give one for each")
     blocks = tuple(replace(block, time_stride=strides.get(index, 1)) for index, block in enumerate(image.blocks))
     return replace(image, blocks=blocks, num_classes=num_classes, time_taps=time_taps)

@@ -1,6 +1,7 @@
-"""The convolutions of Mobile-Former: frame by frame, with taps along time where the net is a video net.
+"""The convolutions of Mobile-Former: per frame, and along time.
 
-Maps are (batch, dim, time, height, width), kept channels-last in memory, where both convolutions are plain 2D ones on
+Only video nets have taps along time. Maps are (batch, dim, time, height, width), channels-last in memory, so that both
+convolutions are plain 2D ones on
 views of the same bytes:
 
     spatial     batch*time images of height x width
@@ -11,8 +12,8 @@ Measured on one core (depth-wise, 16x28x28x72, float32): 3x3 spatial 0.6 ms and 
 video-mobile-former-1g takes 2.3 times as long with those 3D convolutions and plain activations, 1.7 times with cubic
 ones.
 
-In evaluation batch norm is a factor and an offset per channel, folded into the kernel as it is used: the same numbers
-to rounding, one pass over the map less, and nothing cached that could go stale.
+In evaluation batch norm is a factor and an offset per channel, folded into the kernel on use: the same numbers up to
+rounding, one pass over the map less, and nothing cached that could become stale.
 """
 
 import torch
@@ -24,16 +25,16 @@ from torch.nn import functional
 def channel_shuffle(
     features: Float[Tensor, "batch dim time height width"], groups: int
 ) -> Float[Tensor, "batch dim time height width"]:
-    """Channels seen as (groups, dim/groups), transposed: neighbours afterwards come from different groups."""
+    """The channels viewed as (groups, dim/groups) and transposed, so that adjacent ones come from different groups."""
     if groups == 1:
         return features
     return features.unflatten(1, (groups, -1)).transpose(1, 2).flatten(1, 2)
 
 
 class ConvNorm(nn.Module):
-    """A bias-free convolution of each frame, temporal taps where asked for, then batch norm.
+    """A bias-free convolution of each frame, temporal taps if requested, then batch norm.
 
-    With `time_taps` = k > 1 each output channel is convolved along time as well (k weights a channel, zeros beyond the
+    With `time_taps` = k > 1 each output channel is also convolved along time (k weights per channel, zeros beyond the
     clip's ends): together a depth-wise spatial kernel and its taps are a rank-one k x 3 x 3 kernel.
     """
 
@@ -101,8 +102,8 @@ class ConvNorm(nn.Module):
     def _over_time(self, features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         taps = self.taps
         assert taps is not None
-        # flattened with channels last: of a single clip, flattening height and width where they stand would leave a
-        # batch stride that torch does not take for channels-last, and the convolution would copy the map
+        # flattened with channels last: for a single clip, flattening height and width in place would leave a batch
+        # stride that torch does not accept as channels-last, and the convolution would copy the map
         images = features.permute(0, 2, 3, 4, 1).contiguous().flatten(2, 3).permute(0, 3, 1, 2)
         images = functional.conv2d(images, weight, bias, taps.stride, taps.padding, taps.dilation, taps.groups)
         return images.unflatten(3, features.shape[3:])

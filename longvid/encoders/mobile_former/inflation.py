@@ -1,7 +1,7 @@
-"""A video net that starts as an image net: on a still video it gives the image net's logits.
+"""A video net initialised from an image net.
 
-Every weight is copied. The taps along time, which the image net does not have, become the unit impulse, the same as
-putting each 2D kernel into the centre of a cubic one. Spreading the kernel over the taps instead (each one third of
+On a still video it gives the image net's logits. Every weight is copied. The taps along time, which the image net does
+not have, become the unit impulse, which equals
 it) does not hold: the zeros beyond the clip's ends dim its first and last frames at every layer.
 """
 
@@ -13,9 +13,9 @@ from longvid.weights.fit import fit_state
 
 
 def inflate(image: MobileFormer, config: MobileFormerConfig, *, source: str = "the image net") -> MobileFormer:
-    """The video net of `config` with the image net's weights; raises `WeightsError` where their widths differ.
+    """The video net of `config` with the image net's weights; raises `WeightsError` if their widths differ.
 
-    The class layer is copied where both have as many classes, and starts afresh otherwise.
+    The class layer is copied if both have equally many classes, else initialised anew.
     """
     video = MobileFormer(config)
     with torch.no_grad():

@@ -1,23 +1,23 @@
-"""Mobile-Former: a light convolutional branch and a handful of global tokens, for images and for clips.
+"""Mobile-Former: a light convolutional net with a few global tokens.
 
-One net serves both. An image is a clip of one frame; an image net has no temporal taps and treats the frames of a clip
-as one big set of positions. A video net (`time_taps=3`) is the same net with taps along time.
+One net serves images and clips. An image is a clip of one frame; an image net has no temporal taps and treats the
+frames of a clip as one big set of positions. A video net (`time_taps=3`) is the same net with taps along time.
 
 The image net is Chen et al., "Mobile-Former: Bridging MobileNet and Transformer", CVPR 2022 (arXiv 2108.05895), exactly
 as its first author's code computes it. The video net follows Wang et al., "Video Mobile-Former: Video Recognition with
-Efficient Global Spatial-temporal Modeling" (arXiv 2208.12257, 2022), of which only the abstract could be had: a light
-3D convolutional branch beside a transformer, very few tokens (about six) for a whole video, 0.5 to 6 GFLOPs. What its
-body would decide is our choice here, with its reason:
+Efficient Global Spatial-temporal Modeling" (arXiv 2208.12257, 2022), of which only the abstract was available: a light
+3D convolutional branch beside a transformer, very few tokens (about six) for a whole video, 0.5 to 6 GFLOPs. What the
+abstract leaves open is our choice, with its reason:
 
 * Tokens: one set per clip reads and writes all time x height x width positions (the abstract says so).
 * Temporal taps: three, depth-wise, on every depth-wise convolution of the bridged blocks, where a tap is cheapest
-  (3 weights a channel, 2 to 9 % of the arithmetic); the cubic 3x3x3 kernel costs 11 to 51 % and is no faster.
+  (3 weights per channel, 2 to 9 % of the arithmetic); the cubic 3x3x3 kernel costs 11 to 51 % and is no faster.
 * Stem and first block: frame by frame. Their maps are the largest and their channels too few to hold motion.
-* Stride in time: none by default, so that every frame keeps its features; `BlockConfig.time_stride` where a variant
-  wants longer clips for the same arithmetic.
+* Stride in time: none by default, so that every frame keeps its features; `BlockConfig.time_stride` if a variant
+  should take longer clips for the same arithmetic.
 * Dynamic ReLU: one pair of slopes per channel for the whole clip, from the first token.
 * Position in time: no table. The order of frames enters through the taps alone, the ends of the clip through their
-  zero padding; without taps the net is blind to order. Clips of any length and size can be given.
+  zero padding; without taps the net ignores order. Clips of any length and size work.
 * Head: pooled over time and place together, joined with the first token as in the image net.
 * From image weights: everything is copied and the taps become the unit impulse (`inflation`), so that a still video
   gives the image net's logits. Taps trained from scratch start there too, plus noise.
@@ -92,7 +92,7 @@ class MobileFormer(Encoder):
         self._init_weights()
 
     def _init_weights(self) -> None:
-        """As in the image author's code; taps, which it has not, by its rule for convolutions around the unit impulse.
+        """Initialises as the image author's code; taps, which it lacks, by its convolution rule around the impulse.
 
         | what          | start                                        |
         |---------------|----------------------------------------------|
@@ -115,7 +115,7 @@ class MobileFormer(Encoder):
                 kernel[:, :, kernel.shape[2] // 2] += 1
 
     def temporal_taps(self) -> list[Tensor]:
-        """The kernels along time, (channels, 1, taps, 1) each, first block first; none in an image net."""
+        """The kernels along time, (channels, 1, taps, 1) each, in block order; none in an image net."""
         convolutions = [module for module in self.modules() if isinstance(module, ConvNorm)]
         return [module.taps.weight for module in convolutions if module.taps is not None]
 

@@ -1,6 +1,6 @@
-"""The image author's published checkpoints (GitHub AAboys/MobileFormer) as our Mobile-Former.
+"""Checkpoints of the image author (GitHub AAboys/MobileFormer).
 
-What the official names mean, block index I counting from 0:
+The meaning of the official names, with block index I counted from 0:
 
     features.I.conv.*                   lite block
     features.I.conv1 conv2 conv3        standard block: expanding, depth-wise, projecting convolution
@@ -8,8 +8,8 @@ What the official names mean, block index I counting from 0:
     features.I.hyperN.hyper.*           the slopes of the dynamic ReLU after convN
     *local_global / global_block / global_local   Read / Former / Write
 
-`channel_mlp` is the Former's output projection, and `global_local.proj` Write's value projection. Strides leave no
-trace in the weights: they come from the published variant whose sizes the checkpoint has, or from `block_args`.
+`channel_mlp` is the Former's output projection, and `global_local.proj` Write's value projection. Strides cannot be
+seen in the weights: they come from the published variant whose sizes the checkpoint has, or from `block_args`.
 """
 
 import re
@@ -45,7 +45,7 @@ def _slopes(official: str, ours: str) -> tuple[tuple[str, str], ...]:
 
 
 def _read(official: str, ours: str) -> tuple[tuple[str, str], ...]:
-    """A Read bridge, of a block or the last one."""
+    """A Read bridge, in a block or the last one."""
     names = {"q": "query", r"alpha\.0": "gate", "proj": "out", "layer_norm": "norm"}
     return tuple((rf"{official}local_global\.{theirs}\.", f"{ours}read.{name}.") for theirs, name in names.items())
 
@@ -94,7 +94,7 @@ RENAMES: tuple[tuple[str, str], ...] = (
 
 
 def mark_down_blocks(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same entries, those of a down block's convolutions and slopes renamed: `conv2` means another part there.
+    """The same entries, with those of a down block's convolutions and slopes renamed: `conv2` is another part there.
 
     A down block is one that has a fourth convolution.
     """
@@ -128,10 +128,10 @@ PUBLISHED_ARGUMENTS: dict[str, Any] = {
     "bn_eps": 1e-5,
     "ln_eps": 1e-5,
 }
-"""Arguments of the author's constructor that have one value in all published nets, and no other here."""
+"""Arguments of the author's constructor that have one value in all published nets, the only one supported here."""
 
 IDLE_ARGUMENTS = {"img_size", "cnn_exp", "mlp_token_exp", "image_height", "image_width", "batch", "seed"}
-"""Arguments, and notes kept beside them, that change nothing."""
+"""Arguments, and notes stored with them, that change nothing."""
 
 SIZE_ARGUMENTS = {
     "stem_chs": "stem_dim",
@@ -143,13 +143,13 @@ SIZE_ARGUMENTS = {
     "attn_num_heads": "bridge_heads",
     "former_heads": "former_heads",
 }
-"""The author's name of a size -> ours."""
+"""The author's names of sizes, mapped to ours."""
 
 
 def build(checkpoint: Checkpoint, **config: Any) -> MobileFormer:
     """The image net of the checkpoint's sizes.
 
-    `config`: nothing for a published variant; for any other net, the arguments of the author's constructor with
+    `config`: empty for a published variant; for any other net, the arguments of the author's constructor with
     `block_args`, rows of (kind, e1, channels, repeats, stride, e2).
     """
     if "block_args" in config:
@@ -160,7 +160,7 @@ def build(checkpoint: Checkpoint, **config: Any) -> MobileFormer:
 
 
 def from_arguments(arguments: dict[str, Any], *, source: str) -> MobileFormerConfig:
-    """Our configuration from the arguments of the author's constructor; an argument we do not compute is refused."""
+    """Our configuration from the arguments of the author's constructor; arguments we do not compute are refused."""
     sizes = {ours: arguments[theirs] for theirs, ours in SIZE_ARGUMENTS.items() if theirs in arguments}
     if missing := {"stem_dim", "num_tokens", "token_dim", "fused_dim"} - sizes.keys():
         names = sorted(theirs for theirs, ours in SIZE_ARGUMENTS.items() if ours in missing)
@@ -172,7 +172,7 @@ def from_arguments(arguments: dict[str, Any], *, source: str) -> MobileFormerCon
         if _plain(arguments.get(name, value)) != value:
             raise WeightsError(f"{source}: {name}={arguments[name]!r} is not computed here, only {value!r}")
     flags = _plain(arguments.get("se_flag", [2, 0, 2, 0]))
-    if [flags[0], *flags[2:]] != [2, 2, 0]:  # which activations are dynamic; the second flag is read by nothing
+    if [flags[0], *flags[2:]] != [2, 2, 0]:  # which activations are dynamic; the second flag is never read
         raise WeightsError(f"{source}: se_flag={flags} is not computed here, only [2, 0, 2, 0]")
     return MobileFormerConfig(blocks=_blocks(arguments["block_args"]), **sizes)
 
@@ -191,7 +191,7 @@ def _blocks(rows: Sequence[Sequence[Any]]) -> tuple[BlockConfig, ...]:
 
 
 def author_block(kind: str, first: int, dim: int, stride: int, second: int) -> BlockConfig:
-    """Our name of one of the author's blocks: DnaBlock is standard; DnaBlock3 down, or lite without a second pair."""
+    """The author's block in our terms: DnaBlock is standard; DnaBlock3 down, or lite without a second pair."""
     if kind == "DnaBlock":
         return BlockConfig("standard", dim, first, stride)
     if kind != "DnaBlock3":
@@ -208,11 +208,11 @@ def _round_to_four(dim: int) -> int:
 
 
 def _published(checkpoint: Checkpoint) -> MobileFormerConfig:
-    """The published variant that has the checkpoint's sizes; the class layer may have any number of classes."""
+    """The published variant with the checkpoint's sizes; the class layer may have any number of classes."""
     shapes = {name: tuple(tensor.shape) for name, tensor in checkpoint.state.items()}
     needed = ("stem.0.weight", "tokens.weight", "classifier.fc.0.weight", "classifier.conv.1.weight")
     if absent := [name for name in needed if name not in shapes]:
-        raise WeightsError(f"{checkpoint.source}: no Mobile-Former checkpoint, it has no {', '.join(absent)}")
+        raise WeightsError(f"{checkpoint.source}: not a Mobile-Former checkpoint, it has no {', '.join(absent)}")
     stem, tokens, fuse, project = (shapes[name] for name in needed)
     blocks = 1 + max((int(match[1]) for name in shapes if (match := re.match(_BLOCK, name))), default=-1)
     seen = (stem[0], *tokens, fuse[0], project[1], blocks)

@@ -1,4 +1,4 @@
-"""X-ViT as an encoder: the variants, what must be fed to them, and what the paper says they cost."""
+"""X-ViT as an encoder: variants, input, and published cost."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +23,7 @@ ARCHITECTURE = "xvit"
 
 @dataclass(frozen=True)
 class Variant:
-    """One model of the paper and the clips it was trained on."""
+    """One model of the paper and the clips that it was trained on."""
 
     config: XViTConfig
     frames: int
@@ -32,8 +32,8 @@ class Variant:
 
 _KINETICS = XViTConfig(segment_frames=8, shift_div=8, num_classes=400)
 _SOMETHING = XViTConfig(segment_frames=8, shift_div=4, num_classes=174)
-# Kinetics: 16 frames, every 16th of video at 30 a second; 8 frames are spread over the same 8.5 s.
-# Something-Something: frames spread over the whole video, which lasts about 4 s.
+# Kinetics: 16 frames, every 16th of video at 30 per second; 8 frames are spread over the same 8.5 s.
+# Something-Something: frames are spread over the whole video, which lasts about 4 s.
 VARIANTS: dict[str, Variant] = {
     "xvit-b16-8f": Variant(_KINETICS, 8, 30 / 32),
     "xvit-b16-16f": Variant(_KINETICS, 16, 30 / 16),
@@ -53,7 +53,7 @@ PUBLISHED: dict[str, PublishedFigures] = {
     "xvit-ssv2-b16-8f": PublishedFigures(93.750876e6, 425.0, _SOURCE.format("Something-Something v2"), _NOTE, 2 / 3),
     "xvit-ssv2-b16-16f": PublishedFigures(93.750876e6, 850.0, _SOURCE.format("Something-Something v2"), _NOTE, 2 / 3),
     "xvit-b16-8f-summary": PublishedFigures(
-        None, None, "paper (arXiv 2106.05968)", "a reconstruction from the paper's words; no code or cost is published"
+        None, None, "paper (arXiv 2106.05968)", "reconstructed from the paper's text; no code or cost is published"
     ),
 }
 
@@ -68,12 +68,12 @@ def build_xvit(
     fps: float | None = None,
     segment_frames: int | Literal["clip"] | None = None,
 ) -> XViT:
-    """The variant `name`, with its input as the authors sampled and normalised it.
+    """The variant `name`, with its input sampled and normalised as by the authors.
 
     `weights`: a file: the authors' checkpoint, one that `save_weights` wrote, or an image ViT (Hugging Face or timm
     layout) to start from; None or "random": seeded random weights, since the authors' are not on any hub.
-    `frames` of a clip: any multiple of `segment_frames`, which is the variant's own unless given; "clip" makes a whole
-    clip one segment, computed in chunks where it is long. `size`: pixels a side, a multiple of the patch (16).
+    `frames` per clip: any multiple of `segment_frames`, by default the variant's own; "clip" makes a whole clip one
+    segment, computed in chunks if it is long. `size`: pixels per side, a multiple of the patch (16).
     """
     variant = VARIANTS[name]
     model, source = _weighted(name, weights, seed)
@@ -103,7 +103,7 @@ def _segment(config: XViTConfig, asked: int | Literal["clip"] | None) -> int | N
 
 
 def _weighted(name: str, weights: str | Path | None, seed: int) -> tuple[XViT, str]:
-    """The model and where its weights are from."""
+    """The model and the source of its weights."""
     config = VARIANTS[name].config
     if weights is None or weights == "random":
         return _random(config, seed), f"random (seed {seed})"
@@ -117,7 +117,7 @@ def _weighted(name: str, weights: str | Path | None, seed: int) -> tuple[XViT, s
         told = {"segment_frames": config.segment_frames, "shift_div": config.shift_div}
         model = load_official(ARCHITECTURE, weights, **told, summary_tokens=config.summary_tokens)
     if not isinstance(model, XViT) or _body(model.config) != _body(config):
-        raise EncoderError(f"{weights}: these weights are of another model than {name}")
+        raise EncoderError(f"{weights}: these weights are for a model other than {name}")
     return model, str(weights)
 
 
@@ -128,6 +128,6 @@ def _random(config: XViTConfig, seed: int) -> XViT:
 
 
 def _body(config: XViTConfig) -> XViTConfig:
-    """The configuration without what weights of one variant may differ in."""
+    """The configuration without the fields in which weights of one variant may differ."""
     blocks = config.mixing if len(config.mixing) < config.depth else None
     return replace(config, num_classes=0, temporal_rows=0, mixed_blocks=blocks, drop_path=0.0, head_dropout=0.0)

@@ -1,4 +1,4 @@
-"""Long segments in chunks: each chunk is computed with a halo of neighbouring frames, and the halo is thrown away.
+"""Long segments in chunks, each with a halo of neighbouring frames.
 
 A frame sees one frame further to each side with every mixing block, so with a halo of as many frames as there are
 mixing blocks every kept frame sees what it sees in one long pass. Numbers are the same but for rounding: a processor
@@ -9,7 +9,7 @@ may add up a batch of another size in another order.
     chunk 1         [h h k k k k h h]        k kept, h halo
     chunk 2                 [h h k k]
 
-At the two ends of the segment there is nothing to read and the model's own zero fill applies.
+At the two ends of the segment there is no halo to read, and the model's own zero fill applies.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 
 class Chunk(NamedTuple):
-    """Which frames of a segment to read, and which of the read ones to keep."""
+    """The frames of a segment to read, and which of those to keep."""
 
     read: slice
     keep: slice

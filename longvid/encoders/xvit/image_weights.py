@@ -1,7 +1,8 @@
-"""An image transformer as the start of X-ViT, as in the paper (ImageNet-21k ViT).
+"""An image transformer as the start of X-ViT, as in the paper.
 
-Patch embedding, class token, spatial table, blocks and last norm are taken; the temporal table starts at zero, so that
-at first the model differs from the image model by the mixing only; temporal attention and classifier start afresh.
+The paper uses an ImageNet-21k ViT. Patch embedding, class token, spatial table, blocks and last norm are copied; the
+temporal table starts at zero, so that at first the model differs from the image model only by the mixing; temporal
+attention and classifier are initialised anew.
 """
 
 import re
@@ -19,7 +20,7 @@ from longvid.weights import Checkpoint, fit_state, read_checkpoint
 
 BLOCK = r"(?:encoder\.layer|layers)\.(\d+)\."
 
-# Hugging Face's names (files, and modules since transformers 5), timm's where they differ from ours -> ours
+# Hugging Face's names (files, and modules since transformers 5) and timm's, where they differ, mapped to ours
 RENAMES: tuple[tuple[str, str], ...] = (
     (r"embeddings\.cls_token", "class_token"),
     (r"embeddings\.position_embeddings", "position_table"),
@@ -35,10 +36,10 @@ RENAMES: tuple[tuple[str, str], ...] = (
     (r"pos_embed", "position_table"),
 )
 UNUSED = re.compile(r"(classifier|pooler|head|pre_logits|head_dist|fc_norm)\..*|embeddings\.mask_token")
-"""What an image model does after its last norm."""
+"""The parts of an image model after its last norm."""
 
 SPLIT = (("query", "key", "value"), ("q_proj", "k_proj", "v_proj"))
-"""What the three projections are called, in files and in modules."""
+"""The names of the three projections, in files and in modules."""
 
 
 def is_image_transformer(checkpoint: Checkpoint) -> bool:
@@ -79,7 +80,7 @@ def _renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _join_projections(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """One projection for query, key and value where the checkpoint has three; a lone one stays, and is unknown."""
+    """One projection for query, key and value if the checkpoint has three; an incomplete set stays unknown."""
     joined = dict(state)
     for query, key, value in SPLIT:
         for name in state:
@@ -94,5 +95,5 @@ def _fit_table(table: Tensor, side: int, source: str) -> Tensor:
     """The table (class entry first) for a grid of `side` x `side`."""
     made = round((len(table) - 1) ** 0.5)
     if made * made != len(table) - 1:
-        raise WeightsError(f"{source}: a position table of {len(table)} entries is no class entry and square grid")
+        raise WeightsError(f"{source}: a position table of {len(table)} entries is not a class entry and a square grid")
     return torch.cat([table[:1], resize_table(table[1:], (made, made), (side, side))])

@@ -1,6 +1,7 @@
-"""Space-time mixing attention: some channels of every key and value come from the neighbouring frames.
+"""Space-time mixing attention: keys and values from other frames.
 
-Glossary: t frame, S tokens a frame (class token first), C channels over all heads (channel = head * head_dim + j),
+Some channels of every key and value come from the neighbouring frames.
+Glossary: t frame, S tokens per frame (class token first), C channels over all heads (channel = head * head_dim + j),
 f = floor(C / shift_div) channels moved from each side. Bulat et al., "Space-time Mixing Attention for Video
 Transformer", NeurIPS 2021, arXiv 2106.05968; the rule below is the one of the published weights.
 
@@ -8,8 +9,8 @@ Transformer", NeurIPS 2021, arXiv 2106.05968; the rule below is the one of the p
     channels [f, 2f)   of frame t  <-  frame t - 1   (zero if t is the first)
     channels [2f, C)   of frame t  <-  frame t itself
 
-The paper splits the channels inside each head; the weights were trained with this split of the joined heads, so at
-C = 768, 12 heads, shift_div = 8, one and a half heads look ahead, as many look back, and nine see one frame.
+The paper splits the channels inside each head; the weights were trained with this split of the joined heads. So with
+C = 768, 12 heads, shift_div = 8, one and a half heads look ahead, as many look back, and nine see their own frame.
 """
 
 import torch
@@ -22,9 +23,9 @@ from longvid.layers.transformer import Attention, attend
 def mix_neighbours_(
     keys_values: Float[Tensor, "segments frames *tokens dim"], shift: int
 ) -> Float[Tensor, "segments frames *tokens dim"]:
-    """The rule above applied in place to keys, values, or both stacked in `tokens`; returns what it was given.
+    """The rule above applied in place to keys, values, or both stacked in `tokens`; returns its argument.
 
-    In place: only the 2 * `shift` moved channels are copied, the rest of the buffer is not touched.
+    In place: only the 2 * `shift` moved channels are copied, the rest of the buffer is untouched.
     """
     ahead = keys_values[:, 1:, ..., :shift].clone()
     behind = keys_values[:, :-1, ..., shift : 2 * shift].clone()
@@ -38,10 +39,10 @@ def mix_neighbours_(
 def frame_summaries(
     keys_values: Float[Tensor, "segments frames tokens two dim"],
 ) -> Float[Tensor, "segments frames summaries two dim"]:
-    """One summary key and value of every frame of the segment, the same ones for each frame to look at.
+    """One summary key and value for every frame of the segment, which every frame attends to.
 
     A reconstruction: the paper describes the summary tokens in words and the authors' code has none. Decided here:
-    a summary is the mean over the patch tokens, the class token left out because it is a summary already; it is taken
+    a summary is the mean over the patch tokens, without the class token, which is a summary already; it is taken
     after the key and value projection, which equals projecting the mean; it is never mixed, so that a summary stands
     for its own frame; a segment border stops it like everything else in the backbone.
     """
@@ -57,7 +58,7 @@ class MixingAttention(Attention):
     ) -> None:
         super().__init__(dim, num_heads, qkv_bias=qkv_bias)
         if shift_div < 2:
-            raise ValueError(f"shift_div={shift_div}: at most half of the channels can come from each side, so >= 2")
+            raise ValueError(f"shift_div={shift_div}: must be at least 2 (half of the channels from each side)")
         self.shift = dim // shift_div
         self.summary_tokens = summary_tokens
 

@@ -1,13 +1,14 @@
-"""X-ViT: an image transformer on every frame, whose keys and values are mixed with the neighbouring frames'.
+"""X-ViT: an image transformer per frame, with mixing between frames.
 
+Keys and values are mixed with those of the neighbouring frames.
 Each frame is cut into 2D patches and has its own copy of one class token; the spatial and the temporal position
 tables are added to all of them. The blocks are a plain pre-norm ViT with `MixingAttention`. The class tokens of a clip
 are joined by temporal attention (one block over them and a clip token) or averaged; a small MLP, or one linear layer,
 gives the class scores. Bulat et al., NeurIPS 2021, arXiv 2106.05968.
 
 Position tables: the spatial one is made for 224 pixels and resized to other frame sizes by `resize_table` of
-`longvid.layers`; the temporal one is repeated (frame t of a clip takes row t mod its length), as the published 16-frame
-models do with a table of eight rows.
+`longvid.layers`; the temporal one is repeated (frame t of a clip takes row t mod its length), as in the published
+16-frame models, which have a table of eight rows.
 """
 
 from collections.abc import Sequence
@@ -34,7 +35,7 @@ from longvid.layers.transformer import (
 from longvid.validation import Count, NonNegative, Positive, Share, settings
 
 TABLE_IMAGE_SIZE = 224
-"""Pixels a side for which the spatial position table is made, whatever size the frames have."""
+"""Pixels per side for which the spatial position table is made, whatever the size of the frames."""
 
 Aggregation = Literal["temporal_attention", "average"]
 
@@ -96,10 +97,10 @@ class FrameTokens(NamedTuple):
 
 
 class TemporalAttention(nn.Module):
-    """Ordinary transformer blocks over a learned clip token and the frames' class tokens; gives the clip token.
+    """Ordinary transformer blocks over a learned clip token and the frames' class tokens; returns the clip token.
 
-    It has no position table of its own: frames may come in any order and number, their order is known only through
-    the backbone. QKV has no bias and the norms use eps 1e-5, unlike the backbone.
+    It has no position table: frames may come in any order and number, and their order is known only through the
+    backbone. QKV has no bias and the norms use eps 1e-5, unlike the backbone.
     """
 
     def __init__(self, dim: int, num_layers: int, num_heads: int, mlp_ratio: float) -> None:
@@ -111,7 +112,7 @@ class TemporalAttention(nn.Module):
         )
 
     def forward(self, class_tokens: Float[Tensor, "batch time dim"]) -> Float[Tensor, "batch dim"]:
-        """One vector a clip. The last layer computes its one used query only, so its cost is linear in time."""
+        """One vector per clip. The last layer computes only the query that is used, so its cost is linear in time."""
         tokens = torch.cat([self.class_token.expand(len(class_tokens), 1, -1), class_tokens], dim=1)
         for block in self.blocks[:-1]:
             tokens = block(tokens)
@@ -119,7 +120,7 @@ class TemporalAttention(nn.Module):
 
 
 def _first_token(block: Block, tokens: Float[Tensor, "batch length dim"]) -> Float[Tensor, "batch dim"]:
-    """What `block` makes of the first token, without computing the others."""
+    """The output of `block` for the first token, without computing the others."""
     attention = cast(Attention, block.attn)
     normed = block.norm1(tokens)
     query_rows, key_value_rows = attention.qkv.weight.tensor_split([tokens.shape[-1]])
@@ -138,9 +139,9 @@ class XViT(Encoder):
     """
 
     def __init__(self, config: XViTConfig, *, chunk_frames: int | None = 64) -> None:
-        """`chunk_frames`: a longer segment is computed in chunks of this many frames (see `chunks`); None: never.
+        """`chunk_frames`: longer segments are computed in chunks of this many frames (see `chunks`); None: never.
 
-        The result does not depend on it, so it is no part of the configuration.
+        The result does not depend on it, so it is not part of the configuration.
         """
         super().__init__()
         self.config = config
@@ -152,7 +153,7 @@ class XViT(Encoder):
         self.blocks = nn.ModuleList(_blocks(config))
         self.norm = nn.LayerNorm(config.dim, eps=config.norm_eps)
         self._init_backbone()
-        # built after the initialisation: temporal attention and classifier keep torch's defaults, as the authors do
+        # built after the initialisation: temporal attention and classifier keep torch's defaults, as the authors' do
         self.aggregator = _aggregator(config)
         self.head = _head(config)
 
@@ -163,12 +164,12 @@ class XViT(Encoder):
         nn.init.trunc_normal_(self.position_table, std=0.02)
 
     def forward(self, clips: Float[Tensor, "batch 3 time height width"]) -> EncoderOutput:
-        """Tokens of each clip; raises `EncoderError` for a length or size the model cannot take."""
+        """Tokens of each clip; raises `EncoderError` for a length or size that the model cannot take."""
         frames = self.frame_tokens(clips)
         return EncoderOutput(frames.tokens, frames.class_tokens, self.aggregate(frames.class_tokens))
 
     def classify(self, clips: Float[Tensor, "batch 3 time height width"]) -> Float[Tensor, "batch classes"]:
-        """Raw class scores. Scores of several views of one video are added up, as the authors do."""
+        """Raw class scores. The authors add up the scores of several views of one video."""
         return self.head(self.aggregate(self.frame_tokens(clips).class_tokens))
 
     def aggregate(self, class_tokens: Float[Tensor, "batch time dim"]) -> Float[Tensor, "batch dim"]:
@@ -176,7 +177,7 @@ class XViT(Encoder):
         return class_tokens.mean(dim=1) if self.aggregator is None else self.aggregator(class_tokens)
 
     def frame_tokens(self, clips: Float[Tensor, "batch 3 time height width"]) -> FrameTokens:
-        """Normalised tokens of every frame, long segments in chunks (summary tokens look at all of one: no chunks)."""
+        """Normalised tokens of every frame, long segments in chunks (not with summary tokens: they need all of one)."""
         time, height, width = clips.shape[2:]
         self.check_size(time, height, width)
         segment = self.config.segment_frames or time
@@ -191,7 +192,7 @@ class XViT(Encoder):
         return FrameTokens(*(torch.cat(kinds, dim=1) for kinds in zip(*parts, strict=True)))
 
     def check_size(self, time: int, height: int, width: int) -> None:
-        """Raises `EncoderError`, naming what would fit, for clips this model cannot take."""
+        """Raises `EncoderError`, naming what would fit, for clips that this model cannot take."""
         segment, patch = self.config.segment_frames or 1, self.config.patch_size
         if time < 1 or time % segment:
             near = max(segment, round(time / segment) * segment)
@@ -204,7 +205,7 @@ class XViT(Encoder):
 
     @property
     def halo_frames(self) -> int:
-        """How far a frame sees to each side: one frame a mixing block."""
+        """How far a frame sees to each side: one frame per mixing block."""
         return len(self.config.mixing)
 
     def segment_tokens(
@@ -270,9 +271,9 @@ def _aggregator(config: XViTConfig) -> TemporalAttention | None:
 
 
 def _head(config: XViTConfig) -> nn.Module:
-    """After temporal attention LayerNorm, Linear, GELU, dropout, Linear; after averaging dropout and one Linear.
+    """After temporal attention: LayerNorm, Linear, GELU, dropout, Linear; after averaging: dropout and one Linear.
 
-    The mean of the frames' scores equals the score of the frames' mean, which is what averaging computes here.
+    The mean of the frames' scores equals the score of the frames' mean, which averaging computes here.
     """
     if config.aggregation == "average":
         return nn.Sequential(nn.Dropout(config.head_dropout), nn.Linear(config.dim, config.num_classes))

@@ -1,9 +1,9 @@
-"""X-ViT's published checkpoints, and image transformers as a start for X-ViT.
+"""X-ViT's published checkpoints and their configuration text.
 
 The authors' names are `base_model.*` (backbone), `consensus.*` (temporal attention and classifier) and `new_fc.*`
 (the classifier of the averaging model; unused with temporal attention). How channels are shifted is not visible in
-the weights, and a wrong value would load without any complaint: it is read from the configuration text that the
-authors' training program keeps beside the weights, or must be said.
+the weights, and a wrong value would load without any error: it is read from the configuration text that the
+authors' training program stores beside the weights, or must be given.
 """
 
 import re
@@ -32,7 +32,7 @@ RENAMES = (
 )
 
 TOLD = {"NUM_SEGMENTS": "segment_frames", "SHIFT_DIV": "shift_div"}
-"""What the authors' configuration text calls two of our settings."""
+"""The names of two of our settings in the authors' configuration text."""
 
 
 def from_config(config: dict[str, Any]) -> XViT:
@@ -41,10 +41,10 @@ def from_config(config: dict[str, Any]) -> XViT:
 
 
 def build(checkpoint: Checkpoint, **config: Any) -> XViT:
-    """X-ViT of the checkpoint's sizes.
+    """X-ViT with the checkpoint's sizes.
 
-    `config`: any field of `XViTConfig`. `num_heads` is 64 channels a head and `aggregator_heads` 12 unless given;
-    `segment_frames` and `shift_div` must be given where the checkpoint has no configuration text.
+    `config`: any field of `XViTConfig`. `num_heads` defaults to 64 channels per head and `aggregator_heads` to 12;
+    `segment_frames` and `shift_div` must be given if the checkpoint has no configuration text.
     """
     told = _told(checkpoint)
     for option in config.keys() & told.keys():
@@ -63,7 +63,7 @@ def build(checkpoint: Checkpoint, **config: Any) -> XViT:
 
 
 def _seen(checkpoint: Checkpoint) -> dict[str, Any]:
-    """What the shapes tell; an absent entry tells nothing here and is listed as missing when the state is fitted."""
+    """Settings that the shapes show; an absent entry shows nothing, and fitting the state lists it as missing."""
     shapes = {name: tuple(tensor.shape) for name, tensor in checkpoint.state.items()}
     seen: dict[str, Any] = {"depth": _count(r"base_model\.blocks\.(\d+)\.", shapes)}
     if patch := shapes.get("base_model.patch_embed.proj.weight"):
@@ -93,7 +93,7 @@ def _count(pattern: str, names: dict[str, Any]) -> int:
 
 
 def _told(checkpoint: Checkpoint) -> dict[str, Any]:
-    """What the configuration text beside the weights says about the shift; nothing where there is none."""
+    """What the configuration text beside the weights says about the shift; empty if there is none."""
     text = checkpoint.beside.get("cfg")
     if not isinstance(text, str):
         return {}
@@ -113,9 +113,9 @@ def _told(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def _prepare(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The temporal table (1, time, 1, dim) as (time, dim); and no dead classifier.
+    """The temporal table (1, time, 1, dim) as (time, dim); and without an unused classifier.
 
-    With temporal attention `new_fc` is built and saved by the authors' program and never used.
+    With temporal attention `new_fc` is built and saved by the authors' program but never used.
     """
     unused = "new_fc." if "consensus.cls_token" in state else ()
     prepared = {name: tensor for name, tensor in state.items() if not name.startswith(unused)}

@@ -18,11 +18,11 @@ def stream_tokens(
 ) -> Iterator[FrameTokens]:
     """Normalised tokens of `chunk_frames` frames at a time (batch 1), as if the whole film were one segment.
 
-    At most `chunk_frames` frames and a halo on both sides are held. Each chunk waits for the halo after it: the
-    backbone looks `model.halo_frames` frames ahead. `model.aggregate` of the class tokens together is the clip vector.
+    At most `chunk_frames` frames and a halo on both sides are held. Each chunk waits for the halo after it, since the
+    backbone looks `model.halo_frames` frames ahead. `model.aggregate` of all class tokens together is the clip vector.
     """
     if model.config.summary_tokens:
-        raise EncoderError("summary tokens look at a whole segment, so they cannot be streamed")
+        raise EncoderError("summary tokens depend on a whole segment, so they cannot be streamed")
     halo = model.halo_frames
     window: list[Tensor] = []
     first, given = 0, 0  # frame number of window[0]; how many frames have been given out
@@ -40,7 +40,7 @@ def stream_tokens(
 
 
 def _keep(model: XViT, window: list[Tensor], first: int, start: int, stop: int) -> FrameTokens:
-    """Tokens of frames `start` to `stop`, computed with as much halo as the window (from frame `first`) holds."""
+    """Tokens of frames `start` to `stop`, computed with as much halo as the window (from frame `first`) contains."""
     begin = max(first, start - model.halo_frames)
     end = min(first + len(window), stop + model.halo_frames)
     clip = torch.stack(window[begin - first : end - first], dim=1).unsqueeze(0)

@@ -181,7 +181,7 @@ def test_the_configuration_text_beside_the_weights_says_how_channels_are_shifted
     assert (model.config.segment_frames, model.config.shift_div, model.config.mixed_blocks) == (16, 4, (0, 2))
     with pytest.raises(WeightsError, match="was trained with shift_div=4, not 8"):
         load_official("xvit", container, num_heads=4, shift_div=8)
-    with pytest.raises(WeightsError, match="is no YAML"):
+    with pytest.raises(WeightsError, match="is not YAML"):
         load_official("xvit", container | {"cfg": "XVIT: [1, 2"}, **OPTIONS)
 
 

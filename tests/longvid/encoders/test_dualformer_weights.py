@@ -113,7 +113,7 @@ def test_an_encoder_takes_the_authors_file_and_ours_and_refuses_another_variant(
     save_weights(encoder, ours, architecture="dualformer", config=encoder.config)
     again = build_encoder("dualformer-tiny", weights=str(ours))
     assert again.spec.weights_sha256 == encoder.spec.weights_sha256
-    with pytest.raises(EncoderError, match="weights are of another model than dualformer-small"):
+    with pytest.raises(EncoderError, match="weights are for a model other than dualformer-small"):
         build_encoder("dualformer-small", weights=str(theirs))
 
 

@@ -88,7 +88,7 @@ def test_a_missing_weight_is_named(save_model):
 def test_a_weight_of_another_shape_is_named(save_model):
     folder, _ = save_model("vit")
     change_weights(folder, lambda state: state.update({"layernorm.weight": torch.ones(7)}))
-    with pytest.raises(WeightsError, match=r"of another shape: layernorm\.weight"):
+    with pytest.raises(WeightsError, match=r"of the wrong shape: layernorm\.weight"):
         build_encoder(str(folder))
 
 
@@ -167,7 +167,7 @@ def test_a_configuration_that_wants_its_own_code_run_is_refused(save_model):
         (lambda folder: (folder / "model.safetensors").unlink(), "weights='random'"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{"), "model.safetensors"),
         (lambda folder: (folder / "preprocessor_config.json").unlink(), "no preprocessor_config.json"),
-        (lambda folder: (folder / "preprocessor_config.json").write_text("{"), "not readable as JSON"),
+        (lambda folder: (folder / "preprocessor_config.json").write_text("{"), "cannot be read as JSON"),
         (lambda folder: (folder / "config.json").write_text('{"model_type": "bert"}'), "takes input_ids"),
         (lambda folder: (folder / "config.json").unlink(), "holds no config.json"),
         (lambda folder: change_config(folder, hidden_size="wide"), "hidden_size"),
@@ -192,9 +192,9 @@ def test_a_damaged_folder_is_an_error_of_one_line_that_names_the_file(damage, me
         ("vit", {"weights": "other.bin"}, "takes its own weights or 'random'"),
         ("vit", {"colour": "blue"}, "no option colour"),
         ("videomae", {"frames": 8}, "takes exactly 4"),
-        ("videomae", {"size": 64}, "no way to resize them; pass size=32"),
-        ("vivit", {"size": 64}, "no way to resize them"),
-        ("vjepa2", {"frames": 5}, "no multiple of the 2"),
+        ("videomae", {"size": 64}, "cannot resize them; pass size=32"),
+        ("vivit", {"size": 64}, "cannot resize them"),
+        ("vjepa2", {"frames": 5}, "not a multiple of 2"),
         ("vit", {"dtype": "int4"}, "is not one of float32, bfloat16, float16"),
     ],
 )

@@ -55,7 +55,7 @@ def test_an_option_the_builder_does_not_know_is_refused_with_those_it_knows(own_
 
 
 def test_weights_for_an_encoder_that_loads_none_are_refused(own_encoder):
-    with pytest.raises(EncoderError, match="loads none"):
+    with pytest.raises(EncoderError, match="loads no weights"):
         build_encoder("colour", weights="colour.safetensors")
 
 

@@ -66,7 +66,7 @@ def test_the_markdown_table_has_a_whole_row_for_each_encoder_and_a_note_for_each
 
 
 def test_an_unknown_name_is_refused() -> None:
-    with pytest.raises(EncoderError, match="'swin9000' is no built-in encoder"):
+    with pytest.raises(EncoderError, match="'swin9000' is not a built-in encoder"):
         list(truth_table(["swin9000"]))
 
 

@@ -21,7 +21,7 @@ def timm():
 
 
 def test_without_the_package_the_error_names_the_extra():
-    with pytest.raises(BackendUnavailable, match=r"no_such_package does not import here .*longvid\[timm\]"):
+    with pytest.raises(BackendUnavailable, match=r"no_such_package cannot be imported here .*longvid\[timm\]"):
         optional_package("no_such_package")
 
 

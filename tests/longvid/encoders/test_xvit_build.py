@@ -112,7 +112,7 @@ def test_our_own_weights_and_an_image_model_are_told_apart_by_what_they_hold(
 def test_weights_of_another_variant_are_refused(tiny: str, tmp_path: Path) -> None:
     other = XViT(replace(TINY, shift_div=4))
     path = save_weights(other, tmp_path / "other.safetensors", architecture="xvit", config=other.config)
-    with pytest.raises(EncoderError, match="of another model than xvit-tiny"):
+    with pytest.raises(EncoderError, match="for a model other than xvit-tiny"):
         xvit_build.build_xvit(tiny, weights=path)
 
 

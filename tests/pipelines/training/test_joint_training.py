@@ -127,5 +127,5 @@ def test_an_interrupted_joint_run_goes_on(joint_data, recipe_for):
 
 
 def test_a_dense_task_is_no_part():
-    with pytest.raises(ConfigError, match="d is none"):
+    with pytest.raises(ConfigError, match="d is not one"):
         JointTask.of("x", (SCENE, Task("d", "dense", ("a", "b"), column="d")), column="c")

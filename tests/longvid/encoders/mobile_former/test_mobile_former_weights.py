@@ -179,7 +179,7 @@ def test_weights_of_another_net_are_refused_by_name(
     video = scrambled(for_video(tiny))
     path = save_weights(video, tmp_path / "video.safetensors", architecture="mobile_former", config=video.config)
     assert build_mobile_former("video-mobile-former-tiny", weights=path).config == video.config
-    with pytest.raises(EncoderError, match="another model than mobile-former-tiny"):
+    with pytest.raises(EncoderError, match="a model other than mobile-former-tiny"):
         build_mobile_former("mobile-former-tiny", weights=path)
 
 
