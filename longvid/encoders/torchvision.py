@@ -1,8 +1,8 @@
 """torchvision's video models as encoders.
 
 `torchvision:swin3d_b` is the one that ViS4mer uses for Breakfast and COIN. An optional extra (`pip install
-'longvid[timm]'`), imported when such an encoder is built. The tokens are the last
-feature map before pooling, the clip vector is their mean, which is what these models' own heads use.
+'longvid[timm]'`), imported when such an encoder is built. The tokens are the
+last feature map before pooling, the clip vector is their mean, which is what these models' own heads use.
 """
 
 from collections.abc import Callable

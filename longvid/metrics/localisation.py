@@ -2,10 +2,10 @@
 
 Proposals come from scores along time, with non-maximum suppression. The rules are those of COIN's evaluation (Tang et
 al.), which follows PKU-MMD's: at most 60 proposals per video, suppression within a class at an IoU of 0.6, interpolated
-average precision and recall of each class, mean over classes. Two
-things differ from the authors' scripts. A proposal is suppressed by any stronger one that was kept (in their loop the
-last comparison decides). A proposal is matched to the true segment of its own video that it overlaps most; of several
-matched to one segment, the most confident is right and the others are wrong.
+average precision and recall of each class, mean over classes. Two things differ from the authors' scripts. A
+proposal is suppressed by any stronger one that was kept (in their loop the last comparison decides). A proposal is
+matched to the true segment of its own video that it overlaps most; of several matched to one segment, the most
+confident is right and the others are wrong.
 
 This is our own code because no library has these rules: scikit-learn's average precision knows neither segments that
 nobody proposed nor an interpolated curve; torchmetrics and torchvision match and suppress boxes in other ways.

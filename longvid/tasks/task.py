@@ -3,11 +3,11 @@
 | kind             | label of a row                               | target             | scores become        |
 |------------------|----------------------------------------------|--------------------|----------------------|
 | `classification` | a class name or number                       | class number       | softmax              |
-| `multilabel`     | list of class names or numbers               | 0 or 1 a class     | sigmoid              |
-| `regression`     | a number (or a list, one an output)          | transformed number | as they are          |
-| `dense`          | segments [start_seconds, end_seconds, class],| class number a     | softmax at each step |
+| `multilabel`     | list of class names or numbers               | 0 or 1 per class   | sigmoid              |
+| `regression`     | a number (or a list, one per output)         | transformed number | as they are          |
+| `dense`          | segments [start_seconds, end_seconds, class],| class number per   | softmax at each step |
 |                  | or a file of frame labels (`frame_labels.py`)| clip               |                      |
-| `joint`          | several tasks' labels (`joint.py`)           | one a task         | each task's own      |
+| `joint`          | several tasks' labels (`joint.py`)           | one per task       | each task's own      |
 """
 
 import difflib

@@ -1,4 +1,6 @@
-"""COIN: 11,827 instructional videos from YouTube, 180 tasks, 778 steps (Tang et al., CVPR 2019).
+"""COIN: 11,827 instructional videos, 180 tasks, 778 steps.
+
+The videos are from YouTube; the data set is by Tang et al. (CVPR 2019).
 
     COIN.json    {"database": {<youtube id>: {"class": "MakePaperDice", "recipe_type": 78, "subset": "training",
                   "duration": 131.0, "start": 56.6, "end": 85.7, "video_url": ...,

@@ -1,4 +1,6 @@
-"""LVU: nine questions about film clips from YouTube (Wu and Krähenbühl, CVPR 2021).
+"""LVU: nine questions about film clips from YouTube.
+
+The data set is by Wu and Krähenbühl (CVPR 2021).
 
     lvu_1.0/<task>/{train,val,test}.csv    columns separated by spaces despite the name, one header line
     lvu_1.0/lvu_durations.csv              videoid,duration in whole seconds (from ViS4mer's copy; optional)

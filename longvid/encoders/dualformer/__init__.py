@@ -1,4 +1,4 @@
-"""DualFormer alternates local windows and a global pyramid (arXiv 2112.04674)."""
+"""DualFormer: local windows and a global pyramid (arXiv 2112.04674)."""
 
 from longvid.encoders.dualformer.build import INPUT_RECIPES, PUBLISHED, build_dualformer
 from longvid.encoders.dualformer.config import VARIANTS, DualFormerConfig, StageConfig

@@ -1,7 +1,7 @@
 """DualFormer's two attentions: local windows, and a pooled pyramid.
 
-The pyramid of pooled tokens covers the whole clip.
-Tokens are `batch length dim` in (time, row, column) raster order; `grid` is their (time, height, width).
+The pyramid of pooled tokens covers the whole clip. Tokens are `batch length dim` in (time, row, column) raster order;
+`grid` is their (time, height, width).
 """
 
 import torch

@@ -1,8 +1,8 @@
 """Token layouts and allowed inputs of the Hugging Face families.
 
 Which tokens are patches, in which order, and which inputs work: one row per family, by the configuration's
-`model_type`, taken from the families' own modelling code. A model of another
-type is accepted only if the shape of its output leaves no doubt (`infer_layout`).
+`model_type`, taken from the families' own modelling code. A model of another type is accepted only if the shape of its
+output leaves no doubt (`infer_layout`).
 """
 
 from dataclasses import dataclass

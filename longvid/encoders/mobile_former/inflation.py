@@ -1,8 +1,9 @@
 """A video net initialised from an image net.
 
 On a still video it gives the image net's logits. Every weight is copied. The taps along time, which the image net does
-not have, become the unit impulse, which equals
-it) does not hold: the zeros beyond the clip's ends dim its first and last frames at every layer.
+not have, become the unit impulse, which is the same as putting each 2D kernel into the centre of a cubic one.
+Spreading the kernel over the taps instead (each one third of it) does not give the same logits: the zeros beyond the
+clip's ends dim its first and last frames at every layer.
 """
 
 import torch

@@ -1,6 +1,7 @@
 """Space-time mixing attention: keys and values from other frames.
 
 Some channels of every key and value come from the neighbouring frames.
+
 Glossary: t frame, S tokens per frame (class token first), C channels over all heads (channel = head * head_dim + j),
 f = floor(C / shift_div) channels moved from each side. Bulat et al., "Space-time Mixing Attention for Video
 Transformer", NeurIPS 2021, arXiv 2106.05968; the rule below is the one of the published weights.

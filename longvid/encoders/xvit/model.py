@@ -1,6 +1,7 @@
 """X-ViT: an image transformer per frame, with mixing between frames.
 
 Keys and values are mixed with those of the neighbouring frames.
+
 Each frame is cut into 2D patches and has its own copy of one class token; the spatial and the temporal position
 tables are added to all of them. The blocks are a plain pre-norm ViT with `MixingAttention`. The class tokens of a clip
 are joined by temporal attention (one block over them and a clip token) or averaged; a small MLP, or one linear layer,
