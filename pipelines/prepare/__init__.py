@@ -1,4 +1,4 @@
-"""Official annotations and a folder of videos to a manifest: what is there, what is not, and what that does."""
+"""From official annotations and a folder of videos to a manifest."""
 
 from longvid.pipelines.prepare.run import Preparation, VideoStatus, prepare
 

@@ -1,4 +1,4 @@
-"""The list of what is not there: one line a video, with the page it can be had from and what it is needed for."""
+"""The list of absent videos, with their web page and their splits."""
 
 import csv
 import io
@@ -16,19 +16,19 @@ COLUMNS = ("key", "state", "url", "expected_path", "splits", "reason")
 
 @dataclass(frozen=True)
 class AbsentVideo:
-    """One line of the list."""
+    """One row of the list."""
 
     key: str
     state: str
     url: str
     expected_path: str
     splits: str
-    """`relationship_split=test genre_split=train`."""
+    """Its splits, such as `relationship_split=test genre_split=train`."""
     reason: str
 
 
 def absent_videos(prepared: Preparation) -> Iterator[AbsentVideo]:
-    """Missing and unreadable videos, in the order of the manifest."""
+    """Missing and unreadable videos, in manifest order."""
     states = {video.key: video for video in prepared.absent}
     for row in prepared.manifest:
         if row.key in states:
@@ -39,7 +39,7 @@ def absent_videos(prepared: Preparation) -> Iterator[AbsentVideo]:
 
 
 def write_absent(path: str | Path, videos: Iterable[AbsentVideo]) -> int:
-    """Write the list as CSV; how many lines it has."""
+    """Write the list as CSV; returns its number of rows."""
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)

@@ -15,9 +15,9 @@ BENCHMARKS = {"lvu": lvu_benchmark, "breakfast": breakfast_benchmark, "coin": co
 def load_benchmark(
     name: str, annotations: str | Path | None, videos: str | Path, *, test_fraction: float | None = None
 ) -> Benchmark:
-    """The data set of that name from its annotation files; `folder`, one's own videos, needs none.
+    """The data set of that name from its annotation files; `folder`, for your own videos, needs none.
 
-    Raises `AnnotationError` for an unknown name, and whatever its reader raises.
+    Raises `AnnotationError` for an unknown name, and any error of its reader.
     """
     if name == "folder":
         return own_benchmark(videos, annotations, test_fraction=test_fraction)
@@ -28,5 +28,5 @@ def load_benchmark(
     if annotations is None:
         raise AnnotationError(f"{name} needs its annotation files; give --annotations")
     if test_fraction is not None:
-        raise AnnotationError(f"--test-fraction is for your own videos; {name} says itself what is tested")
+        raise AnnotationError(f"--test-fraction is for your own videos; {name} has its own test split")
     return BENCHMARKS[name](annotations)

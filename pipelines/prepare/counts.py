@@ -1,4 +1,4 @@
-"""How many of the listed videos of each split are there, and what that does to a score on them."""
+"""How many of each split's videos exist, and the effect on scores."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from longvid.tasks.manifest import SPLITS, Manifest
 
 @dataclass(frozen=True)
 class SplitCount:
-    """One set of splits. `listed`, `found` and `unreadable` count videos of each split."""
+    """One set of splits. `listed`, `found` and `unreadable` count the videos of each split."""
 
     JSON_PROPERTIES: ClassVar = ("missing",)
 
@@ -26,13 +26,13 @@ class SplitCount:
     found: dict[str, int]
     unreadable: dict[str, int]
     metric: str = ""
-    """What a score in this task is."""
+    """The metric of a score in this task."""
     answer: str = ""
-    """The answer that never looks at a video."""
+    """The constant answer of a baseline that ignores the video."""
     baseline_listed: float | None = None
-    """Score of that answer on all listed test videos; None where it cannot be told."""
+    """Score of the baseline on all listed test videos; None if it cannot be computed."""
     baseline_found: float | None = None
-    """The same on those that are there."""
+    """Score of the baseline on the test videos that were found."""
 
     @property
     def missing(self) -> dict[str, int]:
@@ -65,10 +65,10 @@ def count_splits(
 def _baselines(
     task: Task, train: Sequence[ManifestRow], test: Sequence[ManifestRow], there: Sequence[ManifestRow]
 ) -> tuple[str, float | None, float | None]:
-    """A constant answer in words, and its score on the listed test videos and on those that are there.
+    """A constant answer in words, and its score on the listed test videos and on those that were found.
 
-    It is the answer of someone who knows all listed training labels: the most frequent class, or 0 for a regression
-    whose targets are centred.
+    The answer is derived from all listed training labels: the most frequent class, or 0 for a regression whose
+    targets are centred.
     """
     known = _targets(task, train)
     if not len(known) or not test:
@@ -98,7 +98,7 @@ def _score(task: Task, constant: np.ndarray, rows: Sequence[ManifestRow]) -> flo
 
 
 def _metric(task: Task) -> str:
-    """What is told of a constant answer: the task's first metric, frame accuracy of dense tasks."""
+    """The metric for a constant answer: the task's first metric, or frame accuracy for dense tasks."""
     return "mof" if task.kind == "dense" else task.metrics[0]
 
 

@@ -1,7 +1,8 @@
-"""Missing videos by yt-dlp, one at a time and slowly; off unless somebody asks for it.
+"""Download of missing videos by yt-dlp, slowly; off unless requested.
 
-Needs `pip install longvid[download]`. Whether you may have a video is between you and its owner. A download that was
-interrupted goes on; what failed once is remembered in `download-failures.jsonl` and left alone until asked again.
+Needs `pip install longvid[download]`. Videos are fetched one at a time. Whether you may have a video is between you and
+its owner. An interrupted download is resumed; a failure is remembered in `download-failures.jsonl` and not tried again
+unless requested.
 """
 
 import json
@@ -19,7 +20,7 @@ FAILURES = "download-failures.jsonl"
 
 @settings(ConfigError)
 class DownloadSettings:
-    """How to ask for videos."""
+    """How videos are requested."""
 
     format: str = "18/best[height<=360][ext=mp4]/best[height<=360]/best"
     """yt-dlp's choice of streams; 18 is YouTube's 360p MP4, which LVU's and ViS4mer's authors used."""
@@ -27,13 +28,13 @@ class DownloadSettings:
     """A random wait in this range before each video."""
     bytes_per_second: Count | None = 2_000_000
     cookies: str | None = None
-    """A browser's cookies.txt, for videos that ask for an account."""
+    """A browser's cookies.txt, for videos that require an account."""
     retry_failed: bool = False
 
 
 @dataclass(frozen=True)
 class Download:
-    """What became of one video."""
+    """The outcome for one video."""
 
     key: str
     state: Literal["done", "failed", "left alone"]
@@ -47,9 +48,9 @@ def download(
     *,
     on_video: Callable[[Download], None] | None = None,
 ) -> list[Download]:
-    """Fetch the videos that have a page to where they are expected below `folder`; what became of each.
+    """Fetch the videos that have a web page to their expected place below `folder`; returns each outcome.
 
-    Raises `BackendUnavailable` where yt-dlp is not installed.
+    Raises `BackendUnavailable` if yt-dlp is not installed.
     """
     settings = settings or DownloadSettings()
     downloader, failed_with = _yt_dlp()
@@ -107,10 +108,10 @@ def _fetch(video: AbsentVideo, settings: DownloadSettings, downloader: Any, fail
 
 
 class _Silent:
-    """Takes yt-dlp's messages; errors come back as exceptions."""
+    """Swallows yt-dlp's messages; errors are raised as exceptions."""
 
     def debug(self, message: str) -> None:
-        """Say nothing."""
+        """Ignore the message."""
 
     info = warning = error = debug
 

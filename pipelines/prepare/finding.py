@@ -1,7 +1,7 @@
-"""Which file below a folder is which video, whatever layout the folder has.
+"""Which file below a folder is which video, in any folder layout.
 
-One walk over the folder; then every video is looked up by the last one, two, three or all parts of its path without
-ending, or by the id that yt-dlp puts in brackets: `x/-abc.mkv`, `P03/cam01/P03_tea.avi`, `Title of a clip [-abc].webm`.
+The folder is walked once; then every video is looked up by the last one, two, three or all parts of its path without
+suffix, or by the id that yt-dlp puts in brackets: `x/-abc.mkv`, `P03/cam01/P03_tea.avi`, `Title of a clip [-abc].webm`.
 """
 
 import re
@@ -22,7 +22,7 @@ class VideoFolder:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         if not self.folder.is_dir():
-            raise VideoNotFound(f"{self.folder}: no such folder; make it, or give the one that holds the videos")
+            raise VideoNotFound(f"{self.folder}: no such folder; create it, or give the folder that holds the videos")
         self._files: dict[str, list[Path]] = defaultdict(list)
         self.num_files = 0
         for path in video_files(self.folder):
@@ -31,7 +31,7 @@ class VideoFolder:
                 self._files[name].append(path)
 
     def find(self, names: Sequence[str]) -> list[Path]:
-        """Files of the first name that any file has, sorted by path."""
+        """Files for the first of the names that any file has, sorted by path."""
         for name in names:
             if name in self._files:
                 return sorted(self._files[name])

@@ -1,4 +1,4 @@
-"""A data set of one's own: class folders, or a table with a row a video."""
+"""Your own data set: class folders, or a table with one row per video."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -12,18 +12,18 @@ from longvid.tasks import Manifest, carve_split, infer_task, manifest_from_folde
 def own_benchmark(
     videos: str | Path, table: str | Path | None = None, *, test_fraction: float | None = None
 ) -> Benchmark:
-    """The videos of a folder with their folders' names as classes, or those of a table (.jsonl, .csv, .parquet).
+    """The videos of a folder with its subfolders as classes, or those of a table (.jsonl, .csv, .parquet).
 
-    A table's rows without a path are looked for below `videos` by their key. `test_fraction` sets that share of the
-    training videos aside where nothing is tested yet, whole groups, by a hash of their names.
+    Rows of a table without a path are looked for below `videos` by their key. If there is no test split,
+    `test_fraction` moves that share of the training videos there, in whole groups, by a hash of their names.
     """
     manifest = manifest_from_folder(videos) if table is None else _with_places(Manifest.read(table), Path(videos))
     notes = []
     if test_fraction is not None and not manifest.split("test"):
         manifest = carve_split(manifest, "test", fraction=test_fraction)
-        notes.append(f"{len(manifest.split('test'))} training videos were set aside for test, by a hash of their names")
+        notes.append(f"{len(manifest.split('test'))} training videos were moved to test, by a hash of their names")
     if not manifest.split("test"):
-        notes.append("nothing is tested: give rows the split `test`, or --test-fraction 0.2")
+        notes.append("there is no test split: give rows the split `test`, or use --test-fraction 0.2")
     return Benchmark(
         name="folder",
         manifest=manifest,
@@ -36,17 +36,17 @@ def own_benchmark(
 
 
 def _with_places(manifest: Manifest, videos: Path) -> Manifest:
-    """Rows with the path they give, where a file is there; without it otherwise, so that they are looked for."""
+    """Rows keep the path that they give if a file is there; the others lose it, so that they are looked for."""
     rows = (row if row.path is None or Path(row.path).is_file() else replace(row, path=None) for row in manifest)
     return Manifest(tuple(rows), name=manifest.name)
 
 
 def _splits(manifest: Manifest) -> Iterable[SplitSet]:
-    """One set of splits, where any row has one and the labels say what is asked."""
+    """One set of splits, if any row has a split and the labels define a task."""
     if not manifest.counts().keys() - {""}:
         return
     try:
         task = infer_task(manifest)
-    except (AnnotationError, ConfigError):  # labels of one class only, or of no known form
+    except (AnnotationError, ConfigError):  # labels of a single class, or of an unknown form
         return
     yield SplitSet("split", task)

@@ -1,10 +1,10 @@
-"""From what a data set lists and what a folder holds to a manifest, and to the account of what is missing.
+"""From a data set and a folder of videos to a manifest.
 
     prepared = prepare(lvu_benchmark("lvu_1.0"), videos="clips")
     prepared.manifest.write("lvu.jsonl")
 
-Videos that are missing stay in the manifest, with the path where they are expected: an extraction then names each as
-failed, and every score says how many of the listed videos it rests on.
+Missing videos stay in the manifest, with the path where they are expected: an extraction then reports each as failed,
+and every score says how many of the listed videos it is based on.
 """
 
 from collections import Counter
@@ -25,35 +25,35 @@ from longvid.video import probe
 
 State = Literal["found", "unreadable", "missing"]
 LENGTH_TOLERANCE_SECONDS = 2.0
-"""A file whose length differs more than this from the listed one is named: it may be another cut of the clip."""
+"""A note names files whose duration differs by more than this from the listed one: they may be another cut."""
 
 OnVideo = Callable[["VideoStatus"], None]
 
 
 @dataclass(frozen=True)
 class VideoStatus:
-    """Whether one listed video is there."""
+    """Whether one listed video exists."""
 
     key: str
     state: State
     path: str
-    """Its file; where it is expected, if it is missing."""
+    """Its file, or the expected path if it is missing."""
     reason: str = ""
-    """Why it is unreadable."""
+    """The reason why it is unreadable."""
     seconds: float | None = None
-    """Measured length, where it was opened."""
+    """Measured duration, if it was opened."""
     others: tuple[str, ...] = ()
-    """More files of the same name, which are not used."""
+    """Other files of the same name, which are not used."""
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """A manifest with paths, and everything there is to say about it."""
+    """A manifest with paths, and the state of every video."""
 
     benchmark: Benchmark
     manifest: Manifest
     videos: tuple[VideoStatus, ...]
-    """In the order of the manifest."""
+    """In manifest order."""
     splits: tuple[SplitCount, ...]
     leaks: tuple[Leak, ...]
 
@@ -70,12 +70,12 @@ class Preparation:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the annotations and the files found say besides."""
+        """Notes on the annotations and on the files found."""
         return (*self.benchmark.notes, *_file_notes(self.benchmark.manifest, self.videos))
 
     @property
     def exit_status(self) -> int:
-        """0, or 3 where a file cannot be read or a row of the annotations cannot be used."""
+        """0, or 3 if a file cannot be read or a row of the annotations cannot be used."""
         return 3 if self.benchmark.faults or self.counts["unreadable"] else 0
 
     def to_dict(self) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def prepare(
 ) -> Preparation:
     """Find each listed video below the folder `videos`, and open it unless `check` is false.
 
-    `on_video` hears of every video as soon as its state is known. Raises `VideoNotFound` where there is no folder.
+    `on_video` is called for every video once its state is known. Raises `VideoNotFound` if there is no folder.
     """
     folder = VideoFolder(videos)
     found = [_found(row, benchmark, folder) for row in benchmark.manifest]
@@ -135,7 +135,7 @@ def _found(row: ManifestRow, benchmark: Benchmark, folder: VideoFolder) -> Video
 
 
 def _checked(videos: list[VideoStatus], *, workers: int, on_video: OnVideo | None) -> list[VideoStatus]:
-    """The same videos, those that are there opened and measured, several at once."""
+    """The same videos; those that exist are opened and measured, several at once."""
     settled = {video.key: video for video in videos}
     there = [video for video in videos if video.state == "found"]
     with ThreadPoolExecutor(max(1, workers), thread_name_prefix="longvid-prepare") as pool:
@@ -177,5 +177,5 @@ def _file_notes(manifest: Manifest, videos: Iterable[VideoStatus]) -> list[str]:
             other.append(f"{video.key} ({video.seconds:.0f} s, listed {listed:g} s)")
     if other:
         more = f" and {len(other) - 10} more" if len(other) > 10 else ""
-        notes.append(f"{len(other)} files are not as long as listed: {', '.join(other[:10])}{more}")
+        notes.append(f"{len(other)} files differ in duration from the list: {', '.join(other[:10])}{more}")
     return notes

@@ -186,7 +186,7 @@ def test_the_command_names_rows_it_cannot_use_and_its_status_says_so(command, lv
     assert status == 3
     assert f"not usable: {path}:5: 'x' is not a YouTube id" in err
     status, _, err = command("prepare", "lvu", "--annotations", lvu, "--videos", "nowhere")
-    assert (status, err) == (2, "error: nowhere: no such folder; make it, or give the one that holds the videos\n")
+    assert (status, err) == (2, "error: nowhere: no such folder; create it, or give the folder that holds the videos\n")
 
 
 def test_leaks_between_tasks_are_shown(command, lvu, tmp_path):
