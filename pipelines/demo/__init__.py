@@ -1,1 +1,1 @@
-"""Both stages on videos made on the spot."""
+"""Both stages on generated videos."""

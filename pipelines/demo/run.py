@@ -1,4 +1,4 @@
-"""`longvid demo`: both stages on videos made on the spot, and an honest comparison of two decoders."""
+"""`longvid demo`: both stages on generated videos, two decoders compared."""
 
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -21,7 +21,7 @@ from longvid.stores import FeatureStore
 from longvid.tasks import Manifest, ManifestRow
 
 TRAIN_SHARE, VAL_SHARE = 0.7, 0.1
-"""The rest is test; the classes come in turn, so that every split has all of them."""
+"""The rest is the test split; classes alternate, so that every split has all of them."""
 
 ENCODER = ExtractionJob(
     "patch-statistics",
@@ -31,8 +31,8 @@ ENCODER = ExtractionJob(
     batch_clips=32,
     torch_threads=1,
 )
-"""Twelve statistics and four random numbers a patch; one frame a second and one token a frame: a video is a sequence
-of 66 to 100 tokens."""
+"""Twelve statistics and four random numbers per patch; one frame per second and one token per frame, so that a video
+is a sequence of 66 to 100 tokens."""
 
 DECODERS: dict[str, dict[str, Any]] = {
     "vis4mer": {"width": 64, "dropout": 0.1},
@@ -46,11 +46,11 @@ Say = Callable[[str], Any]
 
 @dataclass(frozen=True)
 class DecoderRow:
-    """One decoder's line of the table."""
+    """One decoder's row of the table."""
 
     name: str
     accuracy: Summary
-    """On the held-out videos, over seeds; between 0 and 1."""
+    """Accuracy on the held-out videos, by seed; between 0 and 1."""
     seeds: tuple[float, ...]
     parameters: int
     train_seconds: float
@@ -59,7 +59,7 @@ class DecoderRow:
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demo found, and where it put everything."""
+    """Results of the demo, and the places of its files."""
 
     decoders: tuple[DecoderRow, ...]
     chance: float
@@ -71,10 +71,10 @@ class DemoResult:
     store: str
     report: str
     seconds: dict[str, float]
-    """Of each part."""
+    """Wall seconds of each part."""
 
     def facts(self) -> list[str]:
-        """Lines below the table."""
+        """The lines below the table."""
         parts = ", ".join(f"{name} {value:.0f} s" for name, value in self.seconds.items())
         return [
             f"{self.test_videos} of {self.videos} videos held out; chance {100 * self.chance:.0f} %",
@@ -96,7 +96,7 @@ def demo(
 ) -> DemoResult:
     """Draw videos, extract them over dask workers, train both decoders with every seed, write the report.
 
-    What is in `folder` already is kept, so that a second call only writes the report again.
+    Whatever is already in `folder` is kept, so that a second call only writes the report again.
     """
     seconds: dict[str, float] = {}
     scripts = write_scripts(videos, seed=0)
@@ -140,7 +140,7 @@ def demo(
 
 
 class _timed:  # noqa: N801 -- reads as a verb where it is used
-    """Adds the wall seconds of a block to a dictionary."""
+    """Adds the wall-clock seconds of a block to a dictionary."""
 
     def __init__(self, seconds: dict[str, float], name: str) -> None:
         self._seconds, self._name = seconds, name
@@ -153,7 +153,7 @@ class _timed:  # noqa: N801 -- reads as a verb where it is used
 
 
 def _split(index: int, videos: int) -> str:
-    """Blocks of the list, so that the same scripts are held out whatever is trained."""
+    """The split of a video by its position in the list, so that the same scripts are always held out."""
     share = index / videos
     return "train" if share < TRAIN_SHARE else "val" if share < TRAIN_SHARE + VAL_SHARE else "test"
 
@@ -169,7 +169,7 @@ def _write_manifest(scripts: list[Script], paths: list[Path], folder: Path) -> M
 
 
 def config_of(name: str, folder: Path, epochs: int, seeds: tuple[int, ...]) -> TrainConfig:
-    """The recipe of one decoder; everything but the decoder is the same for both."""
+    """The recipe of one decoder; only the decoder differs between the two."""
     return TrainConfig.of(
         {
             "name": name,
@@ -188,7 +188,7 @@ def config_of(name: str, folder: Path, epochs: int, seeds: tuple[int, ...]) -> T
 
 
 def _train_all(config: Callable[[tuple[int, ...]], TrainConfig], seeds: tuple[int, ...], workers: int) -> TrainResult:
-    """Every seed of one decoder, several at once; the last call gathers them into one run."""
+    """Every seed of one decoder, several at once; the last call combines them into one run."""
     with ProcessPoolExecutor(min(workers, len(seeds)), mp_context=get_context("spawn")) as pool:
         list(pool.map(_train_one, [config((seed,)) for seed in seeds]))
     return train(config(seeds))

@@ -1,9 +1,9 @@
-"""Videos whose class lies in the order and the distance of two events, and in nothing else.
+"""Videos whose class is the order and distance of two events.
 
 Each video shows a drifting background, a ball that never stops, and exactly two events of five seconds: a red disc
-and a blue square. The class is which came first and whether the second followed closely or after a long wait. Every
-class has the same events for the same time in the same places, so that any mean over a video is the same for all
-four: whoever forgets the order cannot tell them apart.
+and a blue square. The class is which came first and whether the second followed soon or after a long wait. Every
+class has the same events for the same time in the same places, so any mean over a video is the same for all four: a
+model that ignores the order cannot tell them apart.
 """
 
 from collections.abc import Iterator
@@ -21,16 +21,16 @@ BALL = 8
 FRAMES_PER_SECOND = 6
 EVENT_SECONDS = 5.0
 MARGIN_SECONDS = 3.0
-"""Before the first event and after the second."""
+"""Seconds before the first event and after the second."""
 LENGTH_SECONDS = (66.0, 100.0)
 WAIT_SECONDS = {"close": (2.0, 7.0), "far": (28.0, 42.0)}
-"""From the end of the first event to the begin of the second."""
+"""Seconds from the end of the first event to the start of the second."""
 CLASSES = ("red-blue soon", "red-blue late", "blue-red soon", "blue-red late")
 
 
 @dataclass(frozen=True)
 class Script:
-    """What happens in one video."""
+    """The events of one video."""
 
     name: str
     class_index: int
@@ -42,7 +42,7 @@ class Script:
 
 
 def write_scripts(count: int, *, seed: int) -> list[Script]:
-    """`count` videos, the classes in turn, everything else drawn at random."""
+    """`count` scripts, with classes in turn and everything else drawn at random."""
     random = np.random.default_rng(seed)
     return [_write_script(index, random) for index in range(count)]
 
@@ -59,7 +59,7 @@ def _write_script(index: int, random: np.random.Generator) -> Script:
 
 
 def draw(script: Script) -> Iterator[np.ndarray]:
-    """The video's frames in turn, uint8 (HEIGHT, WIDTH, 3)."""
+    """The video's frames in order, uint8 (HEIGHT, WIDTH, 3)."""
     random = np.random.default_rng(script.seed)
     rows, columns = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
     tint, drift = random.uniform(70, 130, 3).astype(np.float32), random.uniform(0.02, 0.06, 2)
@@ -84,7 +84,7 @@ def draw(script: Script) -> Iterator[np.ndarray]:
 
 
 def encode(script: Script, folder: Path) -> Path:
-    """The script as an h264 file in `folder`; a file that is there already is kept."""
+    """The script as an h264 file in `folder`; an existing file is kept."""
     import av
 
     path = folder / f"{script.name}.mp4"
