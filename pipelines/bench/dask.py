@@ -1,9 +1,9 @@
-"""What dask costs: seconds of the scheduler a segment, and how busy a thousand GPUs are kept.
+"""The cost of dask: scheduler time per segment, and busy GPUs.
 
-A thousand GPUs cannot be had on one machine, so these are dask workers that sleep while they would decode, and sleep
-holding a GPU while they would encode. All else is real: the scheduler, the executor with its window, two segments in
-flight a GPU, the messages and their size. The workers live in processes of their own, so what the coordinating process
-computes is what a cluster's would.
+A thousand GPUs are not available on one machine, so here they are dask workers that sleep while they would decode, and
+sleep holding a GPU while they would encode. Everything else is real: the scheduler, the executor with its window, two
+segments in flight per GPU, the messages and their size. The workers run in other processes, so the work of the
+coordinating process is the same as on a cluster.
 """
 
 import asyncio
@@ -28,15 +28,15 @@ from longvid.pipelines.extraction.executors import SEGMENTS_IN_FLIGHT
 from longvid.pipelines.extraction.segment import Segment, SegmentResult
 
 GPU_SECONDS, DECODE_SECONDS = 20.0, 10.0
-"""Assumed of a mean segment; each takes between half and one and a half times as much, so they do not all end at once.
-How much shorter they could be is in the notes."""
+"""Assumed for a mean segment; each takes between half and one and a half times as much, so they do not all end at once.
+The notes say how much shorter they could be."""
 
 SEGMENTS_A_GPU = 6
 GPUS_A_WORKER = 8
-"""A real worker has one GPU; a thousand idle workers on one machine leave it no time for anything else."""
+"""A real worker has one GPU; with more, a thousand idle workers on one machine would leave no time for other work."""
 
 HOSTS = 4
-"""Processes that share the workers among them."""
+"""Number of processes that share the workers."""
 
 CONFIGURATION = {
     "distributed.worker.profile.enabled": False,
@@ -47,7 +47,7 @@ CONFIGURATION = {
 
 @dataclass(frozen=True)
 class Nap(SegmentResult):
-    """A segment's record, with the GPU and the time in which it had it."""
+    """A segment's record, with its GPU and the time in which it held it."""
 
     gpu: str
     begin_seconds: float
@@ -55,7 +55,7 @@ class Nap(SegmentResult):
 
 
 class SimulatedGpu(SegmentPlugin):
-    """Takes the time of a segment and does nothing."""
+    """Takes the time of a segment but does no work."""
 
     def __init__(self, *, decode_seconds: float, gpu_seconds: float) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class SimulatedGpu(SegmentPlugin):
             self.free.put(f"{worker.address}/{gpu}")
 
     def attempt(self, segment: Segment) -> Nap:
-        """Decode beside the others, then have a GPU alone."""
+        """Decode while others do, then hold a GPU alone."""
         length = float(np.random.default_rng(segment.shard_index).uniform(0.5, 1.5))
         time.sleep(length * self._decode_seconds)
         gpu = self.free.get()
@@ -82,17 +82,17 @@ class SimulatedGpu(SegmentPlugin):
 
 @dataclass
 class Round:
-    """What one run of segments took."""
+    """The time that one run of segments took."""
 
     wall_seconds: float
     processor_seconds: float
-    """Of this process: scheduler, client and executor."""
+    """Processor time of this process: scheduler, client and executor."""
     naps: list[Nap]
     handed_out_seconds: float
-    """The moment after which no segment was left to hand out."""
+    """The time after which no segment was left to hand out."""
 
     def busy(self, begin_seconds: float, end_seconds: float, *, gpus: int) -> float:
-        """Share of the GPUs' time between the two moments in which they worked."""
+        """Share of the GPUs' time between the two times in which they worked."""
         worked = sum(
             max(0.0, min(nap.end_seconds, end_seconds) - max(nap.begin_seconds, begin_seconds)) for nap in self.naps
         )
@@ -100,7 +100,7 @@ class Round:
 
     @property
     def all_work_seconds(self) -> float:
-        """The moment at which the last of the GPUs began its first segment."""
+        """The time at which the last of the GPUs started its first segment."""
         first: dict[str, float] = {}
         for nap in self.naps:
             first[nap.gpu] = min(nap.begin_seconds, first.get(nap.gpu, nap.begin_seconds))
@@ -115,7 +115,7 @@ def run(*, quick: bool = False) -> BenchTable:
     with _simulated_cluster(gpus) as client:
         empty = _measure(client, SimulatedGpu(decode_seconds=0.0, gpu_seconds=0.0), segments=segments)
         milliseconds = 1000 * empty.processor_seconds / segments
-        table.rows.append(["segments of no length", segments, gpus, empty.wall_seconds, milliseconds, None])
+        table.rows.append(["empty segments", segments, gpus, empty.wall_seconds, milliseconds, None])
         role = SimulatedGpu(decode_seconds=DECODE_SECONDS / shorter, gpu_seconds=GPU_SECONDS / shorter)
         naps = _measure(client, role, segments=SEGMENTS_A_GPU * gpus)
     if len({nap.gpu for nap in naps.naps}) < gpus:
@@ -126,13 +126,13 @@ def run(*, quick: bool = False) -> BenchTable:
     shortest = gpus * each / 1000
     what = f"segments of {GPU_SECONDS / shorter:g} s"
     table.rows.append([what, len(naps.naps), gpus, naps.wall_seconds, each, steady])
-    table.rows.append(["with its begin and end", None, None, None, None, whole])
-    table.claim("milliseconds of the scheduler a segment", milliseconds, at_most=5.0)
+    table.rows.append(["with its start and end", None, None, None, None, whole])
+    table.claim("milliseconds of the scheduler per segment", milliseconds, at_most=5.0)
     table.claim(f"share of the time that {gpus:,} simulated GPUs were busy", steady, at_least=0.95)
     table.notes += [
-        "ms each: processor time of scheduler, client and executor; the workers are in other processes",
-        f"a segment has the GPU for {GPU_SECONDS / shorter:g} s +- half of it, after half as long to decode",
-        "busy: from when every GPU has its first segment to when none is left to hand out",
+        "ms each: processor time of scheduler, client and executor; the workers run in other processes",
+        f"a segment holds the GPU for {GPU_SECONDS / shorter:g} s +- half of it, after half as long to decode",
+        "busy: from the time every GPU has its first segment until none is left to hand out",
         f"one scheduler could keep {gpus:,} GPUs fed with segments of {shortest:.1f} s",
     ]
     return table
@@ -140,7 +140,7 @@ def run(*, quick: bool = False) -> BenchTable:
 
 @contextmanager
 def _simulated_cluster(gpus: int) -> Iterator[Client]:
-    """A client of a real scheduler in this process, with a worker for each GPU in processes of their own."""
+    """A client of a real scheduler in this process, with one worker per GPU in other processes."""
     context = multiprocessing.get_context("spawn")
     scheduler = {"cls": Scheduler, "options": {"dashboard": False, "dashboard_address": ANY_PORT}}
     with (
@@ -166,7 +166,7 @@ def _simulated_cluster(gpus: int) -> Iterator[Client]:
 
 
 def host_workers(address: str, workers: int, folder: str) -> None:
-    """Many workers in this process, until it is ended."""
+    """Runs many workers in this process until it is ended."""
 
     threads = SEGMENTS_IN_FLIGHT * GPUS_A_WORKER
 
@@ -196,7 +196,7 @@ def _measure(client: Client, role: SimulatedGpu, *, segments: int) -> Round:
 
 
 def _segments(number: int, at_end: Callable[[], None]) -> Iterator[Segment]:
-    """Segments as large as real ones: 64 clips of 16 frames each, a hundred to a video."""
+    """Segments as large as real ones: 64 clips of 16 frames each, a hundred per video."""
     plan = Sampling(frames=16, fps=8.0, stride_seconds=2.0).plan(0.0, 200.0)[:64]
     for index in range(number):
         yield Segment(f"video-{index // 100}", f"video-{index // 100}.mp4", index, plan, "pyav", "0" * 64)

@@ -1,8 +1,9 @@
-"""Decoding: processor seconds of every backend against decoding every frame, and memory against length.
+"""Video decoding: processor time per backend, and memory by length.
 
-The limit converts no frame to RGB and resizes none; a backend beats it where it leaves out frames that nobody asked
-for. All contenders read the same made-up film (moving texture, B-frames, a keyframe every 250 frames as x264 sets them)
-in alternating rounds with one thread. Memory is that of reading overlapping clips, in a process of its own.
+Time is compared with the limit, decoding every frame. The limit converts no frame to RGB and resizes none; a backend
+beats it by leaving out frames that were not requested. All contenders read the same generated film (moving texture,
+B-frames, a keyframe every 250 frames, x264's default) in alternating rounds with one thread. Memory is measured while
+reading overlapping clips in a separate process.
 """
 
 import tempfile
@@ -62,19 +63,19 @@ def _time(table: BenchTable, folder: Path, *, seconds: int, height: int, rounds:
 
 
 def _memory(table: BenchTable, folder: Path, *, minutes: int) -> None:
-    """The claim about memory: what reading adds to the process, for one minute and for several."""
+    """The claim about memory: how much reading adds to the process, for one minute and for several."""
     ten_seconds = make_film(folder / "ten_seconds.mp4", seconds=10, height=360, width=640)
     films = [repeat_film(ten_seconds, folder / f"{count}_min.mp4", times=6 * count) for count in (1, minutes)]
     peaks = [in_own_process(peak_of_reading, film) for film in films]
     for length, (peak, grown) in zip((1, minutes), peaks, strict=True):
         table.notes.append(
-            f"reading {length} min: peak {peak / MEGABYTE:.0f} MB resident, {grown / MEGABYTE:.0f} MB of it by reading"
+            f"reading {length} min: peak {peak / MEGABYTE:.0f} MB resident, {grown / MEGABYTE:.0f} MB of it added"
         )
     table.claim(f"peak memory of reading, {minutes} minutes against 1", peaks[1][0] / peaks[0][0], at_most=1.1)
 
 
 def decode_all(video: VideoProbe) -> int:
-    """The limit: every frame through the decoder, in order, with one thread, nothing done with it."""
+    """The limit: every frame through the decoder, in order, with one thread, and then discarded."""
     with av.open(str(video.path)) as container:
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1
@@ -82,13 +83,13 @@ def decode_all(video: VideoProbe) -> int:
 
 
 def read_at(video: VideoProbe, backend: str, rate: int | float) -> int:
-    """Frames at a rate, resized for an encoder; gives back how many."""
+    """Reads frames at a rate, resized for an encoder; returns how many."""
     seconds = np.arange(video.begin_seconds, video.end_seconds - 0.001, 1 / rate)
     return sum(1 for _ in iter_frames(video, seconds, height=224, width=224, backend=backend))
 
 
 def peak_of_reading(path: Path) -> tuple[int, int]:
-    """Bytes: the process's peak while it probes a film and reads overlapping clips of it, and how much that added."""
+    """Bytes: the process's peak while it probes a film and reads overlapping clips of it, and the increase by that."""
     with PeakMemory() as memory:
         video = probe(path)
         for _ in iter_clips(video, Sampling(16, 4, 2).plan_video(video), Preprocessing(), backend="pyav"):
@@ -97,7 +98,7 @@ def peak_of_reading(path: Path) -> tuple[int, int]:
 
 
 def make_film(path: Path, *, seconds: int, height: int, width: int) -> Path:
-    """A film of texture that drifts at two speeds, encoded as x264 does by default."""
+    """A film of texture that drifts at two speeds, encoded with x264's defaults."""
     return write_video(
         path,
         _drifting(seconds * FPS, height, width),
@@ -118,7 +119,7 @@ def _drifting(count: int, height: int, width: int) -> Iterator[UInt8[np.ndarray,
 
 
 def repeat_film(source: Path, path: Path, *, times: int) -> Path:
-    """The film several times over, by copying its packets."""
+    """The film repeated several times, by copying its packets."""
     with av.open(str(path), "w") as output:
         stream, begin = None, 0
         for _ in range(times):

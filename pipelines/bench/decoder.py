@@ -1,8 +1,8 @@
-"""ViS4mer against the same stack with self-attention, by length; a training step at LVU size; streaming for ten hours.
+"""ViS4mer against the same stack with self-attention, by length.
 
-One thread. Times are processor seconds of contenders that take turns in one process, memory that of a process of its
-own above what the built model holds. Attention is torch's fused one, whose memory is linear too, and the paper's, which
-stores its weights.
+Also a training step at LVU size, and streaming for ten hours. One thread. Times are processor seconds of contenders
+that alternate in one process; memory is what a separate process adds to the built model. Attention is torch's fused
+one, whose memory is also linear, and the paper's, which stores its weights.
 """
 
 import time
@@ -27,7 +27,7 @@ PAPER_LENGTH = 11820
 
 FUSED_FASTER, FUSED_MEMORY = 5.0, 1.0
 PAPER_FASTER, PAPER_MEMORY = 2.63, 8.0
-"""What the ViS4mer paper reports against attention that stores its weights."""
+"""The ViS4mer paper's figures against attention that stores its weights."""
 
 LVU_BATCH, LVU_WIDTH = 16, 1024
 STEADY = 1.1
@@ -41,7 +41,7 @@ WAYS: dict[str, tuple[str, dict[str, object]]] = {
 
 @dataclass(frozen=True)
 class Size:
-    """One input."""
+    """Size of one input."""
 
     batch: int
     length: int
@@ -86,7 +86,7 @@ def compare(table: BenchTable, size: Size, *, rounds: int) -> None:
 
 
 def note_crossing(table: BenchTable) -> None:
-    """Where attention stops winning, between the lengths measured."""
+    """Note from which measured lengths on attention is no longer faster."""
     for mode in ("forward", "training"):
         wins = [(row[0], row[4]) for row in table.rows if row[1] == mode]
         slower = [length for length, faster in wins if isinstance(faster, float) and faster < 1]
@@ -94,13 +94,13 @@ def note_crossing(table: BenchTable) -> None:
         if not quicker:
             table.notes.append(f"{mode}: fused attention is faster at every length measured")
         elif not slower:
-            table.notes.append(f"{mode}: ViS4mer is faster from the shortest length measured, {quicker[0]}")
+            table.notes.append(f"{mode}: ViS4mer is faster from the shortest measured length on, {quicker[0]}")
         else:
-            table.notes.append(f"{mode}: fused attention stops winning between {slower[-1]} and {quicker[0]} tokens")
+            table.notes.append(f"{mode}: fused attention falls behind between {slower[-1]} and {quicker[0]} tokens")
 
 
 def add_panels(table: BenchTable) -> None:
-    """How much faster, and with what share of the memory, by length."""
+    """Plot the speed-up and the share of the memory by length."""
     drawn = (("times faster than fused attention", 4, True), ("share of fused attention's memory", 7, False))
     for what, column, log_y in drawn:
         lines: dict[str, list[tuple[int | float, float]]] = {}
@@ -123,7 +123,7 @@ def claim_against_fused(table: BenchTable) -> None:
 
 
 def claim_against_stored(table: BenchTable) -> None:
-    """The paper's own comparison; one item, because the weights of two would not fit in most machines."""
+    """The paper's own comparison, with one item, because the weights of two would not fit on most machines."""
     size = Size(1, PAPER_LENGTH)
     needed = 6 * 4 * WIDTH // 64 * PAPER_LENGTH**2
     if psutil.virtual_memory().available < needed:
@@ -142,11 +142,11 @@ def claim_lvu_step(table: BenchTable) -> None:
     peak, seconds = in_own_process(lvu_step)
     size = f"{LVU_BATCH} x {PAPER_LENGTH:,} x {LVU_WIDTH}"
     table.claim(f"training step of {size}, share of this machine's memory", peak / total, at_most=1.0)
-    table.notes.append(f"that step takes {peak / 1e9:.1f} GB, input included, and {seconds:.0f} s of one core")
+    table.notes.append(f"that step takes {peak / 1e9:.1f} GB, input included, and {seconds:.0f} s on one core")
 
 
 def claim_streaming(table: BenchTable, *, rounds: int) -> None:
-    """One token a second: a minute more after ten minutes, and after ten hours."""
+    """One token per second: the cost of one more minute after ten minutes, and after ten hours."""
     early, late, held_early, held_late = in_own_process(streaming_cost, rounds)
     table.claim("streaming, cost of a minute after 10 hours against after 10 minutes", late / early, at_most=STEADY)
     table.claim("streaming, state after 10 hours against after 10 minutes", held_late / held_early, at_most=1.0)
@@ -176,7 +176,7 @@ def one_pass(way: str, mode: str, size: Size) -> Callable[[], None]:
 
 
 def time_ways(ways: tuple[str, ...], mode: str, size: Size, rounds: int) -> dict[str, float]:
-    """Processor seconds of each way."""
+    """Processor seconds per way."""
     torch.set_num_threads(1)
     passes = {way: one_pass(way, mode, size) for way in ways}
     return interleaved_seconds(passes, rounds=rounds, processor=True)
@@ -206,7 +206,7 @@ def lvu_step() -> tuple[int, float]:
 
 
 def streaming_cost(rounds: int) -> tuple[float, float, int, int]:
-    """Seconds of a minute's tokens after 10 minutes and after 10 hours, and the bytes the stream holds then."""
+    """Seconds for a minute's tokens after 10 minutes and after 10 hours, and the bytes that the stream holds then."""
     torch.set_num_threads(1)
     decoder = build_decoder("vis4mer", dim=WIDTH, outputs=10, max_length=4096).eval()
     assert isinstance(decoder, ViS4mer)

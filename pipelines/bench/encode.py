@@ -1,7 +1,8 @@
-"""Encoders: clips a second and memory, against what this machine's matrix product allows; and three ratios.
+"""Encoders: clips per second and memory, against a matrix product.
 
-Every cell is a process of its own, so that memory is its own; there the encoder and a large matrix product take turns,
-and the share is of operations a second. The claimed ratios come from one process in which all contenders take turns.
+Each cell runs in a separate process, so that its memory is its own; there the encoder alternates with a large matrix
+product, and the share is of operations per second. The three claimed ratios come from one process in which all
+contenders alternate.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,17 +24,17 @@ from longvid.pipelines.machine.cores import available_cores
 XVIT = "xvit-b16-8f"
 SMALL = "video-mobile-former-1g"
 EACH_WAY = (XVIT, "dualformer-tiny", SMALL)
-"""Measured compiled and in bfloat16 too."""
+"""Encoders that are also measured compiled and in bfloat16."""
 
 OFFICIAL_MEGABYTES_PER_FRAME = 180.0
-"""Peak memory of the authors' X-ViT code a frame, evaluated under no_grad on a CPU: it keeps the whole graph."""
+"""Peak memory per frame of the authors' X-ViT code under no_grad on a CPU: it keeps the whole graph."""
 
 MATRIX_SIDE = 2048
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One encoder, run one way with each number of threads in turn."""
+    """One encoder, run in one way with each number of threads in turn."""
 
     encoder: str
     way: str
@@ -43,7 +44,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a cell's process found with one number of threads."""
+    """The result of a cell's process for one number of threads."""
 
     threads: int
     clip_seconds: float
@@ -53,7 +54,7 @@ class Measured:
 
     @property
     def share(self) -> float:
-        """Operations a second, against those of a large float32 matrix product in the same process."""
+        """Operations per second, relative to a large float32 matrix product in the same process."""
         return self.gflops / self.clip_seconds / self.matrix_gflops_per_second
 
 
@@ -67,15 +68,15 @@ def run(*, quick: bool = False) -> BenchTable:
             table.rows.append([cell.encoder, cell.way, *figures])
     claim_ratios(table, rounds=2 if quick else 4)
     table.notes += [
-        f"one clip a batch, random weights; limit: the float32 product of two {MATRIX_SIDE} x {MATRIX_SIDE} matrices",
-        "with one thread the seconds are the processor's, so that other work on the machine does not show",
+        f"one clip per batch, random weights; limit: the float32 product of two {MATRIX_SIDE} x {MATRIX_SIDE} matrices",
+        "with one thread these are processor seconds, which other work on the machine does not change",
         "peak MB: resident memory that the first clip adds to the built model",
     ]
     return table
 
 
 def cells(*, quick: bool) -> Iterator[Cell]:
-    """What is measured, in the order of the table."""
+    """The cells to measure, in table order."""
     threads = (1,) if quick else tuple(sorted({1, available_cores()}))
     ways = ("eager", "bfloat16") if quick else ("eager", "bfloat16", "compiled")
     names = EACH_WAY if quick else [name for name, entry in ENCODERS.items() if isinstance(entry, EncoderEntry)]
@@ -85,7 +86,7 @@ def cells(*, quick: bool) -> Iterator[Cell]:
 
 
 def measure_cell(cell: Cell) -> list[Measured]:
-    """Run in a process of its own: time and memory of one encoder."""
+    """Time and memory of one encoder; runs in a separate process."""
     torch.set_num_threads(cell.threads[0])
     encoder = build_encoder(cell.encoder, dtype="bfloat16" if cell.way == "bfloat16" else "float32")
     with torch.device("meta"):
@@ -109,7 +110,7 @@ def measure_cell(cell: Cell) -> list[Measured]:
 
 
 def clip_for(encoder: Any, *, frames: int | None = None) -> Tensor:
-    """A clip of noise of the encoder's size."""
+    """A clip of noise in the encoder's size."""
     preprocessing = encoder.spec.preprocessing
     return torch.randn(1, 3, frames or encoder.spec.sampling.frames, preprocessing.height, preprocessing.width)
 
@@ -126,18 +127,18 @@ def claim_ratios(table: BenchTable, *, rounds: int) -> None:
     table.claim(
         "X-ViT B/16 against a plain ViT-B/16 on the same frames, time", seconds["xvit"] / seconds["vit"], at_most=1.3
     )
-    table.claim(f"{SMALL} against X-ViT B/16, clips a second", seconds["xvit"] / seconds["small"], at_least=10)
+    table.claim(f"{SMALL} against X-ViT B/16, clips per second", seconds["xvit"] / seconds["small"], at_least=10)
     kept, ours = (in_own_process(megabytes_per_frame, graph) for graph in (True, False))
-    table.notes.append(f"memory of {XVIT}: {ours:.1f} MB a frame, {kept:.0f} MB where the graph is kept")
+    table.notes.append(f"memory of {XVIT}: {ours:.1f} MB per frame, {kept:.0f} MB if the graph is kept")
     table.claim(
-        f"X-ViT memory a frame against the authors' code ({OFFICIAL_MEGABYTES_PER_FRAME:.0f} MB)",
+        f"X-ViT memory per frame against the authors' code ({OFFICIAL_MEGABYTES_PER_FRAME:.0f} MB)",
         ours / OFFICIAL_MEGABYTES_PER_FRAME,
         at_most=0.25,
     )
 
 
 def measure_contenders(rounds: int) -> dict[str, float]:
-    """Processor seconds a clip of X-ViT, of the same net without mixing, of a small Video Mobile-Former; one thread."""
+    """Processor seconds per clip of X-ViT, the same net without mixing, and a small Video Mobile-Former; one thread."""
     torch.set_num_threads(1)
     mixing = build_encoder(XVIT)
     plain = XViT(replace(VARIANTS[XVIT].config, mixed_blocks=())).eval().requires_grad_(False)
@@ -152,7 +153,7 @@ def measure_contenders(rounds: int) -> dict[str, float]:
 
 
 def megabytes_per_frame(graph_kept: bool) -> float:
-    """Peak memory that eight more frames add to X-ViT, a frame; with the graph kept as the authors' code keeps it."""
+    """Peak memory per frame that eight more frames add to X-ViT; `graph_kept`: with the graph, as the authors' code."""
     torch.set_num_threads(1)
     encoder = build_encoder(XVIT).requires_grad_(graph_kept)
     grown = []

@@ -1,10 +1,10 @@
-"""Extraction end to end against the slower of its two parts, and its memory against the length of the video.
+"""End-to-end extraction against its slower part, and its memory.
 
-Decoding alone, encoding alone, both at once with nothing between them, and the whole run over the same clips in
-alternating rounds, with one encoding thread. Where two cores are free, both at once take as long as the slower part;
-where they are not, no arrangement is faster than both at once, so that is what the whole is held against. The
-processor's time shows the rest: what the whole computes beyond its two parts (planning, segments that begin between two
-keyframes, writing). The encoder is a small ViT with random weights, sized so that neither part is negligible.
+Decoding alone, encoding alone, both at once with nothing between them, and the whole run take turns on the same clips,
+with one encoding thread. If two cores are free, both at once take as long as the slower part; if not, no arrangement is
+faster than both at once, so the whole run is compared with that. Processor time shows the work that the whole run does
+beyond its two parts (planning, segments that start between two keyframes, writing). Memory is compared between lengths
+of video. The encoder is a small ViT with random weights, sized so that neither part is negligible.
 """
 
 import json
@@ -29,9 +29,9 @@ BATCH_CLIPS = 8
 CLIPS_PER_SHARD = 64
 
 CORES_ARE_FREE = 0.95
-"""Both at once against the slower part: below this the machine itself forbids the goal for the slower part."""
+"""Ratio of both at once to the slower part; below this the machine itself rules out the goal for the slower part."""
 FRAMES_A_SECOND = 25
-"""With x264's keyframe every 250 frames, segments begin 0 to 10 s behind one, as they do in films."""
+"""With x264's keyframe every 250 frames, segments start 0 to 10 s after one, as they do in films."""
 
 
 def run(*, quick: bool = False) -> BenchTable:
@@ -40,7 +40,7 @@ def run(*, quick: bool = False) -> BenchTable:
     with tempfile.TemporaryDirectory() as folder:
         _time(table, Path(folder), videos=1 if quick else 3, rounds=6)
         _memory(table, Path(folder), minutes=3 if quick else 10)
-    table.notes.append(f"one encoding thread, random weights, {CLIPS_PER_SHARD} clips a segment")
+    table.notes.append(f"one encoding thread, random weights, {CLIPS_PER_SHARD} clips per segment")
     return table
 
 
@@ -95,9 +95,7 @@ def _time(table: BenchTable, folder: Path, *, videos: int, rounds: int) -> None:
     if limit >= CORES_ARE_FREE:
         table.claim("end to end against the slower part", alone, at_least=0.90)
     else:
-        table.notes.append(
-            f"end to end against the slower part: {alone:.3g}; the cores that are free allow {limit:.3g}"
-        )
+        table.notes.append(f"end to end against the slower part: {alone:.3g}; the free cores allow {limit:.3g}")
 
 
 def _decode(path: Path, encoder: Encoder) -> list[np.ndarray]:
@@ -151,7 +149,7 @@ def save_small_vit(folder: Path, *, size: int = 112) -> Path:
 
 
 def make_video(path: Path, *, seconds: int, seed: int, height: int = 360, width: int = 640) -> Path:
-    """An h264 file of moving texture: enough detail that decoding costs what a film's does."""
+    """An h264 file of moving texture, detailed enough to cost as much to decode as a film."""
     import av
 
     random = np.random.default_rng(seed)

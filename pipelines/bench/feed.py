@@ -1,9 +1,9 @@
-"""`longvid bench feed`: does reading windows keep up with the decoder that learns from them?
+"""Whether reading windows keeps up with the decoder that trains on them.
 
 Windows of ViS4mer's LVU size (60 clips of 197 x 1024 tokens) are drawn at random from a store on this disk, padded and
-turned to float32 as training does it, beside the decoder's own training step (forward, backward, AdamW) on the same
-windows, on this machine's best device. Samples a second of the one over the other: below 1 reading would hold
-training up.
+converted to float32 as in training, and compared with the decoder's own training step (forward, backward, AdamW) on the
+same windows, on this machine's best device. The ratio is samples per second of the one over the other: below 1, reading
+would slow training down.
 """
 
 import time
@@ -31,7 +31,7 @@ CLASSES = ("friend", "ex", "married", "couple")
 
 @dataclass(frozen=True)
 class FeedSize:
-    """How large a window, a batch and the store are."""
+    """Size of a window, a batch and the store."""
 
     clips: int
     tokens: int
@@ -51,19 +51,19 @@ QUICK = FeedSize(clips=60, tokens=16, dim=128, video_clips=130, videos=4, batch=
 
 
 def run(*, quick: bool = False) -> BenchTable:
-    """Samples a second from the store, and through the decoder's training step."""
+    """Samples per second from the store, and through the decoder's training step."""
     size = QUICK if quick else LVU
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     megabytes = size.sample_bytes / MEGABYTE
     table = BenchTable(
         title=f"Feed: windows of {size.clips} x {size.tokens} x {size.dim} ({megabytes:.1f} MB each)",
-        columns=["what", "samples/s", "MB/s", "ms a sample"],
+        columns=["what", "samples/s", "MB/s", "ms per sample"],
     )
     with TemporaryDirectory(prefix="longvid-bench-") as folder:
         data = _windows(Path(folder) / "features.zarr", size)
         ways = {
-            "windows as float32, as a CPU trains on them": _reader(data, size, torch.float32),
-            "windows as stored, as a GPU is sent them": _reader(data, size, None),
+            "windows as float32, for training on a CPU": _reader(data, size, torch.float32),
+            "windows as stored, for sending to a GPU": _reader(data, size, None),
         }
         training = f"ViS4mer's training step on {device.type}"
         seconds = interleaved_seconds(ways | {training: _trainer(data, size, device)}, rounds=3 if quick else 2)
@@ -74,12 +74,12 @@ def run(*, quick: bool = False) -> BenchTable:
         _add(table, "the same windows by 2 worker processes", by_workers, size)
     read = seconds[list(ways)[0 if device.type == "cpu" else 1]]
     table.claim("samples/s from the store over samples/s of the training step", seconds[training] / read, at_least=1.0)
-    table.notes.append("The store lies in the page cache, as it does after the first epoch.")
+    table.notes.append("The store is in the page cache, as after the first epoch.")
     return table
 
 
 def _windows(location: Path, size: FeedSize) -> WindowDataset:
-    """Random features in a store on this disk, seen as training windows."""
+    """Random features in a store on this disk, as training windows."""
     recipe = Recipe(
         encoder="random numbers",
         encoder_config={},
@@ -112,7 +112,7 @@ def _reader(data: WindowDataset, size: FeedSize, dtype: torch.dtype | None) -> C
 
 
 def _trainer(data: WindowDataset, size: FeedSize, device: torch.device) -> Callable[[], None]:
-    """One training step of ViS4mer as published, on a batch that already lies on the device."""
+    """One training step of ViS4mer as published, on a batch that is already on the device."""
     decoder: Decoder = build_decoder("vis4mer", dim=size.dim, outputs=len(CLASSES), max_length=data.max_length)
     decoder = decoder.to(device).train()
     optimiser = torch.optim.AdamW(decoder.param_groups(1e-3, 0.01))
@@ -134,7 +134,7 @@ def _trainer(data: WindowDataset, size: FeedSize, device: torch.device) -> Calla
 def _loader_seconds(
     data: WindowDataset, size: FeedSize, *, workers: int, dtype: torch.dtype | None, batches: int = 12
 ) -> float:
-    """Seconds a sample through a `DataLoader`, from its first batch on: starting the processes does not count."""
+    """Seconds per sample through a `DataLoader`, from its first batch on: starting the processes does not count."""
     sampler = RandomWindows(data, draw="windows")
     repeated = [draw for epoch in range(batches * size.batch // len(sampler) + 1) for draw in _epoch(sampler, epoch)]
     loader = DataLoader(

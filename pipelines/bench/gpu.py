@@ -1,7 +1,8 @@
-"""What a CUDA device does: the S4 kernel by each backend, and a training step of ViS4mer against fused attention.
+"""A CUDA device: the S4 kernel by backend, and a step of ViS4mer.
 
-Times are of the device, between events, of contenders that take turns; memory is what one pass adds to the allocator's
-peak; errors are relative L2 against the float64 kernel. A cell is empty where a way needs more memory than there is.
+The training step is compared with fused attention. Times are those of the device, between events, of contenders that
+take turns; memory is what one pass adds to the allocator's peak; errors are relative L2 against the float64 kernel. A
+cell is empty if a way needs more memory than there is.
 """
 
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from longvid.ssm.kernels.triton import why_no_triton
 CHANNELS, BATCH = 1024, 2
 LENGTHS = (2048, 11820, 65536)
 CLAIMED_FROM = 4096
-"""Shorter kernels are over before Python has asked for the next."""
+"""Shorter kernels end before Python has launched the next."""
 LVU_BATCH, LVU_WIDTH = 16, 1024
 STEP_LENGTHS = (1024, 2048, 4096, 11820, 32768)
 COMPARED_AT = 11820
@@ -51,13 +52,13 @@ def run(*, quick: bool = False) -> BenchTable:
 
 
 def ways() -> tuple[str, ...]:
-    """What can be compared on this machine; direct first."""
+    """The ways that can be compared on this machine; direct first."""
     optional = (("triton", why_no_triton("cuda")), ("pykeops", why_no_keops("cuda")))
     return ("direct", "cauchy", "dense-power", *(name for name, problem in optional if not problem), "auto")
 
 
 def kernel_rows(table: BenchTable, lengths: tuple[int, ...], rounds: int) -> None:
-    """One row a length and way; claims of what `auto` takes."""
+    """One row per length and way; claims for what `auto` chooses."""
     faster, share, exacter = [], [], []
     for length in lengths:
         passes = {way: kernel_pass(way, length) for way in ways()}
@@ -76,7 +77,7 @@ def kernel_rows(table: BenchTable, lengths: tuple[int, ...], rounds: int) -> Non
 
 
 def step_rows(table: BenchTable, lengths: tuple[int, ...], rounds: int) -> None:
-    """One row a length and decoder; claims at `COMPARED_AT`."""
+    """One row per length and decoder; claims at `COMPARED_AT`."""
     lines: dict[str, list[tuple[int | float, float]]] = {"time": [], "memory": []}
     for length in lengths:
         found = measured({way: training_pass(way, length) for way in STEPS}, rounds)
@@ -103,7 +104,7 @@ def add_rows(
     baseline: str,
     errors: dict[str, float] | None = None,
 ) -> None:
-    """One row for each way that was measured."""
+    """One row per measured way."""
     for way, (milliseconds, peak) in found.items():
         against: list[Cell] = [None, None]
         if baseline in found:
@@ -113,14 +114,14 @@ def add_rows(
 
 
 def cuda_system(length: int) -> StateSpace:
-    """Of the kernel bench, on the device."""
+    """The state space of the kernel bench, on the device."""
     *tensors, truncated_at = system_of(CHANNELS, length)
     w, p, q, b, c, step = (tensor.detach().cuda().requires_grad_() for tensor in tensors)
     return StateSpace(w, p, q, b, c, step, truncated_at)
 
 
 def kernel_pass(way: str, length: int) -> Callable[[], None]:
-    """Kernel, convolution and the gradients of all that goes in."""
+    """Kernel, convolution and the gradients of all inputs."""
     system = cuda_system(length)
     u = torch.randn(BATCH, CHANNELS, length, device="cuda", requires_grad=True)
 
@@ -147,7 +148,7 @@ def training_pass(way: str, length: int) -> Callable[[], None]:
 
 
 def measured(passes: dict[str, Callable[[], None]], rounds: int) -> dict[str, tuple[float, int]]:
-    """(milliseconds of the fastest round, bytes added at the peak) of each way that fits in memory."""
+    """(milliseconds of the fastest round, bytes added at the peak) for each way that fits in memory."""
     found: dict[str, tuple[float, int]] = {}
     for way, call in passes.items():
         try:
@@ -168,7 +169,7 @@ def measured(passes: dict[str, Callable[[], None]], rounds: int) -> dict[str, tu
 
 
 def milliseconds_of(call: Callable[[], None]) -> float:
-    """Of the device, between two events."""
+    """Milliseconds of the device, between two events."""
     begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
     begin.record()
     call()

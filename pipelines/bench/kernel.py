@@ -1,7 +1,7 @@
-"""The S4 kernel and its convolution, forward and backward, against the direct Cauchy sum in plain torch.
+"""The S4 kernel and convolution against the direct Cauchy sum in torch.
 
-One thread. Times are processor seconds of contenders that take turns in one process; memory is that of a process of its
-own; errors are relative L2 against the float64 kernel.
+Forward and backward, one thread. Times are processor seconds of contenders that take turns in one process; memory is
+measured in a separate process; errors are relative L2 against the float64 kernel.
 """
 
 import math
@@ -30,7 +30,7 @@ FASTER, MEMORY, CACHED = 5.0, 0.25, 3.0
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A ViS4mer whose kernels are kept or made again."""
+    """A ViS4mer whose kernels are kept or computed again."""
 
     width: int = 128
     length: int = 4096
@@ -58,7 +58,7 @@ def run(*, quick: bool = False) -> BenchTable:
     table.claim("memory against the direct sum (most over lengths)", max(memory), at_most=MEMORY)
     table.claim("times closer to float64 (least over lengths)", min(exacter), at_least=1.0)
     cached = in_own_process(cached_speed, Evaluation(), rounds)
-    table.claim("evaluation with kept kernels, times faster than making them again", cached, at_least=CACHED)
+    table.claim("evaluation with kept kernels, times faster than computing them again", cached, at_least=CACHED)
     table.notes += [
         "direct: the formula of the S4 papers with complex numbers and torch's own backward pass",
         f"evaluation: ViS4mer {Evaluation.width} wide, one item of {Evaluation.length:,} tokens",
@@ -67,7 +67,7 @@ def run(*, quick: bool = False) -> BenchTable:
 
 
 def system_of(channels: int, length: int) -> StateSpace:
-    """HiPPO systems at their start, the output map truncated at `length`, everything wanting a gradient."""
+    """HiPPO systems at initialisation, the output map truncated at `length`, all parameters with gradients."""
     torch.manual_seed(0)
     w, p, b = (tensor.to(torch.complex64) for tensor in legs_low_rank(64))
     c = torch.randn(channels, len(w), dtype=torch.complex64)
@@ -78,7 +78,7 @@ def system_of(channels: int, length: int) -> StateSpace:
 
 
 def direct_kernel(system: StateSpace, length: int) -> Tensor:
-    """The Cauchy sum as it is written: z = 2 (1 - ω) / (1 + ω), every term of every sum in memory."""
+    """The Cauchy sum as written: z = 2 (1 - ω) / (1 + ω), every term of every sum in memory."""
     root = torch.exp(torch.tensor(-2j * math.pi / length, dtype=torch.complex64))
     omega = root.to(system.step.device) ** torch.arange(length // 2 + 1, device=system.step.device)
     z = 2 * (1 - omega) / (1 + omega)
@@ -91,7 +91,7 @@ def direct_kernel(system: StateSpace, length: int) -> Tensor:
 
 
 def one_pass(way: str, length: int) -> Callable[[], None]:
-    """Kernel, convolution and the gradients of all that goes in."""
+    """Kernel, convolution and the gradients of all inputs."""
     system = system_of(CHANNELS, length)
     u = torch.randn(BATCH, CHANNELS, length, requires_grad=True)
 
@@ -111,14 +111,14 @@ def convolved(way: str, system: StateSpace, u: Tensor, length: int) -> Tensor:
 
 
 def time_ways(length: int, rounds: int) -> dict[str, float]:
-    """Processor seconds of each way."""
+    """Processor seconds per way."""
     torch.set_num_threads(1)
     passes = {way: one_pass(way, length) for way in WAYS}
     return interleaved_seconds(passes, rounds=rounds, processor=True)
 
 
 def peak_of(way: str, length: int) -> int:
-    """Bytes one way adds to a process that has done the same at a small size."""
+    """Bytes that one way adds to a process that has run it at a small size."""
     torch.set_num_threads(1)
     one_pass(way, 64)()
     call = one_pass(way, length)
@@ -128,13 +128,13 @@ def peak_of(way: str, length: int) -> int:
 
 
 def errors_of(length: int) -> dict[str, float]:
-    """Relative L2 error of each way's kernel, the worst channel."""
+    """Relative L2 error of each way's kernel, for the worst channel."""
     torch.set_num_threads(1)
     return relative_errors(system_of(CHANNELS, length), length, WAYS)
 
 
 def relative_errors(system: StateSpace, length: int, ways: tuple[str, ...]) -> dict[str, float]:
-    """Against the kernel in float64, the worst channel of each way."""
+    """Relative L2 errors against the kernel in float64, for the worst channel of each way."""
     with torch.no_grad():
         exact = s4_kernel(system.double(), length, backend="dense-power")
         errors = {}
@@ -145,7 +145,7 @@ def relative_errors(system: StateSpace, length: int, ways: tuple[str, ...]) -> d
 
 
 def cached_speed(evaluation: Evaluation, rounds: int) -> float:
-    """Evaluation time with kernels made again for every batch, over the time with kernels kept."""
+    """Evaluation time with kernels computed again for every batch, over the time with kernels kept."""
     torch.set_num_threads(1)
     decoder = build_decoder(
         "vis4mer", dim=evaluation.width, outputs=10, max_length=evaluation.length, backend="cauchy"
@@ -165,6 +165,6 @@ def cached_speed(evaluation: Evaluation, rounds: int) -> float:
             cache.drop()
         kept()
 
-    # after every `made_again` the kernels are there, so `kept` finds them
+    # every `made_again` leaves the kernels in place, so `kept` finds them
     seconds = interleaved_seconds({"again": made_again, "kept": kept}, rounds=max(3, rounds), processor=True)
     return seconds["again"] / seconds["kept"]

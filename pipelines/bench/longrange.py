@@ -1,10 +1,10 @@
-"""Which decoders learn what needs a long memory: accuracy by length, with parameters and training matched.
+"""Decoders on tasks that need a long memory: accuracy by length.
 
-Every decoder is made as wide as gives it `PARAMETERS` weights, and is trained in the same way: on fresh sequences,
-short ones first; the length doubles when the decoder answers nearly all of them, or after a fixed number of steps.
-A sequence of twice the length is the same one sampled twice as often, and a decoder that has step sizes is told so
-(`Decoder.rescale_time`). One that still guesses is not trained on longer sequences. Each is tested at each length when
-it has been trained on it, on sequences it has not seen.
+Parameters and training are matched. Every decoder is made as wide as needed for `PARAMETERS` weights, and all are
+trained in the same way: on fresh sequences, short ones first; the length doubles when the decoder answers nearly all of
+them, or after a fixed number of steps. A sequence of twice the length is the same one sampled twice as often, and a
+decoder with step sizes is told so (`Decoder.rescale_time`). A decoder that still guesses is not trained on longer
+sequences. Each is tested at each length after training on it, on unseen sequences.
 """
 
 import math
@@ -58,31 +58,31 @@ QUICK = ("vis4mer", "gru", "mean-linear")
 
 LEARNING_RATE, WEIGHT_DECAY = 5e-3, 0.01
 FIRST_STEPS, FIRST_SECONDS = 2000, 90.0
-"""At most, of the shortest length: where what is asked for is learned."""
+"""Maximum number of steps at the shortest length, where the task is learned."""
 STEPS, SECONDS = 120, 20.0
-"""At most, of each longer one, where only the memory has to grow."""
+"""Maximum number of steps at each longer length, where only the memory has to grow."""
 TOKENS_A_BATCH, MOST_ITEMS, LEAST_ITEMS = 16_384, 64, 4
 MASTERED = 0.97
 LEARNED = 0.2
-"""Share of the way from chance to every answer right, below which a length taught nothing."""
+"""Share of the way from chance to all answers right; below it a length counts as not learned."""
 TESTED = 128
 
 UNTOLD = 0.03
-"""Differences of accuracy that two seeds of `TESTED` sequences cannot tell from none."""
+"""Differences of accuracy below this are noise between two seeds of `TESTED` sequences."""
 ABOVE_CHANCE = 0.1
-"""What a pooling may reach over a guess: three standard errors of twice `TESTED` yes-or-no answers."""
+"""Accuracy that a pooling may reach above chance: three standard errors of twice `TESTED` yes-or-no answers."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One decoder, task and seed."""
+    """The result of one decoder, task and seed."""
 
     task: str
     decoder: str
     seed: int
     parameters: int
     accuracy: dict[int, float] = field(default_factory=dict)
-    """By length of the tested sequences."""
+    """Accuracy by length of the tested sequences."""
 
 
 def run(*, quick: bool = False) -> BenchTable:
@@ -104,19 +104,19 @@ def run(*, quick: bool = False) -> BenchTable:
             table.rows.append([task.name, name, *(by_length.get(length) for length in lengths)])
         add_panel(table, task, results)
         add_claims(table, task, results)
-    table.notes += [f"{task.name}: {task.what}; a guess is right in {1 / task.choices:.0%}" for task in tasks]
+    table.notes += [f"{task.name}: {task.what}; chance is {1 / task.choices:.0%}" for task in tasks]
     sizes = [outcome.parameters for outcome in outcomes if outcome.decoder not in POOLED]
     table.notes += [
         f"parameters: {min(sizes):,} to {max(sizes):,}; poolings have no width to match",
-        f"training: at most {FIRST_SECONDS:g} s of one core on {SHORTEST} steps, {SECONDS:g} s on each longer length",
-        "longer lengths were trained on only by who had learned something from the shorter ones",
-        "at each doubling S4 and the selective scan had their step sizes halved; the others have none",
+        f"training: at most {FIRST_SECONDS:g} s on one core at {SHORTEST} steps, {SECONDS:g} s at each longer length",
+        "only decoders that had learned something at shorter lengths were trained on longer ones",
+        "at each doubling the step sizes of S4 and the selective scan were halved; the others have none",
     ]
     return table
 
 
 def all_outcomes(tasks: list[MemoryTask], decoders: tuple[str, ...], seeds: int) -> Iterator[Outcome]:
-    """Every combination, one a process and thread, with a bar on standard error."""
+    """Every combination, each in a process with one thread, with a bar on standard error."""
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
         runs = [
             pool.submit(outcome_of, task, name, seed) for seed in range(seeds) for task in tasks for name in decoders
@@ -135,7 +135,7 @@ def outcome_of(task: MemoryTask, name: str, seed: int) -> Outcome:
 
 
 def matched_decoder(name: str, task: MemoryTask, seed: int) -> Decoder:
-    """As wide as brings its number of parameters nearest to `PARAMETERS`; poolings have no width."""
+    """A decoder of the width that brings its parameters nearest to `PARAMETERS`; poolings have no width."""
     options: dict[str, Any] = {"dim": CHANNELS, "outputs": task.outputs, "head": task.head} | CONTENDERS[name]
     if name not in POOLED:
 
@@ -150,12 +150,12 @@ def matched_decoder(name: str, task: MemoryTask, seed: int) -> Decoder:
 
 
 def count_parameters(decoder: Decoder) -> int:
-    """Trainable ones."""
+    """Number of trainable parameters."""
     return sum(parameter.numel() for parameter in decoder.parameters() if parameter.requires_grad)
 
 
 def train_and_test(decoder: Decoder, task: MemoryTask, seed: int) -> dict[int, float]:
-    """Accuracy at each of the task's lengths, measured when the decoder has been trained on it."""
+    """Accuracy at each of the task's lengths, measured right after training on it."""
     drawing, fresh = (torch.Generator().manual_seed(offset + seed) for offset in (0, 1_000_000))
     groups = [group | {"initial_lr": group["lr"]} for group in decoder.param_groups(LEARNING_RATE, WEIGHT_DECAY)]
     optimiser = torch.optim.AdamW(groups)
@@ -175,7 +175,7 @@ def train_and_test(decoder: Decoder, task: MemoryTask, seed: int) -> dict[int, f
 def train(
     decoder: Decoder, optimiser: torch.optim.Optimizer, task: MemoryTask, length: int, generator: torch.Generator
 ) -> bool:
-    """Train until nearly all answers are right or steps or seconds are used up; False if the answers stay guesses."""
+    """Train until nearly all answers are right or the steps or seconds are used up; False if it is still guessing."""
     decoder.train()
     items = max(LEAST_ITEMS, min(MOST_ITEMS, TOKENS_A_BATCH // length))
     window = max(8, MOST_ITEMS // items)
@@ -183,10 +183,10 @@ def train(
     begin = time.process_time()
     seen: list[float] = []
     for step in range(steps):
-        if length == task.lengths[-1]:  # the last length is where it settles
+        if length == task.lengths[-1]:  # converge at the last length
             for group in optimiser.param_groups:
                 group["lr"] = group["initial_lr"] * (0.55 + 0.45 * math.cos(math.pi * step / steps))
-        if length > SHORTEST and step % 4 == 3:  # half as long now and then: a rule for one length alone is no rule
+        if length > SHORTEST and step % 4 == 3:  # half as long now and then: no rule for one length only
             decoder.rescale_time(0.5)
             learn(decoder, optimiser, task, task.draw(items, length // 2, generator, False))
             decoder.rescale_time(2)
@@ -198,7 +198,7 @@ def train(
 
 
 def learn(decoder: Decoder, optimiser: torch.optim.Optimizer, task: MemoryTask, batch: Batch) -> float:
-    """One step; the accuracy before it."""
+    """One training step; returns the accuracy before it."""
     tokens, answers = batch
     optimiser.zero_grad()
     scores = scores_of(decoder, tokens, task)
@@ -221,7 +221,7 @@ def tested(decoder: Decoder, task: MemoryTask, length: int, generator: torch.Gen
 
 
 def scores_of(decoder: Decoder, tokens: Tensor, task: MemoryTask) -> Tensor:
-    """(batch, questions, choices), whichever head answers."""
+    """(batch, questions, choices), for either head."""
     logits: Tensor = decoder(tokens)
     return logits.unflatten(-1, (-1, task.choices)).flatten(1, -2)
 
@@ -232,13 +232,13 @@ def accuracy_of(scores: Tensor, answers: Tensor, task: MemoryTask) -> float:
 
 
 def spread(values: list[float]) -> str:
-    """Mean and deviation in percent."""
+    """Mean and standard deviation in percent."""
     middle = f"{100 * mean(values):.0f}"
     return middle if len(values) == 1 else f"{middle} +- {100 * stdev(values):.0f}"
 
 
 def add_panel(table: BenchTable, task: MemoryTask, results: dict[str, list[Outcome]]) -> None:
-    """A line a decoder."""
+    """Plot one line per decoder."""
     lines: dict[str, list[tuple[int | float, float]]] = {
         name: [(length, 100 * mean(outcome.accuracy[length] for outcome in found)) for length in task.lengths]
         for name, found in results.items()
@@ -247,7 +247,7 @@ def add_panel(table: BenchTable, task: MemoryTask, results: dict[str, list[Outco
 
 
 def add_claims(table: BenchTable, task: MemoryTask, results: dict[str, list[Outcome]]) -> None:
-    """At the longest length ViS4mer or the hybrid is on top; where the order alone tells the answer, poolings guess."""
+    """At the longest length ViS4mer or the hybrid is best; where only the order matters, poolings guess."""
     longest = task.lengths[-1]
     reached = {name: mean(outcome.accuracy[longest] for outcome in found) for name, found in results.items()}
     ours = max(value for name, value in reached.items() if name in LONG_RANGE)
@@ -256,4 +256,4 @@ def add_claims(table: BenchTable, task: MemoryTask, results: dict[str, list[Outc
     table.claim(f"{what}: ViS4mer or hybrid over the best other", ours - others, at_least=-UNTOLD)
     if task.order_alone:
         pooled = max(value for name, value in reached.items() if name in POOLED)
-        table.claim(f"{what}: best pooling over a guess", pooled - 1 / task.choices, at_most=ABOVE_CHANCE)
+        table.claim(f"{what}: best pooling over chance", pooled - 1 / task.choices, at_most=ABOVE_CHANCE)

@@ -1,4 +1,4 @@
-"""How a bench measures: interleaved rounds for time, a process of its own for memory."""
+"""How benches measure: interleaved rounds, memory in own processes."""
 
 import multiprocessing
 import threading
@@ -15,11 +15,11 @@ MEGABYTE = 1e6
 
 @dataclass
 class Times:
-    """What a candidate took in its best round, by two clocks."""
+    """Time of a candidate in its best round, by two clocks."""
 
     wall_seconds: float = float("inf")
     processor_seconds: float = float("inf")
-    """Of all threads of this process."""
+    """Processor time of all threads of this process."""
 
 
 def interleaved_times(candidates: dict[str, Callable[[], Any]], *, rounds: int = 5) -> dict[str, Times]:
@@ -40,13 +40,13 @@ def interleaved_times(candidates: dict[str, Callable[[], Any]], *, rounds: int =
 def interleaved_seconds(
     candidates: dict[str, Callable[[], Any]], *, rounds: int = 5, processor: bool = False
 ) -> dict[str, float]:
-    """The same in seconds of one clock: the wall's, or the processor's."""
+    """The same in seconds of one clock: wall time or processor time."""
     found = interleaved_times(candidates, rounds=rounds)
     return {name: times.processor_seconds if processor else times.wall_seconds for name, times in found.items()}
 
 
 class PeakMemory:
-    """Context manager: the peak of this process's resident memory inside it, in bytes, above what it was at entry."""
+    """Context manager: the peak of this process's resident memory inside it, in bytes, above the value at entry."""
 
     def __init__(self, interval_seconds: float = 0.005) -> None:
         self._interval_seconds = interval_seconds
@@ -72,11 +72,11 @@ class PeakMemory:
 
     @property
     def grown_bytes(self) -> int:
-        """How much the resident memory grew at its peak."""
+        """By how much the resident memory grew at its peak."""
         return self.peak_bytes - self.start_bytes
 
 
 def in_own_process(function: Callable[..., Any], *arguments: Any) -> Any:
-    """`function(*arguments)` in a fresh spawned process, so that one cell's memory and caches do not touch the next."""
+    """`function(*arguments)` in a fresh spawned process, so that its memory and caches do not affect the next cell."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()

@@ -1,9 +1,9 @@
-"""Sequences made on the spot whose answer needs a memory as long as the sequence.
+"""Generated sequences whose answer needs a memory of their length.
 
 Every sequence has `CHANNELS` channels of Gaussian noise. Events are stretches in which one channel is raised; in the
-last sixteenth another channel says that the answer is wanted now. How often which channel is raised, and for how long
-in all, is independent of the answer: whoever pools over time can only guess. An event lasts a fixed share of the
-sequence, so what grows with the length is how long things must be remembered.
+last sixteenth another channel signals that the answer is wanted. How often each channel is raised, and for how long in
+total, is independent of the answer: a model that pools over time can only guess. An event lasts a fixed share of the
+sequence, so the time over which things must be remembered grows with the length.
 """
 
 from collections.abc import Callable
@@ -16,11 +16,11 @@ from torch import Generator, Tensor
 
 CHANNELS = 8
 ASKING = CHANNELS - 1
-"""The channel that is raised where the answer is wanted."""
+"""The channel that is raised when the answer is wanted."""
 NOISE, RAISED = 0.2, 2.0
 SHORTEST = 64
 MODULUS, MOST = 2, 4
-"""Of the counting task; at its end each remainder is equally likely."""
+"""Modulus of the counting task; at its end each remainder is equally likely."""
 
 Batch = tuple[Tensor, Tensor]
 """Tokens (batch, length, CHANNELS) and answers (batch, questions)."""
@@ -36,29 +36,29 @@ class MemoryTask:
     """(batch, length, generator, held_out) -> a batch; `length` is a power of two, at least `SHORTEST`."""
     choices: int
     questions: int | None
-    """None: one at every step; scored are those of the last sixteenth, which need all that came before."""
+    """None: one question per step; only those of the last sixteenth are scored, which need all that came before."""
     lengths: tuple[int, ...]
-    """Where accuracy is measured; training goes up to the last."""
+    """Lengths at which accuracy is measured; training goes up to the last."""
     order_alone: bool = True
-    """Whether nothing but the order of things tells the answer."""
+    """Whether only the order of events tells the answer."""
 
     @property
     def head(self) -> str:
-        """The decoder's."""
+        """The decoder's head for this task."""
         return "steps" if self.questions is None else "video"
 
     @property
     def outputs(self) -> int:
-        """Of a decoder that answers all questions."""
+        """Number of outputs of a decoder that answers all questions."""
         return self.choices * (self.questions or 1)
 
     def scored(self, given: Tensor) -> Tensor:
-        """What counts, of answers or scores (batch, questions, ...)."""
+        """The part that is scored of answers or scores (batch, questions, ...)."""
         return given if self.questions is not None else given[:, -(given.shape[1] // 16) :]
 
 
 def order(batch: int, length: int, generator: Generator, held_out: bool) -> Batch:
-    """Two different events; which came first?"""
+    """Two different events: which came first?"""
     first = torch.randint(0, 2, (batch, 1), generator=generator)
     tokens = canvas(batch, length, generator)
     event = length // 64
@@ -67,7 +67,7 @@ def order(batch: int, length: int, generator: Generator, held_out: bool) -> Batc
 
 
 def selective_copy(batch: int, length: int, generator: Generator, held_out: bool) -> Batch:
-    """Four different events; name them in their order."""
+    """Four different events: name them in order."""
     channels = torch.rand(batch, 4, generator=generator).argsort(dim=1)
     tokens = canvas(batch, length, generator)
     event = length // 64
@@ -76,7 +76,7 @@ def selective_copy(batch: int, length: int, generator: Generator, held_out: bool
 
 
 def counting(batch: int, length: int, generator: Generator, held_out: bool) -> Batch:
-    """Up to `MOST` events of many durations; at every step, how many have begun so far, modulo `MODULUS`?"""
+    """Up to `MOST` events of various durations: at every step, how many have started so far, modulo `MODULUS`?"""
     tokens = canvas(batch, length, generator)
     unit = max(1, length // 128)
     happens = torch.rand(batch, MOST, generator=generator).argsort(dim=1)
@@ -89,9 +89,9 @@ def counting(batch: int, length: int, generator: Generator, held_out: bool) -> B
 
 
 def digits(batch: int, length: int, generator: Generator, held_out: bool) -> Batch:
-    """A handwritten digit of 8 x 8 pixels, pixel after pixel, each held for 1/64 of the sequence.
+    """A handwritten digit of 8 x 8 pixels, pixel by pixel, each held for 1/64 of the sequence.
 
-    To train on, it is shifted by up to a pixel: there are too few to be learned by heart to any use.
+    In training it is shifted by up to a pixel: there are too few digits to train on them unchanged.
     """
     images, labels = handwritten(held_out)
     chosen = torch.randint(0, len(images), (batch,), generator=generator)
@@ -104,7 +104,7 @@ def digits(batch: int, length: int, generator: Generator, held_out: bool) -> Bat
 
 
 def shifted(images: Float[Tensor, "batch 64"], by: Int[Tensor, "batch 2"]) -> Float[Tensor, "batch 64"]:
-    """Each image moved up and to the left by so many of its 8 x 8 pixels, -1, 0 or 1; what comes in is blank."""
+    """Each image moved up and to the left by -1, 0 or 1 of its 8 x 8 pixels; what comes in is blank."""
     padded = torch.nn.functional.pad(images.unflatten(1, (8, 8)), (1, 1, 1, 1))
     rows, columns = (torch.arange(1, 9) + by[:, axis, None] for axis in (0, 1))
     item = torch.arange(len(images))[:, None, None]
@@ -112,14 +112,14 @@ def shifted(images: Float[Tensor, "batch 64"], by: Int[Tensor, "batch 2"]) -> Fl
 
 
 def canvas(batch: int, length: int, generator: Generator) -> Float[Tensor, "batch length channels"]:
-    """Noise, and at the end the wish for an answer."""
+    """Noise, with the signal for an answer at the end."""
     tokens = NOISE * torch.randn(batch, length, CHANNELS, generator=generator)
     tokens[:, length - length // 16 :, ASKING] += RAISED
     return tokens
 
 
 def begins(batch: int, length: int, events: int, spacing: int, generator: Generator) -> Int[Tensor, "batch events"]:
-    """Rising begins of events, two `spacing` apart at least, before the answer is wanted."""
+    """Ascending starts of events, at least two `spacing` apart, before the answer is wanted."""
     places = (length - length // 16) // (2 * spacing)
     chosen = torch.rand(batch, places, generator=generator).argsort(dim=1)[:, :events]
     return chosen.sort(dim=1).values * 2 * spacing
@@ -139,7 +139,7 @@ def raise_channels(
 
 @cache
 def handwritten(held_out: bool) -> tuple[Float[Tensor, "images 64"], Int[Tensor, " images"]]:
-    """scikit-learn's digits, pixels from 0 to 2; the last fifth, other writers' hands, is held out."""
+    """scikit-learn's digits, pixels from 0 to 2; the last fifth, by other writers, is held out."""
     from sklearn.datasets import load_digits
 
     bunch = load_digits()

@@ -1,4 +1,7 @@
-"""The plot of a bench: its panels in rows of two, as PNG, SVG or PDF by the file's suffix."""
+"""The plot of a bench, with two panels per row.
+
+It is written as PNG, SVG or PDF, by the suffix of the file.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -14,20 +17,20 @@ MARKS = "osD^vPX*<>h"
 
 
 class PlotError(LongvidError, ValueError):
-    """A plot that cannot be drawn, or not to where it was asked for."""
+    """A plot that cannot be drawn, or not at the requested path."""
 
 
 def require_drawable(path: Path) -> None:
-    """Raises PlotError for a suffix that is not drawn or a folder that is not there; to be called before measuring."""
+    """Raises PlotError for an unknown suffix or a folder that does not exist; call it before measuring."""
     if path.suffix not in SUFFIXES:
-        raise PlotError(f"a plot cannot be written as {path.name!r}; end its name in {', '.join(SUFFIXES)}")
+        raise PlotError(f"a plot cannot be written as {path.name!r}; its name must end in {', '.join(SUFFIXES)}")
     if not path.absolute().parent.is_dir():
         raise PlotError(f"there is no folder {path.parent} for the plot; make it first")
 
 
 def draw(table: BenchTable, path: Path) -> None:
-    """All panels of `table`, lines of one name in one colour in each. Raises PlotError where there are none."""
-    # the object interface alone: no window system, no state shared with a caller's own plots
+    """Draws all panels of `table`; lines of one name have one colour in all. Raises PlotError if there are none."""
+    # only the object interface: no window system, no state shared with a caller's own plots
     from matplotlib.figure import Figure
 
     require_drawable(path)

@@ -1,13 +1,13 @@
-"""`longvid bench store`: random windows from a feature store, beside the same bytes in other files.
+"""Random windows from a feature store, against other file formats.
 
 Two kinds of features: all 197 tokens of a ViT-L (1,024 numbers each, ViS4mer's LVU features) and a few pooled ones.
-The few come in shards of more clips: smaller files cost more to reach in memory (one huge page is two megabytes).
-Every reader returns the same 60-clip windows of the same videos as arrays of its own, from a warm page cache:
+The pooled ones are in shards of more clips: small files cost more to reach in memory (a huge page is two megabytes).
+Every reader returns the same 60-clip windows of the same videos as its own arrays, from a warm page cache:
 
-* `numpy.memmap`: copies of the tokens as float16 `.npy` files that stay mapped, the least work there can be; and
-  the same opened for each window, as a trainer must that has more videos than it may have files open.
-* ViS4mer's way: the whole float64 `.npy` of the video is loaded for each window, which stays float64.
-* zarr-python, and the same through the `zarrs` codec pipeline where that is installed: the store's own files.
+* `numpy.memmap`: copies of the tokens as float16 `.npy` files that stay mapped, the least possible work; and the
+  same opened for each window, as a trainer must if it has more videos than it may have open files.
+* ViS4mer's way: the whole float64 `.npy` of the video is loaded for each window and kept as float64.
+* zarr-python, and the same through the `zarrs` codec pipeline if that is installed: the store's own files.
 
 The store is read once for each way to check that a shard lies in its own place (`FeatureStore.open(check=...)`):
 `longvid store` is the default, which checks each chunk once.
@@ -54,7 +54,7 @@ class Case:
     num_windows: int
     clips_per_shard: int = 64
     whole_file: bool = False
-    """Also ViS4mer's way, which needs the videos as float64."""
+    """Whether ViS4mer's way is measured too, which needs the videos as float64."""
 
 
 FULL = [
@@ -70,7 +70,7 @@ QUICK = [
 
 def run(*, quick: bool = False) -> BenchTable:
     """Measure every reader on every kind of features; at most 1.3 GB of temporary files at a time (`quick`: 0.6 GB)."""
-    columns = ["features", "reader", "us a window", "GB/s", "of memmap", "first pass us", "peak MB"]
+    columns = ["features", "reader", "us per window", "GB/s", "of memmap", "first pass us", "peak MB"]
     table = BenchTable(f"Random {WINDOW_CLIPS}-clip windows, float16", columns)
     for case in QUICK if quick else FULL:
         with TemporaryDirectory(prefix="longvid-bench-store-") as folder:
@@ -142,7 +142,7 @@ def write_case(case: Case, folder: Path) -> None:
 
 
 def draw_tokens(case: Case, *, seed: int) -> np.ndarray:
-    """Features (clips, tokens, dim), float16; one drawn clip, scaled anew for each."""
+    """Features (clips, tokens, dim), float16: one drawn clip, rescaled for each clip."""
     random = np.random.default_rng(seed)
     clip = random.standard_normal((case.num_tokens, case.dim), np.float32)
     scale = random.uniform(0.5, 2.0, (case.num_clips, 1, 1)).astype(np.float32)
@@ -164,7 +164,7 @@ def read_all(read: Read, windows: list[Window]) -> None:
 
 
 def first_pass(case: Case, folder: Path, name: str, windows: list[Window]) -> tuple[float, int]:
-    """Seconds a window and bytes of memory at the peak, for a process that opens the files anew."""
+    """Seconds per window and peak bytes of memory, for a process that opens the files anew."""
     with PeakMemory() as memory:
         begin = time.perf_counter()
         read_all(open_readers(case, folder)[name], windows)
@@ -173,7 +173,7 @@ def first_pass(case: Case, folder: Path, name: str, windows: list[Window]) -> tu
 
 
 def open_readers(case: Case, folder: Path) -> dict[str, Read]:
-    """Each reader as a function of a video's key and the window's first clip; files open at their first use."""
+    """Each reader as a function of a video's key and the window's first clip; files are opened at first use."""
     readers: dict[str, Read] = {
         _MEMMAP: _Memmaps(folder).read,
         _STORE: _Store(folder).read,
@@ -207,7 +207,7 @@ class _Memmaps:
 
 
 class _Store:
-    """The store as a window data set uses it."""
+    """The store, read in the way a window data set reads it."""
 
     def __init__(self, folder: Path, *, check: Check = "once") -> None:
         self._store = FeatureStore.open(folder / "features.zarr", check=check)

@@ -1,4 +1,4 @@
-"""What a bench found: a titled table and the ratios that are claimed."""
+"""The result of a bench: a titled table and the claimed ratios."""
 
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -8,7 +8,7 @@ Cell = str | int | float | None
 
 @dataclass
 class BenchTable:
-    """Rows of measurements; `claims` holds each ratio with what it must reach."""
+    """Rows of measurements; `claims` holds each ratio and its goal."""
 
     title: str
     columns: list[str]
@@ -16,15 +16,15 @@ class BenchTable:
     claims: list["Claim"] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     panels: list["Panel"] = field(default_factory=list)
-    """What `--plot` draws, side by side; empty: nothing."""
+    """The panels that `--plot` draws, side by side; empty: nothing to draw."""
 
     def claim(self, what: str, value: float, *, at_least: float | None = None, at_most: float | None = None) -> None:
-        """Add a measured ratio and the figure it has to reach."""
+        """Add a measured ratio and its goal."""
         self.claims.append(Claim(what, value, at_least, at_most))
 
     @property
     def number_columns(self) -> list[str]:
-        """Names of the columns in which no word stands."""
+        """Names of the columns that hold only numbers."""
         of_row = [[isinstance(cell, str) for cell in row] for row in self.rows]
         return [name for index, name in enumerate(self.columns) if not any(words[index] for words in of_row)]
 
@@ -42,7 +42,7 @@ class Claim:
 
     @property
     def reached(self) -> bool:
-        """Whether the value lies on the right side of its goal."""
+        """Whether the value is on the right side of its goal."""
         low = self.at_least is None or self.value >= self.at_least
         return low and (self.at_most is None or self.value <= self.at_most)
 
@@ -57,5 +57,5 @@ class Panel:
     lines: dict[str, list[tuple[int | float, float]]]
     """(x, y) points of each line, by its name."""
     level: float | None = None
-    """A dashed line across: chance, or one."""
+    """A dashed horizontal line: chance, or one."""
     log_y: bool = False

@@ -56,7 +56,7 @@ def test_where_attention_stops_winning_is_said_and_drawn():
     table = BenchTable("t", [], rows=rows)
     note_crossing(table)
     add_panels(table)
-    assert "training: fused attention stops winning between 512 and 1024 tokens" in table.notes
+    assert "training: fused attention falls behind between 512 and 1024 tokens" in table.notes
     assert table.panels[0].lines["training"] == [(512, 0.7), (1024, 1.5)]
     assert table.panels[1].lines["forward"] == [(512, 0.5), (1024, 0.5)]
 

@@ -91,7 +91,7 @@ def test_a_plot_holds_every_line_and_refuses_what_it_cannot_draw(tmp_path):
     ("arguments", "message"),
     [
         (["store", "--plot", "x.png"], "has no plot"),
-        (["longrange", "--plot", "x.gif"], "end its name in .png"),
+        (["longrange", "--plot", "x.gif"], "its name must end in .png"),
         (["longrange", "--plot", "nowhere/x.png"], "there is no folder nowhere"),
     ],
 )
