@@ -1,4 +1,7 @@
-"""One self-contained HTML page about training runs: tables, curves, confusions, and scores along videos."""
+"""One self-contained HTML page about training runs.
+
+It shows tables, curves, confusions, and scores along videos.
+"""
 
 from longvid.pipelines.reporting.page import write_report
 

@@ -1,7 +1,8 @@
-"""Line charts by plotly, for a page without a network: hover, zoom by dragging, an SVG of each by its button.
+"""Line charts by plotly, for a page that needs no network.
 
-A chart is a `div` that holds its figure as JSON; `page.js` draws it and gives it the page's colours. plotly.js goes
-into the page once, compressed: 2.0 MB instead of 4.8 MB.
+Each has hover, zoom by dragging, and a button to save it as SVG. A chart is a `div` that holds its figure as JSON;
+`page.js` draws it in the colours of the page. plotly.js is included in the page once, compressed: 2.0 MB instead of
+4.8 MB.
 """
 
 import base64
@@ -22,9 +23,9 @@ from longvid.printable import printable
 
 Number = int | float
 HEIGHTS = {"normal": 290, "low": 140}
-"""Pixels, with the labels of the axes."""
+"""Pixels, including the axis labels."""
 MARGIN = {"l": 52, "r": 8, "t": 8, "b": 24}
-"""Pixels; `page.css` aligns the pictures above a chart with its lines by them."""
+"""Pixels; `page.css` uses them to align the pictures above a chart with its lines."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,9 @@ class Series:
     step: bool = False
     strong: bool = False
     dots: bool = False
-    """Only points, no line."""
+    """Whether only points are drawn, no line."""
     band: bool = False
-    """Broad, and broken where it has no value."""
+    """Whether the line is broad, and interrupted where it has no value."""
 
 
 @dataclass(frozen=True)
@@ -54,16 +55,16 @@ class Axis:
     label: str = ""
 
     def value(self, value: Number) -> Number | str:
-        """A value as plotly wants it: moments of a video are dates of 1970, so that ticks are those of a clock.
+        """A value in plotly's form: times of a video become dates of 1970, so that ticks look like those of a clock.
 
-        Written out, because plotly.js takes a number of four digits for a year.
+        Written in full, because plotly.js reads a number of four digits as a year.
         """
         if self.unit == "seconds":
             return (datetime(1970, 1, 1) + timedelta(milliseconds=round(value * 1000))).isoformat(sep=" ")
         return round(value * (100 if self.unit == "percent" else 1), 6)
 
     def layout(self) -> dict[str, Any]:
-        """The axis in plotly's words."""
+        """The axis as plotly settings."""
         ends = [self.value(self.low), self.value(self.high)]
         about: dict[str, Any] = {"range": ends, "title": {"text": escape(self.label), "standoff": 6}}
         if self.unit == "seconds":
@@ -85,7 +86,7 @@ def clock(seconds: Number) -> str:
 
 
 def around(values: Sequence[Number | None], *, zero: bool = False, unit: str = "number", label: str = "") -> Axis:
-    """An axis that holds the values with a little room; down to zero if asked."""
+    """An axis that covers the values with a small margin; down to zero if requested."""
     finite = [value for value in values if value is not None and math.isfinite(value)] or [0.0, 1.0]
     low, high = min(finite), max(finite)
     room = 0.06 * (high - (0.0 if zero else low)) or 0.5
@@ -93,7 +94,7 @@ def around(values: Sequence[Number | None], *, zero: bool = False, unit: str = "
 
 
 def line_chart(series: Sequence[Series], x: Axis, y: Axis, *, title: str, height: str = "normal") -> Markup:
-    """The chart; `title` is what a screen reader says, with the last value of each line. `height`: normal or low."""
+    """The chart; `title` is read by screen readers, with the last value of each line. `height`: normal or low."""
     figure = graph_objects.Figure(
         [_trace(one, x, y) for one in series],
         {
@@ -108,7 +109,7 @@ def line_chart(series: Sequence[Series], x: Axis, y: Axis, *, title: str, height
             "dragmode": "zoom",
         },
     )
-    # a JSON document in a script: only what could end the script has to be written otherwise
+    # a JSON document in a script: only what could end the script must be escaped
     document = figure.to_json().replace("<", "\\u003c")
     said = escape(printable(f"{title}. {_in_words(series, y)}"), quote=True)
     return Markup(
@@ -119,7 +120,7 @@ def line_chart(series: Sequence[Series], x: Axis, y: Axis, *, title: str, height
 
 @lru_cache(maxsize=1)
 def plotly_script() -> str:
-    """plotly.js of the installed plotly, gzip in base64."""
+    """plotly.js of the installed plotly, as gzip in base64."""
     return base64.b64encode(gzip.compress(get_plotlyjs().encode(), 9, mtime=0)).decode()
 
 

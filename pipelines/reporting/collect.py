@@ -1,4 +1,4 @@
-"""What a report shows, read from the folders of its runs."""
+"""The data of a report, read from the folders of its runs."""
 
 import csv
 from dataclasses import dataclass, replace
@@ -39,17 +39,17 @@ class Run:
 
     @property
     def task(self) -> Task:
-        """What was asked."""
+        """The task of the run."""
         return self.record.the_task()
 
     @property
     def chosen_on_test(self) -> bool:
-        """Whether the best epoch was chosen by the test videos, as some published code does."""
+        """Whether the best epoch was chosen on the test videos, as in some published code."""
         return bool(self.recipe.get("validation", {}).get("on_test", False))
 
 
 def collect_runs(run_dirs: list[Path], split: str) -> list[Run]:
-    """Every run with its evaluation on the split; `ConfigError` naming the run that has none."""
+    """Every run with its evaluation on the split; `ConfigError` names a run without one."""
     if not run_dirs:
         raise ConfigError("a report needs at least one run folder")
     runs = [_collect(RunFolder(path), split) for path in run_dirs]
@@ -91,7 +91,7 @@ def _history(path: Path) -> dict[str, Curve]:
         return {name: _curve([row for row in rows if row[name] != ""], name) for name in columns}
     except (OSError, ValueError, TypeError, LookupError, csv.Error) as error:
         raise ConfigError(
-            f"{path}: is no history of a training ({error!r}); delete {path.parent}, then train again"
+            f"{path}: is not a training history ({error!r}); delete {path.parent}, then train again"
         ) from None
 
 
@@ -100,7 +100,7 @@ def _curve(rows: list[dict[str, str]], column: str) -> Curve:
 
 
 def facts_of_features(record: RunRecord) -> list[tuple[str, str]]:
-    """How the features were made, in words; random weights are called that."""
+    """How the features were made, in words; random weights are named as such."""
     recipe = record.store_recipe
     config: dict[str, Any] = recipe["encoder_config"]
     origin, digest = WeightsOrigin.of_recipe(config), recipe["weights_sha256"]
@@ -110,7 +110,10 @@ def facts_of_features(record: RunRecord) -> list[tuple[str, str]]:
     return [
         ("Encoder", str(recipe["encoder"])),
         ("Encoder weights", weights),
-        ("Tokens", f"{recipe['num_tokens']} × {recipe['dim']} a clip, {recipe['dtype']}, pooling {recipe['pooling']}"),
+        (
+            "Tokens",
+            f"{recipe['num_tokens']} × {recipe['dim']} per clip, {recipe['dtype']}, pooling {recipe['pooling']}",
+        ),
         ("Sampling", _in_one_line(recipe["sampling"])),
         ("Preprocessing", _in_one_line(recipe["preprocessing"])),
         ("Store", record.store),

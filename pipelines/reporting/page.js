@@ -5,7 +5,7 @@
   const charts = [...document.querySelectorAll(".chart")];
   const colour = (name) => getComputedStyle(root).getPropertyValue(name).trim();
 
-  // plotly.js lies in the page as gzip in base64
+  // plotly.js is in the page as gzip in base64
   const load = async () => {
     const packed = Uint8Array.from(atob(document.getElementById("plotly").textContent), (c) => c.charCodeAt(0));
     const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));

@@ -1,4 +1,4 @@
-"""The page: what was collected, as tables and charts in one HTML file that needs nothing else."""
+"""The report: the collected data as tables and charts in one HTML file."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -39,7 +39,7 @@ def write_report(
 ) -> Path:
     """Write one page that compares evaluated runs of one task, and return its path.
 
-    The page holds everything it shows: no network, no files beside it. Raises `ConfigError` for a folder that is no
+    The page is self-contained: it needs no network and no other files. Raises `ConfigError` for a folder that is not a
     finished and evaluated run, and for runs of different tasks.
     """
     runs = collect_runs([Path(path) for path in run_dirs], split)
@@ -73,7 +73,7 @@ def _visible(value: Any) -> Any:
 
 
 def _page(runs: list[Run], split: str, title: str) -> dict[str, Any]:
-    """Everything the template shows."""
+    """All values that the template shows."""
     task = runs[0].task
     return {
         "title": title,

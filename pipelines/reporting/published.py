@@ -1,4 +1,4 @@
-"""The bar: what others published for the runs' task, measured as the runs were."""
+"""Published results for the runs' task, measured as the runs were."""
 
 from typing import Any
 
@@ -9,13 +9,13 @@ from longvid.pipelines.reporting.collect import Run
 from longvid.tasks import Task
 
 REFERENCE = "ViS4mer"
-"""Shown beside the best number: the model this library's decoder is."""
+"""Shown beside the best number: the model that this library's decoder is based on."""
 
 
 def published_rows(runs: list[Run], task: Task) -> list[dict[str, Any]]:
     """Rows for the table of results: the best published number under the runs' protocol, and ViS4mer's.
 
-    Empty where the task is no public one, the protocols of the runs differ, or nobody's number is known.
+    Empty if the task is not a public one, the protocols of the runs differ, or no number is known.
     """
     protocols = {_protocol(run) for run in runs}
     if len(protocols) != 1 or None in protocols:
@@ -28,7 +28,7 @@ def published_rows(runs: list[Run], task: Task) -> list[dict[str, Any]]:
 
 
 def _protocol(run: Run) -> str | None:
-    """The protocol in whose table the run stands."""
+    """The protocol whose table the run belongs to."""
     name = run.recipe.get("protocol")
     protocol = PROTOCOLS.get(str(name))
     return None if protocol is None else protocol.beside or protocol.name

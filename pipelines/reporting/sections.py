@@ -1,4 +1,4 @@
-"""The tables and charts of the page, each as the values its part of the template shows."""
+"""The tables and charts of the page, as values for the template."""
 
 import json
 from typing import Any
@@ -31,19 +31,19 @@ def chips(runs: list[Run]) -> list[tuple[str, str]]:
 
 
 def headline(runs: list[Run], task: Task) -> str:
-    """One sentence: who is best, by the first metric, and how that compares with not looking."""
+    """One sentence: which run is best, by the first metric, and how that compares with the baseline."""
     name = task.metrics[0]
     metric = METRICS[name]
     best = (max if metric.higher_is_better else min)(runs, key=lambda run: run.evaluated.metrics[name].mean)
     summary, baseline = best.evaluated.metrics[name], best.evaluated.baseline[name]
     return (
         f"{best.label} reaches {metric.format(summary.mean, summary.std)} {metric.label} on {best.evaluated.coverage}; "
-        f"answering without looking gives {metric.format(baseline)}."
+        f"a baseline that ignores the video reaches {metric.format(baseline)}."
     )
 
 
 def results(runs: list[Run], task: Task) -> dict[str, Any]:
-    """The table of runs by metrics, with the answer that never looks as its last row."""
+    """The table of runs by metrics, with a baseline that ignores the video as its last row."""
     metrics = [(name, METRICS[name]) for name in task.metrics]
     windows = any(run.evaluated.windows > run.evaluated.evaluated for run in runs)
     rows = [
@@ -87,9 +87,9 @@ def _window_cell(run: Run, name: str) -> str:
 
 
 def curves(runs: list[Run], task: Task) -> list[dict[str, Any]]:
-    """Training loss and the first validation metric of every run: a thin line a seed, a strong one for their mean.
+    """Training loss and the first validation metric of every run: a thin line per seed, a strong one for their mean.
 
-    A dot marks the epoch of each seed whose weights were kept.
+    A dot marks the epoch whose weights were kept, for each seed.
     """
     name = task.metrics[0]
     unit, title = "percent" if METRICS[name].percent else "number", f"Validation {METRICS[name].label}"
@@ -118,14 +118,14 @@ def _curve(runs: list[Run], column: str, unit: str, title: str) -> Markup:
 
 
 def _kept(run: Run, column: str, colour: int) -> Series:
-    """A dot for each seed where its weights were kept, at what the curve says there."""
+    """A dot per seed at the epoch whose weights were kept, at the curve's value."""
     kept = [(run.history[seed.seed][column], seed.best_epoch + 1) for seed in run.trained.seeds]
     found = [(epoch, curve.values[curve.epochs.index(epoch)]) for curve, epoch in kept if epoch in curve.epochs]
     return Series(f"{run.label}, kept", colour, [x for x, _ in found], [y for _, y in found], dots=True)
 
 
 def confusion(run: Run, task: Task) -> dict[str, Any]:
-    """The matrix with a shade for each cell's share of its row; only the most frequent confusions of many classes."""
+    """The matrix shaded by each cell's share of its row; with many classes, only the most frequent confusions."""
     matrix = np.array(run.evaluated.confusion)
     totals = matrix.sum(axis=1, keepdims=True)
     shares = np.divide(matrix, totals, out=np.zeros(matrix.shape), where=totals > 0)
@@ -149,11 +149,11 @@ def confusion(run: Run, task: Task) -> dict[str, Any]:
 
 
 def classes(runs: list[Run], task: Task) -> dict[str, Any]:
-    """One row a class, with each run's figures side by side."""
+    """One row per class, with each run's figures side by side."""
     named = [{row.name: row for row in run.evaluated.per_class} for run in runs]
     columns = ["recall", "precision", "f1"] + (["average_precision"] if task.kind == "multilabel" else [])
     return {
-        "hint": "Recall: how many of a class were found. Precision: how many answers of a class were right.",
+        "hint": "Recall: share of a class that was found. Precision: share of the answers of a class that was right.",
         "labels": [run.label for run in runs],
         "items": "clips" if task.kind == "dense" else "videos",
         "columns": [{"f1": "F1", "average_precision": "AP"}.get(name, name) for name in columns],
@@ -169,7 +169,7 @@ def classes(runs: list[Run], task: Task) -> dict[str, Any]:
 
 
 def run_facts(run: Run) -> dict[str, Any]:
-    """Where a run lies, which epochs were best, and its recipe."""
+    """The folder of a run, its best epochs, and its recipe."""
     versions = ", ".join(f"{name} {version}" for name, version in run.record.versions.items())
     best = ", ".join(f"seed {s.seed}: epoch {s.best_epoch + 1} of {s.epochs}" for s in run.trained.seeds)
     facts = [("Best epoch by validation", best), ("Folder", run.evaluated.run), ("Versions", versions)]

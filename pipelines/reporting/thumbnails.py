@@ -9,17 +9,17 @@ import numpy as np
 from longvid.errors import LongvidError
 
 HEIGHT = 72
-"""Pixels; the width follows the video's shape."""
+"""Height in pixels; the width follows the video's shape."""
 WIDEST = 160
 CANDIDATES = 5
-"""Frames looked at for each one shown."""
+"""Frames read for each one shown."""
 
 
 def thumbnails(path: str, begin_seconds: float, end_seconds: float, *, count: int = 8) -> list[str]:
-    """`count` JPEG data URIs, one from each equal part of the span: the frame most unlike the video's usual one.
+    """`count` JPEG data URIs, one for each equal part of the span: the frame that differs most from the usual ones.
 
-    An event of a few seconds is seen that way, where a frame at a fixed place would most likely miss it. Raises
-    `VideoError` (or another `LongvidError`) where the file is gone or cannot be read.
+    That shows an event of a few seconds, which a frame at a fixed time would most likely miss. Raises `VideoError` (or
+    another `LongvidError`) if the file is gone or cannot be read.
     """
     from longvid.video import iter_frames, probe
 
@@ -35,7 +35,7 @@ def thumbnails(path: str, begin_seconds: float, end_seconds: float, *, count: in
 
 
 def thumbnails_or_reason(path: str | None, begin_seconds: float, end_seconds: float) -> tuple[list[str], str]:
-    """Thumbnails, or none and why there are none."""
+    """Thumbnails and an empty reason, or no thumbnails and the reason."""
     if path is None:
         return [], "The manifest names no file for this video."
     if "://" in path or not Path(path).is_file():  # a run may come from anywhere, and a report fetches nothing

@@ -1,4 +1,4 @@
-"""What each run says along a few videos, under pictures of them."""
+"""The scores of each run along a few videos, below pictures of them."""
 
 from collections import Counter
 from typing import Any
@@ -14,11 +14,11 @@ from longvid.tasks import Task
 
 MOST_CLASSES_AS_LINES = 6
 BAND_AT = -0.08
-"""Where the band of true classes lies, below the scores."""
+"""Position of the band of true classes, below the scores."""
 
 
 def videos(runs: list[Run], task: Task) -> list[dict[str, Any]]:
-    """The videos whose scores over time the first run kept, with what every run says along them."""
+    """The videos whose scores over time the first run kept, with every run's scores along them."""
     along = [{line.key: line for line in run.evaluated.timelines} for run in runs]
     return [_video(line, [lines.get(line.key) for lines in along], runs, task) for line in along[0].values()]
 
@@ -61,7 +61,7 @@ def _drawn_classes(lines: list[VideoTimeline], task: Task) -> list[int]:
 
 
 def _true_classes(line: VideoTimeline, task: Task) -> list[int]:
-    """The class of a video; of a dense task those along it, the longest first."""
+    """The class of a video; for a dense task those along it, the longest first."""
     if task.kind == "classification" and isinstance(line.target, int):
         return [line.target]
     if task.kind != "dense" or not isinstance(line.target, list):
@@ -80,7 +80,7 @@ def _truth(line: VideoTimeline, task: Task) -> str:
 
 
 def _answer(line: VideoTimeline, task: Task) -> dict[str, Any]:
-    """What a run says about the whole video, and whether that is right (None where it is a matter of degree)."""
+    """A run's answer for the whole video, and whether that is right (None if it is a matter of degree)."""
     total = np.array(line.timeline["total"])
     if task.kind == "classification":
         best = int(total.argmax())
@@ -94,7 +94,7 @@ def _answer(line: VideoTimeline, task: Task) -> dict[str, Any]:
 
 
 def timeline_chart(line: VideoTimeline, classes: list[int], task: Task, begin: float, end: float, title: str) -> Markup:
-    """The scores of some classes along a video from `begin` to `end` seconds, and the truth where it lies along it."""
+    """The scores of some classes along a video from `begin` to `end` seconds, and the truth if it lies along it."""
     rows, scores = np.array(line.timeline["seconds"]), np.array(line.timeline["scores"])
     step = line.timeline["kind"] == "clips"
     times = rows[:, 1] if line.timeline["kind"] == "so far" else rows[:, 0] if step else rows.mean(axis=1)
@@ -115,7 +115,7 @@ def timeline_chart(line: VideoTimeline, classes: list[int], task: Task, begin: f
 
 
 def _band(target: list[int | None], rows: np.ndarray, index: int, colour: int, task: Task) -> Series:
-    """Where a class is true, as a band below the scores."""
+    """The times at which a class is true, as a band below the scores."""
     x: list[float] = []
     y: list[float | None] = []
     for (start, end), true in zip(rows.tolist(), target, strict=True):
