@@ -1,12 +1,12 @@
 """The recipes that come with longvid, by name.
 
-    lvu/relationship                 our training of one LVU task; so for each of the nine
+    lvu/relationship                 our training of one LVU task; likewise for each of the nine
     lvu/relationship-as-published    ViS4mer's, with its schedule and quirks
     breakfast, coin, ...             likewise
 
-An LVU recipe is its task's file over the file of its form (`lvu/ours.yaml`, `lvu/as-published.yaml`); every other one
-is one file. Its name is the run's, its folder is `runs/<name>` and its manifest the one `longvid prepare` writes, here
-`lvu.jsonl`, unless the user says otherwise.
+An LVU recipe is its task's file merged over the file of its form (`lvu/ours.yaml`, `lvu/as-published.yaml`); every
+other one is a single file. The run is named after the recipe, its folder is `runs/<name>` and its manifest the one that
+`longvid prepare` writes, here `lvu.jsonl`, unless the user says otherwise.
 """
 
 import difflib
@@ -24,7 +24,7 @@ _OURS_ONLY = ("all",)
 
 
 def recipe_names() -> list[str]:
-    """Every name `recipe_settings` knows, sorted."""
+    """Every name that `recipe_settings` knows, sorted."""
     room = files("longvid.pipelines.recipes")
     whole = [_stem(file) for file in room.iterdir() if file.name.endswith(".yaml")]
     tasks = [_stem(file) for file in (room / "lvu").iterdir() if file.name.endswith(".yaml")]
@@ -34,13 +34,13 @@ def recipe_names() -> list[str]:
 
 
 def recipe_settings(name: str) -> dict[str, Any]:
-    """Settings of a recipe by name; `ConfigError` with the near names where there is none."""
+    """Settings of a recipe by name; `ConfigError` suggests similar names if there is none."""
     names = recipe_names()
     if name not in names:
         near = difflib.get_close_matches(name, names, 4, 0.4)
         there = ", ".join(near or [n for n in names if not n.endswith(AS_PUBLISHED)])
         raise ConfigError(
-            f"no recipe file {name} and no recipe of that name; {'near' if near else 'there are'}: {there}"
+            f"no recipe file {name} and no recipe of that name; {'similar' if near else 'there are'}: {there}"
         )
     room = files("longvid.pipelines.recipes")
     named = {"name": name, "out": f"runs/{name}", "manifest": f"{benchmark_of(name)}.jsonl"}
@@ -52,12 +52,12 @@ def recipe_settings(name: str) -> dict[str, Any]:
 
 
 def benchmark_of(name: str) -> str:
-    """The data set a recipe is for, as `longvid prepare` calls it: `coin` of `coin-steps-as-published`."""
+    """The data set that a recipe is for, by its name in `longvid prepare`: `coin` for `coin-steps-as-published`."""
     return name.partition("/")[0].partition("-")[0]
 
 
 def read_settings(path: Path | Traversable) -> dict[str, Any]:
-    """The settings in a YAML file; `ConfigError` with the line where it is none."""
+    """The settings in a YAML file; `ConfigError` with the line if it is not one."""
     try:
         with path.open("rb") as file:
             text = file.read(4 * MOST_BYTES + 1).decode("utf-8-sig")
@@ -73,7 +73,7 @@ def read_settings(path: Path | Traversable) -> dict[str, Any]:
 
 
 def merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Nested settings with others on top."""
+    """Nested settings with others merged over them."""
     made = dict(under)
     for name, value in over.items():
         both = isinstance(value, dict) and isinstance(made.get(name), dict)

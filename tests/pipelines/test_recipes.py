@@ -87,8 +87,8 @@ def test_a_saved_recipe_of_a_protocol_loads_equal(tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("lvu/relationships", "no recipe file lvu/relationships and no recipe of that name; near: lvu/relationship"),
-        ("brekfast", "near: breakfast"),
+        ("lvu/relationships", "no recipe file lvu/relationships and no recipe of that name; similar: lvu/relationship"),
+        ("brekfast", "similar: breakfast"),
         ("xyz", "there are: breakfast, "),
         ("nowhere.yaml", "nowhere.yaml: no such recipe file"),
     ],

@@ -84,7 +84,7 @@ def test_what_is_not_given_is_asked_for():
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("a: [1\n", r"recipe\.yaml:2: is not readable as YAML"), ("- a\n", "a recipe is a list of"), ("", "a recipe is")],
+    [("a: [1\n", r"recipe\.yaml:2: cannot be read as YAML"), ("- a\n", "a recipe is a list of"), ("", "a recipe is")],
 )
 def test_a_file_that_is_no_recipe_is_named(tmp_path, content, message):
     (tmp_path / "recipe.yaml").write_text(content)
