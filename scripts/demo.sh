@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Both stages on videos made on the spot: installs what is needed into .venv, then runs `longvid demo`.
+# Both stages on generated videos: sets up .venv, then runs `longvid demo`.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 scripts/setup.sh

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The test suite: installs what is needed into .venv, then runs pytest. Arguments go to pytest.
+# The test suite: sets up .venv, then runs pytest with the given arguments.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 scripts/setup.sh

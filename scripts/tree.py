@@ -1,4 +1,4 @@
-"""Prints the tree of the README: every source file with the first line of its docstring."""
+"""Prints every source file with the first line of its docstring."""
 
 import ast
 import re
@@ -11,7 +11,7 @@ WIDTH = 118
 
 
 def phrase(path: Path) -> str:
-    """What a file says of itself first: a module's docstring, a script's first comment."""
+    """The first line of a module's docstring, or a script's first comment."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".py":
         return (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
@@ -20,12 +20,12 @@ def phrase(path: Path) -> str:
 
 
 def lines(folder: Path, indent: int = 0) -> list[str]:
-    """The folder's line, then its files' and folders', each in the order of the alphabet."""
+    """The folder's line, then those of its files and folders, in alphabetical order."""
     package = folder / "__init__.py"
     about = phrase(package) if package.exists() else "set-up-and-run recipes"
     made = [_line(indent, f"{folder.name}/", about)]
     for path in sorted(folder.iterdir()):
-        if path.is_symlink():  # stores and pipelines, which stand beside longvid
+        if path.is_symlink():  # stores and pipelines, which are beside longvid
             continue
         if path.is_dir() and any(path.rglob("*.py")):
             made += lines(path, indent + 2)
@@ -35,7 +35,7 @@ def lines(folder: Path, indent: int = 0) -> list[str]:
 
 
 def _line(indent: int, name: str, about: str) -> str:
-    """A phrase that is too long ends where its last clause or word that fits ends."""
+    """One line of the tree; a phrase that is too long ends after the last clause or word that fits."""
     begin = f"{' ' * indent}{name:{max(1, 30 - indent)}}"
     room = WIDTH - len(begin)
     if len(about) > room:
