@@ -89,7 +89,7 @@ def test_patch_mean_is_average_pooling():
     ("options", "message"),
     [
         ({"size": 60}, "must be a multiple of patch"),
-        ({"patch": 6, "size": 60}, "and that of 4"),
+        ({"patch": 6, "size": 60}, "and patch a multiple of 4"),
         ({"dim": 12}, "12 are statistics"),
         ({"weights": "some.safetensors"}, "none to load"),
     ],
