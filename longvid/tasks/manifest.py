@@ -26,8 +26,8 @@ from typing import Any, overload
 
 import numpy as np
 
-from longvid.datasets.columns import Columns
 from longvid.errors import AnnotationError
+from longvid.tasks.columns import Columns
 
 SPLITS = ("train", "val", "test")
 _SPLIT_ALIASES = {"training": "train", "valid": "val", "validation": "val", "dev": "val", "testing": "test"}

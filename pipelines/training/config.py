@@ -112,7 +112,7 @@ class ValidationSettings(Settings):
 
 
 class TaskSettings(Settings):
-    """What is asked; without a kind the manifest's labels say it (`longvid.datasets.infer_task`)."""
+    """What is asked; without a kind the manifest's labels say it (`longvid.tasks.infer_task`)."""
 
     name: str = "labels"
     kind: Literal["classification", "multilabel", "regression", "dense"] | None = None

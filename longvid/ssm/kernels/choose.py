@@ -18,9 +18,9 @@ import torch
 from platformdirs import user_cache_path
 
 from longvid.ssm.kernels.keops import why_no_keops
+from longvid.ssm.kernels.trial import Backend, few_channels, right_ones, wants_grad
 from longvid.ssm.kernels.triton import why_no_triton
 from longvid.ssm.system import StateSpace
-from longvid.ssm.trial import Backend, few_channels, right_ones, wants_grad
 
 FILE_NAME = "checked-kernel-backends.json"
 ROUNDS = 2
