@@ -4,8 +4,10 @@
 safetensors with the configuration inside. No pickle is ever executed.
 """
 
-from longvid.checkpoints.official import OFFICIAL, OfficialLayout, load_official
-from longvid.checkpoints.own import OwnWeights, load_weights, read_weights, save_weights
+from longvid.checkpoints.official import OFFICIAL, load_official
+from longvid.checkpoints.own import load_weights
+from longvid.weights.layout import OfficialLayout
+from longvid.weights.saved import OwnWeights, read_weights, save_weights
 
 __all__ = [
     "OFFICIAL",

@@ -11,10 +11,10 @@ from typing import Any
 
 from torch import Tensor
 
-from longvid.checkpoints.official import OfficialLayout
 from longvid.decoders.vis4mer import ViS4mer, ViS4merConfig
 from longvid.errors import WeightsError
 from longvid.weights.files import Checkpoint
+from longvid.weights.layout import OfficialLayout
 
 KRYLOV = r"s4_layers\.(\d+)\.kernel\.krylov\."
 OUTPUT_BIAS = r"s4_layers\.(\d+)\.output_linear\.bias"

@@ -28,7 +28,7 @@ OPTIONS = {"num_heads": 4, "aggregator_heads": 4, "segment_frames": 8, "shift_di
 @pytest.fixture
 def official() -> dict[str, Tensor]:
     """A small X-ViT checkpoint in its authors' layout, the dead classifier included."""
-    path = Path(__file__).parents[1] / "golden" / "xvit"
+    path = Path(__file__).parents[2] / "golden" / "xvit"
     with np.load(next(path.glob("*two_segments.npz"))) as held:
         return {
             name.removeprefix("state/"): torch.from_numpy(held[name].copy())
