@@ -1,1 +1,1 @@
-"""Where disk, cluster, GPU and people meet: extraction, training, evaluation, reports, benches and the command line."""
+"""Extraction, training, evaluation, reports, benches and command line."""

@@ -12,15 +12,15 @@ import pytest
 ROOT = Path(__file__).parents[2]
 ROOMS = (
     *("longvid/benchmarks", "longvid/clips", "longvid/encoders", "longvid/layers", "longvid/metrics", "longvid/tasks"),
-    *("longvid/windows", "pipelines/bench", "pipelines/demo", "pipelines/prepare", "pipelines/recipes"),
-    *("pipelines/reporting", "scripts"),
+    *("longvid/windows", "pipelines/bench", "pipelines/cli", "pipelines/demo", "pipelines/machine"),
+    *("pipelines/prepare", "pipelines/recipes", "pipelines/reporting", "scripts"),
 )
 """Folders whose prose has been gone over; grows until it is every folder with source."""
 FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*") if path.suffix in {".py", ".yaml", ".html"})
 MODULES = [path for path in FILES if path.suffix == ".py"]
 WIDTH = 72
 """Characters of a first line that fit beside a file's name in a tree."""
-PUZZLING = re.compile(r"\b(cures?|never looks)\b")
+PUZZLING = re.compile(r"(?<!\.)\b(cures?|never looks)\b")
 
 
 def named(path: Path) -> str:
