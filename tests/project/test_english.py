@@ -12,7 +12,14 @@ import pytest
 ROOT = Path(__file__).parents[2]
 ROOMS = (
     *("longvid/benchmarks", "longvid/clips", "longvid/encoders", "longvid/layers", "longvid/metrics", "longvid/tasks"),
-    *("longvid/windows", "pipelines/bench", "pipelines/cli", "pipelines/demo", "pipelines/machine"),
+    *(
+        "longvid/windows",
+        "pipelines/bench",
+        "pipelines/cli",
+        "pipelines/demo",
+        "pipelines/extraction",
+        "pipelines/machine",
+    ),
     *("pipelines/prepare", "pipelines/recipes", "pipelines/reporting", "scripts"),
 )
 """Folders whose prose has been gone over; grows until it is every folder with source."""
