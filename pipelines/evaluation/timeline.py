@@ -1,10 +1,10 @@
-"""What a decoder says along one video.
+"""A decoder's scores along one video.
 
-| `kind`    | for                           | a row is                                                 |
-|-----------|-------------------------------|----------------------------------------------------------|
-| `windows` | windows shorter than a video  | the answer to one window, over the seconds it spans      |
-| `so far`  | windows that are whole videos | the answer to everything from the beginning to that time |
-| `clips`   | dense tasks                   | the answer for one clip                                  |
+| `kind`    | for                           | a row is                                                |
+|-----------|-------------------------------|---------------------------------------------------------|
+| `windows` | windows shorter than a video  | the answer for one window, over the seconds that it spans |
+| `so far`  | windows that are whole videos | the answer for the video from its start to that time    |
+| `clips`   | dense tasks                   | the answer for one clip                                 |
 """
 
 from collections.abc import Callable, Iterable
@@ -23,7 +23,7 @@ from longvid.tasks import Task
 from longvid.windows import Windows
 
 PREFIXES = 48
-"""Rows of a `so far` timeline."""
+"""Most rows of a `so far` timeline."""
 _BATCH_TOKENS = 200_000
 
 
@@ -54,10 +54,10 @@ ReadClips = Callable[[int, int], Float[Tensor, "clips tokens dim"]]
 def timeline(
     decoder: Decoder, read: ReadClips, seconds: Float[np.ndarray, "clips 2"], *, task: Task, windows: Windows
 ) -> Timeline:
-    """What the decoder says along a video of clips with these times.
+    """The decoder's scores along a video whose clips have these times.
 
-    Windows are read a few at a time, so a video may be longer than memory unless its window is the whole of it.
-    Raises `DecoderError` for a video too short for the decoder.
+    Windows are read a few at a time, so a video may be larger than memory unless the window is the whole video.
+    Raises `DecoderError` for a video that is too short for the decoder.
     """
     decoder = decoder.eval()
     ranges = windows.evaluated(len(seconds), seconds)
@@ -73,7 +73,7 @@ def timeline(
 def _so_far(
     decoder: Decoder, tokens: Float[Tensor, "clips tokens dim"], seconds: np.ndarray, task: Task, windows: Windows
 ) -> Timeline:
-    """Answers to ever longer beginnings, from the shortest that the decoder takes."""
+    """Answers for ever longer parts from the video's start, from the shortest that the decoder accepts."""
     stops = np.unique(np.ceil(np.linspace(0, len(seconds), PREFIXES + 1)[1:]).astype(int)).tolist()
     parts = [_seen(tokens[:stop], windows) for stop in stops]
     enough = next((i for i in range(len(parts) - 1) if _long_enough(decoder, parts[i])), len(parts) - 1)
@@ -86,7 +86,7 @@ def _so_far(
 def _clips(
     decoder: Decoder, read: ReadClips, seconds: np.ndarray, task: Task, windows: Windows, ranges: np.ndarray
 ) -> Timeline:
-    """Mean over the windows that hold a clip of what each says about it."""
+    """Scores of each clip, averaged over the windows that contain it."""
     answers, indices = [], []
     for first, stop in ranges.tolist():
         index = windows.picks(stop - first, None) if windows.segments else np.arange(stop - first)
@@ -100,7 +100,7 @@ def _clips(
 
 
 def _seen(clips: Float[Tensor, "clips tokens dim"], windows: Windows) -> Float[Tensor, "seen tokens dim"]:
-    """What the decoder sees of a window: the segments picked from it, or the clips with zeros to fill them up."""
+    """What the decoder sees of a window: the segments picked from it, or its clips, padded with zeros."""
     if windows.segments:
         return clips[windows.picks(len(clips), None)]
     lacking = windows.lacking(len(clips))

@@ -1,4 +1,4 @@
-"""One segment of a video: decode its time span, encode its clips, write exactly one shard.
+"""One segment: decode its time span, encode its clips, write one shard.
 
 `extract_segment` is a plain function. Decoding runs in its own thread and fills a bounded queue, so that the model
 waits as little as possible and memory stays bounded. Segments in one process share the model through a lock, so that

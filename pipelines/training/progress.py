@@ -1,4 +1,4 @@
-"""How far a training is: a bar in a terminal, a line now and then elsewhere, nothing where nobody asked."""
+"""Progress of a training: a bar in a terminal, lines elsewhere, or none."""
 
 import time
 from typing import Protocol, runtime_checkable
@@ -14,14 +14,14 @@ LINE_EVERY_SECONDS = 15.0
 
 @runtime_checkable
 class TrainingProgress(Protocol):
-    """Hears how far a run is."""
+    """Receives a run's progress."""
 
     def seed_started(self, seed: int, *, epochs: int, done: int) -> None:
-        """The training of a seed begins, or goes on after `done` epochs."""
+        """The training of a seed starts, or continues after `done` epochs."""
         ...
 
     def epoch_ended(self, row: EpochRow) -> None:
-        """An epoch is trained and, where it was its turn, validated."""
+        """An epoch is trained and, if it was due, validated."""
         ...
 
     def seed_ended(self, result: SeedResult) -> None:
@@ -30,20 +30,20 @@ class TrainingProgress(Protocol):
 
 
 class Quiet:
-    """A `TrainingProgress` that says nothing."""
+    """A `TrainingProgress` that does nothing."""
 
     def seed_started(self, seed: int, *, epochs: int, done: int) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
     def epoch_ended(self, row: EpochRow) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
     def seed_ended(self, result: SeedResult) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
 
 class ConsoleProgress:
-    """Draws a bar for the seed in training and keeps one line for each that is done.
+    """Draws a bar for the seed in training and leaves one line per finished seed.
 
     Fits 80 columns. Without a terminal it prints a plain line every 15 seconds instead of the bar.
     """
@@ -57,7 +57,7 @@ class ConsoleProgress:
         self._last_line = time.monotonic()
 
     def seed_started(self, seed: int, *, epochs: int, done: int) -> None:
-        """Begin a bar."""
+        """Start a bar."""
         self._epochs, self._last_line = epochs, time.monotonic()
         if not self._console.is_terminal:
             return
@@ -74,7 +74,7 @@ class ConsoleProgress:
         self._bar.start()
 
     def epoch_ended(self, row: EpochRow) -> None:
-        """Move the bar, or print a line when the last one is old."""
+        """Move the bar, or print a line if the last one is 15 seconds old."""
         figures = f"loss {row.train_loss:.3f}"
         if self._monitor in row.metrics:
             figures += f"  val {METRICS[self._monitor].format(row.metrics[self._monitor])}"
@@ -85,7 +85,7 @@ class ConsoleProgress:
             self._print(f"{self._label}: epoch {row.epoch + 1}/{self._epochs}  {figures}")
 
     def seed_ended(self, result: SeedResult) -> None:
-        """Replace the bar by what came out."""
+        """Replace the bar by the result."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None

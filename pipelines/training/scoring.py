@@ -1,4 +1,7 @@
-"""From a decoder's outputs on windows to the scores of a split; one way, for validation and for evaluation."""
+"""Scores of a split from a decoder's outputs on windows.
+
+Validation and evaluation both use it.
+"""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -21,13 +24,13 @@ from longvid.windows import WindowBatch, WindowDataset
 def logits_of(
     decoder: Decoder, batch: WindowBatch, *, task: Task, num_tokens: int
 ) -> Float[Tensor, "batch *clips outputs"]:
-    """The decoder's answer to each window; for dense tasks the mean over the tokens of each clip."""
+    """The decoder's outputs for each window; for dense tasks averaged over the tokens of each clip."""
     logits = decoder(batch.tokens.float(), batch.lengths)
     return logits.unflatten(1, (-1, num_tokens)).mean(dim=2) if task.kind == "dense" else logits
 
 
 def loss_of(logits: Float[Tensor, "batch *clips outputs"], targets: Tensor, kind: str) -> Float[Tensor, ""]:
-    """Cross-entropy, one logistic loss a label, or mean squared error; clips without a label count in none."""
+    """Cross-entropy, one logistic loss per label, or mean squared error; unlabelled clips do not count."""
     logits = logits.float()
     if kind == "classification":
         return functional.cross_entropy(logits, targets)
@@ -42,7 +45,7 @@ def loss_of(logits: Float[Tensor, "batch *clips outputs"], targets: Tensor, kind
 
 @dataclass
 class WindowScores:
-    """Scores of windows as they come in, batch by batch; `split_scores` turns them into those of a split."""
+    """Collects scores of windows batch by batch; `split_scores` turns them into the scores of a split."""
 
     kind: str
     scores: list[np.ndarray] = field(default_factory=list)
@@ -50,7 +53,7 @@ class WindowScores:
     clips: list[np.ndarray] = field(default_factory=list)
 
     def add(self, logits: Tensor, batch: WindowBatch) -> None:
-        """Take the answers to a batch."""
+        """Add the outputs for a batch."""
         self.scores.extend(probabilities(logits.detach().float().cpu().numpy(), self.kind))
         self.videos.append(batch.videos.cpu().numpy())
         self.clips.append(batch.clips.cpu().numpy())
@@ -58,9 +61,9 @@ class WindowScores:
 
 @dataclass(frozen=True)
 class SplitScores:
-    """Scores of every video of a split (dense: of every clip), with the targets they are held against.
+    """Scores of every video of a split (dense: of every clip), with their targets.
 
-    `windows`, `window_videos` and `window_clips` keep the answer to each window; empty for dense tasks.
+    `windows`, `window_videos` and `window_clips` keep the scores of each window; empty for dense tasks.
     """
 
     scores: Float[np.ndarray, "items outputs"]
@@ -80,17 +83,17 @@ class SplitScores:
         return {name: found[name] for name in task.metrics}
 
     def answering(self, answer: Float[np.ndarray, " outputs"]) -> "SplitScores":
-        """The same items with one and the same answer to all."""
+        """The same items with the same answer to all."""
         along = (replace(v, scores=np.broadcast_to(answer, v.scores.shape)) for v in self.along)
         return replace(self, scores=np.broadcast_to(answer, self.scores.shape), along=tuple(along))
 
     def window_metrics(self, task: Task) -> dict[str, float]:
-        """The same with every window counted on its own."""
+        """The task's metrics with every window counted on its own."""
         return score(task.metrics, self.windows, self.targets[self.window_videos]) if len(self.windows) else {}
 
 
 def split_scores(found: WindowScores, dataset: WindowDataset) -> SplitScores:
-    """Mean scores of each video over its windows; of each clip over the windows that hold it, for dense tasks."""
+    """Mean scores of each video over its windows; for dense tasks, of each clip over the windows that contain it."""
     videos, clips = np.concatenate(found.videos), np.concatenate(found.clips)
     if found.kind == "dense":
         return _dense_scores(found.scores, videos, clips, dataset)
@@ -106,7 +109,7 @@ def split_scores(found: WindowScores, dataset: WindowDataset) -> SplitScores:
 
 
 def constant_scores(answer: Float[np.ndarray, " outputs"], dataset: WindowDataset) -> SplitScores:
-    """The scores of someone who gives one and the same answer to every item of a split, and sees no video."""
+    """The scores of a baseline that ignores the video: the same answer to every item of a split."""
     assert dataset.task is not None
     videos = range(len(dataset.rows))
     if dataset.task.kind == "dense":
@@ -141,8 +144,8 @@ def _dense_scores(scores: list[np.ndarray], videos: np.ndarray, clips: np.ndarra
     scored = (targets != UNLABELLED) & ~np.isnan(every).any(axis=1)
     if not scored.any():
         raise AnnotationError(
-            f"{data.rows[0].where}: no clip of the {len(data.rows)} videos to be scored lies where their labels do; "
-            "see that the labels' times are seconds of the video, and that task.labels_per_second is right"
+            f"{data.rows[0].where}: no clip of the {len(data.rows)} videos to be scored has a label at its time; check "
+            "that the labels' times are seconds of the video and that task.labels_per_second is right"
         )
     return SplitScores(
         scores=every[scored],
@@ -156,7 +159,7 @@ def _dense_scores(scores: list[np.ndarray], videos: np.ndarray, clips: np.ndarra
 
 
 def _along(data: WindowDataset, every: np.ndarray, offsets: np.ndarray) -> Iterator[ScoredVideo]:
-    """The answered clips of each video."""
+    """The scored clips of each video."""
     for video, row in enumerate(data.rows):
         scores = every[offsets[video] : offsets[video + 1]]
         answered = ~np.isnan(scores).any(axis=1)
@@ -167,7 +170,7 @@ def _along(data: WindowDataset, every: np.ndarray, offsets: np.ndarray) -> Itera
 def score_windows(
     decoder: Decoder, batches: Iterable[WindowBatch], dataset: WindowDataset, *, device: torch.device
 ) -> SplitScores:
-    """Scores of a decoder on every window of a data set with a task, in evaluation mode."""
+    """Scores of a decoder in evaluation mode on every window of a data set with a task."""
     assert dataset.task is not None
     decoder = decoder.to(device).eval()
     found = WindowScores(dataset.task.kind)

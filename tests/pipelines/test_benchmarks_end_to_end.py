@@ -100,7 +100,7 @@ def test_lvu_from_its_lists_to_a_report_with_both_regressions(longvid, tmp_path,
     longvid("report", "runs/lvu/relationship", "--out", "page.html")
     page = (tmp_path / "page.html").read_text()
     assert "lvu/relationship" in page
-    assert "features are not those the recipe is meant for" in page
+    assert "features are not those that the recipe is meant for" in page
     assert all(text in page for text in ("ViS4mer", "57.14 %", "Video Token Merging (NeurIPS 2024), table 2"))
 
 

@@ -126,7 +126,7 @@ def test_features_of_another_encoder_than_the_recipes_are_noted(make_data, recip
     wanted = {"encoder": "toy", "pooling": "class", "sampling": {"fps": 2}}
     notes = open_training_data(recipe_for(folder, features=wanted)).record.notes
     assert notes == [
-        "The features are not those the recipe is meant for (pooling: mean, not class; sampling.fps: 1, not 2)."
+        "The features are not those that the recipe is meant for (pooling: mean, not class; sampling.fps: 1, not 2)."
     ]
 
 
