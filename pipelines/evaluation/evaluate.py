@@ -1,4 +1,4 @@
-"""Score a trained run on a split, beside a baseline that ignores the video.
+"""Scores of a trained run on a split, beside a baseline without video.
 
 result = evaluate("runs/order", split="test")
 print(result.metrics["accuracy"].mean, result.baseline["accuracy"], result.coverage)

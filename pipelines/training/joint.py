@@ -1,4 +1,4 @@
-"""One decoder for several tasks: its loss, its selection, and the runs of its parts.
+"""One decoder for several tasks: loss, selection, runs of the parts.
 
 After training, the run's folder has one folder per part, such as `runs/lvu/all/relationship`: an ordinary run with the
 part's task, videos and outputs, which can be evaluated, reported and compared like any other.
