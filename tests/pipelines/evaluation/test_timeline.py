@@ -1,4 +1,4 @@
-"""A timeline ends with what the decoder says to the whole video, and covers it from begin to end."""
+"""A timeline ends with the decoder's answer for the whole video, and covers it from start to end."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from longvid.tasks import Task
 from longvid.windows import Windows
 
 ROUNDING = rounding(torch.float32, terms=64, layers=4)
-"""Of probabilities: the decoder computes in float32."""
+"""Rounding of probabilities, which the decoder computes in float32."""
 
 TASK = Task("t", "classification", ("a", "b"))
 DECODER = {"width": 8, "layers": 2, "state_size": 4}

@@ -14,7 +14,7 @@ from longvid.pipelines.training.train import train
 from longvid.tasks import Manifest, ManifestRow
 
 FOUR_DIGITS = 1e-4 + rounding(np.float32, terms=64, layers=4)
-"""Of written probabilities, which a decoder computes in float32."""
+"""Rounding of written probabilities, which a decoder computes in float32."""
 
 
 def rewrite(folder, change) -> None:

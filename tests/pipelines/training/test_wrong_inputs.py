@@ -1,4 +1,4 @@
-"""Whatever is wrong with data, settings or a run's folder is one line that names it and the cure."""
+"""Whatever is wrong with data, settings or a run's folder is one line that names it and the remedy."""
 
 import os
 import pickle
