@@ -118,6 +118,7 @@ def constant_scores(answer: Float[np.ndarray, " outputs"], dataset: WindowDatase
         along = tuple(ScoredVideo(dataset.rows[v], dataset.seconds(v), every[v]) for v in videos)
         targets, item_videos = np.concatenate(labels), np.repeat(np.arange(len(labels)), [len(own) for own in labels])
         labelled = targets != UNLABELLED
+        _refuse_nothing_scored(labelled, dataset)
         targets, item_videos = targets[labelled], item_videos[labelled]
     else:
         along, targets, item_videos = (), dataset.targets(), np.arange(len(dataset.rows))
@@ -142,11 +143,7 @@ def _dense_scores(scores: list[np.ndarray], videos: np.ndarray, clips: np.ndarra
     every = mean_by_item(answers, np.concatenate(indices), int(offsets[-1]))
     targets = np.concatenate(labels)
     scored = (targets != UNLABELLED) & ~np.isnan(every).any(axis=1)
-    if not scored.any():
-        raise AnnotationError(
-            f"{data.rows[0].where}: no clip of the {len(data.rows)} videos to be scored has a label at its time; check "
-            "that the labels' times are seconds of the video and that task.labels_per_second is right"
-        )
+    _refuse_nothing_scored(scored, data)
     return SplitScores(
         scores=every[scored],
         targets=targets[scored],
@@ -156,6 +153,15 @@ def _dense_scores(scores: list[np.ndarray], videos: np.ndarray, clips: np.ndarra
         item_videos=np.repeat(np.arange(len(labels)), [len(label) for label in labels])[scored],
         along=tuple(_along(data, every, offsets)),
     )
+
+
+def _refuse_nothing_scored(scored: np.ndarray, data: WindowDataset) -> None:
+    """Raise `AnnotationError` if no clip of a dense split has a label to be scored by."""
+    if not scored.any():
+        raise AnnotationError(
+            f"{data.rows[0].where}: no clip of the {len(data.rows)} videos to be scored has a label at its time; check "
+            "that the labels' times are seconds of the video and that task.labels_per_second is right"
+        )
 
 
 def _along(data: WindowDataset, every: np.ndarray, offsets: np.ndarray) -> Iterator[ScoredVideo]:
