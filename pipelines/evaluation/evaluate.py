@@ -15,6 +15,7 @@ from torch import Tensor
 
 from longvid.decoders import Decoder
 from longvid.errors import AnnotationError, ConfigError
+from longvid.files import write_json
 from longvid.metrics.items import ClassRow, baseline_scores, confusion_matrix, per_class, per_label
 from longvid.metrics.localisation import class_precisions
 from longvid.metrics.videos import proposals_and_truth
@@ -22,7 +23,7 @@ from longvid.pipelines.evaluation.timeline import ReadClips, timeline
 from longvid.pipelines.training.config import is_elsewhere, kept_config
 from longvid.pipelines.training.data import eval_loader, shown
 from longvid.pipelines.training.results import Summary, summarise
-from longvid.pipelines.training.run_folder import RunFolder, RunRecord, read_made, torch_device, write_json
+from longvid.pipelines.training.run_folder import RunFolder, RunRecord, read_made, torch_device
 from longvid.pipelines.training.scoring import SplitScores, score_windows
 from longvid.plain import as_json
 from longvid.stores import FeatureStore, StoredVideo
