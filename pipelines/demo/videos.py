@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from longvid.files import replacing
+
 HEIGHT, WIDTH = 96, 128
 BALL = 8
 """Radius in pixels."""
