@@ -32,7 +32,7 @@ def train(
     as_json: JSON = False,
 ) -> int:
     """Train a long-range decoder over a store. An interrupted run goes on from its last finished epoch."""
-    from longvid.pipelines.training.progress import ConsoleProgress
+    from longvid.pipelines.cli.training_progress import ConsoleProgress
     from longvid.pipelines.training.train import train as run
 
     config = _config(recipe, overrides)
