@@ -30,7 +30,7 @@ from longvid.pipelines.reporting.videos import videos
 from longvid.printable import printable
 
 
-def write_report(
+def report(
     run_dirs: Sequence[str | Path],
     out_html: str | Path,
     *,

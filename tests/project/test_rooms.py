@@ -76,9 +76,10 @@ def test_the_ground_floor_stands_on_the_standard_library_and_is_the_only_atomic_
     [
         "import longvid.stores",
         "import longvid",
+        "import longvid.pipelines",
         "from longvid.pipelines.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass",
     ],
-    ids=["stores", "longvid", "help"],
+    ids=["stores", "longvid", "pipelines", "help"],
 )
 def test_it_loads_nothing_heavy(statement: str) -> None:
     code = f"{statement}\nimport sys\nprint('HEAVY', sorted({{'torch', 'dask', 'lightning', 'av'}} & set(sys.modules)))"
@@ -87,7 +88,8 @@ def test_it_loads_nothing_heavy(statement: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "package", ["longvid.stores", "longvid", "longvid.encoders", "longvid.decoders", "longvid.video"]
+    "package",
+    ["longvid.stores", "longvid", "longvid.pipelines", "longvid.encoders", "longvid.decoders", "longvid.video"],
 )
 def test_every_exported_name_exists_and_is_listed_once(package: str) -> None:
     code = (
