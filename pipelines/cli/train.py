@@ -1,4 +1,4 @@
-"""`longvid train | probe | evaluate | predict | report | demo`: stage two."""
+"""`longvid train | baseline | evaluate | predict | report | demo`: stage two, and both stages at once."""
 
 import math
 from itertools import pairwise
@@ -21,7 +21,7 @@ JSON = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 
 def add_to(app: typer.Typer) -> None:
     """Put this file's commands on the command line."""
-    for command in (train, probe, evaluate, predict, report):
+    for command in (train, baseline, evaluate, predict, report):
         app.command(rich_help_panel="Stage two: features to answers")(command)
     app.command(rich_help_panel="Both stages")(demo)
 
@@ -31,8 +31,8 @@ def train(
     overrides: Annotated[list[str] | None, typer.Argument(help="Overrides: epochs=20 decoder.name=gru")] = None,
     as_json: JSON = False,
 ) -> int:
-    """Train a long-range decoder on a store's features; an interrupted run continues after its last epoch."""
-    from longvid.pipelines.training.progress import ConsoleProgress
+    """Train a long-range decoder over a store. An interrupted run goes on from its last finished epoch."""
+    from longvid.pipelines.cli.training_progress import ConsoleProgress
     from longvid.pipelines.training.train import train as run
 
     config = _config(recipe, overrides)
@@ -57,14 +57,14 @@ def train(
     return 0
 
 
-def probe(
+def baseline(
     recipe: Annotated[str, typer.Argument(help="As for `longvid train`.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="Overrides: store=x.zarr")] = None,
     split: Annotated[str, typer.Option(help="Split to score.")] = "test",
     as_json: JSON = False,
 ) -> int:
-    """Fit a linear model to each video's pooled features, in seconds: the least a decoder should reach."""
-    from longvid.pipelines.evaluation.baseline import probe as run
+    """What a decoder has to beat, in seconds: a linear model on each video's pooled features."""
+    from longvid.pipelines.evaluation.baseline import baseline as run
 
     config = _config(recipe, overrides)
     with error_console.status("pooling and fitting"):
@@ -74,9 +74,9 @@ def probe(
         return 0
     for note in result.notes:
         console.print(printable(f"note: {note}"), style="yellow")
-    rows = table("metric", split, "validation", "baseline", right=(split, "validation", "baseline"))
+    rows = table("metric", split, "validation", "constant answer", right=(split, "validation", "constant answer"))
     for name, value in result.metrics.items():
-        rows.add_row(name, f"{value:.4g}", f"{result.validation[name]:.4g}", f"{result.baseline[name]:.4g}")
+        rows.add_row(name, f"{value:.4g}", f"{result.validation[name]:.4g}", f"{result.constant[name]:.4g}")
     console.print(rows)
     missing = f", {len(result.missing)} not in the store" if result.missing else ""
     console.print(f"{result.evaluated} videos of {split}{missing}; fitted on {result.train}, chosen on {result.val}")
@@ -222,10 +222,10 @@ def report(
     runs: Annotated[list[Path], typer.Argument(help="Folders of trained and evaluated runs.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The HTML file.")] = Path("report.html"),
 ) -> int:
-    """Write one self-contained HTML page: results, curves, confusion, per-class table, videos over time."""
-    from longvid.pipelines.reporting import write_report
+    """One self-contained HTML page: results, curves, confusion, per-class table, videos over time."""
+    from longvid.pipelines.reporting import report as run
 
-    write_report(runs, out)
+    run(runs, out)
     console.print(f"report: {out}")
     return 0
 

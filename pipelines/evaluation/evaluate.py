@@ -10,22 +10,21 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from longvid.decoders import Decoder
 from longvid.errors import AnnotationError, ConfigError
+from longvid.files import write_json
 from longvid.metrics.items import ClassRow, baseline_scores, confusion_matrix, per_class, per_label
 from longvid.metrics.localisation import class_precisions
 from longvid.metrics.videos import proposals_and_truth
-from longvid.pipelines.evaluation.timeline import ReadClips, timeline
+from longvid.pipelines.evaluation.timeline import timeline
 from longvid.pipelines.training.config import is_elsewhere, kept_config
 from longvid.pipelines.training.data import eval_loader, shown
 from longvid.pipelines.training.results import Summary, summarise
-from longvid.pipelines.training.run_folder import RunFolder, RunRecord, read_made, torch_device, write_json
+from longvid.pipelines.training.run_folder import RunFolder, RunRecord, read_made, torch_device
 from longvid.pipelines.training.scoring import SplitScores, score_windows
 from longvid.plain import as_json
-from longvid.stores import FeatureStore, StoredVideo
+from longvid.stores import FeatureStore
 from longvid.tasks import Task
 from longvid.tasks.frame_labels import UNLABELLED
 from longvid.tasks.manifest_files import write_records
@@ -279,25 +278,13 @@ def _with_precisions(rows: list[ClassRow], first: SplitScores, task: Task, iou: 
 
 def _timelines(decoder: Decoder, scores: SplitScores, data: WindowDataset, task: Task) -> Iterator[VideoTimeline]:
     for video in _shown_videos(scores, task, len(data.rows)):
-        row, stored, (first, stop) = data.rows[video], data.video(video), data.span(video)
-        read = clip_reader(stored, decoder, offset=first)
-        along = timeline(decoder, read, stored.seconds[first:stop], task=task, windows=data.windows)
+        row, along = data.rows[video], timeline(decoder, scores, data, video)
         if task.kind == "dense":
-            clips = np.searchsorted(stored.seconds[:, 0], along.seconds[:, 0])
+            clips = np.searchsorted(data.seconds(video)[:, 0], along.seconds[:, 0])
             target = [None if label == UNLABELLED else int(label) for label in data.clip_targets(video)[clips]]
         else:
             target = np.asarray(scores.targets[video]).tolist()
         yield VideoTimeline(row.key, row.path, target, along.to_dict())
-
-
-def clip_reader(video: StoredVideo, decoder: Decoder, *, offset: int = 0) -> ReadClips:
-    """A function that reads clips of a stored video, counted from `offset`, as float32 on the decoder's device."""
-    device = next(decoder.parameters()).device
-
-    def read(first: int, stop: int) -> Tensor:
-        return torch.from_numpy(video.read(offset + first, offset + stop)).to(device).float()
-
-    return read
 
 
 def _shown_videos(scores: SplitScores, task: Task, num_videos: int) -> list[int]:

@@ -14,19 +14,28 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float
 
 from longvid.encoders import Encoder
 from longvid.errors import ConfigError, UnreadableVideo
-from longvid.pipelines.evaluation.evaluate import clip_reader, trained_decoder
+from longvid.pipelines.evaluation.evaluate import trained_decoder
 from longvid.pipelines.evaluation.timeline import Timeline, timeline
 from longvid.pipelines.extraction import ExtractionJob, VideoRequest, extract
 from longvid.pipelines.extraction.run import Progress
 from longvid.pipelines.rebuilding import Given, rebuilt
 from longvid.pipelines.training.config import kept_config
+from longvid.pipelines.training.data import eval_loader
 from longvid.pipelines.training.run_folder import RunFolder, RunRecord, torch_device
+from longvid.pipelines.training.scoring import answers_of, window_scores
 from longvid.stores import FeatureStore, Recipe
-from longvid.tasks import Task
+from longvid.tasks import ManifestRow, Task
+from longvid.windows import WindowDataset
+
+VIDEO = "video"
+"""Key of the one video in the store that a prediction makes."""
+BATCH_SIZE = 8
+"""Windows at once."""
 
 
 @dataclass(frozen=True)
@@ -108,18 +117,20 @@ def _features(
     """The video's features in a new store, made as extraction makes them."""
     # inline: the encoder is loaded here already, and there is no other video that a crash could cost
     report = extract(
-        [VideoRequest("video", video)], job, location, encoder=encoder, scheduler="inline", progress=progress
+        [VideoRequest(VIDEO, video)], job, location, encoder=encoder, scheduler="inline", progress=progress
     )
     if report.failed:
         raise UnreadableVideo(report.failed[0].reason)
     return FeatureStore.open(location)
 
 
-def _along(run: RunFolder, record: RunRecord, seed: int, store: FeatureStore, device: Any) -> Timeline:
-    decoder = trained_decoder(run, record, seed).to(device)
-    video = store.video("video")
-    read = clip_reader(video, decoder)
-    return timeline(decoder, read, video.seconds, task=record.the_task(), windows=record.the_windows())
+def _along(run: RunFolder, record: RunRecord, seed: int, store: FeatureStore, device: torch.device) -> Timeline:
+    """What a seed says along the one video of the store: a data set of one row, scored as evaluation scores many."""
+    decoder = trained_decoder(run, record, seed)
+    data = WindowDataset(store, [ManifestRow(VIDEO)], record.the_windows())
+    loader = eval_loader(data, BATCH_SIZE, workers=0, device=device)
+    found = window_scores(decoder, loader, data, task=record.the_task(), device=device)
+    return timeline(decoder, answers_of(found, data), data)
 
 
 def _prediction(video: str, run: RunFolder, record: RunRecord, lines: list[Timeline], seeds: list[int]) -> Prediction:

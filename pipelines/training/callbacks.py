@@ -6,7 +6,6 @@ is after the epoch.
 
 import csv
 import io
-import os
 import time
 from dataclasses import asdict
 from typing import Any
@@ -14,14 +13,13 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, Checkpoint
 
+from longvid.files import replacing, write_bytes
 from longvid.metrics.items import METRICS
-from longvid.paths import inside
 from longvid.pipelines.training.config import EarlyStoppingSettings
 from longvid.pipelines.training.module import DecoderModule
 from longvid.pipelines.training.progress import TrainingProgress
 from longvid.pipelines.training.results import EpochRow
 from longvid.pipelines.training.run_folder import SeedFolder, save_weights
-from longvid.tasks.manifest_files import write_atomically
 from longvid.trained import weights_sha256
 
 
@@ -74,7 +72,7 @@ class History(Callback):
             shown = ["" if value is None else f"{value:.6g}" for value in values]
             figures = [f"{row.learning_rate:.6g}", f"{row.seconds:.4g}"]
             writer.writerow([row.epoch, f"{row.train_loss:.6g}", *shown, *figures])
-        write_atomically(self.folder.history_file, out.getvalue().encode())
+        write_bytes(self.folder.history_file, out.getvalue().encode())
 
 
 class BestWeights(Callback):
@@ -142,6 +140,5 @@ class ResumePoint(Checkpoint):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write beside, then rename."""
-        temporary = inside(self.folder.path, ".resume.ckpt")
-        trainer.save_checkpoint(temporary)
-        os.replace(temporary, self.folder.resume_file)
+        with replacing(self.folder.resume_file) as temporary:
+            trainer.save_checkpoint(temporary)

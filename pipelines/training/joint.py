@@ -17,18 +17,18 @@ from torch.nn import functional
 
 from longvid.decoders import Decoder
 from longvid.errors import AnnotationError
+from longvid.files import write_bytes, write_json
 from longvid.metrics.items import baseline_scores, mean_by_item, probabilities, score
 from longvid.paths import inside
 from longvid.pipelines.training.config import TrainConfig
 from longvid.pipelines.training.data import TrainingData
 from longvid.pipelines.training.module import DecoderModule
 from longvid.pipelines.training.results import SeedResult, TrainResult
-from longvid.pipelines.training.run_folder import RunFolder, RunRecord, SeedFolder, save_weights, write_json
+from longvid.pipelines.training.run_folder import RunFolder, RunRecord, SeedFolder, save_weights
 from longvid.pipelines.training.scoring import WindowScores
 from longvid.plain import as_json
 from longvid.tasks import Manifest, Task
 from longvid.tasks.joint import JointTask
-from longvid.tasks.manifest_files import write_atomically
 from longvid.trained import load_trained
 from longvid.windows import WindowDataset
 
@@ -184,7 +184,7 @@ def _write_seed(
     whole: Decoder = decoder.get_submodule("decoder")  # type: ignore[assignment]
     load_trained(joint.weights_file, whole, sha256=result.weights_sha256)
     save_weights(own.weights_file, decoder)
-    write_atomically(own.history_file, _part_history(joint.history_file, part).encode())
+    write_bytes(own.history_file, _part_history(joint.history_file, part).encode())
     seed = replace(result, metrics={metric: result.metrics[f"{part.column}/{metric}"] for metric in part.metrics})
     write_json(own.result_file, asdict(seed))
     return seed

@@ -13,7 +13,6 @@ run/
   evaluation/<split>.json and <split>-predictions.csv
 """
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,9 +23,9 @@ from safetensors.torch import save
 
 from longvid.decoders import Decoder
 from longvid.errors import ConfigError
+from longvid.files import write_bytes, write_json
 from longvid.paths import inside
 from longvid.tasks import Manifest, Task
-from longvid.tasks.manifest_files import write_atomically
 from longvid.trained import (
     FORMAT,
     RUN_FILE,
@@ -49,7 +48,6 @@ __all__ = [
     "read_made",
     "save_weights",
     "torch_device",
-    "write_json",
 ]
 
 
@@ -144,7 +142,7 @@ class RunFolder:
     def write_record(self, record: RunRecord, manifest: Manifest, recipe_yaml: str) -> None:
         """Write what is to be trained, before the first step."""
         manifest.write(self.manifest_file)
-        write_atomically(self.recipe_file, recipe_yaml.encode())
+        write_bytes(self.recipe_file, recipe_yaml.encode())
         write_json(self.record_file, asdict(record))
 
     def record(self) -> RunRecord:
@@ -197,12 +195,7 @@ class SeedFolder:
 def save_weights(path: Path, decoder: Decoder) -> None:
     """Write a decoder's weights as safetensors, whole or not at all."""
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in decoder.state_dict().items()}
-    write_atomically(path, save(state))
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON document, whole or not at all."""
-    write_atomically(path, (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    write_bytes(path, save(state))
 
 
 def torch_device(name: str) -> torch.device:

@@ -23,6 +23,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from longvid.decoders import Decoder
 from longvid.decoders.standardise import Standardised
 from longvid.errors import ConfigError, WeightsError
+from longvid.files import write_json
 from longvid.metrics.items import baseline_scores
 from longvid.paths import inside
 from longvid.pipelines.training.callbacks import BestWeights, History, ResumePoint
@@ -39,7 +40,7 @@ from longvid.pipelines.training.joint import JointModule, joint_baseline, write_
 from longvid.pipelines.training.module import DecoderModule
 from longvid.pipelines.training.progress import Quiet, TrainingProgress
 from longvid.pipelines.training.results import SeedResult, TrainResult
-from longvid.pipelines.training.run_folder import RunFolder, SeedFolder, read_made, torch_device, write_json
+from longvid.pipelines.training.run_folder import RunFolder, SeedFolder, read_made, torch_device
 from longvid.pipelines.training.scoring import constant_scores
 from longvid.plain import as_json
 from longvid.tasks.joint import JointTask

@@ -35,9 +35,7 @@ def test_a_padded_run_says_of_a_video_what_evaluation_says_of_it(make_data, reci
         key, *_, first, second = line.split(",")
         scores[key] = [float(first), float(second)]
     for shown in result.timelines:
-        np.testing.assert_allclose(
-            shown.timeline["total"], scores[shown.key], atol=1e-4 + ROUNDING
-        )  # four digits are written
+        np.testing.assert_allclose(shown.timeline["total"], scores[shown.key], atol=FOUR_DIGITS)
 
 
 def test_padding_counts_and_masking_does_not(make_data, recipe_for):

@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from longvid.errors import AnnotationError, ConfigError, DecoderError, LongvidError, WeightsError
+from longvid.files import write_json
 from longvid.pipelines.cli.main import main
 from longvid.pipelines.evaluation.evaluate import evaluate
-from longvid.pipelines.reporting import write_report
+from longvid.pipelines.reporting import report
 from longvid.pipelines.training.config import load_config
-from longvid.pipelines.training.run_folder import read_json, write_json
+from longvid.pipelines.training.run_folder import read_json
 from longvid.pipelines.training.train import train
 from longvid.tasks import Manifest
 
@@ -143,7 +144,7 @@ def test_a_damaged_file_of_a_run_is_named_by_whatever_reads_it(finished, tmp_pat
     whole = path.read_bytes()
     for damage in DAMAGE[name]:
         path.write_bytes(damage(whole) if callable(damage) else damage)
-        for command in (lambda: write_report([finished], tmp_path / "page.html"), lambda: evaluate(finished)):
+        for command in (lambda: report([finished], tmp_path / "page.html"), lambda: evaluate(finished)):
             told.append(message_of(command))
         path.write_bytes(whole)
     messages = [message for message in told if message]
