@@ -3,8 +3,9 @@
 Importing this package loads nothing heavy: each public name is imported when it is first used.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import lazy_loader
 
 if TYPE_CHECKING:
     from longvid.checkpoints import load_official, load_weights, save_weights
@@ -44,26 +45,17 @@ __all__ = [
     "wrap",
 ]
 
-_HOMES = {
-    "longvid.windows": ("WindowDataset",),
-    "longvid.decoders": ("DECODERS", "Decoder", "build_decoder"),
-    "longvid.encoders": ("ENCODERS", "Encoder", "EncoderOutput", "EncoderSpec", "build_encoder", "wrap"),
-    "longvid.errors": ("LongvidError",),
-    "longvid.clips.preprocessing": ("Preprocessing",),
-    "longvid.clips.sampling": ("ClipPlan", "Sampling"),
-    "longvid.trained": ("load_decoder",),
-    "longvid.video": ("VideoProbe", "iter_clips", "iter_frames", "probe"),
-    "longvid.checkpoints": ("load_official", "load_weights", "save_weights"),
-}
-"""Where each public name is defined."""
-
-
-def __getattr__(name: str) -> Any:
-    for home, names in _HOMES.items():
-        if name in names:
-            return getattr(import_module(home), name)
-    raise AttributeError(f"module 'longvid' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+__getattr__, __dir__, _ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "checkpoints": ["load_official", "load_weights", "save_weights"],
+        "clips.preprocessing": ["Preprocessing"],
+        "clips.sampling": ["ClipPlan", "Sampling"],
+        "decoders": ["DECODERS", "Decoder", "build_decoder"],
+        "encoders": ["ENCODERS", "Encoder", "EncoderOutput", "EncoderSpec", "build_encoder", "wrap"],
+        "errors": ["LongvidError"],
+        "trained": ["load_decoder"],
+        "video": ["VideoProbe", "iter_clips", "iter_frames", "probe"],
+        "windows": ["WindowDataset"],
+    },
+)

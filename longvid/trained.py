@@ -7,7 +7,6 @@ The folder is data: it names a decoder of `DECODERS` and its settings, nothing i
 weights must have the sha256 that the training noted.
 """
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
@@ -16,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from longvid import files
 from longvid.decoders import DECODERS, Decoder, build_decoder
 from longvid.decoders.part import PartOf
 from longvid.decoders.standardise import Standardised
@@ -32,8 +32,6 @@ FORMAT = 1
 """Of a run's folder (`run.json`)."""
 WEIGHTS_FILE = "best.safetensors"
 RUN_FILE, SEED_FILE = "run.json", "result.json"
-MOST_BYTES = 256 * 2**20
-"""Of a JSON file that is read whole: an evaluation of thousands of videos has a few megabytes."""
 
 Made = TypeVar("Made")
 
@@ -163,9 +161,7 @@ def read_json(path: Path, *, remedy: str = "train again into another folder") ->
     if not path.is_file():
         raise ConfigError(f"{path}: no such file; {remedy}")
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise ValueError(f"longer than {MOST_BYTES:,} bytes")
-        return json.loads(path.read_text("utf-8"))
+        return files.read_json(path)
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: is not readable ({error}); {remedy}") from None
 

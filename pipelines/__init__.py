@@ -1,1 +1,54 @@
-"""Where disk, cluster, GPU and people meet: extraction, training, evaluation, reports, benches and the command line."""
+"""Where disk, cluster, GPU and people meet; both stages as functions.
+
+    extract(expand_inputs(["videos/"]), ExtractionJob("facebook/dinov2-base"), "x.zarr")
+    config = TrainConfig(store="x.zarr", manifest="videos.csv", out="runs/mine")
+    baseline(config)
+    train(config)
+    evaluate("runs/mine")
+    report(["runs/mine"], "report.html")
+    predict("runs/mine", "new.mp4")
+
+Importing this package loads nothing heavy: each public name is imported when it is first used.
+"""
+
+from typing import TYPE_CHECKING
+
+import lazy_loader
+
+if TYPE_CHECKING:
+    from longvid.pipelines.evaluation.baseline import baseline
+    from longvid.pipelines.evaluation.evaluate import evaluate
+    from longvid.pipelines.evaluation.predict import predict
+    from longvid.pipelines.extraction.inputs import expand_inputs
+    from longvid.pipelines.extraction.job import ExtractionJob
+    from longvid.pipelines.extraction.run import extract
+    from longvid.pipelines.reporting.page import report
+    from longvid.pipelines.training.config import TrainConfig
+    from longvid.pipelines.training.train import train
+
+__all__ = [
+    "ExtractionJob",
+    "TrainConfig",
+    "baseline",
+    "evaluate",
+    "expand_inputs",
+    "extract",
+    "predict",
+    "report",
+    "train",
+]
+
+__getattr__, __dir__, _ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "evaluation.baseline": ["baseline"],
+        "evaluation.evaluate": ["evaluate"],
+        "evaluation.predict": ["predict"],
+        "extraction.inputs": ["expand_inputs"],
+        "extraction.job": ["ExtractionJob"],
+        "extraction.run": ["extract"],
+        "reporting.page": ["report"],
+        "training.config": ["TrainConfig"],
+        "training.train": ["train"],
+    },
+)

@@ -11,8 +11,9 @@ tokens = store.video("cam01/P03").read(20, 80)               # (60, tokens, dim)
 Importing this package loads no zarr: each public name is imported when it is first used.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import lazy_loader
 
 if TYPE_CHECKING:
     from longvid.stores.damage import repair, restore_root, unrecorded, verify
@@ -68,24 +69,32 @@ __all__ = [
     "verify",
 ]
 
-_HOMES = {
-    "longvid.stores.damage": ("repair", "restore_root", "unrecorded", "verify"),
-    "longvid.stores.faults": ("Damage",),
-    "longvid.stores.info": ("StoreInfo",),
-    "longvid.stores.keys": ("path_name",),
-    "longvid.stores.recipe": ("Recipe",),
-    "longvid.stores.store": ("FeatureStore",),
-    "longvid.stores.video": ("StoredVideo",),
-}
-"""Where a public name is defined; what stands nowhere here is an error."""
-
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module 'stores' has no attribute {name!r}")
-    home = next((home for home, names in _HOMES.items() if name in names), "longvid.stores.errors")
-    return getattr(import_module(home), name)
-
-
-def __dir__() -> list[str]:
-    return list(__all__)
+__getattr__, __dir__, _ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "damage": ["repair", "restore_root", "unrecorded", "verify"],
+        "errors": [
+            "ConversionError",
+            "DamagedStore",
+            "IncompleteVideo",
+            "InvalidKey",
+            "InvalidLayout",
+            "InvalidTokens",
+            "InvalidWindow",
+            "NotAFeatureStore",
+            "RecipeMismatch",
+            "SourceChanged",
+            "StoreAccessError",
+            "StoreError",
+            "StoreNotFound",
+            "StoreReadOnly",
+            "VideoNotInStore",
+        ],
+        "faults": ["Damage"],
+        "info": ["StoreInfo"],
+        "keys": ["path_name"],
+        "recipe": ["Recipe"],
+        "store": ["FeatureStore"],
+        "video": ["StoredVideo"],
+    },
+)

@@ -10,7 +10,6 @@ import random
 import shutil
 import stat
 import time
-import uuid
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -22,14 +21,12 @@ from zarr.abc.store import ByteRequest, Store
 from zarr.buffer import default_buffer_prototype
 from zarr.storage import FsspecStore, LocalStore, MemoryStore
 
+from longvid.files import write_bytes
 from longvid.stores.errors import StoreAccessError, StoreReadOnly
 from longvid.stores.waiting import wait_for
 
 Location = str | os.PathLike[str] | Store
 Result = TypeVar("Result")
-
-PARTIAL = ".partial"
-"""Ending of a file that is being written; longvid's and zarr's own."""
 
 NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 """Flags of `os.open` that refuse a symbolic link."""
@@ -128,19 +125,8 @@ class FolderPlace:
         self._refuse_links(os.path.dirname(path), "write")
         target = self._root / path
         for attempt in range(_PUT_ATTEMPTS):
-            partial = target.with_name(f"{target.name}.{uuid.uuid4().hex}{PARTIAL}")
             try:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                try:
-                    with partial.open("xb") as file:
-                        file.write(data)
-                        if flush:
-                            file.flush()
-                            os.fsync(file.fileno())
-                    _rename(partial, target)
-                except OSError:
-                    partial.unlink(missing_ok=True)
-                    raise
+                _write(target, data, flush=flush)
                 if flush:
                     _flush(target.parent)
                 return
@@ -251,10 +237,10 @@ def _read_file(path: Path) -> bytes:
         return file.read()
 
 
-def _rename(partial: Path, target: Path) -> None:
-    """Give a finished file its name."""
+def _write(target: Path, data: bytes, *, flush: bool) -> None:
+    """The one atomic write, for many writers of one target."""
     try:
-        partial.replace(target)
+        write_bytes(target, data, flush=flush)
     except FileNotFoundError:
         # a video that is completed is cleared of temporary files: what this one was to become is there already
         if not target.exists():

@@ -36,8 +36,8 @@ def pool_video(chunks: Chunks) -> dict[str, Float[np.ndarray, " features"]]:
 
 
 @dataclass(frozen=True)
-class LinearProbe:
-    """A fitted probe."""
+class LinearBaseline:
+    """A fitted linear model."""
 
     kind: str
     outputs: int
@@ -55,14 +55,14 @@ class LinearProbe:
         return scores
 
 
-def fit_linear_probe(
+def fit_linear_baseline(
     features: Float[np.ndarray, "videos features"],
     targets: Num[np.ndarray, "videos *outputs"],
     *,
     kind: str = "classification",
     outputs: int,
     strength: float = 1.0,
-) -> LinearProbe:
+) -> LinearBaseline:
     """Logistic regression on pooled features, one a label for multilabel targets, ridge regression for values.
 
     targets: class numbers (videos,), or flags or values (videos, outputs); strength: inverse of the regularisation, as
@@ -74,9 +74,9 @@ def fit_linear_probe(
     from sklearn.preprocessing import StandardScaler
 
     if kind not in KINDS:
-        raise DecoderError(f"a linear probe answers {', '.join(KINDS)} tasks, not {kind} ones")
+        raise DecoderError(f"a linear baseline answers {', '.join(KINDS)} tasks, not {kind} ones")
     if kind == "classification" and len(np.unique(targets)) < 2:
-        raise DecoderError(f"{len(targets)} videos of a single class: a probe needs at least two classes")
+        raise DecoderError(f"{len(targets)} videos of a single class: a linear model needs at least two classes")
     logistic = LogisticRegression(C=strength, max_iter=5000)
     if kind == "multilabel":
         model = OneVsRestClassifier(logistic)
@@ -87,4 +87,4 @@ def fit_linear_probe(
         # a label that all videos or none have gets a constant score, as it should
         warnings.filterwarnings("ignore", message="Label .* is present in all training examples")
         warnings.filterwarnings("ignore", message="Label not .* is present in all training examples")
-        return LinearProbe(kind, outputs, pipeline.fit(features, targets))
+        return LinearBaseline(kind, outputs, pipeline.fit(features, targets))

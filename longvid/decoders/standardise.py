@@ -47,7 +47,11 @@ class Standardised(Decoder):
         self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch *steps outputs"]:
         """What the decoder says to the standardised tokens."""
-        return self.decoder((tokens.to(self.mean.dtype) - self.mean) * self.scale, lengths)
+        return self.decoder(self.standardised(tokens), lengths)
+
+    def standardised(self, tokens: Float[Tensor, "batch length dim"]) -> Float[Tensor, "batch length dim"]:
+        """The tokens less the mean, over the deviation."""
+        return (tokens.to(self.mean.dtype) - self.mean) * self.scale
 
     def param_groups(self, learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:
         """The decoder's own groups; mean and scale are not trained."""

@@ -9,18 +9,16 @@ written with an apostrophe before it, which a spreadsheet takes for "this is tex
 """
 
 import csv
-import errno
 import io
 import json
-import os
 import re
-import secrets
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from longvid.errors import AnnotationError
+from longvid.files import write_bytes
 
 _TEXT_COLUMNS = ("key", "path", "label_path", "group", "split", "sha256")
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
@@ -57,27 +55,12 @@ def write_records(path: Path, records: list[Record]) -> None:
     if suffix == ".parquet":
         _write_parquet(path, records)
     elif suffix in _DELIMITERS:
-        write_atomically(path, _csv_text(records, _DELIMITERS[suffix]).encode())
+        write_bytes(path, _csv_text(records, _DELIMITERS[suffix]).encode())
     elif suffix in (".jsonl", ".ndjson"):
         lines = (json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n" for record in records)
-        write_atomically(path, "".join(lines).encode())
+        write_bytes(path, "".join(lines).encode())
     else:
         raise AnnotationError(f"{path}: the name of a manifest ends in .jsonl, .ndjson, .csv, .tsv or .parquet")
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write bytes to a temporary file beside the path and rename it, so that no reader sees half of them."""
-    if path.is_dir():
-        raise IsADirectoryError(errno.EISDIR, "is a folder; give a file name", str(path))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{path.name}.{secrets.token_hex(8)}"
-    try:
-        with temporary.open("xb") as file:  # with the permissions of any other file, unlike tempfile's
-            file.write(content)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def read_text(path: Path) -> str:
@@ -288,4 +271,4 @@ def _write_parquet(path: Path, records: list[Record]) -> None:
     table = table.replace_schema_metadata({"longvid.json_columns": json.dumps(encoded)})
     out = io.BytesIO()
     pyarrow.parquet.write_table(table, out)
-    write_atomically(path, out.getvalue())
+    write_bytes(path, out.getvalue())

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from longvid.errors import WeightsError
+from longvid.files import replacing
 from longvid.weights.files import Checkpoint, read_safetensors
 from longvid.weights.fit import fit_shapes, fit_state
 
@@ -47,9 +48,9 @@ def save_weights(
     header = {"format": FORMAT, "architecture": architecture, "config": settings, "extra": dict(extra or {})}
     # a clone each: safetensors refuses tensors that share memory, and tied weights are loaded by name anyway
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in module.state_dict().items()}
-    partial = target.with_name(f".{target.name}.partial")
-    save_file(state, partial, metadata={HEADER: json.dumps(header, sort_keys=True)})
-    return partial.replace(target)
+    with replacing(target) as temporary:
+        save_file(state, temporary, metadata={HEADER: json.dumps(header, sort_keys=True)})
+    return target
 
 
 def read_weights(path: str | Path) -> OwnWeights:

@@ -13,7 +13,7 @@ from longvid.clips.sampling import Sampling
 from longvid.pipelines.demo.videos import CLASSES, Script, encode_all, write_scripts
 from longvid.pipelines.evaluation.evaluate import evaluate
 from longvid.pipelines.extraction import ExtractionJob, VideoRequest, extract
-from longvid.pipelines.reporting import write_report
+from longvid.pipelines.reporting import report
 from longvid.pipelines.training.config import TrainConfig
 from longvid.pipelines.training.results import Summary, TrainResult
 from longvid.pipelines.training.train import train
@@ -123,8 +123,7 @@ def demo(
             trained[name] = _train_all(partial(config_of, name, folder, epochs), seeds, workers)
     with _timed(seconds, "report"):
         rows = tuple(_row(result) for result in trained.values())
-        report = folder / "report.html"
-        write_report([folder / "runs" / name for name in DECODERS], report)
+        page = report([folder / "runs" / name for name in DECODERS], folder / "report.html")
     return DemoResult(
         decoders=rows,
         chance=1 / len(CLASSES),
@@ -134,7 +133,7 @@ def demo(
         video_bytes=sum(path.stat().st_size for path in paths),
         store_bytes=FeatureStore.open(folder / "features.zarr").info().file_bytes or 0,
         store=str(folder / "features.zarr"),
-        report=str(report),
+        report=str(page),
         seconds=seconds,
     )
 

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from longvid.files import replacing
+
 HEIGHT, WIDTH = 96, 128
 BALL = 8
 """Radius in pixels."""
@@ -90,8 +92,7 @@ def encode(script: Script, folder: Path) -> Path:
     path = folder / f"{script.name}.mp4"
     if path.exists():
         return path
-    unfinished = path.with_suffix(".part.mp4")
-    with av.open(str(unfinished), "w") as container:
+    with replacing(path) as unfinished, av.open(str(unfinished), "w", format="mp4") as container:
         options = {"preset": "ultrafast", "crf": "26", "g": str(4 * FRAMES_PER_SECOND), "threads": "1"}
         stream = container.add_stream("libx264", rate=FRAMES_PER_SECOND, options=options)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
@@ -99,7 +100,6 @@ def encode(script: Script, folder: Path) -> Path:
         for pixels in draw(script):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         container.mux(stream.encode())
-    unfinished.rename(path)
     return path
 
 

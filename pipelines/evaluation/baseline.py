@@ -1,8 +1,8 @@
-"""The floor under every run: a linear model on each video's pooled features, chosen and scored as a decoder is.
+"""What a decoder has to beat: a linear model on each video's pooled features.
 
-    result = probe(load_config("lvu/relationship", ["store=lvu.zarr"]))
+    result = baseline(load_config("lvu/relationship", ["store=lvu.zarr"]))
 
-It takes seconds, and says how much of a decoder's score needs no decoder.
+It is chosen and scored as a decoder is, takes seconds, and says how much of a decoder's score needs no decoder.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from longvid.decoders.baseline import KINDS, POOLINGS, STRENGTHS, LinearProbe, fit_linear_probe, pool_video
+from longvid.decoders.baseline import KINDS, POOLINGS, STRENGTHS, LinearBaseline, fit_linear_baseline, pool_video
 from longvid.errors import AnnotationError, ConfigError
 from longvid.metrics.items import METRICS, baseline_scores, score
 from longvid.pipelines.training.config import TrainConfig
@@ -19,18 +19,18 @@ from longvid.windows import WindowDataset, split_by_presence
 
 
 @dataclass(frozen=True)
-class ProbeResult:
-    """What the best probe scores; counts say what it rests on."""
+class BaselineResult:
+    """What the best linear model scores; counts say what it rests on."""
 
     name: str
     split: str
     pooling: str
     strength: float
-    """Inverse regularisation; both were chosen by the validation videos."""
+    """Inverse regularisation; like `pooling`, chosen by the validation videos."""
     metrics: dict[str, float]
     validation: dict[str, float]
-    baseline: dict[str, float]
-    """Metrics of the answer that never looks at a video."""
+    constant: dict[str, float]
+    """Metrics of a constant answer, which ignores the video."""
     train: int
     val: int
     evaluated: int
@@ -38,24 +38,25 @@ class ProbeResult:
     notes: tuple[str, ...] = ()
 
 
-def probe(config: TrainConfig, *, split: str = "test") -> ProbeResult:
-    """Fit a probe for each pooling and regularisation, keep the best on the validation videos, score it on `split`.
+def baseline(config: TrainConfig, *, split: str = "test") -> BaselineResult:
+    """Fit a linear model per pooling and regularisation, keep the best on the validation videos, score it on `split`.
 
-    Raises what `longvid.pipelines.training.train.train` does for bad data, and `ConfigError` for dense and joint tasks.
+    Raises the errors of `longvid.pipelines.training.train.train` for bad data, and `ConfigError` for dense and joint
+    tasks.
     """
     data = open_training_data(config)
     task, train = data.task, data.train
     if task.kind not in KINDS:
-        raise ConfigError(f"task {task.name!r} is {task.kind}; a linear probe answers {', '.join(KINDS)} tasks")
+        raise ConfigError(f"task {task.name!r} is {task.kind}; a linear baseline answers {', '.join(KINDS)} tasks")
     held_out, missing = _held_out(data, config, split)
     pooled = {part: _pooled(part) for part in (train, data.val, held_out)}
     targets = train.targets()
 
-    def fitted(pooling: str, strength: float) -> LinearProbe:
+    def fitted(pooling: str, strength: float) -> LinearBaseline:
         features = pooled[train][pooling]
-        return fit_linear_probe(features, targets, kind=task.kind, outputs=task.outputs, strength=strength)
+        return fit_linear_baseline(features, targets, kind=task.kind, outputs=task.outputs, strength=strength)
 
-    def scored(model: LinearProbe, pooling: str, part: WindowDataset) -> dict[str, float]:
+    def scored(model: LinearBaseline, pooling: str, part: WindowDataset) -> dict[str, float]:
         return score(task.metrics, model.scores(pooled[part][pooling]), part.targets())
 
     choices = [(pooling, strength) for pooling in POOLINGS for strength in STRENGTHS]
@@ -64,14 +65,14 @@ def probe(config: TrainConfig, *, split: str = "test") -> ProbeResult:
     sign = 1 if METRICS[task.metrics[0]].higher_is_better else -1
     pooling, strength = max(choices, key=lambda choice: sign * validation[choice][task.metrics[0]])
     blind = baseline_scores(task.kind, targets, len(held_out.rows), task.outputs)
-    return ProbeResult(
+    return BaselineResult(
         name=config.name,
         split=split,
         pooling=pooling,
         strength=strength,
         metrics=scored(models[pooling, strength], pooling, held_out),
         validation=validation[pooling, strength],
-        baseline=score(task.metrics, blind, held_out.targets()),
+        constant=score(task.metrics, blind, held_out.targets()),
         train=len(train.rows),
         val=len(data.val.rows),
         evaluated=len(held_out.rows),
@@ -86,12 +87,14 @@ def _held_out(data: TrainingData, config: TrainConfig, split: str) -> tuple[Wind
     found, missing = split_by_presence(data.train.store, rows)
     if not found:
         counts = ", ".join(f"{name} {count}" for name, count in data.manifest.counts().items())
-        raise AnnotationError(f"{config.manifest}: no video of split {split!r} is in the store (listed are: {counts})")
+        raise AnnotationError(
+            f"{config.manifest}: no video of split {split!r} is in the store (the manifest lists {counts})"
+        )
     return WindowDataset(data.train.store, found, data.val.windows, task=data.task), [row.key for row in missing]
 
 
 def _pooled(data: WindowDataset) -> dict[str, Float[np.ndarray, "videos features"]]:
-    """Features of every video, by pooling."""
+    """Pooled features of every video, by pooling."""
     dim = data.store.recipe.dim
     rows = [pool_video(c.reshape(-1, dim) for c in video_features(data, index)) for index in range(len(data.rows))]
     return {pooling: np.stack([row[pooling] for row in rows]) for pooling in POOLINGS}

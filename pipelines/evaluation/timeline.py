@@ -1,14 +1,18 @@
-"""What a decoder says along one video.
+"""A decoder's scores along one video.
 
-| `kind`    | for                           | a row is                                                 |
-|-----------|-------------------------------|----------------------------------------------------------|
-| `windows` | windows shorter than a video  | the answer to one window, over the seconds it spans      |
-| `so far`  | windows that are whole videos | the answer to everything from the beginning to that time |
-| `clips`   | dense tasks                   | the answer for one clip                                  |
+| `kind`    | for                           | a row is                                             |
+|-----------|-------------------------------|------------------------------------------------------|
+| `windows` | windows shorter than a video  | the answer to one window, over the seconds it spans  |
+| `so far`  | windows that are whole videos | the answer to everything from the start to that time |
+| `clips`   | dense tasks                   | the answer for one clip                              |
+
+Windows and clips are those that the data set was scored on. Scores so far come from one pass where the decoder streams
+(`longvid.decoders.streams`), else from ever longer beginnings of the video.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,12 +21,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from longvid.decoders import Decoder
+from longvid.decoders.streams import Stream, open_stream
 from longvid.errors import DecoderError
-from longvid.metrics.items import mean_by_item, probabilities
-from longvid.tasks import Task
-from longvid.windows import Windows
+from longvid.metrics.items import probabilities
+from longvid.pipelines.training.scoring import Answers
+from longvid.windows import WindowDataset, Windows
 
-PREFIXES = 48
+MOST_ROWS = 48
 """Rows of a `so far` timeline."""
 _BATCH_TOKENS = 200_000
 
@@ -46,90 +51,106 @@ class Timeline:
         }
 
 
-ReadClips = Callable[[int, int], Float[Tensor, "clips tokens dim"]]
-"""Tokens of the clips [first, stop), on the decoder's device."""
+def timeline(decoder: Decoder, answers: Answers, data: WindowDataset, video: int = 0) -> Timeline:
+    """What the decoder, which gave these answers to the data set, says along one of its rows.
 
-
-@torch.inference_mode()
-def timeline(
-    decoder: Decoder, read: ReadClips, seconds: Float[np.ndarray, "clips 2"], *, task: Task, windows: Windows
-) -> Timeline:
-    """What the decoder says along a video of clips with these times.
-
-    Windows are read a few at a time, so a video may be longer than memory unless its window is the whole of it.
     Raises `DecoderError` for a video too short for the decoder.
     """
-    decoder = decoder.eval()
-    ranges = windows.evaluated(len(seconds), seconds)
-    if task.kind == "dense":
-        return _clips(decoder, read, seconds, task, windows, ranges)
-    if windows.segments or len(ranges) == 1:
-        return _so_far(decoder, read(0, len(seconds)), seconds, task, windows)
-    scores = _scores(decoder, (_seen(read(first, stop), windows) for first, stop in ranges.tolist()), task)
+    if answers.kind == "dense":
+        along = answers.along[video]
+        return Timeline("clips", along.seconds, along.scores, along.scores.mean(axis=0))
+    own = answers.window_videos == video
+    ranges, scores = answers.window_clips[own], answers.windows[own]
+    if data.windows.segments or len(ranges) == 1:
+        return so_far(decoder, data, video, kind=answers.kind)
+    seconds = data.seconds(video)
     spans = np.stack([seconds[ranges[:, 0], 0], seconds[ranges[:, 1] - 1, 1]], axis=1)
     return Timeline("windows", spans, scores, scores.mean(axis=0))
 
 
-def _so_far(
-    decoder: Decoder, tokens: Float[Tensor, "clips tokens dim"], seconds: np.ndarray, task: Task, windows: Windows
-) -> Timeline:
-    """Answers to ever longer beginnings, from the shortest that the decoder takes."""
-    stops = np.unique(np.ceil(np.linspace(0, len(seconds), PREFIXES + 1)[1:]).astype(int)).tolist()
-    parts = [_seen(tokens[:stop], windows) for stop in stops]
+@torch.inference_mode()
+def so_far(decoder: Decoder, data: WindowDataset, video: int, *, kind: str) -> Timeline:
+    """Answers to everything from the start to ever later times, from the first that the decoder takes."""
+    decoder = decoder.eval()
+    first, last = data.span(video)
+    stops = first + np.unique(np.ceil(np.linspace(0, last - first, MOST_ROWS + 1)[1:]).astype(int))
+    stream = _stream(decoder, data.windows)
+    if stream is not None:
+        logits = list(_streamed(stream, decoder, data, video, [first, *stops.tolist()]))
+    else:
+        logits = list(from_prefixes(decoder, data, video, stops.tolist()))
+    if not logits:  # what the decoder says to a video that is too short for it
+        decoder(_tokens(decoder, data, video, first, last).flatten(0, 1)[None])
+    scores = probabilities(torch.stack(logits).float().cpu().numpy(), kind)
+    ends = data.seconds(video)[stops[-len(logits) :] - 1, 1]
+    starts = np.concatenate([data.seconds(video)[first : first + 1, 0], ends[:-1]])
+    return Timeline("so far", np.stack([starts, ends], axis=1), scores, scores[-1])
+
+
+def _stream(decoder: Decoder, windows: Windows) -> Stream | None:
+    """The decoder's stream, where the clips so far are what it sees: neither picked from them nor filled up."""
+    if windows.segments or windows.short == "padded":
+        return None
+    try:
+        return open_stream(decoder)
+    except DecoderError:
+        return None
+
+
+def _streamed(
+    stream: Stream, decoder: Decoder, data: WindowDataset, video: int, edges: list[int]
+) -> Iterator[Float[Tensor, " outputs"]]:
+    """Logits after each part of the video, from the first that has any; a part is read when its turn comes."""
+    for first, stop in pairwise(edges):
+        logits = stream.push(_tokens(decoder, data, video, first, stop).flatten(0, 1)[None])
+        if logits is not None:
+            yield logits[0]
+
+
+def from_prefixes(
+    decoder: Decoder, data: WindowDataset, video: int, stops: list[int]
+) -> Iterator[Float[Tensor, " outputs"]]:
+    """Logits of the clips before each of the stops, from the shortest that the decoder takes.
+
+    Sequences go through the decoder in padded batches of a bounded number of tokens.
+    """
+    first, last = data.span(video)
+    tokens = _tokens(decoder, data, video, first, last)
+    parts = [_seen(tokens[: stop - first], data.windows).flatten(0, 1) for stop in stops]
     enough = next((i for i in range(len(parts) - 1) if _long_enough(decoder, parts[i])), len(parts) - 1)
-    scores = _scores(decoder, parts[enough:], task)
-    ends = seconds[np.array(stops[enough:]) - 1, 1]
-    begins = np.concatenate([seconds[:1, 0], ends[:-1]])
-    return Timeline("so far", np.stack([begins, ends], axis=1), scores, scores[-1])
+    waiting: list[Tensor] = []
+    for part in parts[enough:]:
+        if waiting and (len(waiting) + 1) * max(len(part), *map(len, waiting)) > _BATCH_TOKENS:
+            yield from _logits(decoder, waiting)
+            waiting = []
+        waiting.append(part)
+    yield from _logits(decoder, waiting)
 
 
-def _clips(
-    decoder: Decoder, read: ReadClips, seconds: np.ndarray, task: Task, windows: Windows, ranges: np.ndarray
-) -> Timeline:
-    """Mean over the windows that hold a clip of what each says about it."""
-    answers, indices = [], []
-    for first, stop in ranges.tolist():
-        index = windows.picks(stop - first, None) if windows.segments else np.arange(stop - first)
-        logits = decoder(read(first, stop)[index].flatten(0, 1)[None])[0]
-        answers.append(logits.unflatten(0, (len(index), -1)).mean(dim=1).float().cpu().numpy())
-        indices.append(first + index)
-    scores = probabilities(np.concatenate(answers), task.kind)
-    by_clip = mean_by_item(scores, np.concatenate(indices), len(seconds))
-    seen = ~np.isnan(by_clip).any(axis=1)
-    return Timeline("clips", seconds[seen], by_clip[seen], by_clip[seen].mean(axis=0))
+def _tokens(
+    decoder: Decoder, data: WindowDataset, video: int, first: int, stop: int
+) -> Float[Tensor, "clips tokens dim"]:
+    """Stored clips, as float32 where the decoder is."""
+    device = next(decoder.parameters()).device
+    return torch.from_numpy(data.video(video).read(first, stop)).to(device).float()
 
 
 def _seen(clips: Float[Tensor, "clips tokens dim"], windows: Windows) -> Float[Tensor, "seen tokens dim"]:
-    """What the decoder sees of a window: the segments picked from it, or the clips with zeros to fill them up."""
+    """What the decoder sees of a window: the segments picked from it, or its clips, padded with zeros."""
     if windows.segments:
         return clips[windows.picks(len(clips), None)]
     lacking = windows.lacking(len(clips))
     return torch.cat([clips, clips.new_zeros(lacking, *clips.shape[1:])]) if lacking else clips
 
 
-def _long_enough(decoder: Decoder, clips: Float[Tensor, "clips tokens dim"]) -> bool:
+def _long_enough(decoder: Decoder, tokens: Float[Tensor, "length dim"]) -> bool:
     try:
-        decoder(clips.flatten(0, 1)[None])
+        decoder(tokens[None])
     except DecoderError:
         return False
     return True
 
 
-def _scores(decoder: Decoder, parts: Iterable[Tensor], task: Task) -> Float[np.ndarray, "parts outputs"]:
-    """Scores of sequences of clips, in padded batches of a bounded number of tokens."""
-    logits: list[np.ndarray] = []
-    waiting: list[Tensor] = []
-    for part in parts:
-        flat = part.flatten(0, 1)
-        if waiting and (len(waiting) + 1) * max(len(flat), *map(len, waiting)) > _BATCH_TOKENS:
-            logits.append(_logits(decoder, waiting))
-            waiting = []
-        waiting.append(flat)
-    logits.append(_logits(decoder, waiting))
-    return probabilities(np.concatenate(logits), task.kind)
-
-
-def _logits(decoder: Decoder, sequences: list[Tensor]) -> np.ndarray:
+def _logits(decoder: Decoder, sequences: list[Tensor]) -> Float[Tensor, "sequences outputs"]:
     lengths = torch.tensor([len(tokens) for tokens in sequences], device=sequences[0].device)
-    batch = torch.nn.utils.rnn.pad_sequence(sequences, batch_first=True)
-    return decoder(batch, lengths).float().cpu().numpy()
+    return decoder(torch.nn.utils.rnn.pad_sequence(sequences, batch_first=True), lengths)

@@ -1,4 +1,4 @@
-"""What an extraction will do to each video, before it does it: clips, shards and bytes."""
+"""The plan of an extraction: each video's clips, shards and bytes."""
 
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future
@@ -33,14 +33,14 @@ class VideoPlan:
     backend: str
     span: Literal["whole", "listed"] = "whole"
     checks: dict[str, str] = field(default_factory=dict)
-    """What is known of the whole file's content; see `longvid.video.content`."""
+    """Checksums of the whole file's content; see `longvid.video.content`."""
 
     def source(self) -> dict[str, Any]:
-        """What the store remembers of the file and of its part: enough to notice that either was replaced.
+        """What the store records of the file and its listed part: enough to notice that either was replaced.
 
-        What stands under `checks` is compared where both sides know it. What stands under `about` is told and never
-        compared: it is measured from a file that is known by its fingerprint, or is prose, or (when the file was last
-        written) says nothing of what is in it.
+        Entries of `checks` are compared where both sides have them. Entries of `about` are only shown: they follow from
+        a file that its fingerprint identifies, or are prose, or (when the file was last written) say nothing about its
+        content.
         """
         listed = {"listed_seconds": [self.request.start_seconds, self.request.end_seconds]}
         about = {
@@ -62,7 +62,7 @@ class VideoPlan:
         }
 
     def segments(self, store: FeatureStore) -> Iterator[Segment]:
-        """The segments whose shards the store does not hold yet."""
+        """The segments whose shards are missing in the store."""
         for shard_index in store.missing(self.request.key):
             first, stop = store.shard_clips(self.request.key, shard_index)
             yield Segment(
@@ -85,7 +85,7 @@ class PlanFailure:
 
 @dataclass
 class PlanSummary:
-    """What `longvid extract --plan` prints: one row a video and the totals."""
+    """What `longvid extract --plan` prints: one row per video and the totals."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     failures: list[PlanFailure] = field(default_factory=list)
@@ -106,7 +106,7 @@ class PlanSummary:
 
 
 def make_recipe(job: ExtractionJob, encoder: Encoder) -> Recipe:
-    """The recipe of what `job` makes with `encoder`; the token count is measured on one blank clip."""
+    """The recipe of the features that `job` makes with `encoder`; one blank clip gives the token count."""
     spec, sampling, pooling = encoder.spec, job.sampling_for(encoder.spec), job.pooling_for(encoder.spec)
     geometry = spec.preprocessing
     blank = np.zeros((1, sampling.frames, geometry.height, geometry.width, 3), np.uint8)
@@ -136,10 +136,10 @@ def make_recipe(job: ExtractionJob, encoder: Encoder) -> Recipe:
 def plan_ahead(
     requests: Iterable[VideoRequest], *, sampling: Sampling, job: ExtractionJob, measure_one: Measure
 ) -> Generator[VideoPlan | PlanFailure, None, None]:
-    """Each request's plan or failure, in order, while the next ones are read.
+    """Each request's plan or failure, in order, while the next files are read.
 
-    `measure_one`: who reads a file, `MeasuringProcesses`, or `measure` for this very process. Whatever goes wrong with
-    one file is that video's failure.
+    `measure_one`: what reads a file, `MeasuringProcesses` or (in this process) `measure`. Any error with a file is that
+    video's failure.
     """
     planned, wanted = tee(requests)
     measured = measure_ahead((_wanted(request, sampling, job) for request in wanted), measure_one)
@@ -170,7 +170,7 @@ def summarise_plan(
     sampling: Sampling,
     measure_one: Measure = measure,
 ) -> PlanSummary:
-    """Bytes, files and clips an extraction would make in a store of this recipe and layout, without making any."""
+    """The bytes, files and clips that an extraction would write into `store`; nothing is written."""
     summary = PlanSummary()
     for planned in plan_ahead(requests, sampling=sampling, job=job, measure_one=measure_one):
         if isinstance(planned, PlanFailure):

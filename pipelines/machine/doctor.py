@@ -1,4 +1,7 @@
-"""What works on this machine: the decoders, each tried on a real clip, and the optional packages, each imported."""
+"""Checks of this machine: video decoders and optional packages.
+
+Each decoder is tried on a real clip, each package is imported.
+"""
 
 import importlib.metadata
 import platform
@@ -25,7 +28,7 @@ class Check:
 
 OPTIONAL = {
     "torchvision": ("torchvision encoders", "pip install 'longvid[timm]'"),
-    "triton": ("the fastest S4 kernels on a GPU", "pip install triton (torch's CUDA builds bring it)"),
+    "triton": ("the fastest S4 kernels on a GPU", "pip install triton (part of torch's CUDA builds)"),
     "timm": ("timm encoders", "pip install 'longvid[timm]'"),
     "dask_jobqueue": ("SLURM", "pip install 'longvid[slurm]'"),
     "s3fs": ("stores on S3", "pip install 'longvid[s3]'"),
@@ -37,21 +40,21 @@ NEEDED = ("numpy", "zarr", "torch", "transformers", "lightning", "distributed")
 def examine() -> list[Check]:
     """Every check, the needed ones first."""
     checks = [Check("python", platform.python_version(), sys.version_info >= (3, 11), True, sys.executable)]
-    checks += [_package(name, needed=True, what="", cure="pip install longvid") for name in NEEDED]
+    checks += [_package(name, needed=True, what="", remedy="pip install longvid") for name in NEEDED]
     checks += _decoders()
-    checks += [_package(name, needed=False, what=what, cure=cure) for name, (what, cure) in OPTIONAL.items()]
+    checks += [_package(name, needed=False, what=what, remedy=remedy) for name, (what, remedy) in OPTIONAL.items()]
     checks += [_gpu(), _compiler(), _cores()]
     return checks
 
 
-def _package(name: str, *, needed: bool, what: str, cure: str) -> Check:
+def _package(name: str, *, needed: bool, what: str, remedy: str) -> Check:
     """Whether the package imports; a broken binary raises OSError or RuntimeError as often as ImportError."""
     try:
         import_module(name)
     except (ImportError, OSError, RuntimeError) as error:
         reason = short_reason(error)
         missing = isinstance(error, ModuleNotFoundError)
-        return Check(name, "-", False, needed, f"{what + ': ' if what else ''}{cure if missing else reason}")
+        return Check(name, "-", False, needed, f"{what + ': ' if what else ''}{remedy if missing else reason}")
     return Check(name, _version(name), True, needed, what)
 
 
@@ -89,7 +92,7 @@ def _gpu() -> Check:
 
 def _compiler() -> Check:
     path = shutil.which("g++")
-    advice = "PyKeOps kernels can be compiled" if path else "no g++: PyKeOps is not used, the plain kernels are"
+    advice = "PyKeOps kernels can be compiled" if path else "no g++: the plain kernels are used, not PyKeOps"
     return Check("g++", path or "-", path is not None, False, advice)
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from longvid.benchmarks.benchmark import SplitSet
+from longvid.files import write_bytes
 from longvid.pipelines.prepare.run import Preparation
 from longvid.tasks.manifest import ManifestRow
-from longvid.tasks.manifest_files import spreadsheet_text, write_atomically
+from longvid.tasks.manifest_files import spreadsheet_text
 
 COLUMNS = ("key", "state", "url", "expected_path", "splits", "reason")
 
@@ -47,7 +48,7 @@ def write_absent(path: str | Path, videos: Iterable[AbsentVideo]) -> int:
     for video in videos:
         writer.writerow([spreadsheet_text(getattr(video, column)) for column in COLUMNS])
         count += 1
-    write_atomically(Path(path), out.getvalue().encode())
+    write_bytes(Path(path), out.getvalue().encode())
     return count
 
 

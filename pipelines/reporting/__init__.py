@@ -3,6 +3,6 @@
 It shows tables, curves, confusions, and scores along videos.
 """
 
-from longvid.pipelines.reporting.page import write_report
+from longvid.pipelines.reporting.page import report
 
-__all__ = ["write_report"]
+__all__ = ["report"]

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 import longvid
 from longvid.errors import ConfigError
+from longvid.files import write_bytes
 from longvid.pipelines.reporting.charts import plotly_script
 from longvid.pipelines.reporting.collect import Run, collect_runs, has_random_weights
 from longvid.pipelines.reporting.published import published_rows
@@ -27,10 +28,9 @@ from longvid.pipelines.reporting.sections import (
 )
 from longvid.pipelines.reporting.videos import videos
 from longvid.printable import printable
-from longvid.tasks.manifest_files import write_atomically
 
 
-def write_report(
+def report(
     run_dirs: Sequence[str | Path],
     out_html: str | Path,
     *,
@@ -50,7 +50,7 @@ def write_report(
     task = runs[0].task.name
     title = title or f"{task[:1].upper()}{task[1:]}: long\u2011range decoders compared"
     out = Path(out_html)
-    write_atomically(out, _render(_page(runs, split, title)).encode())
+    write_bytes(out, _render(_page(runs, split, title)).encode())
     return out
 
 

@@ -1,12 +1,11 @@
-"""What happens at the end of an epoch: its row is written, the best weights are kept, the run can go on from there.
+"""Callbacks at the end of an epoch: history, best weights, resume point.
 
-`ResumePoint` is the last of the three by Lightning's rule that checkpoints come after other callbacks; so it holds the
-state of the others as it is after the epoch.
+`ResumePoint` runs last, because Lightning calls checkpoints after other callbacks; so it saves the others' state as it
+is after the epoch.
 """
 
 import csv
 import io
-import os
 import time
 from dataclasses import asdict
 from typing import Any
@@ -14,19 +13,18 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, Checkpoint
 
+from longvid.files import replacing, write_bytes
 from longvid.metrics.items import METRICS
-from longvid.paths import inside
 from longvid.pipelines.training.config import EarlyStoppingSettings
 from longvid.pipelines.training.module import DecoderModule
 from longvid.pipelines.training.progress import TrainingProgress
 from longvid.pipelines.training.results import EpochRow
 from longvid.pipelines.training.run_folder import SeedFolder, save_weights
-from longvid.tasks.manifest_files import write_atomically
 from longvid.trained import weights_sha256
 
 
 class History(Callback):
-    """A row an epoch: to `history.csv`, to the progress display, and kept through interruptions."""
+    """Writes one row per epoch to `history.csv` and the progress display; rows survive interruptions."""
 
     def __init__(self, folder: SeedFolder, progress: TrainingProgress) -> None:
         self.folder = folder
@@ -62,7 +60,7 @@ class History(Callback):
         return {"rows": [asdict(row) for row in self.rows]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the rows back."""
+        """Restore the rows."""
         self.rows = [EpochRow(**row) for row in state_dict["rows"]]
 
     def _write(self, names: tuple[str, ...]) -> None:
@@ -74,14 +72,14 @@ class History(Callback):
             shown = ["" if value is None else f"{value:.6g}" for value in values]
             figures = [f"{row.learning_rate:.6g}", f"{row.seconds:.4g}"]
             writer.writerow([row.epoch, f"{row.train_loss:.6g}", *shown, *figures])
-        write_atomically(self.folder.history_file, out.getvalue().encode())
+        write_bytes(self.folder.history_file, out.getvalue().encode())
 
 
 class BestWeights(Callback):
     """Keeps the weights of the best validated epoch; stops training that no longer improves.
 
-    Of epochs with equal scores the one with the lower validation loss is kept: few validation videos make ties common,
-    and the first epoch to get them all right is seldom the one that is sure of them.
+    Of epochs with equal scores the one with the lower validation loss is kept: with few validation videos ties are
+    common, and the first epoch with all answers right is seldom the one with the most confident answers.
     """
 
     def __init__(self, folder: SeedFolder, early_stopping: EarlyStoppingSettings | None) -> None:
@@ -91,7 +89,7 @@ class BestWeights(Callback):
         self.epoch = -1
         self.waited = 0
         self.sha256: str | None = None
-        """Of the weights of that epoch."""
+        """Digest of that epoch's weights."""
         self._best: float | None = None
         self._loss = float("inf")
 
@@ -101,7 +99,7 @@ class BestWeights(Callback):
         return self.early_stopping is not None and self.waited >= self.early_stopping.patience
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Compare the epoch with the best so far."""
+        """Compare the epoch with the best one so far."""
         assert isinstance(pl_module, DecoderModule)
         metrics = {name: float(trainer.callback_metrics[f"val/{name}"]) for name in pl_module.task.metrics}
         value = metrics[pl_module.monitor]
@@ -128,20 +126,19 @@ class BestWeights(Callback):
         return known | {"best": self._best, "loss": self._loss, "sha256": self.sha256}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the best back."""
+        """Restore the best."""
         self.metrics, self.epoch = state_dict["metrics"], state_dict["epoch"]
         self.waited, self._best, self._loss = state_dict["waited"], state_dict["best"], state_dict["loss"]
         self.sha256 = state_dict.get("sha256")
 
 
 class ResumePoint(Checkpoint):
-    """Puts down, after each epoch, all that a continued training needs, under one name and in one move."""
+    """Saves all that a continued training needs after each epoch, in one atomic file."""
 
     def __init__(self, folder: SeedFolder) -> None:
         self.folder = folder
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write beside, then rename."""
-        temporary = inside(self.folder.path, ".resume.ckpt")
-        trainer.save_checkpoint(temporary)
-        os.replace(temporary, self.folder.resume_file)
+        with replacing(self.folder.resume_file) as temporary:
+            trainer.save_checkpoint(temporary)

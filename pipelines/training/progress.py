@@ -1,27 +1,20 @@
-"""How far a training is: a bar in a terminal, a line now and then elsewhere, nothing where nobody asked."""
+"""What a training tells of how far it is; the command line draws it (`longvid.pipelines.cli`)."""
 
-import time
 from typing import Protocol, runtime_checkable
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-from longvid.metrics.items import METRICS
 from longvid.pipelines.training.results import EpochRow, SeedResult
-
-LINE_EVERY_SECONDS = 15.0
 
 
 @runtime_checkable
 class TrainingProgress(Protocol):
-    """Hears how far a run is."""
+    """Receives a run's progress."""
 
     def seed_started(self, seed: int, *, epochs: int, done: int) -> None:
-        """The training of a seed begins, or goes on after `done` epochs."""
+        """The training of a seed starts, or continues after `done` epochs."""
         ...
 
     def epoch_ended(self, row: EpochRow) -> None:
-        """An epoch is trained and, where it was its turn, validated."""
+        """An epoch is trained and, if it was due, validated."""
         ...
 
     def seed_ended(self, result: SeedResult) -> None:
@@ -30,78 +23,13 @@ class TrainingProgress(Protocol):
 
 
 class Quiet:
-    """A `TrainingProgress` that says nothing."""
+    """A `TrainingProgress` that does nothing."""
 
     def seed_started(self, seed: int, *, epochs: int, done: int) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
     def epoch_ended(self, row: EpochRow) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
     def seed_ended(self, result: SeedResult) -> None:
         """Say nothing."""
-
-
-class ConsoleProgress:
-    """Draws a bar for the seed in training and keeps one line for each that is done.
-
-    Fits 80 columns. Without a terminal it prints a plain line every 15 seconds instead of the bar.
-    """
-
-    def __init__(self, console: Console, *, label: str, monitor: str) -> None:
-        self._console = console
-        self._label = label
-        self._monitor = monitor
-        self._bar: Progress | None = None
-        self._epochs = 0
-        self._last_line = time.monotonic()
-
-    def seed_started(self, seed: int, *, epochs: int, done: int) -> None:
-        """Begin a bar."""
-        self._epochs, self._last_line = epochs, time.monotonic()
-        if not self._console.is_terminal:
-            return
-        self._bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[figures]}", markup=False),
-            TimeRemainingColumn(compact=True),
-            console=self._console,
-            transient=True,
-        )
-        self._task = self._bar.add_task(f"{self._label} seed {seed}", total=epochs, completed=done, figures="")
-        self._bar.start()
-
-    def epoch_ended(self, row: EpochRow) -> None:
-        """Move the bar, or print a line when the last one is old."""
-        figures = f"loss {row.train_loss:.3f}"
-        if self._monitor in row.metrics:
-            figures += f"  val {METRICS[self._monitor].format(row.metrics[self._monitor])}"
-        if self._bar is not None:
-            self._bar.update(self._task, completed=row.epoch + 1, figures=figures)
-        elif time.monotonic() - self._last_line >= LINE_EVERY_SECONDS:
-            self._last_line = time.monotonic()
-            self._print(f"{self._label}: epoch {row.epoch + 1}/{self._epochs}  {figures}")
-
-    def seed_ended(self, result: SeedResult) -> None:
-        """Replace the bar by what came out."""
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
-        metric = METRICS[self._monitor]
-        self._print(
-            f"{self._label} seed {result.seed}: best validation {metric.label} "
-            f"{metric.format(result.metrics[self._monitor])} in epoch {result.best_epoch + 1} of {result.epochs}, "
-            f"{result.train_seconds:.0f} s"
-        )
-
-    def __enter__(self) -> "ConsoleProgress":
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def _print(self, line: str) -> None:
-        self._console.print(line, markup=False, highlight=False)

@@ -1,7 +1,11 @@
-"""From a decoder's outputs on windows to the scores of a split; one way, for validation and for evaluation."""
+"""From windows to scores; one road, for validation, evaluation and the prediction of one video.
 
-from collections.abc import Iterable, Iterator
+batches --decoder--> WindowScores --answers_of--> Answers (no label needed) --split_scores--> SplitScores
+"""
+
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,13 +25,13 @@ from longvid.windows import WindowBatch, WindowDataset
 def logits_of(
     decoder: Decoder, batch: WindowBatch, *, task: Task, num_tokens: int
 ) -> Float[Tensor, "batch *clips outputs"]:
-    """The decoder's answer to each window; for dense tasks the mean over the tokens of each clip."""
+    """The decoder's outputs for each window; for dense tasks averaged over the tokens of each clip."""
     logits = decoder(batch.tokens.float(), batch.lengths)
     return logits.unflatten(1, (-1, num_tokens)).mean(dim=2) if task.kind == "dense" else logits
 
 
 def loss_of(logits: Float[Tensor, "batch *clips outputs"], targets: Tensor, kind: str) -> Float[Tensor, ""]:
-    """Cross-entropy, one logistic loss a label, or mean squared error; clips without a label count in none."""
+    """Cross-entropy, one logistic loss per label, or mean squared error; unlabelled clips do not count."""
     logits = logits.float()
     if kind == "classification":
         return functional.cross_entropy(logits, targets)
@@ -42,7 +46,7 @@ def loss_of(logits: Float[Tensor, "batch *clips outputs"], targets: Tensor, kind
 
 @dataclass
 class WindowScores:
-    """Scores of windows as they come in, batch by batch; `split_scores` turns them into those of a split."""
+    """Scores of windows as they come in, batch by batch; `answers_of` turns them into those of videos."""
 
     kind: str
     scores: list[np.ndarray] = field(default_factory=list)
@@ -50,28 +54,36 @@ class WindowScores:
     clips: list[np.ndarray] = field(default_factory=list)
 
     def add(self, logits: Tensor, batch: WindowBatch) -> None:
-        """Take the answers to a batch."""
+        """Add the outputs for a batch."""
         self.scores.extend(probabilities(logits.detach().float().cpu().numpy(), self.kind))
         self.videos.append(batch.videos.cpu().numpy())
         self.clips.append(batch.clips.cpu().numpy())
 
 
-@dataclass(frozen=True)
-class SplitScores:
-    """Scores of every video of a split (dense: of every clip), with the targets they are held against.
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """What a decoder says to a data set, labelled or not.
 
-    `windows`, `window_videos` and `window_clips` keep the answer to each window; empty for dense tasks.
+    `windows`, `window_videos` and `window_clips` hold the answer to each window; empty for dense tasks.
     """
 
-    scores: Float[np.ndarray, "items outputs"]
-    targets: Num[np.ndarray, "items *outputs"]
+    kind: str
+    """The task's."""
     windows: Float[np.ndarray, "windows outputs"]
     window_videos: Int[np.ndarray, " windows"]
     window_clips: Int[np.ndarray, "windows 2"]
+    along: tuple[ScoredVideo, ...] = ()
+    """Dense tasks: the scores of every clip that a window holds, video by video."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitScores(Answers):
+    """Scores of every video of a split (dense: of every clip), with the targets they are held against."""
+
+    scores: Float[np.ndarray, "items outputs"]
+    targets: Num[np.ndarray, "items *outputs"]
     item_videos: Int[np.ndarray, " items"]
     """The video of each item."""
-    along: tuple[ScoredVideo, ...] = ()
-    """Dense tasks: the scores of every clip, labelled or not, video by video."""
 
     def metrics(self, task: Task) -> dict[str, float]:
         """The task's metrics over items (videos, or clips of dense tasks), and over whole videos of dense tasks."""
@@ -80,33 +92,48 @@ class SplitScores:
         return {name: found[name] for name in task.metrics}
 
     def answering(self, answer: Float[np.ndarray, " outputs"]) -> "SplitScores":
-        """The same items with one and the same answer to all."""
+        """The same items with the same answer to all."""
         along = (replace(v, scores=np.broadcast_to(answer, v.scores.shape)) for v in self.along)
         return replace(self, scores=np.broadcast_to(answer, self.scores.shape), along=tuple(along))
 
     def window_metrics(self, task: Task) -> dict[str, float]:
-        """The same with every window counted on its own."""
+        """The task's metrics with every window counted on its own."""
         return score(task.metrics, self.windows, self.targets[self.window_videos]) if len(self.windows) else {}
 
 
-def split_scores(found: WindowScores, dataset: WindowDataset) -> SplitScores:
-    """Mean scores of each video over its windows; of each clip over the windows that hold it, for dense tasks."""
-    videos, clips = np.concatenate(found.videos), np.concatenate(found.clips)
+def answers_of(found: WindowScores, dataset: WindowDataset) -> Answers:
+    """The answer to each window; for dense tasks, the mean for each clip over the windows that hold it."""
     if found.kind == "dense":
-        return _dense_scores(found.scores, videos, clips, dataset)
-    windows = np.stack(found.scores)
+        return _dense_answers(_every_clip(found, dataset), dataset)
+    return Answers(
+        kind=found.kind,
+        windows=np.stack(found.scores),
+        window_videos=np.concatenate(found.videos),
+        window_clips=np.concatenate(found.clips),
+    )
+
+
+def split_scores(found: WindowScores, dataset: WindowDataset) -> SplitScores:
+    """Mean scores of each video over its windows, and of each clip for dense tasks, beside their targets."""
+    if found.kind == "dense":
+        return _dense_scores(_every_clip(found, dataset), dataset)
+    answers = answers_of(found, dataset)
     return SplitScores(
-        scores=mean_by_item(windows, videos, len(dataset.rows)),
+        **vars(answers),
+        scores=mean_by_item(answers.windows, answers.window_videos, len(dataset.rows)),
         targets=dataset.targets(),
-        windows=windows,
-        window_videos=videos,
-        window_clips=clips,
         item_videos=np.arange(len(dataset.rows)),
     )
 
 
+def _no_windows(outputs: int) -> dict[str, Any]:
+    """Of windows on their own, for what has no answer to them."""
+    none = np.zeros(0, np.int64)
+    return {"windows": np.zeros((0, outputs)), "window_videos": none, "window_clips": none.reshape(0, 2)}
+
+
 def constant_scores(answer: Float[np.ndarray, " outputs"], dataset: WindowDataset) -> SplitScores:
-    """The scores of someone who gives one and the same answer to every item of a split, and sees no video."""
+    """The scores of a baseline that ignores the video: the same answer to every item of a split."""
     assert dataset.task is not None
     videos = range(len(dataset.rows))
     if dataset.task.kind == "dense":
@@ -115,63 +142,73 @@ def constant_scores(answer: Float[np.ndarray, " outputs"], dataset: WindowDatase
         along = tuple(ScoredVideo(dataset.rows[v], dataset.seconds(v), every[v]) for v in videos)
         targets, item_videos = np.concatenate(labels), np.repeat(np.arange(len(labels)), [len(own) for own in labels])
         labelled = targets != UNLABELLED
+        _refuse_nothing_scored(labelled, dataset)
         targets, item_videos = targets[labelled], item_videos[labelled]
     else:
         along, targets, item_videos = (), dataset.targets(), np.arange(len(dataset.rows))
     return SplitScores(
         scores=np.broadcast_to(answer, (len(targets), len(answer))),
         targets=targets,
-        windows=np.zeros((0, len(answer))),
-        window_videos=np.zeros(0, np.int64),
-        window_clips=np.zeros((0, 2), np.int64),
+        kind=dataset.task.kind,
+        **_no_windows(len(answer)),
         item_videos=item_videos,
         along=along,
     )
 
 
-def _dense_scores(scores: list[np.ndarray], videos: np.ndarray, clips: np.ndarray, data: WindowDataset) -> SplitScores:
-    labels = [data.clip_targets(video) for video in range(len(data.rows))]
-    offsets = np.cumsum([0, *map(len, labels)])
+def _every_clip(found: WindowScores, data: WindowDataset) -> list[Float[np.ndarray, "clips outputs"]]:
+    """Scores of every stored clip of each video: the mean over the windows that hold it, NaN where none does."""
+    videos, clips = np.concatenate(found.videos), np.concatenate(found.clips)
+    lengths = [len(data.seconds(video)) for video in range(len(data.rows))]
+    offsets = np.cumsum([0, *lengths])
     indices = [offsets[video] + np.arange(first, stop) for video, (first, stop) in zip(videos, clips, strict=True)]
     if data.windows.segments:
         indices = [index[data.windows.picks(len(index), None)] for index in indices]
-    answers = np.concatenate([window[: len(index)] for window, index in zip(scores, indices, strict=True)])
-    every = mean_by_item(answers, np.concatenate(indices), int(offsets[-1]))
-    targets = np.concatenate(labels)
-    scored = (targets != UNLABELLED) & ~np.isnan(every).any(axis=1)
+    answers = np.concatenate([window[: len(index)] for window, index in zip(found.scores, indices, strict=True)])
+    return np.split(mean_by_item(answers, np.concatenate(indices), int(offsets[-1])), offsets[1:-1])
+
+
+def _dense_answers(every: list[Float[np.ndarray, "clips outputs"]], data: WindowDataset) -> Answers:
+    """The clips of each video that a window holds."""
+    held = [~np.isnan(scores).any(axis=1) for scores in every]
+    along = tuple(ScoredVideo(data.rows[v], data.seconds(v)[held[v]], every[v][held[v]]) for v in range(len(every)))
+    return Answers(kind="dense", **_no_windows(every[0].shape[1]), along=along)
+
+
+def _dense_scores(every: list[Float[np.ndarray, "clips outputs"]], data: WindowDataset) -> SplitScores:
+    """The same, and the clips of them that have a label as items."""
+    scores = np.concatenate(every)
+    targets = np.concatenate([data.clip_targets(video) for video in range(len(data.rows))])
+    scored = (targets != UNLABELLED) & ~np.isnan(scores).any(axis=1)
     if not scored.any():
         raise AnnotationError(
             f"{data.rows[0].where}: no clip of the {len(data.rows)} videos to be scored lies where their labels do; "
             "see that the labels' times are seconds of the video, and that task.labels_per_second is right"
         )
     return SplitScores(
-        scores=every[scored],
+        **vars(_dense_answers(every, data)),
+        scores=scores[scored],
         targets=targets[scored],
-        windows=np.zeros((0, every.shape[1])),
-        window_videos=np.zeros(0, np.int64),
-        window_clips=np.zeros((0, 2), np.int64),
-        item_videos=np.repeat(np.arange(len(labels)), [len(label) for label in labels])[scored],
-        along=tuple(_along(data, every, offsets)),
+        item_videos=np.repeat(np.arange(len(every)), [len(own) for own in every])[scored],
     )
 
 
-def _along(data: WindowDataset, every: np.ndarray, offsets: np.ndarray) -> Iterator[ScoredVideo]:
-    """The answered clips of each video."""
-    for video, row in enumerate(data.rows):
-        scores = every[offsets[video] : offsets[video + 1]]
-        answered = ~np.isnan(scores).any(axis=1)
-        yield ScoredVideo(row, data.seconds(video)[answered], scores[answered])
-
-
-@torch.inference_mode()
 def score_windows(
     decoder: Decoder, batches: Iterable[WindowBatch], dataset: WindowDataset, *, device: torch.device
 ) -> SplitScores:
-    """Scores of a decoder on every window of a data set with a task, in evaluation mode."""
+    """Scores of a decoder in evaluation mode on every window of a data set with a task."""
     assert dataset.task is not None
+    return split_scores(window_scores(decoder, batches, dataset, task=dataset.task, device=device), dataset)
+
+
+@torch.inference_mode()
+def window_scores(
+    decoder: Decoder, batches: Iterable[WindowBatch], dataset: WindowDataset, *, task: Task, device: torch.device
+) -> WindowScores:
+    """What a decoder says to every window of a data set, in evaluation mode; the data set needs no labels."""
     decoder = decoder.to(device).eval()
-    found = WindowScores(dataset.task.kind)
+    found = WindowScores(task.kind)
     for batch in batches:
         on_device = batch._replace(tokens=batch.tokens.to(device), lengths=batch.lengths.to(device))
-        found.add(logits_of(decoder, on_device, task=dataset.task, num_tokens=dataset.store.recipe.num_tokens), batch)
-    return split_scores(found, dataset)
+        found.add(logits_of(decoder, on_device, task=task, num_tokens=dataset.store.recipe.num_tokens), batch)
+    return found

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+from longvid.files import replacing
 from longvid.stores.canonical import canonical_json
 from longvid.stores.errors import StoreAccessError, StoreError
-from longvid.stores.place import PARTIAL
 from longvid.stores.store import FeatureStore
 
 
@@ -23,18 +23,14 @@ def new_file(target: Path) -> Iterator[Path]:
 
     Failures of the file system become StoreAccessError.
     """
-    partial = target.with_name(target.name + PARTIAL)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        yield partial
-        partial.replace(target)
+        with replacing(target) as temporary:
+            yield temporary
     except StoreError:
         raise
     except OSError as error:
         reason = error.strerror or " ".join(str(error).split())
         raise StoreAccessError(f"{target}: cannot be written: {reason}; the store is as it was") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def reserve(file: Path, num_bytes: int) -> None:

@@ -11,7 +11,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("package", ["longvid.stores", "longvid"])
+@pytest.mark.parametrize(
+    "package", ["longvid.stores", "longvid", "longvid.pipelines", "longvid.pipelines.extraction", "longvid.windows"]
+)
 def test_a_type_checker_sees_every_name_that_is_imported_late(package: str) -> None:
     tree = ast.parse((ROOT / package.replace(".", "/") / "__init__.py").read_text(encoding="utf-8"))
     for_checkers = next(node for node in tree.body if isinstance(node, ast.If))

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from longvid.pipelines.demo.videos import Script, encode
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -36,10 +38,8 @@ def test_the_encoder_it_shows_works() -> None:
     import torch
 
     blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    imports = "\n".join(line for line in blocks[0].splitlines() if line.startswith("from "))
-    shown = next(block for block in blocks if block.startswith("def build"))
     names: dict = {}
-    exec(imports + "\n" + shown, names)  # the README's own code
+    exec(next(block for block in blocks if "def build" in block), names)  # the README's own code
     from longvid.encoders import ENCODERS, build_encoder
 
     try:
@@ -53,7 +53,31 @@ def test_every_command_it_shows_exists() -> None:
     from longvid.pipelines.cli.main import app
 
     known = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
-    # in code, where a command stands at the begin of a line, after && or in backquotes
+    # in code, where a command stands at the start of a line, after && or in backquotes
     shown = set(re.findall(r"(?:^    |&& |`)longvid ([a-z]+(?:-[a-z]+)*)\b", README, flags=re.MULTILINE))
     assert len(shown) > 10
     assert shown <= known, shown - known
+
+
+def test_the_python_it_shows_runs_on_two_imports(tmp_path: Path) -> None:
+    block = next(b for b in re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL) if "train(" in b)
+    imports = [line for line in block.splitlines() if line.startswith(("from ", "import "))]
+    assert len(imports) == 2
+    smaller = {  # what a test has no time or no network for
+        '"facebook/dinov2-base", pooling="class"': '"patch-statistics", pooling="mean"',
+        "seeds=[0, 1, 2]": "epochs=1, tensorboard=False",
+        'scheduler="local"': 'scheduler="inline"',
+    }
+    for written, instead in smaller.items():
+        assert written in block
+        block = block.replace(written, instead)
+    for index, name in enumerate(("a", "b", "c", "holiday", "new")):
+        (tmp_path / "videos").mkdir(exist_ok=True)
+        encode(Script(name, index % 2, 90.0, 5.0, 20.0, seed=index), tmp_path / ("" if name == "new" else "videos"))
+    rows = ["a,train,x", "b,train,y", "c,val,x", "holiday,test,y"]
+    (tmp_path / "videos.csv").write_text("\n".join(["key,split,label", *rows]), encoding="utf-8")
+    (tmp_path / "script.py").write_text(block, encoding="utf-8")
+    done = subprocess.run([sys.executable, "script.py"], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] in ("x", "y")
+    assert (tmp_path / "report.html").is_file()

@@ -1,6 +1,7 @@
 """The rooms keep their direction of imports, and stay light to import."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 ROOMS = ("stores", "longvid", "pipelines")
 MAY_IMPORT = {"stores": {"stores"}, "longvid": {"longvid"}, "pipelines": {"stores", "longvid", "pipelines"}}
+GROUND_FLOOR = "longvid.files"
+"""The atomic write: every room may stand on it, for it imports the standard library alone."""
 FRONT_DOOR = ROOT / "longvid" / "__main__.py"
 """`python -m longvid`: nobody imports it."""
 TOUCHES_THE_STORE = ROOT / "longvid" / "windows" / "dataset.py"
@@ -28,7 +31,7 @@ def imported_packages(source: Path) -> set[str]:
             modules.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
             modules.update({node.module, *(f"{node.module}.{alias.name}" for alias in node.names)})
-    tops = {".".join(module.split(".")[:2]) for module in modules}
+    tops = {".".join(module.split(".")[:2]) for module in modules} - {GROUND_FLOOR}
     rooms = {top.removeprefix("longvid.") for top in tops if top in ("longvid.stores", "longvid.pipelines")}
     return rooms | {top.partition(".")[0] for top in tops if top.removeprefix("longvid.") not in rooms}
 
@@ -54,8 +57,18 @@ def test_the_check_sees_an_import_inside_a_function(tmp_path: Path) -> None:
     source = tmp_path / "wrong.py"
     source.write_text("def late():\n    from longvid.pipelines.extraction import extract\n    import torch.nn\n")
     assert imported_packages(source) == {"pipelines", "torch"}
+    source.write_text("from longvid.files import write_bytes\nfrom longvid.errors import LongvidError\n")
+    assert imported_packages(source) == {"longvid"}
     source.write_text("from longvid import stores\nfrom longvid.video import probe\n")
     assert imported_packages(source) == {"longvid", "stores"}
+
+
+def test_the_ground_floor_stands_on_the_standard_library_and_is_the_only_atomic_write() -> None:
+    ground = ROOT / "longvid" / "files.py"
+    assert imported_packages(ground) <= sys.stdlib_module_names
+    by_hand = re.compile(r"os\.(replace|rename)\(|NamedTemporaryFile|mkstemp|\.rename\((path|target)\)")
+    others = [source for room in ROOMS for source in sources(room) if source != ground]
+    assert [str(source) for source in others if by_hand.search(source.read_text(encoding="utf-8"))] == []
 
 
 @pytest.mark.parametrize(
@@ -63,9 +76,10 @@ def test_the_check_sees_an_import_inside_a_function(tmp_path: Path) -> None:
     [
         "import longvid.stores",
         "import longvid",
+        "import longvid.pipelines",
         "from longvid.pipelines.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass",
     ],
-    ids=["stores", "longvid", "help"],
+    ids=["stores", "longvid", "pipelines", "help"],
 )
 def test_it_loads_nothing_heavy(statement: str) -> None:
     code = f"{statement}\nimport sys\nprint('HEAVY', sorted({{'torch', 'dask', 'lightning', 'av'}} & set(sys.modules)))"
@@ -74,7 +88,8 @@ def test_it_loads_nothing_heavy(statement: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "package", ["longvid.stores", "longvid", "longvid.encoders", "longvid.decoders", "longvid.video"]
+    "package",
+    ["longvid.stores", "longvid", "longvid.pipelines", "longvid.encoders", "longvid.decoders", "longvid.video"],
 )
 def test_every_exported_name_exists_and_is_listed_once(package: str) -> None:
     code = (

@@ -38,7 +38,7 @@ HOSTILE = [
     "$HOME",
     "%2e%2e",
     "s3://bucket/key",
-    "file-\udcff.mp4",  # a file name that is no UTF-8
+    "file-\udcff.mp4",  # a file name that is not UTF-8
     "__init__",
 ]
 

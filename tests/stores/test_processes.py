@@ -15,7 +15,7 @@ import pytest
 from zarr.storage import MemoryStore
 
 from longvid.stores import FeatureStore, IncompleteVideo, StoreAccessError, repair, verify
-from longvid.stores.place import ZarrPlace, _rename
+from longvid.stores.place import FolderPlace, ZarrPlace
 
 NUM_CLIPS = 40
 
@@ -209,10 +209,20 @@ def test_a_video_finished_after_a_kill_has_no_file_that_an_undisturbed_one_has_n
     assert not any(file.exists() for file in left)
 
 
-def test_a_writer_whose_temporary_file_was_cleared_loses_only_if_it_was_needed(tmp_path):
-    target = tmp_path / "c.0.0.0"
-    with pytest.raises(FileNotFoundError):
-        _rename(tmp_path / "c.0.0.0.0f.partial", target)
+def test_a_writer_whose_temporary_file_was_cleared_loses_only_if_it_was_needed(tmp_path, monkeypatch):
+    target, cleared, rename = tmp_path / "c.0.0.0", [], Path.replace
+
+    def clear_first(partial, to):
+        if len(cleared) < attempts:
+            partial.unlink()
+            cleared.append(partial.name)
+        return rename(partial, to)
+
+    monkeypatch.setattr(Path, "replace", clear_first)
+    attempts = 2
+    FolderPlace(tmp_path, writable=True).put("c.0.0.0", b"written again")
+    assert (len(set(cleared)), target.read_bytes()) == (2, b"written again")
+    attempts = 3
     target.write_bytes(b"by another worker")
-    _rename(tmp_path / "c.0.0.0.0f.partial", target)
-    assert target.read_bytes() == b"by another worker"
+    FolderPlace(tmp_path, writable=True).put("c.0.0.0", b"the same of this one")
+    assert (len(cleared), target.read_bytes()) == (3, b"by another worker")

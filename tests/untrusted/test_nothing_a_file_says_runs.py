@@ -48,7 +48,7 @@ def test_what_the_run_says_of_where_its_encoder_was_is_text_too(world, refused):
     name_encoder(world, "colour", encoder="evil:build", weights="evil.pt")
     assert "--encoder evil:build" in refused("predict", world.run, world.video)
     name_encoder(world, "colour")
-    assert "'colour', which is not an encoder of longvid's own" in refused("predict", world.run, world.video)
+    assert "'colour', which is not a built-in encoder" in refused("predict", world.run, world.video)
 
 
 def test_options_in_a_run_reach_only_what_a_builder_of_longvids_declares(world, longvid):

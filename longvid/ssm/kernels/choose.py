@@ -6,7 +6,6 @@ for itself. A backend that does not give the recurrence's kernel and gradients i
 says so.
 """
 
-import json
 import logging
 import math
 import os
@@ -17,6 +16,7 @@ from pathlib import Path
 import torch
 from platformdirs import user_cache_path
 
+from longvid.files import read_json, write_json
 from longvid.ssm.kernels.keops import why_no_keops
 from longvid.ssm.kernels.trial import Backend, few_channels, right_ones, wants_grad
 from longvid.ssm.kernels.triton import why_no_triton
@@ -117,8 +117,8 @@ def _read() -> dict[str, str]:
     if folder is None:
         return {}
     try:
-        held = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        held = read_json(folder / FILE_NAME)
+    except (OSError, ValueError, RecursionError) as error:
         _log.debug("no remembered kernel backends: %s", error)
         return {}
     if not isinstance(held, dict):
@@ -132,10 +132,7 @@ def _write(key: str, name: str) -> None:
     if folder is None:
         _log.info("the choice of kernel backend is not remembered: this user has no home folder")
         return
-    partial = folder / f"{FILE_NAME}.{os.getpid()}.partial"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(_read() | {key: name}, indent=1, sort_keys=True), encoding="utf-8")
-        partial.replace(folder / FILE_NAME)
+        write_json(folder / FILE_NAME, _read() | {key: name}, sort_keys=True)
     except OSError as error:
         _log.info("the choice of kernel backend is not remembered: %s", error)

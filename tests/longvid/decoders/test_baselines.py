@@ -10,7 +10,7 @@ from torch import Tensor
 
 from longvid.decoders import build_decoder
 from longvid.decoders.attention import LinearAttention, SoftmaxAttention, num_heads, orthogonal_directions
-from longvid.decoders.baseline import POOLINGS, fit_linear_probe, pool_video
+from longvid.decoders.baseline import POOLINGS, fit_linear_baseline, pool_video
 from longvid.decoders.selective import fused_scan, scan_in_chunks, selective_scan
 from longvid.errors import DecoderError
 
@@ -139,10 +139,10 @@ def test_pooling_in_chunks_is_pooling_at_once() -> None:
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
-def test_the_linear_probe_finds_what_pooling_keeps(pooling: str) -> None:
+def test_the_linear_baseline_finds_what_pooling_keeps(pooling: str) -> None:
     (train, labels), (test, truth) = videos(90, 0), videos(60, 1)
-    probe = fit_linear_probe(pooled(train, pooling), labels, outputs=3)
-    scores = probe.scores(pooled(test, pooling))
+    model = fit_linear_baseline(pooled(train, pooling), labels, outputs=3)
+    scores = model.scores(pooled(test, pooling))
     assert np.mean(scores.argmax(axis=1) == truth) > 0.8
     np.testing.assert_allclose(scores.sum(axis=1), 1)
 
@@ -150,28 +150,28 @@ def test_the_linear_probe_finds_what_pooling_keeps(pooling: str) -> None:
 def test_a_class_that_training_lacks_scores_nothing() -> None:
     train, labels = videos(40, 0)
     kept = labels != 1
-    probe = fit_linear_probe(pooled(train, "mean")[kept], labels[kept], outputs=3)
-    assert (probe.scores(pooled(train, "mean"))[:, 1] == 0).all()
+    model = fit_linear_baseline(pooled(train, "mean")[kept], labels[kept], outputs=3)
+    assert (model.scores(pooled(train, "mean"))[:, 1] == 0).all()
 
 
-def test_the_linear_probe_answers_labels_and_values() -> None:
+def test_the_linear_baseline_answers_labels_and_values() -> None:
     train, labels = videos(90, 0)
     features = pooled(train, "mean")
     flags = np.stack([labels > 0, labels > 1, labels > -1, labels > 2], axis=1).astype(np.float32)
-    found = fit_linear_probe(features, flags, kind="multilabel", outputs=4).scores(features)
+    found = fit_linear_baseline(features, flags, kind="multilabel", outputs=4).scores(features)
     assert np.mean((found > 0.5) == flags) > 0.9
     assert (found[:, 2] == 1).all(), "a label of all videos"
     assert (found[:, 3] == 0).all(), "a label of none"
     values = labels[:, None].astype(np.float32)
-    predicted = fit_linear_probe(features, values, kind="regression", outputs=1).scores(features)
+    predicted = fit_linear_baseline(features, values, kind="regression", outputs=1).scores(features)
     assert predicted.shape == (90, 1)
     assert np.mean((predicted - values) ** 2) < 0.1 * values.var()
 
 
-def test_the_linear_probe_says_what_it_cannot_fit() -> None:
+def test_the_linear_baseline_says_what_it_cannot_fit() -> None:
     with pytest.raises(DecoderError, match="4 videos of a single class"):
-        fit_linear_probe(np.ones((4, 2)), np.zeros(4, np.int64), outputs=2)
+        fit_linear_baseline(np.ones((4, 2)), np.zeros(4, np.int64), outputs=2)
     with pytest.raises(DecoderError, match="not dense ones"):
-        fit_linear_probe(np.ones((4, 2)), np.zeros(4, np.int64), kind="dense", outputs=2)
+        fit_linear_baseline(np.ones((4, 2)), np.zeros(4, np.int64), kind="dense", outputs=2)
     with pytest.raises(DecoderError, match="without tokens"):
         pool_video([])

@@ -161,7 +161,7 @@ def test_clips_come_one_by_one_while_the_video_is_read(make_video):
 
 
 def test_frames_are_let_go_when_no_later_clip_needs_them():
-    """The obvious bound: never more than the frames between the begin and the end of one clip."""
+    """The obvious bound: never more than the frames between the start and the end of one clip."""
     alive = weakref.WeakSet()
 
     def frames():

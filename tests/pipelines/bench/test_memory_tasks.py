@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from longvid.decoders.baseline import POOLINGS, fit_linear_probe, pool_video
+from longvid.decoders.baseline import POOLINGS, fit_linear_baseline, pool_video
 from longvid.pipelines.bench.memory_tasks import (
     ASKING,
     CHANNELS,
@@ -77,8 +77,8 @@ def pooled_sequences(task: MemoryTask, pooling: str, seed: int) -> tuple[np.ndar
 def test_pooling_over_time_tells_nothing_of_the_answer(name: str, pooling: str):
     task = BY_NAME[name]
     features, targets = zip(*(pooled_sequences(task, pooling, seed) for seed in (0, 1)), strict=True)
-    probe = fit_linear_probe(features[0], targets[0], outputs=task.choices, strength=0.01)
-    found = np.mean(probe.scores(features[1]).argmax(axis=1) == targets[1])
+    model = fit_linear_baseline(features[0], targets[0], outputs=task.choices, strength=0.01)
+    found = np.mean(model.scores(features[1]).argmax(axis=1) == targets[1])
     standard_error = np.sqrt(1 / task.choices * (1 - 1 / task.choices) / 400)
     assert abs(found - 1 / task.choices) < 4 * standard_error
 

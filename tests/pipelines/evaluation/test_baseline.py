@@ -1,18 +1,18 @@
-"""The linear probe sees what pooling keeps and no more, on the videos and splits a decoder would get."""
+"""The linear baseline sees what pooling keeps and no more, on the videos and splits a decoder would get."""
 
 import json
 
 import pytest
 
 from longvid.errors import AnnotationError, ConfigError
-from longvid.pipelines.evaluation.baseline import probe
+from longvid.pipelines.evaluation.baseline import baseline
 from longvid.stores import FeatureStore
 
 UNEVEN = {"train": 24, "val": 8, "test": 9}
 
 
-def test_order_of_events_is_a_guess_for_the_probe(make_data, recipe_for):
-    result = probe(recipe_for(make_data({"train": 120, "val": 40, "test": 60})))
+def test_order_of_events_is_a_guess_for_the_linear_baseline(make_data, recipe_for):
+    result = baseline(recipe_for(make_data({"train": 120, "val": 40, "test": 60})))
     assert 0.3 < result.metrics["accuracy"] < 0.7
     assert (result.train, result.val, result.evaluated) == (120, 40, 60)
 
@@ -28,9 +28,9 @@ def test_what_the_mean_tells_is_found_and_beats_the_answer_that_never_looks(make
         store.plan(key, seconds, {})
         store.write_shard(key, 0, tokens)
         store.complete(key)
-    result = probe(recipe_for(folder))
+    result = baseline(recipe_for(folder))
     assert result.metrics["accuracy"] == 1.0
-    assert result.baseline["accuracy"] == pytest.approx(5 / 9)
+    assert result.constant["accuracy"] == pytest.approx(5 / 9)
 
 
 @pytest.mark.parametrize(
@@ -38,27 +38,27 @@ def test_what_the_mean_tells_is_found_and_beats_the_answer_that_never_looks(make
     [(lambda order: 1.5 + order, "mse"), (lambda order: [("a", "b")[order], "always"], "mean_average_precision")],
     ids=["regression", "multilabel"],
 )
-def test_values_and_labels_are_probed_too(make_data, recipe_for, label, metric):
-    result = probe(recipe_for(make_data(UNEVEN, label=label)))
+def test_values_and_labels_have_a_baseline_too(make_data, recipe_for, label, metric):
+    result = baseline(recipe_for(make_data(UNEVEN, label=label)))
     assert metric in result.metrics
-    assert metric in result.baseline
+    assert metric in result.constant
 
 
 def test_a_split_without_videos_is_refused(make_data, recipe_for):
     folder = make_data({"train": 8, "val": 4})
     with pytest.raises(AnnotationError, match="no video of split 'test'"):
-        probe(recipe_for(folder))
+        baseline(recipe_for(folder))
 
 
 def test_a_dense_task_is_refused(make_data, recipe_for):
     folder = make_data(UNEVEN, label=lambda order: [[0, 8, order], [8, 16, 1 - order]])
-    with pytest.raises(ConfigError, match="is dense; a linear probe answers"):
-        probe(recipe_for(folder, task={"kind": "dense", "classes": ["x", "y"]}))
+    with pytest.raises(ConfigError, match="is dense; a linear baseline answers"):
+        baseline(recipe_for(folder, task={"kind": "dense", "classes": ["x", "y"]}))
 
 
 def test_the_command_prints_the_scores_and_what_they_rest_on(make_data, command):
     folder = make_data(UNEVEN)
-    words = ["probe", f"store={folder}/features.zarr", f"manifest={folder}/manifest.jsonl", "out=run"]
+    words = ["baseline", f"store={folder}/features.zarr", f"manifest={folder}/manifest.jsonl", "out=run"]
     status, out, err = command(*words)
     assert status == 0, err
     assert "9 videos of test; fitted on 24, chosen on 8" in out

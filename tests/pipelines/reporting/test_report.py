@@ -14,13 +14,14 @@ import pytest
 from PIL import Image
 
 from longvid.errors import ConfigError
+from longvid.files import write_json
 from longvid.pipelines.demo.videos import Script, encode
 from longvid.pipelines.evaluation.evaluate import VideoTimeline, evaluate
-from longvid.pipelines.reporting import write_report
+from longvid.pipelines.reporting import report
 from longvid.pipelines.reporting.charts import Axis, Series, around, clock, line_chart
 from longvid.pipelines.reporting.thumbnails import thumbnails, thumbnails_or_reason
 from longvid.pipelines.reporting.videos import timeline_chart
-from longvid.pipelines.training.run_folder import read_json, write_json
+from longvid.pipelines.training.run_folder import read_json
 from longvid.pipelines.training.train import train
 from longvid.tasks import Manifest, Task
 
@@ -104,7 +105,7 @@ def two_runs(make_data, recipe_for):
 
 @needs_chromium
 def test_the_page_works_in_a_browser_without_a_network(two_runs, tmp_path):
-    page = write_report([two_runs / "vis4mer", two_runs / "mean-linear"], tmp_path / "report.html")
+    page = report([two_runs / "vis4mer", two_runs / "mean-linear"], tmp_path / "report.html")
     seen = rendered(page, tmp_path)
     assert seen["far"] == []
     assert (seen["images"], seen["broken"]) == (8, 0)
@@ -121,7 +122,7 @@ def test_the_page_works_in_a_browser_without_a_network(two_runs, tmp_path):
 def test_whoever_looks_closer_at_one_decoder_sees_the_same_moments_of_the_others_and_of_the_pictures(
     two_runs, tmp_path
 ):
-    page = write_report([two_runs / "vis4mer", two_runs / "mean-linear"], tmp_path / "report.html")
+    page = report([two_runs / "vis4mer", two_runs / "mean-linear"], tmp_path / "report.html")
     seen = rendered(page, tmp_path)
     assert float(seen["zoom"]) == 4.0  # 4 of 16 seconds
     assert seen["ticks"]
@@ -132,12 +133,12 @@ def test_whoever_looks_closer_at_one_decoder_sees_the_same_moments_of_the_others
 @needs_chromium
 @pytest.mark.parametrize("width", [1280, 500])
 def test_nothing_is_wider_than_the_window(two_runs, tmp_path, width):
-    page = write_report([two_runs / "vis4mer", two_runs / "mean-linear"], tmp_path / "report.html")
+    page = report([two_runs / "vis4mer", two_runs / "mean-linear"], tmp_path / "report.html")
     assert not rendered(page, tmp_path, width=width)["wide"]
 
 
 def test_the_page_refers_to_nothing_outside_itself(two_runs, tmp_path):
-    page = write_report([two_runs / "vis4mer"], tmp_path / "report.html")
+    page = report([two_runs / "vis4mer"], tmp_path / "report.html")
     html = page.read_text("utf-8")
     assert not re.findall(r'(?:src|href)="(?!data:)[^"]*"', html)
     assert not re.findall(r"https?://|@import|url\(", html)
@@ -146,7 +147,7 @@ def test_the_page_refers_to_nothing_outside_itself(two_runs, tmp_path):
 
 def test_results_stand_with_their_deviation_baseline_and_coverage(two_runs, tmp_path):
     result = evaluate(two_runs / "vis4mer")
-    html = write_report([two_runs / "vis4mer"], tmp_path / "report.html", title="A <b>title</b>").read_text("utf-8")
+    html = report([two_runs / "vis4mer"], tmp_path / "report.html", title="A <b>title</b>").read_text("utf-8")
     summary = result.metrics["accuracy"]
     assert f"{summary.mean * 100:.1f} ± {(summary.std or 0) * 100:.1f} %" in html
     assert "always &#39;a-then-b&#39;" in html
@@ -155,21 +156,21 @@ def test_results_stand_with_their_deviation_baseline_and_coverage(two_runs, tmp_
 
 
 def test_random_encoder_weights_are_called_that(two_runs, tmp_path):
-    html = write_report([two_runs / "vis4mer"], tmp_path / "report.html").read_text("utf-8")
+    html = report([two_runs / "vis4mer"], tmp_path / "report.html").read_text("utf-8")
     assert "never trained" not in html
     record = read_json(two_runs / "vis4mer" / "run.json")
     record["store_recipe"]["encoder_config"]["weights"] = "random (seed 0)"
     write_json(two_runs / "vis4mer" / "run.json", record)
-    html = write_report([two_runs / "vis4mer"], tmp_path / "report.html").read_text("utf-8")
+    html = report([two_runs / "vis4mer"], tmp_path / "report.html").read_text("utf-8")
     assert "<strong>random</strong>, never trained" in html
 
 
 def test_a_run_that_was_selected_on_test_says_so_beside_its_score(two_runs, tmp_path):
-    html = write_report([two_runs / "vis4mer"], tmp_path / "report.html").read_text("utf-8")
+    html = report([two_runs / "vis4mer"], tmp_path / "report.html").read_text("utf-8")
     assert "epoch chosen on test" not in html
     recipe = two_runs / "vis4mer" / "recipe.yaml"
     recipe.write_text(recipe.read_text().replace("on_test: false", "on_test: true"))
-    html = write_report([two_runs / "vis4mer", two_runs / "mean-linear"], tmp_path / "report.html").read_text("utf-8")
+    html = report([two_runs / "vis4mer", two_runs / "mean-linear"], tmp_path / "report.html").read_text("utf-8")
     assert html.count("epoch chosen on test") == 1
 
 
@@ -178,7 +179,7 @@ def test_hostile_names_are_only_text(make_data, recipe_for, tmp_path):
     data = make_data({"train": 8, "val": 4, "test": 4}, label=lambda order: (hostile, "\"&'")[order])
     train(recipe_for(data))
     evaluate(data / "run")
-    html = write_report([data / "run"], tmp_path / "report.html").read_text("utf-8")
+    html = report([data / "run"], tmp_path / "report.html").read_text("utf-8")
     assert hostile not in html
     assert html.count("<script>") == 1
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
@@ -193,7 +194,7 @@ def test_many_classes_are_shown_as_their_confusions(two_runs, tmp_path):
     values = read_json(scored) | {"per_class": [], "timelines": []}
     values["confusion"] = [[5 if i == j else 3 if j == i + 1 else 0 for j in range(40)] for i in range(40)]
     write_json(scored, values)
-    html = write_report([two_runs / "vis4mer"], tmp_path / "report.html").read_text("utf-8")
+    html = report([two_runs / "vis4mer"], tmp_path / "report.html").read_text("utf-8")
     assert '<table class="matrix">' not in html
     assert "<td>class-0</td><td>class-1</td>" in html
 
@@ -211,7 +212,7 @@ def test_every_kind_of_task_has_a_report(make_data, recipe_for, tmp_path, label,
     data = make_data({"train": 8, "val": 4, "test": 4}, label=label)
     train(recipe_for(data, task=task, window={"clips": 8}))
     evaluate(data / "run")
-    html = write_report([data / "run"], tmp_path / "report.html").read_text("utf-8")
+    html = report([data / "run"], tmp_path / "report.html").read_text("utf-8")
     assert html.count('class="chart low"') == 4
 
 
@@ -239,12 +240,12 @@ def test_what_has_not_been_evaluated_is_not_reported(make_data, recipe_for, tmp_
     data = make_data({"train": 8, "val": 4, "test": 4})
     train(recipe_for(data))
     with pytest.raises(ConfigError, match=r"not evaluated on 'test'; run `longvid evaluate"):
-        write_report([data / "run"], tmp_path / "report.html")
+        report([data / "run"], tmp_path / "report.html")
     (data / "run" / "result.json").unlink()
     with pytest.raises(ConfigError, match="training is not finished"):
-        write_report([data / "run"], tmp_path / "report.html")
+        report([data / "run"], tmp_path / "report.html")
     with pytest.raises(ConfigError, match="at least one run"):
-        write_report([], tmp_path / "report.html")
+        report([], tmp_path / "report.html")
 
 
 def test_runs_of_different_tasks_are_not_compared(two_runs, tmp_path):
@@ -252,7 +253,7 @@ def test_runs_of_different_tasks_are_not_compared(two_runs, tmp_path):
     record["task"]["name"] = "another"
     write_json(two_runs / "vis4mer" / "run.json", record)
     with pytest.raises(ConfigError, match="different tasks"):
-        write_report([two_runs / "vis4mer", two_runs / "mean-linear"], tmp_path / "report.html")
+        report([two_runs / "vis4mer", two_runs / "mean-linear"], tmp_path / "report.html")
 
 
 def test_the_truth_lies_as_a_band_below_the_scores_of_a_segmentation():

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from longvid.pipelines.evaluation.evaluate import evaluate
-from longvid.pipelines.reporting import write_report
+from longvid.pipelines.reporting import report
 from longvid.pipelines.training.train import train
 from longvid.tasks import Manifest
 
@@ -22,7 +22,7 @@ def lvu_run(make_data, recipe_for):
         config = recipe_for(folder, epochs=1, task={"name": "lvu/scene"}, **settings)
         train(config)
         evaluate(config.out)
-        return re.sub(r"\s+", " ", write_report([config.out], folder / "page.html").read_text())
+        return re.sub(r"\s+", " ", report([config.out], folder / "page.html").read_text())
 
     return page
 

@@ -102,7 +102,7 @@ def test_a_parts_weights_are_the_shared_decoders(joint_data, recipe_for):
 def test_the_joint_folder_itself_is_not_evaluated(joint_data, recipe_for):
     config = recipe_for(joint_data, epochs=1, **JOINT)
     train(config)
-    with pytest.raises(ConfigError, match="answers several questions; evaluate its parts"):
+    with pytest.raises(ConfigError, match="has several tasks; evaluate its parts"):
         evaluate(config.out)
 
 

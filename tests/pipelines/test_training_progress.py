@@ -1,12 +1,13 @@
-"""Progress fits eighty columns in a terminal, is plain lines elsewhere, and is silent where nobody asked."""
+"""Progress fits eighty columns in a terminal, is plain lines elsewhere, and is silent unless asked for."""
 
 import io
 from contextlib import suppress
 
 from rich.console import Console
 
-from longvid.pipelines.training import progress as module
-from longvid.pipelines.training.progress import ConsoleProgress, Quiet
+from longvid.pipelines.cli import training_progress as module
+from longvid.pipelines.cli.training_progress import ConsoleProgress
+from longvid.pipelines.training.progress import Quiet
 from longvid.pipelines.training.results import EpochRow, SeedResult
 
 ROW = EpochRow(epoch=4, train_loss=0.6931, learning_rate=1e-3, seconds=0.1, val_loss=0.7, metrics={"accuracy": 0.875})

@@ -1,0 +1,76 @@
+"""Any trained decoder as a stream, where it has one: scores after each push, in constant memory.
+
+stream = open_stream(decoder)
+for tokens in parts:                    # (1, length, dim)
+    scores = stream.push(tokens)        # (1, outputs); None while there are too few tokens
+"""
+
+from typing import Protocol, runtime_checkable
+
+from jaxtyping import Float
+from torch import Tensor
+
+from longvid.decoders.base import Decoder
+from longvid.decoders.global_tokens import GlobalTokenDecoder
+from longvid.decoders.global_tokens.streaming import StreamingGlobalTokens
+from longvid.decoders.part import PartOf
+from longvid.decoders.standardise import Standardised
+from longvid.decoders.streaming import StreamingViS4mer
+from longvid.decoders.vis4mer import ViS4mer
+from longvid.errors import DecoderError
+
+
+@runtime_checkable
+class Stream(Protocol):
+    """Videos that are still running, as a decoder sees them."""
+
+    def reset(self) -> None:
+        """Forget every token: a new video begins."""
+        ...
+
+    def push(self, tokens: Float[Tensor, "batch length dim"]) -> Float[Tensor, "batch outputs"] | None:
+        """Take the next tokens; the logits of all tokens so far, or None while there are too few."""
+        ...
+
+
+def open_stream(decoder: Decoder, *, batch: int = 1) -> Stream:
+    """The decoder over `batch` videos that run in step; it must stay in evaluation mode.
+
+    Raises DecoderError, with the reason, for a decoder that does not stream.
+    """
+    if isinstance(decoder, Standardised):
+        return _StandardisedStream(decoder, open_stream(decoder.decoder, batch=batch))
+    if isinstance(decoder, PartOf):
+        return _PartStream(decoder, open_stream(decoder.decoder, batch=batch))
+    if isinstance(decoder, ViS4mer):
+        return StreamingViS4mer(decoder, batch=batch)
+    if isinstance(decoder, GlobalTokenDecoder):
+        return StreamingGlobalTokens(decoder, batch=batch)
+    raise DecoderError(f"{type(decoder).__name__} does not stream: it reads whole windows")
+
+
+class _StandardisedStream:
+    """The stream of a decoder that standardises its tokens."""
+
+    def __init__(self, outer: Standardised, inner: Stream) -> None:
+        self._outer, self._inner = outer, inner
+
+    def reset(self) -> None:
+        self._inner.reset()
+
+    def push(self, tokens: Float[Tensor, "batch length dim"]) -> Float[Tensor, "batch outputs"] | None:
+        return self._inner.push(self._outer.standardised(tokens))
+
+
+class _PartStream:
+    """The stream of some of a decoder's outputs."""
+
+    def __init__(self, outer: PartOf, inner: Stream) -> None:
+        self._outer, self._inner = outer, inner
+
+    def reset(self) -> None:
+        self._inner.reset()
+
+    def push(self, tokens: Float[Tensor, "batch length dim"]) -> Float[Tensor, "batch outputs"] | None:
+        scores = self._inner.push(tokens)
+        return None if scores is None else scores[..., self._outer.first : self._outer.stop]
