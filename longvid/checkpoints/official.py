@@ -1,8 +1,8 @@
 """Models from their authors' checkpoints.
 
-Each architecture's module holds one `OfficialLayout` named `LAYOUT`: how to read the sizes off a checkpoint, and the
-table from official names to ours. `OFFICIAL` says where, so that nothing is imported before it is asked for; a new
-architecture is one line here.
+Each architecture's module defines an `OfficialLayout` named `LAYOUT`: how to read the model's sizes from a checkpoint,
+and a table from the authors' names to ours. `OFFICIAL` names that module, so that it is imported only when it is used;
+a new architecture is one line here.
 """
 
 import re
@@ -33,27 +33,27 @@ def _same(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class OfficialLayout:
-    """What one group of authors called their weights, and how that becomes our module."""
+    """The names that one group of authors gave their weights, and how to build our module from them."""
 
     build: Callable[..., nn.Module]
-    """build(checkpoint, **config) -> the module of the right sizes, in evaluation mode or not, weights of no matter.
+    """build(checkpoint, **config) -> a module of the right sizes, in any mode and with any weights.
 
-    Sizes come from the checkpoint's shapes where they can; what the weights cannot tell (and the checkpoint's own
-    configuration text does not) must be in `config`, else `WeightsError` naming the option.
+    Sizes come from the checkpoint's shapes where possible. What neither these nor the checkpoint's own configuration
+    text show must be in `config`; otherwise it raises a `WeightsError` that names the option.
     """
     from_config: Callable[[dict[str, Any]], nn.Module]
-    """from_config(config) -> the module from the plain JSON values that `save_weights` keeps."""
+    """from_config(config) -> the module, from the plain JSON values that `save_weights` stores."""
     renames: tuple[tuple[str, str], ...]
-    """(regular expression at the start of the official name, what replaces it); the first that matches counts."""
+    """(regular expression for the start of the official name, its replacement); the first that matches is used."""
     unused: tuple[str, ...] = ()
-    """Regular expressions of whole official names that are known and play no part in the model."""
+    """Regular expressions for whole official names that are known but not needed by the model."""
     prepare: Callable[[dict[str, Tensor]], dict[str, Tensor]] = field(default=_same)
-    """Changes official tensors before renaming: splits, merges, complex pairs."""
+    """Changes official tensors before they are renamed: splits and merges them, makes complex numbers of pairs."""
     optional: tuple[str, ...] = ()
-    """Regular expressions of our names that a checkpoint need not hold (counters, buffers we compute)."""
+    """Regular expressions for our names that a checkpoint need not hold (counters, buffers we compute)."""
 
     def rename(self, name: str) -> str | None:
-        """Our name of an official entry; None for a known unused one. Raises `LookupError` for an unknown name."""
+        """Our name for an official entry; None for a known unused one. Raises `LookupError` for an unknown name."""
         if any(re.fullmatch(pattern, name) for pattern in self.unused):
             return None
         for pattern, ours in self.renames:
@@ -76,8 +76,8 @@ def load_official(name: str, source: str | Path | Mapping[str, Any], **config: A
 
     `source`: a path (.safetensors, .pth, .pyth, .pt), or the loaded state dict, bare or in its container
     (`model_state`, `state_dict`, `model`, `state_dict_ema`; a common `module.` prefix is dropped). `config`: what the
-    weights do not show, see the architecture's `build`. Raises `WeightsError` that lists every missing, unknown and
-    wrongly shaped entry; a pickle that holds more than tensors is refused.
+    weights do not show, see the architecture's `build`. Raises a `WeightsError` that lists every missing, unknown and
+    wrongly shaped entry, or says that a pickle holds more than tensors.
     """
     layout = official_layout(name)
     checkpoint = read_checkpoint(source)

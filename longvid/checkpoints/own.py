@@ -1,4 +1,4 @@
-"""Our own weights on disk: safetensors, with the architecture's name and its configuration in the header."""
+"""Longvid's own weights: safetensors with the configuration inside."""
 
 import json
 from collections.abc import Mapping
@@ -16,26 +16,26 @@ from longvid.weights.files import read_safetensors
 from longvid.weights.fit import fit_shapes, fit_state
 
 HEADER = "longvid"
-"""Key of the header entry that marks a file as ours."""
+"""Key of the header entry that marks a file as longvid's."""
 
 FORMAT = 1
 
 
 @dataclass(frozen=True)
 class OwnWeights:
-    """What a file of ours holds."""
+    """The content of a file that `save_weights` wrote."""
 
     architecture: str
     config: dict[str, Any]
     state: dict[str, Tensor]
     extra: dict[str, Any]
-    """Whatever else the writer noted: data set, epoch, score."""
+    """Other notes of the writer: data set, epoch, score."""
 
 
 def save_weights(
     module: nn.Module, path: str | Path, *, architecture: str, config: Any, extra: Mapping[str, Any] | None = None
 ) -> Path:
-    """Write the module's state and how to build it again; the file appears whole or not at all.
+    """Write the module's state and how to build the module again; the file appears whole or not at all.
 
     `config`: a dataclass or a dict of plain JSON values.
     """
@@ -43,10 +43,10 @@ def save_weights(
 
     target = Path(path)
     if target.suffix != ".safetensors":
-        raise WeightsError(f"{target}: our weights are .safetensors files; give it that suffix")
+        raise WeightsError(f"{target}: longvid writes weights as .safetensors files; give it that suffix")
     settings = asdict(config) if is_dataclass(config) and not isinstance(config, type) else config
     header = {"format": FORMAT, "architecture": architecture, "config": settings, "extra": dict(extra or {})}
-    # a clone each: safetensors refuses tensors that share memory, and tied weights are loaded by name anyway
+    # clones, because safetensors refuses tensors that share memory; tied weights are loaded by name anyway
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in module.state_dict().items()}
     partial = target.with_name(f".{target.name}.partial")
     save_file(state, partial, metadata={HEADER: json.dumps(header, sort_keys=True)})
@@ -73,16 +73,16 @@ def read_weights(path: str | Path) -> OwnWeights:
 
 
 def load_weights(path: str | Path) -> nn.Module:
-    """The module that `save_weights` wrote, built from the configuration in the file, in evaluation mode."""
+    """The module that `save_weights` saved, built from the configuration in the file, in evaluation mode."""
     weights = read_weights(path)
     try:
-        # first without memory for its numbers, whatever sizes the header claims; HiPPO's start needs numbers to compute
+        # on the meta device first: sizes in a false header take no memory then; HiPPO's start needs real numbers
         with suppress(NotImplementedError), torch.device("meta"):
             fit_shapes(_build(weights, path), weights.state, source=str(path))
         module = _build(weights, path)
     except WeightsError:
         raise
-    except Exception as error:  # impossible sizes fail wherever the model first meets them
+    except Exception as error:  # impossible sizes fail wherever the model first uses them
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise WeightsError(
             f"{path}: this longvid cannot build {weights.architecture} from the configuration inside ({reason}); "
@@ -93,7 +93,7 @@ def load_weights(path: str | Path) -> nn.Module:
 
 
 def _build(weights: OwnWeights, path: str | Path) -> nn.Module:
-    """An encoder by its layout, a long-range decoder by its row in `DECODERS`."""
+    """The module: an encoder from its official layout, a decoder from its entry in `DECODERS`."""
     from longvid.decoders import DECODERS
 
     if weights.architecture in OFFICIAL:
