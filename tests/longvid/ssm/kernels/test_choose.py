@@ -160,7 +160,7 @@ def test_a_backend_that_differs_from_the_recurrence_is_dropped_with_a_line_in_th
     monkeypatch.setitem(BACKENDS, "cauchy", off_by("cauchy", change))
     choose.fastest_backend(system, length, BACKENDS)
     assert list(json.loads(cache.read_text()).values()) == ["dense-power"]
-    assert f"kernel backend cauchy is not taken at length {length}: its " in caplog.text
+    assert f"kernel backend cauchy is not used at length {length}: its " in caplog.text
 
 
 def test_where_every_fast_backend_is_wrong_the_recurrence_is_taken_and_not_remembered(
