@@ -24,8 +24,8 @@ def cauchy_kernel(system: StateSpace, length: int, dtype: torch.dtype) -> Float[
 def even_cauchy_kernel(system: StateSpace, length: int, dtype: torch.dtype) -> Float[Tensor, "channel length"]:
     """The kernel of ViS4mer's released layer, whose inverse FFT does not get the length and assumes an even one.
 
-    At odd `length` it has length - 1 taps, takes the last frequency for Nyquist, and its last tap is missing (zero here). Trained
-    weights have adapted to it; at even lengths it is the exact kernel.
+    At odd `length` it has length - 1 taps, takes the last frequency for Nyquist, and its last tap is missing (zero
+    here). Trained weights have adapted to it; at even lengths it is the exact kernel.
     """
     points = 2 * (length // 2)
     kernel = torch.fft.irfft(generating_function(system, length, dtype), n=points)
