@@ -21,7 +21,7 @@ SEEK_HEAD, CUES, TAGS, ATTACHMENTS, CHAPTERS = 0x114D9B74, 0x1C53BB6B, 0x1254C36
 IN_SEGMENT = frozenset({SEEK_HEAD, INFO, TRACKS, CLUSTER, CUES, TAGS, ATTACHMENTS, CHAPTERS, VOID, CRC_32})
 SIMPLE_BLOCK, BLOCK_GROUP, BLOCK = 0xA3, 0xA0, 0xA1
 IN_CLUSTER = frozenset({0xE7, 0xA7, 0xAB, 0x5854, 0xAF, SIMPLE_BLOCK, BLOCK_GROUP, VOID, CRC_32})
-"""Ids allowed in a cluster: timestamp, position, previous size, silent tracks, encrypted block, blocks, void, checksum."""
+"""Ids in a cluster: timestamp, position, previous size, silent tracks, encrypted block, blocks, void, checksum."""
 IN_BLOCK_GROUP = frozenset(
     {BLOCK, 0xA2, 0x75A1, 0x9B, 0xFA, 0xFB, 0xFD, 0xA4, 0x75A2, 0x8E, 0xC8, 0x7446, VOID, CRC_32}
 )
