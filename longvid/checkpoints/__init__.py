@@ -1,4 +1,4 @@
-"""Checkpoints: files of whole models, longvid's own and those of the models' authors.
+"""Files of whole models: longvid's own, and those of models' authors.
 
 `load_official` builds a model from its authors' checkpoint; `save_weights` and `load_weights` keep longvid's own as
 safetensors with the configuration inside. No pickle is ever executed.

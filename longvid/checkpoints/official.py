@@ -36,7 +36,7 @@ def load_official(name: str, source: str | Path | Mapping[str, Any], **config: A
 
     `source`: a path (.safetensors, .pth, .pyth, .pt), or the loaded state dict, bare or in its container
     (`model_state`, `state_dict`, `model`, `state_dict_ema`; a common `module.` prefix is dropped). `config`: what the
-    weights do not show, see the architecture's `build`. Raises `WeightsError` that lists every missing, unknown and
-    wrongly shaped entry; a pickle that holds more than tensors is refused.
+    weights do not show, see the architecture's `build`. Raises a `WeightsError` that lists every missing, unknown and
+    wrongly shaped entry, or says that a pickle holds more than tensors.
     """
     return load_layout(official_layout(name), source, **config)

@@ -76,7 +76,7 @@ def _decoders() -> list[Check]:
             status.version or "-",
             status.works,
             needed=not one_works,
-            advice="" if status.works else f"{status.reason}; {status.cure}",
+            advice="" if status.works else f"{status.reason}; {status.remedy}",
         )
         for status in found
     ]

@@ -1,4 +1,4 @@
-"""Features in and out of a store: folders of `.npy` files and HDF5 files, each way without loss."""
+"""Lossless import and export of features: `.npy` folders and HDF5."""
 
 from longvid.stores.convert.arrays import ARRAY_LAYOUTS
 from longvid.stores.convert.hdf5 import export_hdf5, import_hdf5

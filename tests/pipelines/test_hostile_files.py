@@ -35,7 +35,7 @@ def petabyte(path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "make", "message"),
     [
-        ("npy", object_array, "is no readable .npy file"),
+        ("npy", object_array, "is not a readable .npy file"),
         ("npy", deep_sidecar, "nested deeper than 64 levels"),
         ("x.h5", external_storage, "keeps its numbers in other files"),
         ("x.h5", petabyte, "the others were never written"),
