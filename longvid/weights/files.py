@@ -20,6 +20,9 @@ CONTAINERS = ("model_state", "state_dict_ema", "state_dict", "model_ema", "model
 PREFIXES = ("module.", "_orig_mod.")
 """What data-parallel training and torch.compile put before every name."""
 
+COMPLEX = {"C64": torch.complex64}
+"""Types of a safetensors header that are no real numbers."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -63,6 +66,23 @@ def read_safetensors(path: Path) -> Checkpoint:
         raise WeightsError(f"{path}: not a safetensors file, or cut short ({_first_line(error)})") from error
     _refuse_unheld(state, str(path))
     return Checkpoint(state, beside, str(path))
+
+
+def read_shapes(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file without their numbers: on the meta device, from the header alone."""
+    from safetensors import safe_open
+
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file of weights")
+    try:
+        with safe_open(path, framework="pt") as file:
+            stored = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            return {
+                name: torch.empty(part.get_shape(), device="meta", dtype=COMPLEX.get(part.get_dtype()))
+                for name, part in stored.items()
+            }
+    except Exception as error:  # as in `read_safetensors`
+        raise WeightsError(f"{path}: not a safetensors file, or cut short ({_first_line(error)})") from error
 
 
 def _torch_load(path: Path) -> Mapping[str, Any]:
