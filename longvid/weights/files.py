@@ -20,6 +20,9 @@ CONTAINERS = ("model_state", "state_dict_ema", "state_dict", "model_ema", "model
 PREFIXES = ("module.", "_orig_mod.")
 """What data-parallel training and torch.compile put before every name."""
 
+HARMLESS = ("Detected pickle protocol", "TypedStorage is deprecated")
+"""Starts of what torch warns of while it reads a file that is in order; any other warning is shown."""
+
 COMPLEX = {"C64": torch.complex64}
 """Types of a safetensors header that are no real numbers."""
 
@@ -49,7 +52,7 @@ def read_checkpoint(source: str | Path | Mapping[str, Any]) -> Checkpoint:
     if path.suffix == ".safetensors":
         checkpoint = read_safetensors(path)
         return replace(checkpoint, state=_strip(checkpoint.state))
-    return _unwrap(_torch_load(path), str(path))
+    return _unwrap(read_torch(path), str(path))
 
 
 def read_safetensors(path: Path) -> Checkpoint:
@@ -85,7 +88,7 @@ def read_shapes(path: Path) -> dict[str, Tensor]:
         raise WeightsError(f"{path}: not a safetensors file, or cut short ({_first_line(error)})") from error
 
 
-def _torch_load(path: Path) -> Mapping[str, Any]:
+def read_torch(path: Path) -> Mapping[str, Any]:
     """What the file holds, if that is tensors and plain values; the unpickler knows no other types."""
     if not path.is_file():
         raise WeightsError(f"{path}: no such file of weights")
@@ -94,8 +97,8 @@ def _torch_load(path: Path) -> Mapping[str, Any]:
         if is_zip:
             _refuse_packed(path)
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Detected pickle protocol")
-            warnings.filterwarnings("ignore", category=UserWarning, module="torch")  # of types torch gives up, and such
+            for message in HARMLESS:
+                warnings.filterwarnings("ignore", message=message)
             held = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except WeightsError:
         raise
