@@ -6,9 +6,10 @@ after an edit of some seconds. Three things reveal that, and none of them alone 
 * the crc32c of the video stream's packets, which the demux pass of planning reads anyway (3 GB/s, no byte is read
   twice). Another version of FFmpeg may split or clean packets differently, so it is compared within one version only;
 * the sha256 of the whole file (`longvid extract --full-hash`), which reads the file once more;
-* the time at which the file was last written (`modified`). It is recorded, but never compared by itself: a file that
-  was copied or touched has another time and is the same video. Where the time, or the ETag, is the same, a reader of
-  many videos can skip the comparison.
+* when the place says that the file was last written (`modified`). It is told, but never compared by itself: a file
+  that was copied or touched has another time and is the same video. Where time, size and fingerprint are the same, a
+  rerun over complete videos spares itself the comparison (`longvid.pipelines.extraction.unchanged`); `--full-hash`
+  compares in any case.
 """
 
 import hashlib
