@@ -17,6 +17,8 @@ from longvid.pipelines.training.run_folder import read_json, write_json
 from longvid.pipelines.training.train import train
 from longvid.tasks import Manifest
 
+pytestmark = pytest.mark.faults
+
 POOLED = {"name": "mean-linear", "options": {}}
 
 
