@@ -116,7 +116,11 @@ class _Counting:
             self._happens(event.removeprefix("os."), arguments[0])
 
     def _happens(self, kind: str, path: Any) -> None:
-        if self._struck or not isinstance(path, str | os.PathLike) or not os.fspath(path).startswith(self.strike.folder):
+        if (
+            self._struck
+            or not isinstance(path, str | os.PathLike)
+            or not os.fspath(path).startswith(self.strike.folder)
+        ):
             return
         below = os.fspath(path)[len(self.strike.folder) :].lstrip("/")
         if self._is_here(kind, below):
@@ -190,7 +194,7 @@ def _run(strike: Strike) -> None:
         main(strike.words)
     except SystemExit as ended:
         status = int(ended.code or 0)
-    except BaseException:
+    except BaseException:  # noqa: BLE001 -- shown, as an interpreter does
         import traceback
 
         traceback.print_exc()
