@@ -34,8 +34,6 @@ FORMAT = 1
 """Version of the format of a run's folder (`run.json`)."""
 WEIGHTS_FILE = "best.safetensors"
 RUN_FILE, SEED_FILE = "run.json", "result.json"
-MOST_BYTES = 256 * 2**20
-"""Of a JSON file that is read whole: an evaluation of thousands of videos has a few megabytes."""
 SMALL_SETTING = 2**16
 """A count that every decoder may be told, however small its weights are (chunks and lengths in tokens)."""
 

@@ -29,8 +29,8 @@ from longvid.stores.info import Estimate, StoreInfo, estimate, store_info
 from longvid.stores.keys import path_name
 from longvid.stores.layout import Layout
 from longvid.stores.numbers import check_stored, to_stored
-from longvid.stores.place import Location, Place, open_place
-from longvid.stores.receipts import Digests, Receipt, make_receipt, receipt_path
+from longvid.stores.place import PARTIAL, Location, Place, open_place
+from longvid.stores.receipts import Digests, Receipt, make_receipt, receipt_path, receipts_path
 from longvid.stores.recipe import Recipe
 from longvid.stores.records import VideoRecord, make_record
 from longvid.stores.shard import encode_seconds, encode_shard
@@ -435,7 +435,8 @@ class FeatureStore:
                 f"{self.location}: video {key!r} cannot be completed: {what} missing; extract it again"
             )
         arrays = [f"{self._path(key)}/{array}" for array in self._arrays]
-        self._clear_partials(self._path(key), *arrays)
+        beside = [receipts_path(path_name(key)), f"{self._path(key)}/{on_disk.DIGESTS}"]
+        self._clear_partials(self._path(key), *arrays, *beside)
         documents = [f"{array}/{on_disk.DOCUMENT}" for array in arrays]
         self.place.flush([*documents, f"{self._path(key)}/seconds/{on_disk.SECONDS_FILE}"])
         return collected

@@ -8,6 +8,8 @@ import h5py
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.faults
+
 DEEP = "[" * 100_000
 
 

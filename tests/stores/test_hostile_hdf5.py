@@ -12,6 +12,8 @@ from zarr.storage import MemoryStore
 from longvid.stores import FeatureStore, StoreError
 from longvid.stores.convert import export_hdf5, import_hdf5
 
+pytestmark = pytest.mark.faults
+
 ARRAY = np.arange(60, dtype=np.float32).reshape(3, 5, 4)
 SECRET = np.arange(60, dtype=np.float32).reshape(3, 5, 4) + 1000
 

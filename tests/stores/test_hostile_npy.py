@@ -15,6 +15,8 @@ from zarr.storage import MemoryStore
 from longvid.stores import FeatureStore, StoreError, verify
 from longvid.stores.convert import export_npy, import_npy
 
+pytestmark = pytest.mark.faults
+
 ARRAY = np.arange(60, dtype=np.float32).reshape(3, 5, 4)
 
 
