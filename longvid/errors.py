@@ -68,3 +68,18 @@ class AnnotationError(LongvidError, ValueError):
 
 class ConfigError(LongvidError, ValueError):
     """A recipe file or an option with an impossible value."""
+
+
+def short_reason(error: Exception | str) -> str:
+    """The first line of an error's message as a clause, at most 200 characters.
+
+    A last sentence that only announces the lines after it (`Likely causes:`) is left out.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    first = lines[0]
+    if first.endswith(":"):
+        sentence, stop, _ = first.rpartition(". ")
+        first = sentence if stop else first.rstrip(": ")
+    return first.rstrip(".")[:200]

@@ -29,7 +29,7 @@ from longvid.stores.info import Estimate, StoreInfo, estimate, store_info
 from longvid.stores.keys import path_name
 from longvid.stores.layout import Layout
 from longvid.stores.numbers import check_stored, to_stored
-from longvid.stores.place import PARTIAL, Location, Place, open_place
+from longvid.stores.place import Location, Place, open_place
 from longvid.stores.receipts import Digests, Receipt, make_receipt, receipt_path, receipts_path
 from longvid.stores.recipe import Recipe
 from longvid.stores.records import VideoRecord, make_record

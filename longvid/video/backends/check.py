@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from longvid.errors import UnreadableVideo
+from longvid.errors import UnreadableVideo, short_reason
 from longvid.video.backends.registry import BACKENDS
 from longvid.video.numbered import numbered_picture, read_number
 from longvid.video.probing import probe
@@ -46,18 +46,6 @@ def check_backend(name: str) -> BackendStatus:
     except (ImportError, OSError, RuntimeError, UnreadableVideo) as error:
         reason = short_reason(error)
     return BackendStatus(name, version, not reason, reason, backend.remedy if reason else "")
-
-
-def short_reason(error: Exception) -> str:
-    """The first sentence of an error as a clause, without an introduction (`Likely causes:`) to omitted lines."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if not lines:
-        return type(error).__name__
-    first = lines[0]
-    if first.endswith(":") and len(lines) > 1:
-        sentence, stop, _ = first.rpartition(". ")
-        first = sentence if stop else first.rstrip(": ")
-    return first.rstrip(".")[:200]
 
 
 def _wrong_frames(name: str) -> str:
