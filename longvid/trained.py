@@ -8,12 +8,14 @@ weights must have the sha256 that the training noted.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+import torch
 from pydantic import TypeAdapter, ValidationError
+from torch import Tensor
 
 from longvid import files
 from longvid.decoders import DECODERS, Decoder, build_decoder
@@ -24,14 +26,18 @@ from longvid.paths import inside
 from longvid.tasks.task import Task
 from longvid.validation import in_words
 from longvid.weights import state_sha256
-from longvid.weights.files import read_safetensors
-from longvid.weights.fit import fit_state
+from longvid.weights.files import read_safetensors, read_shapes
+from longvid.weights.fit import fit_shapes, fit_state
 from longvid.windows.rule import Windows
 
 FORMAT = 1
 """Of a run's folder (`run.json`)."""
 WEIGHTS_FILE = "best.safetensors"
 RUN_FILE, SEED_FILE = "run.json", "result.json"
+MOST_BYTES = 256 * 2**20
+"""Of a JSON file that is read whole: an evaluation of thousands of videos has a few megabytes."""
+SMALL_SETTING = 2**16
+"""A count that every decoder may be told, however small its weights are (chunks and lengths in tokens)."""
 
 Made = TypeVar("Made")
 
@@ -108,15 +114,59 @@ def trained_decoder(record: DecoderRecord, seed_folder: Path, *, source: str) ->
     noted = read_made(
         inside(seed_folder, SEED_FILE), lambda values: values["weights_sha256"], remedy=f"train {source} again"
     )
+    weights = inside(seed_folder, WEIGHTS_FILE)
+    _require_held(record, weights, source=source)
+    decoder = _built(record, source=source)
+    load_trained(weights, decoder, sha256=noted)
+    return decoder.eval()
+
+
+def _built(record: DecoderRecord, *, source: str) -> Decoder:
     try:
-        decoder = record.build()
+        return record.build()
     except LongvidError:
         raise
     except (TypeError, ValueError, RuntimeError, MemoryError, OverflowError, ZeroDivisionError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ConfigError(f"{source}: the decoder it describes cannot be built ({reason}); train it again") from None
-    load_trained(inside(seed_folder, WEIGHTS_FILE), decoder, sha256=noted)
-    return decoder.eval()
+
+
+def _require_held(record: DecoderRecord, weights: Path, *, source: str) -> None:
+    """Refuse a decoder that is larger than its file of weights, before anything of it is allocated.
+
+    First no setting may count more than the file can bear; then the decoder is built without numbers (on torch's meta
+    device) and its shapes are compared with the file's header. A decoder of the caller's own, put into `DECODERS`, may
+    need numbers to be built, and is held to the first alone.
+    """
+    if not weights.is_file():
+        raise WeightsError(f"{weights}: no weights; the seed has not finished an epoch yet, train it first")
+    held = read_shapes(weights)
+    numbers = max(SMALL_SETTING, sum(tensor.numel() for tensor in held.values()))
+    counts = {"dim": record.dim, "outputs": record.outputs, **record.options}
+    for name, value in counts.items():
+        most = len(held) if name == "layers" else numbers
+        told = len(value) if isinstance(value, list) else value
+        if isinstance(told, int) and told > (len(held) if isinstance(value, list) else most):
+            raise ConfigError(
+                f"{source}: its decoder has {name}={str(value)[:40]}, and {weights} holds {numbers:,} numbers in "
+                f"{len(held):,} tensors, too few for it; run.json is damaged or was changed, copy the run again"
+            )
+    try:
+        with torch.device("meta"):
+            blank = _built(record, source=source)
+    except ConfigError:
+        if DECODERS[record.name].module.__module__.startswith("longvid."):
+            raise
+        return
+    _fitting(fit_shapes, blank, held, weights)
+
+
+def _fitting(fit: Callable[..., object], decoder: Decoder, state: Mapping[str, Tensor], weights: Path) -> None:
+    """Run `fit`; a run's reader is told which file does not fit and what to do."""
+    try:
+        fit(decoder, state, source=str(weights))
+    except WeightsError as error:
+        raise WeightsError(f"{weights}: weights do not fit the decoder ({error}); train the seed again") from None
 
 
 def load_trained(path: Path, decoder: Decoder, *, sha256: str | None) -> None:
@@ -126,10 +176,7 @@ def load_trained(path: Path, decoder: Decoder, *, sha256: str | None) -> None:
     """
     if not path.is_file():
         raise WeightsError(f"{path}: no weights; the seed has not finished an epoch yet, train it first")
-    try:
-        fit_state(decoder, read_safetensors(path).state, source=str(path))
-    except WeightsError as error:
-        raise WeightsError(f"{path}: weights do not fit the decoder ({error}); train the seed again") from None
+    _fitting(fit_state, decoder, read_safetensors(path).state, path)
     if sha256 is not None and (found := weights_sha256(decoder)) != sha256:
         raise WeightsError(
             f"{path}: is not what was trained (sha256 of the weights {found[:12]}, noted {str(sha256)[:12]}): it is "

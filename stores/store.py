@@ -279,6 +279,13 @@ class FeatureStore:
         if not self._has_documents(names):  # `repair` removes what is damaged
             self._write_arrays(record, times)
 
+    def whole_record(self, key: str) -> VideoRecord | None:
+        """The document of a complete video whose files all lie there, by listing them; None for any other."""
+        record = self.record(key)
+        if record is None or record.status != "complete" or not self._has_documents(self._listing(key)):
+            return None
+        return None if self._shards(record).missing() else record
+
     def missing(self, key: str) -> list[int]:
         """Indices of the shards that are not there yet, by listing what is.
 

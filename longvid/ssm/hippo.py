@@ -31,6 +31,9 @@ def legs_low_rank(
     phase of each eigenvector is chosen to make V* p positive: the same start on every machine.
     """
     _require_even(state_size)
+    if torch.get_default_device().type == "meta":  # only shapes are asked for, and a solver has none to give
+        w, p_rotated, B_rotated = torch.empty(3, state_size // 2, dtype=torch.complex128)
+        return w, p_rotated, B_rotated
     A, B = legs_matrices(state_size)
     p = torch.sqrt(torch.arange(state_size, dtype=torch.float64) + 0.5)
     skew = A + p[:, None] * p[None, :] + 0.5 * torch.eye(state_size, dtype=torch.float64)

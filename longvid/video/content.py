@@ -7,8 +7,9 @@ tell, and none of them alone makes a video be extracted again:
   read twice). Another version of FFmpeg may cut or clean packets otherwise, so it is compared within one version only;
 * the sha256 of the whole file (`longvid extract --full-hash`), which reads the file once more;
 * when the place says that the file was last written (`modified`). It is told, but never compared by itself: a file
-  that was copied or touched has another time and is the same video. Where the time, or the ETag, is the same, a reader
-  of many videos may spare itself the comparison.
+  that was copied or touched has another time and is the same video. Where time, size and fingerprint are the same, a
+  rerun over complete videos spares itself the comparison (`longvid.pipelines.extraction.unchanged`); `--full-hash`
+  compares in any case.
 """
 
 import hashlib

@@ -20,6 +20,12 @@ CONTAINERS = ("model_state", "state_dict_ema", "state_dict", "model_ema", "model
 PREFIXES = ("module.", "_orig_mod.")
 """What data-parallel training and torch.compile put before every name."""
 
+HARMLESS = ("Detected pickle protocol", "TypedStorage is deprecated")
+"""Starts of what torch warns of while it reads a file that is in order; any other warning is shown."""
+
+COMPLEX = {"C64": torch.complex64}
+"""Types of a safetensors header that are no real numbers."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -46,7 +52,7 @@ def read_checkpoint(source: str | Path | Mapping[str, Any]) -> Checkpoint:
     if path.suffix == ".safetensors":
         checkpoint = read_safetensors(path)
         return replace(checkpoint, state=_strip(checkpoint.state))
-    return _unwrap(_torch_load(path), str(path))
+    return _unwrap(read_torch(path), str(path))
 
 
 def read_safetensors(path: Path) -> Checkpoint:
@@ -65,7 +71,24 @@ def read_safetensors(path: Path) -> Checkpoint:
     return Checkpoint(state, beside, str(path))
 
 
-def _torch_load(path: Path) -> Mapping[str, Any]:
+def read_shapes(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file without their numbers: on the meta device, from the header alone."""
+    from safetensors import safe_open
+
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file of weights")
+    try:
+        with safe_open(path, framework="pt") as file:
+            stored = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            return {
+                name: torch.empty(part.get_shape(), device="meta", dtype=COMPLEX.get(part.get_dtype()))
+                for name, part in stored.items()
+            }
+    except Exception as error:  # as in `read_safetensors`
+        raise WeightsError(f"{path}: not a safetensors file, or cut short ({_first_line(error)})") from error
+
+
+def read_torch(path: Path) -> Mapping[str, Any]:
     """What the file holds, if that is tensors and plain values; the unpickler knows no other types."""
     if not path.is_file():
         raise WeightsError(f"{path}: no such file of weights")
@@ -74,8 +97,8 @@ def _torch_load(path: Path) -> Mapping[str, Any]:
         if is_zip:
             _refuse_packed(path)
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Detected pickle protocol")
-            warnings.filterwarnings("ignore", category=UserWarning, module="torch")  # of types torch gives up, and such
+            for message in HARMLESS:
+                warnings.filterwarnings("ignore", message=message)
             held = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except WeightsError:
         raise

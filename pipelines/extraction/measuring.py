@@ -12,17 +12,19 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from longvid.clips.sampling import ClipPlan, Sampling
 from longvid.errors import LongvidError, TruncatedVideo
 from longvid.pipelines.extraction.probes import probe_once
 from longvid.pipelines.extraction.process import ProcessDied, WorkProcess
+from longvid.pipelines.extraction.unchanged import Remembered
 from longvid.pipelines.machine.cores import available_cores
 from longvid.video import VideoProbe, require_sound
 from longvid.video.backends import resolve_backend
 from longvid.video.checksum import require_sha256
-from longvid.video.content import checks
+from longvid.video.content import checks, modified
 
 MEASURED_AHEAD = 8
 """Videos that are read ahead of the segments: enough that workers never wait for one."""
@@ -43,7 +45,9 @@ class Wanted:
     allow_truncated: bool
     full_hash: bool = False
     sha256: str | None = None
-    """sha256 of the file, if the manifest gives it."""
+    """Of the file, where the manifest says it."""
+    remembered: Remembered | None = None
+    """What a store knows of the file, whose features it holds: if it is still that one, nothing is planned."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,16 +58,32 @@ class Measured:
     clips: ClipPlan
     backend: str
     checks: dict[str, str]
-    """Checksums of the whole file's content; see `longvid.video.content`."""
+    """What is known of the whole file's content; see `longvid.video.content`."""
+    modified: dict[str, Any]
+    """When the file was last written, as its place said before it was read."""
+
+
+@dataclass(frozen=True)
+class Unchanged:
+    """A file that is what the store remembers, and was not read through."""
+
+    remembered: Remembered
 
 
 class Unusable(Exception):
     """A file that cannot be planned; its message is the reason, on one line."""
 
 
-def measure(wanted: Wanted) -> Measured:
-    """Probe one file and choose its clips and its decoder. Raises `Unusable` for any error."""
+def measure(wanted: Wanted) -> Measured | Unchanged:
+    """Probe one file and choose its clips and its decoder. Raises `Unusable` for whatever goes wrong with it.
+
+    A file that is what the store remembers of it costs its fingerprint, unless all of it is to be compared.
+    """
+    known, all_of_it = wanted.remembered, wanted.full_hash or wanted.sha256 is not None
+    if known is not None and not all_of_it and known.is_still(wanted.path):
+        return Unchanged(known)
     try:
+        written = modified(wanted.path) if Path(wanted.path).exists() else {}
         if wanted.sha256 is not None:
             require_sha256(wanted.path, wanted.sha256)
         video = probe_once(wanted.path)
@@ -73,8 +93,8 @@ def measure(wanted: Wanted) -> Measured:
             )
         clips = wanted.sampling.plan_video(video, wanted.part_seconds)
         require_sound(video, clips.frame_seconds)
-        known = checks(video.packets_crc32c, path=video.path if wanted.full_hash else None)
-        return Measured(video, clips, resolve_backend(video, wanted.backend), known)
+        content = checks(video.packets_crc32c, path=video.path if wanted.full_hash else None)
+        return Measured(video, clips, resolve_backend(video, wanted.backend), content, written)
     except (LongvidError, OSError) as error:
         raise Unusable(str(error)) from error
     except Exception as error:
@@ -86,8 +106,8 @@ def _told(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error} (at {where.filename}:{where.lineno})".split())
 
 
-Measure = Callable[[Wanted], Measured]
-"""`measure`, in this process or another; several threads call it at once."""
+Measure = Callable[[Wanted], Measured | Unchanged]
+"""`measure`, here or in another process; several threads call it at once."""
 
 
 class MeasuringProcesses:
@@ -112,8 +132,8 @@ class MeasuringProcesses:
         for process in self._all:
             process.end()
 
-    def __call__(self, wanted: Wanted) -> Measured:
-        """Run `measure`; a file that crashes its process is tried a second time, one that hangs is not."""
+    def __call__(self, wanted: Wanted) -> Measured | Unchanged:
+        """`measure`; a file that takes its process along is tried a second time, one that hangs is not."""
         process = self._free.get()
         try:
             try:
@@ -125,7 +145,7 @@ class MeasuringProcesses:
         finally:
             self._free.put(process)
 
-    def _ask(self, process: WorkProcess, wanted: Wanted) -> Measured:
+    def _ask(self, process: WorkProcess, wanted: Wanted) -> Measured | Unchanged:
         if self._closed.is_set():
             raise Unusable(f"{wanted.path}: not read because the run has ended")
         answer: Future[Any] = process.submit(measure, wanted)
@@ -148,10 +168,10 @@ class MeasuringProcesses:
         return min(self._deadline_seconds, PATIENCE_SECONDS + size_bytes / SLOWEST_BYTES_A_SECOND)
 
 
-def measure_ahead(wanted: Iterable[Wanted], measure_one: Measure) -> Iterator["Future[Measured]"]:
-    """One future per file, in order, while the next files are measured in threads."""
+def measure_ahead(wanted: Iterable[Wanted], measure_one: Measure) -> Iterator["Future[Measured | Unchanged]"]:
+    """The future of each file, in order, while the next ones are measured in threads."""
     with ThreadPoolExecutor(MEASURED_AHEAD, thread_name_prefix="longvid-measure") as pool:
-        waiting: deque[Future[Measured]] = deque()
+        waiting: deque[Future[Measured | Unchanged]] = deque()
         try:
             for one in wanted:
                 waiting.append(pool.submit(measure_one, one))

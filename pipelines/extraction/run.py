@@ -3,6 +3,7 @@
 A video whose segments are all in the store is completed; a video that fails becomes a row of the report.
 """
 
+import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -20,10 +21,10 @@ from longvid.pipelines.extraction.inputs import VideoRequest
 from longvid.pipelines.extraction.job import ExtractionJob
 from longvid.pipelines.extraction.measuring import Measure, MeasuringProcesses, measure
 from longvid.pipelines.extraction.outcomes import SegmentFailure, unexpected
-from longvid.pipelines.extraction.plan import PlanFailure, VideoPlan, make_recipe, plan_ahead
+from longvid.pipelines.extraction.plan import PlanFailure, VideoKept, VideoPlan, make_recipe, plan_ahead
 from longvid.pipelines.extraction.report import RunReport, VideoRow, open_report
 from longvid.pipelines.extraction.segment import Segment, SegmentResult
-from longvid.stores import FeatureStore, StoreAccessError, StoreError, StoreReadOnly
+from longvid.stores import DamagedStore, FeatureStore, StoreAccessError, StoreError, StoreReadOnly
 from longvid.stores.layout import DEFAULT_CLIPS_PER_SHARD
 from longvid.video.backends import require_backend
 
@@ -105,7 +106,7 @@ def extract(
     with (
         open_report(report_path) as report,
         _measuring(scheduler, deadline) as measure_one,
-        closing(plan_ahead(requests, sampling=sampling, job=job, measure_one=measure_one)) as planned,
+        closing(plan_ahead(requests, sampling=sampling, job=job, measure_one=measure_one, store=store)) as planned,
     ):
         run = _Run(store, report, progress or Silent())
         begin = time.perf_counter()
@@ -201,11 +202,14 @@ class _Run:
         for outcome in executor.run(segments):
             self._settle(outcome)
 
-    def segments(self, planned: Iterator[VideoPlan | PlanFailure]) -> Iterator[Segment]:
-        """Every missing segment of every planned video; a video without missing ones is closed at once."""
+    def segments(self, planned: Iterator[VideoPlan | VideoKept | PlanFailure]) -> Iterator[Segment]:
+        """Every missing segment of every planned video; a video without any is closed when its turn comes."""
         for plan in planned:
             if isinstance(plan, PlanFailure):
                 self._end(VideoRow(plan.request.key, plan.request.path, "failed", plan.reason))
+                continue
+            if isinstance(plan, VideoKept):
+                self._end(_kept_row(plan))
                 continue
             segments = self._begin(plan)
             yield from segments
@@ -223,6 +227,13 @@ class _Run:
         with self._named(row):
             self._store.plan(row.key, plan.clips.seconds, plan.source())
             segments = list(plan.segments(self._store))
+            if segments and row.key in self._store:
+                # its digests are recorded and nothing is written into it: only `repair` knows what of the rest is sound
+                lost, segments = ", ".join(str(segment.shard_index) for segment in segments[:8]), []
+                raise DamagedStore(
+                    f"{self._store.location}: video {row.key!r} is complete, but shards of it are missing ({lost}); "
+                    f"run `longvid repair {shlex.quote(self._store.location)}`, then extract it again"
+                )
             if not segments:
                 self._store.complete(row.key)
                 row.status = "kept"
@@ -274,3 +285,15 @@ class _Run:
     def _end(self, row: VideoRow) -> None:
         self._report.add(row)
         self._progress.ended(row)
+
+
+def _kept_row(kept: VideoKept) -> VideoRow:
+    known = kept.remembered
+    return VideoRow(
+        kept.request.key,
+        kept.request.path,
+        "kept",
+        video_seconds=known.video_seconds,
+        backend=known.backend,
+        problems=list(known.problems),
+    )

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -45,6 +44,7 @@ from longvid.pipelines.training.scoring import constant_scores
 from longvid.plain import as_json
 from longvid.tasks.joint import JointTask
 from longvid.trained import load_trained, made, weights_sha256
+from longvid.weights.files import read_torch
 
 _PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
 _MAY_CHANGE = ("seeds", "workers", "device", "tensorboard", "eval_batch_size", "out", "name")
@@ -211,14 +211,11 @@ def _restored(folder: SeedFolder, module: DecoderModule, history: History, best:
     if not folder.resume_file.is_file():
         return 0
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a foreign file is an error below
-            kept = torch.load(folder.resume_file, map_location="cpu", weights_only=True)
+        kept = read_torch(folder.resume_file)
         for callback in (history, best):
             callback.load_state_dict(kept["callbacks"][callback.state_key])
         shapes = {name: tensor.shape for name, tensor in kept["state_dict"].items()}
-    except (UnpicklingError, EOFError, RuntimeError, KeyError, TypeError, ValueError) as error:
-        # torch's own message advises loading the file without weights_only
+    except (WeightsError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise WeightsError(
             f"{folder.resume_file}: is damaged, or was not written by longvid ({type(error).__name__}); "
             "delete it to train the seed from the start"
