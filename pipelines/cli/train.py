@@ -1,4 +1,4 @@
-"""`longvid train | baseline | evaluate | predict | report | demo`: stage two, and both stages at once."""
+"""`longvid train | baseline | evaluate | predict | report`: stage two."""
 
 import math
 from itertools import pairwise
@@ -31,7 +31,7 @@ def train(
     overrides: Annotated[list[str] | None, typer.Argument(help="Overrides: epochs=20 decoder.name=gru")] = None,
     as_json: JSON = False,
 ) -> int:
-    """Train a long-range decoder over a store. An interrupted run goes on from its last finished epoch."""
+    """Train a long-range decoder on a store's features; an interrupted run continues after its last epoch."""
     from longvid.pipelines.cli.training_progress import ConsoleProgress
     from longvid.pipelines.training.train import train as run
 
@@ -63,7 +63,7 @@ def baseline(
     split: Annotated[str, typer.Option(help="Split to score.")] = "test",
     as_json: JSON = False,
 ) -> int:
-    """What a decoder has to beat, in seconds: a linear model on each video's pooled features."""
+    """Fit a linear model to each video's pooled features, in seconds: what a decoder has to beat."""
     from longvid.pipelines.evaluation.baseline import baseline as run
 
     config = _config(recipe, overrides)
@@ -222,7 +222,7 @@ def report(
     runs: Annotated[list[Path], typer.Argument(help="Folders of trained and evaluated runs.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The HTML file.")] = Path("report.html"),
 ) -> int:
-    """One self-contained HTML page: results, curves, confusion, per-class table, videos over time."""
+    """Write one self-contained HTML page: results, curves, confusion, per-class table, videos over time."""
     from longvid.pipelines.reporting import report as run
 
     run(runs, out)

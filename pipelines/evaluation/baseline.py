@@ -1,8 +1,8 @@
-"""What a decoder has to beat: a linear model on each video's pooled features.
+"""A baseline: a linear model on each video's pooled features.
 
     result = baseline(load_config("lvu/relationship", ["store=lvu.zarr"]))
 
-It is chosen and scored as a decoder is, takes seconds, and says how much of a decoder's score needs no decoder.
+It is chosen and scored as a decoder is, takes seconds, and shows how much of a decoder's score needs no decoder.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from longvid.windows import WindowDataset, split_by_presence
 
 @dataclass(frozen=True)
 class BaselineResult:
-    """What the best linear model scores; counts say what it rests on."""
+    """Scores of the best linear model, and how many videos they rest on."""
 
     name: str
     split: str
@@ -39,7 +39,7 @@ class BaselineResult:
 
 
 def baseline(config: TrainConfig, *, split: str = "test") -> BaselineResult:
-    """Fit a linear model per pooling and regularisation, keep the best on the validation videos, score it on `split`.
+    """Fit a linear model per pooling and regularisation; score the best by validation on `split`.
 
     Raises the errors of `longvid.pipelines.training.train.train` for bad data, and `ConfigError` for dense and joint
     tasks.
@@ -47,7 +47,7 @@ def baseline(config: TrainConfig, *, split: str = "test") -> BaselineResult:
     data = open_training_data(config)
     task, train = data.task, data.train
     if task.kind not in KINDS:
-        raise ConfigError(f"task {task.name!r} is {task.kind}; a linear baseline answers {', '.join(KINDS)} tasks")
+        raise ConfigError(f"task {task.name!r} is {task.kind}; a linear model is for {', '.join(KINDS)} tasks")
     held_out, missing = _held_out(data, config, split)
     pooled = {part: _pooled(part) for part in (train, data.val, held_out)}
     targets = train.targets()

@@ -35,7 +35,7 @@ from longvid.windows import WindowDataset
 VIDEO = "video"
 """Key of the one video in the store that a prediction makes."""
 BATCH_SIZE = 8
-"""Windows at once."""
+"""Windows per batch."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def _features(
 
 
 def _along(run: RunFolder, record: RunRecord, seed: int, store: FeatureStore, device: torch.device) -> Timeline:
-    """What a seed says along the one video of the store: a data set of one row, scored as evaluation scores many."""
+    """A seed's scores along the store's only video: a data set of one row, scored as evaluation scores many."""
     decoder = trained_decoder(run, record, seed)
     data = WindowDataset(store, [ManifestRow(VIDEO)], record.the_windows())
     loader = eval_loader(data, BATCH_SIZE, workers=0, device=device)

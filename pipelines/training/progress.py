@@ -1,4 +1,4 @@
-"""What a training tells of how far it is; the command line draws it (`longvid.pipelines.cli`)."""
+"""Progress of a training, as an interface; the command line draws it."""
 
 from typing import Protocol, runtime_checkable
 
@@ -32,4 +32,4 @@ class Quiet:
         """Do nothing."""
 
     def seed_ended(self, result: SeedResult) -> None:
-        """Say nothing."""
+        """Do nothing."""
