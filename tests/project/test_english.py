@@ -15,7 +15,7 @@ ROOMS = (
     *("longvid/encoders", "longvid/layers", "longvid/metrics", "longvid/ssm"),
     *("longvid/tasks", "longvid/video", "longvid/weights", "longvid/windows"),
     *("pipelines/bench", "pipelines/demo", "pipelines/prepare", "pipelines/recipes"),
-    *("pipelines/reporting"),
+    "pipelines/reporting",
     "scripts",
     "stores",
 )
