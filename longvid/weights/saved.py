@@ -1,4 +1,4 @@
-"""Weights that longvid saved: safetensors with the model's name and settings."""
+"""Weights that longvid saved: safetensors with a model's settings."""
 
 import json
 from collections.abc import Callable, Mapping

@@ -45,7 +45,7 @@ class Wanted:
     allow_truncated: bool
     full_hash: bool = False
     sha256: str | None = None
-    """Of the file, where the manifest says it."""
+    """sha256 of the file, if the manifest gives it."""
     remembered: Remembered | None = None
     """What a store knows of the file, whose features it holds: if it is still that one, nothing is planned."""
 
