@@ -34,10 +34,8 @@ FORMAT = 1
 """Of a run's folder (`run.json`)."""
 WEIGHTS_FILE = "best.safetensors"
 RUN_FILE, SEED_FILE = "run.json", "result.json"
-MOST_BYTES = 256 * 2**20
-"""Of a JSON file that is read whole: an evaluation of thousands of videos has a few megabytes."""
 SMALL_SETTING = 2**16
-"""A count that every decoder may be told, however small its weights are (chunks and lengths in tokens)."""
+"""A count that every decoder accepts, however small its weights are (chunks and lengths in tokens)."""
 
 Made = TypeVar("Made")
 
@@ -162,7 +160,7 @@ def _require_held(record: DecoderRecord, weights: Path, *, source: str) -> None:
 
 
 def _fitting(fit: Callable[..., object], decoder: Decoder, state: Mapping[str, Tensor], weights: Path) -> None:
-    """Run `fit`; a run's reader is told which file does not fit and what to do."""
+    """Run `fit`; an error names the file that does not fit and what to do."""
     try:
         fit(decoder, state, source=str(weights))
     except WeightsError as error:

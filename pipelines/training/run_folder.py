@@ -13,7 +13,6 @@ run/
   evaluation/<split>.json and <split>-predictions.csv
 """
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
