@@ -16,6 +16,7 @@ from longvid import __version__
 from longvid.errors import LongvidError
 from longvid.pipelines.cli import data, extract, machine, models, store, train
 from longvid.pipelines.cli.console import error_console, printable
+from longvid.pipelines.cli.extras import missing_extra
 from longvid.stores import StoreError
 
 app = typer.Typer(
@@ -52,8 +53,8 @@ WRONG_USE: Any = next(base for base in typer.BadParameter.__mro__ if base.__name
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit; what a user can fix is one line, never a traceback."""
+    words = sys.argv[1:] if arguments is None else arguments
     try:
-        words = sys.argv[1:] if arguments is None else arguments
         status = app(words or ["--help"], standalone_mode=False, prog_name="longvid")
         if status == INTERRUPTED:  # typer catches the interrupt itself
             _say("interrupted; the same command goes on from what is done", INTERRUPTED)
@@ -63,6 +64,11 @@ def main(arguments: list[str] | None = None) -> None:
         status = _say(error.format_message().replace(": Value error, ", ": "), 2)  # pydantic's words, not ours
     except (LongvidError, StoreError) as error:
         status = _say(str(error), 2)
+    except ModuleNotFoundError as error:
+        missing = missing_extra(error, next((word for word in words if not word.startswith("-")), ""))
+        if missing is None:
+            raise
+        status = _say(str(missing), 2)
     except BrokenPipeError:
         status = 0
     except OSError as error:

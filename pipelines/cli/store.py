@@ -220,15 +220,14 @@ def export_store(
     layout: NpyLayout = "vis4mer",
 ) -> int:
     """Write a store's features to a folder of npy files or to one HDF5 file."""
-    from longvid.stores import FeatureStore
-    from longvid.stores.convert import export_hdf5, export_npy
+    from longvid.stores import FeatureStore, convert
 
     opened = FeatureStore.open(store)
     with _watching("export") as on_video:
         if out.suffix.lower() in (".h5", ".hdf5"):
-            export_hdf5(opened, out, on_video=on_video)
+            convert.export_hdf5(opened, out, on_video=on_video)
         else:
-            export_npy(opened, out, layout=layout, on_video=on_video)
+            convert.export_npy(opened, out, layout=layout, on_video=on_video)
     console.print(f"{counted(len(opened), 'video')} written to {out}")
     return 0
 
@@ -245,11 +244,11 @@ def import_store(
     ] = None,
 ) -> int:
     """Make a store of features that were computed elsewhere."""
-    from longvid.stores.convert import import_hdf5, import_npy
+    from longvid.stores import convert
 
     if not source.exists():
         raise typer.BadParameter(f"{source}: no such folder of npy files or .h5 file")
-    run = import_npy if source.is_dir() else import_hdf5
+    run = convert.import_npy if source.is_dir() else convert.import_hdf5
     options: dict[str, Any] = {"layout": layout, "seconds_per_clip": seconds_per_clip, "dtype": dtype}
     with _watching("import") as on_video:
         made = run(source, store, on_video=on_video, **options)

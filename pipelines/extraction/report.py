@@ -8,12 +8,14 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from itertools import count
 from pathlib import Path
 from socket import gethostname
 from typing import IO, Any, Literal
+
+from longvid.errors import ConfigError
 
 Status = Literal["done", "kept", "failed"]
 
@@ -52,8 +54,9 @@ class RunReport:
         """Append a row, also to the file at once: a killed run's report is whole up to its last video."""
         self.rows.append(row)
         if self.stream is not None:
-            self.stream.write(json.dumps(asdict(row)) + "\n")
-            self.stream.flush()
+            with _named_if_unwritable(Path(self.stream.name)):
+                self.stream.write(json.dumps(asdict(row)) + "\n")
+                self.stream.flush()
 
     @property
     def failed(self) -> list[VideoRow]:
@@ -115,9 +118,26 @@ def open_report(path: Path | None) -> Iterator[RunReport]:
     if path is None:
         yield RunReport()
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _own_file(path) as stream:
+    with _named_if_unwritable(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = _own_file(path)
+    try:
         yield RunReport(path=Path(stream.name), stream=stream)
+    finally:
+        with suppress(OSError):  # `add` has said that its row could not be written
+            stream.close()
+
+
+@contextmanager
+def _named_if_unwritable(path: Path) -> Iterator[None]:
+    """Raise ConfigError, with the remedy, where the report's file cannot be written in the block."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: the report cannot be written: {error.strerror or error}; make room or permit writing there, or "
+            "name another place (--report), then run the same command again: what is extracted already stays"
+        ) from error
 
 
 def _own_file(path: Path) -> IO[str]:

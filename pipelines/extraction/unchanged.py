@@ -46,7 +46,7 @@ class Remembered:
     def of(cls, source: dict[str, Any], *, part_seconds: list[float | None] | None) -> "Remembered | None":
         """The record in the source of a complete video; None if its file has to be read through.
 
-        `part_seconds`: the part that the manifest lists, if only that part is sampled. Also None for a source in another
+        `part_seconds`: the part that the manifest lists, if only that is sampled. Also None for a source in another
         form (an earlier version's, or made up), and for a file that was extracted with a fault.
         """
         about = source.get("about")

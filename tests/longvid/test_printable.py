@@ -8,6 +8,8 @@ from rich.text import Text
 from longvid.pipelines.cli.console import PlainConsole, PlainTable
 from longvid.printable import printable
 
+pytestmark = pytest.mark.faults
+
 OBEYED = [
     "\x1b[31m",
     "\x1b]0;title\x07",

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from longvid.stores import FeatureStore, path_name
 
+pytestmark = pytest.mark.faults
+
 HOSTILE = [
     "../../etc/passwd",
     "/etc/passwd",

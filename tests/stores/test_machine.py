@@ -29,6 +29,8 @@ from longvid.stores import (
 from longvid.stores.place import ZarrPlace
 from longvid.stores.records import VideoRecord
 
+pytestmark = pytest.mark.faults
+
 KEYS = ["a", "b"]
 NUM_CLIPS, CLIPS_PER_SHARD = 6, 4
 SHARDS = [0, 1]

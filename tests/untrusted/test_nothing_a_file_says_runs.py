@@ -20,6 +20,8 @@ from longvid.pipelines.evaluation.predict import predict
 from longvid.pipelines.training.config import load_features
 from longvid.stores import FeatureStore, Recipe, StoreError
 
+pytestmark = pytest.mark.faults
+
 CODE = ["os:system", "evil:build", "evil:nothing"]
 """What a file may name: in the standard library, beside the working folder, not there at all."""
 

@@ -14,6 +14,8 @@ from longvid.pipelines.evaluation.evaluate import evaluate
 from longvid.pipelines.training.config import load_config
 from longvid.pipelines.training.run_folder import RunFolder
 
+pytestmark = pytest.mark.faults
+
 
 def test_a_store_elsewhere_that_a_run_names_is_not_asked(world, refused, server):
     place = f"{server.url}/x.zarr"

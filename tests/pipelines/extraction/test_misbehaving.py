@@ -17,6 +17,8 @@ from longvid.errors import ConfigError
 from longvid.pipelines.extraction import ExtractionJob, VideoRequest, extract
 from longvid.stores import FeatureStore, repair, verify
 
+pytestmark = pytest.mark.faults
+
 HERE = Path(__file__).parent
 HEALTHY = ["video-0", "video-1", "video-2"]
 

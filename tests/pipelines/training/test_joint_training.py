@@ -119,6 +119,7 @@ def test_a_part_nobody_validates_on_is_named(joint_data, recipe_for):
         train(recipe_for(joint_data, epochs=1, **JOINT))
 
 
+@pytest.mark.faults
 def test_an_interrupted_joint_run_goes_on(joint_data, recipe_for):
     train(recipe_for(joint_data, epochs=2, seeds=[0], **JOINT))
     again = train(recipe_for(joint_data, epochs=2, seeds=[0, 1], **JOINT))

@@ -18,6 +18,8 @@ from longvid.pipelines.training.run_folder import read_json
 from longvid.pipelines.training.train import train
 from longvid.tasks import Manifest
 
+pytestmark = pytest.mark.faults
+
 POOLED = {"name": "mean-linear", "options": {}}
 
 
