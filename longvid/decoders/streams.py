@@ -1,4 +1,4 @@
-"""Any trained decoder as a stream, where it has one: scores after each push, in constant memory.
+"""Streams of trained decoders: scores after each push, constant memory.
 
 stream = open_stream(decoder)
 for tokens in parts:                    # (1, length, dim)

@@ -1,4 +1,4 @@
-"""Weights that longvid saved: safetensors with the model's name and settings."""
+"""Weights saved by longvid: safetensors with model name and settings."""
 
 import json
 from collections.abc import Callable, Mapping

@@ -10,11 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ROOMS = (
-    *("longvid/benchmarks", "longvid/clips", "longvid/encoders", "longvid/layers", "longvid/metrics", "longvid/tasks"),
-    *("longvid/windows", "pipelines", "scripts"),
-)
-"""Folders whose prose has been gone over; grows until it is every folder with source."""
+ROOMS = ("longvid", "pipelines", "scripts", "stores")
 FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*") if path.suffix in {".py", ".yaml", ".html"})
 PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 MODULES = [path for path in FILES if path.suffix == ".py"]
