@@ -35,7 +35,7 @@ FORMAT = 1
 WEIGHTS_FILE = "best.safetensors"
 RUN_FILE, SEED_FILE = "run.json", "result.json"
 SMALL_SETTING = 2**16
-"""A count that every decoder may be told, however small its weights are (chunks and lengths in tokens)."""
+"""A count that every decoder accepts, however small its weights are (chunks and lengths in tokens)."""
 
 Made = TypeVar("Made")
 
@@ -162,7 +162,7 @@ def _require_held(record: DecoderRecord, weights: Path, *, source: str) -> None:
 
 
 def _fitting(fit: Callable[..., object], decoder: Decoder, state: Mapping[str, Tensor], weights: Path) -> None:
-    """Run `fit`; a run's reader is told which file does not fit and what to do."""
+    """Run `fit`; an error names the file that does not fit and what to do."""
     try:
         fit(decoder, state, source=str(weights))
     except WeightsError as error:

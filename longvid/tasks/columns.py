@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 _SHARED = 10_000
-"""So many distinct texts of a column are kept once each; beyond that they are names, not classes."""
+"""Most distinct texts of a column that are kept once each; with more they are names, not classes."""
 
 
 class Columns:

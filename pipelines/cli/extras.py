@@ -1,4 +1,4 @@
-"""Commands whose packages are not installed: which extra brings them."""
+"""Names the extra to install where a command's packages are missing."""
 
 from longvid.errors import BackendUnavailable
 

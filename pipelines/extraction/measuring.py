@@ -47,7 +47,7 @@ class Wanted:
     sha256: str | None = None
     """sha256 of the file, if the manifest gives it."""
     remembered: Remembered | None = None
-    """What a store knows of the file, whose features it holds: if it is still that one, nothing is planned."""
+    """The record in a store that holds the file's features; if the file is unchanged, nothing is planned."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,14 +58,14 @@ class Measured:
     clips: ClipPlan
     backend: str
     checks: dict[str, str]
-    """What is known of the whole file's content; see `longvid.video.content`."""
+    """Checksums of the whole file's content; see `longvid.video.content`."""
     modified: dict[str, Any]
-    """When the file was last written, as its place said before it was read."""
+    """When the file was last written, asked before it was read."""
 
 
 @dataclass(frozen=True)
 class Unchanged:
-    """A file that is what the store remembers, and was not read through."""
+    """A file that matches the store's record, and was not read through."""
 
     remembered: Remembered
 
@@ -75,9 +75,9 @@ class Unusable(Exception):
 
 
 def measure(wanted: Wanted) -> Measured | Unchanged:
-    """Probe one file and choose its clips and its decoder. Raises `Unusable` for whatever goes wrong with it.
+    """Probe one file and choose its clips and its decoder. Raises `Unusable` for any error.
 
-    A file that is what the store remembers of it costs its fingerprint, unless all of it is to be compared.
+    A file that matches the store's record is only fingerprinted, unless all its bytes are to be compared.
     """
     known, all_of_it = wanted.remembered, wanted.full_hash or wanted.sha256 is not None
     if known is not None and not all_of_it and known.is_still(wanted.path):
@@ -107,7 +107,7 @@ def _told(error: Exception) -> str:
 
 
 Measure = Callable[[Wanted], Measured | Unchanged]
-"""`measure`, here or in another process; several threads call it at once."""
+"""`measure`, in this process or another; several threads call it at once."""
 
 
 class MeasuringProcesses:
@@ -133,7 +133,7 @@ class MeasuringProcesses:
             process.end()
 
     def __call__(self, wanted: Wanted) -> Measured | Unchanged:
-        """`measure`; a file that takes its process along is tried a second time, one that hangs is not."""
+        """Run `measure`; a file that crashes its process is tried a second time, one that hangs is not."""
         process = self._free.get()
         try:
             try:
@@ -169,7 +169,7 @@ class MeasuringProcesses:
 
 
 def measure_ahead(wanted: Iterable[Wanted], measure_one: Measure) -> Iterator["Future[Measured | Unchanged]"]:
-    """The future of each file, in order, while the next ones are measured in threads."""
+    """One future per file, in order, while the next files are measured in threads."""
     with ThreadPoolExecutor(MEASURED_AHEAD, thread_name_prefix="longvid-measure") as pool:
         waiting: deque[Future[Measured | Unchanged]] = deque()
         try:

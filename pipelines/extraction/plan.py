@@ -41,9 +41,9 @@ class VideoPlan:
     backend: str
     span: Literal["whole", "listed"] = "whole"
     checks: dict[str, str] = field(default_factory=dict)
-    """What is known of the whole file's content; see `longvid.video.content`."""
+    """Checksums of the whole file's content; see `longvid.video.content`."""
     modified: dict[str, Any] = field(default_factory=dict)
-    """When the file was last written, as its place said before it was read."""
+    """When the file was last written, asked before it was read."""
 
     def source(self) -> dict[str, Any]:
         """What the store records of the file and its listed part: enough to notice that either was replaced.
@@ -88,7 +88,7 @@ class VideoPlan:
 
 @dataclass(frozen=True)
 class VideoKept:
-    """A complete video whose file is what it was: nothing is to be done."""
+    """A complete video whose file is unchanged: nothing is to be done."""
 
     request: VideoRequest
     remembered: Remembered
@@ -160,11 +160,10 @@ def plan_ahead(
     measure_one: Measure,
     store: FeatureStore | None = None,
 ) -> Generator[VideoPlan | VideoKept | PlanFailure, None, None]:
-    """Each request's plan or failure, in order, while the next ones are read.
+    """Each request's plan or failure, in order, while the next files are read.
 
-    `measure_one`: who reads a file, `MeasuringProcesses`, or `measure` for this very process. Whatever goes wrong with
-    one file is that video's failure. With `store`, a file whose features it holds whole is not read through if it is
-    still what it was.
+    `measure_one`: what reads a file, `MeasuringProcesses` or (in this process) `measure`. Any error with a file is that
+    video's failure. With `store`, an unchanged file whose features are complete there is not read through.
     """
     planned, wanted = tee(requests)
     measured = measure_ahead((_wanted(request, sampling, job, store) for request in wanted), measure_one)

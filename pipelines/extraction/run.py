@@ -203,7 +203,7 @@ class _Run:
             self._settle(outcome)
 
     def segments(self, planned: Iterator[VideoPlan | VideoKept | PlanFailure]) -> Iterator[Segment]:
-        """Every missing segment of every planned video; a video without any is closed when its turn comes."""
+        """Every missing segment of every planned video; a video without missing ones is closed at once."""
         for plan in planned:
             if isinstance(plan, PlanFailure):
                 self._end(VideoRow(plan.request.key, plan.request.path, "failed", plan.reason))

@@ -1,9 +1,9 @@
-"""Videos that a rerun keeps at the price of their fingerprint.
+"""Unchanged videos, which a rerun keeps without reading them through.
 
-A video whose features are complete and whose file is what it was is not read again: its size, the time when it was last
-written and its fingerprint (three blocks) are compared with what the store remembers of it, and the pass over its
-packets is spared. A file that was copied or touched has another time and is read through, as is every file with
-`longvid extract --full-hash` or a sha256 in the manifest, and one that was taken with a fault.
+A video whose features are complete and whose file is unchanged is not read again: its size, the time when it was last
+written and its fingerprint (three blocks) are compared with the store's record, which spares the pass over its packets.
+A file that was copied or touched has another time and is read through; so is every file with
+`longvid extract --full-hash` or a sha256 in the manifest, and one that was extracted with a fault.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from longvid.video.probing import fingerprint
 
 @dataclass(frozen=True)
 class Remembered:
-    """What a store knows of the file of a complete video."""
+    """A store's record of the file of a complete video."""
 
     size_bytes: int
     fingerprint: str
@@ -29,7 +29,7 @@ class Remembered:
     problems: list[str]
 
     def is_still(self, path: str) -> bool:
-        """Whether the file at `path` is that one, by all that can be known without reading it through."""
+        """Whether the file at `path` is unchanged, as far as can be known without reading it through."""
         file = Path(path)
         try:
             return (
@@ -40,14 +40,14 @@ class Remembered:
                 and fingerprint(file) == self.fingerprint
             )
         except (LongvidError, OSError):
-            return False  # whoever reads it through says why
+            return False  # reading it through will say why
 
     @classmethod
     def of(cls, source: dict[str, Any], *, part_seconds: list[float | None] | None) -> "Remembered | None":
-        """What the source of a complete video says; None where its file has to be read through.
+        """The record in the source of a complete video; None if its file has to be read through.
 
-        `part_seconds`: the part that the manifest lists, where it alone counts. None is given too where the source says
-        it in another form (of an earlier version, or made up), and for a file that was taken with a fault.
+        `part_seconds`: the part that the manifest lists, if only that is sampled. Also None for a source in another
+        form (an earlier version's, or made up), and for a file that was extracted with a fault.
         """
         about = source.get("about")
         if (

@@ -33,7 +33,7 @@ STAGES = {
     "distributed": ("extraction in several processes", "pip install 'longvid[extract]'"),
     "lightning": ("training decoders", "pip install 'longvid[train]'"),
 }
-"""What the two stages need; who only reads stores has none of it."""
+"""Packages of the two stages; reading stores needs none of them."""
 OPTIONAL = {
     "torchvision": ("torchvision encoders", "pip install 'longvid[timm]'"),
     "triton": ("the fastest S4 kernels on a GPU", "pip install triton (part of torch's CUDA builds)"),
@@ -50,7 +50,7 @@ def examine() -> list[Check]:
     checks = [Check("python", platform.python_version(), sys.version_info >= (3, 11), True, sys.executable)]
     checks += [_package(name, needed=True, what="", remedy="pip install longvid") for name in NEEDED]
     stages = [_package(name, needed=True, what=what, remedy=remedy) for name, (what, remedy) in STAGES.items()]
-    # one that is not installed is not needed here; one that is installed and broken is
+    # a package that is not installed is not needed here; one that is installed but broken is a fault
     checks += [check if check.works or check.version != "-" else replace(check, needed=False) for check in stages]
     installed = {check.name for check in stages if check.works}
     checks += _decoders() if "av" in installed else []
