@@ -1,4 +1,4 @@
-"""Long videos to features once, long-range models over them many times.
+"""Features of long videos, extracted once, and long-range models on them.
 
 Importing this package loads nothing heavy: each public name is imported when it is first used.
 """

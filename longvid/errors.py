@@ -1,10 +1,10 @@
-"""What can go wrong with what a user gave longvid.
+"""The errors that a user's input can cause.
 
     LongvidError
-    ├── VideoError            a file that cannot be read as the video it was said to be
+    ├── VideoError            a file that cannot be read as a video
     │   ├── VideoNotFound         no such file
     │   ├── UnreadableVideo       no decoder could open it, or it has no video stream
-    │   │   └── DamagedVideo          data in it is lost or broken at the seconds that are named
+    │   │   └── DamagedVideo          data in it is lost or broken, at the seconds that the message names
     │   ├── TruncatedVideo        it ends before its header says it does
     │   └── VideoTooShort         it does not last as long as one clip
     ├── BackendUnavailable    a decoder or an optional package that does not run on this machine
@@ -14,7 +14,7 @@
     ├── AnnotationError       an annotation or manifest file with a row that cannot be used
     └── ConfigError           a recipe file or an option with an impossible value
 
-Every message names the thing at fault and the cure, in one line. `stores.StoreError` is the tree of the other room.
+Every message is one line and names what is wrong and how to fix it. Errors of stores are in `longvid.stores.errors`.
 """
 
 
@@ -23,7 +23,7 @@ class LongvidError(Exception):
 
 
 class VideoError(LongvidError):
-    """A file that cannot be read as the video it was said to be."""
+    """A file that cannot be read as a video."""
 
 
 class VideoNotFound(VideoError, FileNotFoundError):
@@ -68,3 +68,18 @@ class AnnotationError(LongvidError, ValueError):
 
 class ConfigError(LongvidError, ValueError):
     """A recipe file or an option with an impossible value."""
+
+
+def short_reason(error: Exception | str) -> str:
+    """The first line of an error's message as a clause, at most 200 characters.
+
+    A last sentence that only announces the lines after it (`Likely causes:`) is left out.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    first = lines[0]
+    if first.endswith(":"):
+        sentence, stop, _ = first.rpartition(". ")
+        first = sentence if stop else first.rstrip(": ")
+    return first.rstrip(".")[:200]

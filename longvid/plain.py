@@ -1,4 +1,4 @@
-"""Values as plain JSON, for programs to read and for files."""
+"""Conversion of values to plain JSON."""
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
@@ -9,11 +9,11 @@ import numpy as np
 
 
 def as_json(value: Any) -> Any:
-    """Dictionaries, lists, text, numbers, truth values and None that say what `value` says.
+    """`value` as dictionaries, lists, text, numbers, booleans and None.
 
     A dataclass becomes its fields in order, then the properties that its `JSON_PROPERTIES` names, if it has such a
     list. Tuples and arrays become lists, paths text. Floats stay as they are, so that they survive JSON exactly.
-    Raises TypeError for what has no plain form.
+    Raises TypeError for a value without such a form.
     """
     if is_dataclass(value) and not isinstance(value, type):
         names = [field.name for field in fields(value)] + list(getattr(value, "JSON_PROPERTIES", ()))

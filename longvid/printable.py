@@ -1,4 +1,4 @@
-"""Names and messages that came from a file, as they can be shown in a terminal, a log or a page."""
+"""Text from untrusted files, made safe for terminals, logs and pages."""
 
 import re
 
@@ -11,9 +11,9 @@ _CHARACTER = re.compile(f"(?P<kept>{_EMOJI})|(?s:.)")
 
 
 def printable(text: str, *, keep: str = "") -> str:
-    """`text` with control characters, invisible and direction-changing ones, and bytes that are no text as escapes.
+    """`text` with escapes for control, invisible and direction-changing characters, and for bytes that are not text.
 
-    Those of `keep` stay, and so do emoji, whatever they are made of.
+    Characters of `keep` stay, and so do emoji, even those made of invisible characters.
     """
     if text.isprintable():
         return text

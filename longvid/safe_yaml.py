@@ -1,8 +1,8 @@
-"""The one way YAML is read: plain values only, of bounded size.
+"""Safe reading of YAML: plain values only, of bounded size.
 
-PyYAML's safe loader makes no objects, but a few hundred bytes of aliases stand for more values than memory holds, deep
-nesting ends in a crash, and its tags make dates of what was meant as text. Here a text is measured before anything is
-made of it.
+PyYAML's safe loader creates no objects, but a few hundred bytes of aliases can stand for more values than fit in
+memory, deep nesting crashes it, and its tags turn some text into dates. Here a text is measured before any value is
+made.
 """
 
 from collections.abc import Iterator
@@ -11,14 +11,14 @@ from typing import Any
 import yaml
 
 MOST_BYTES = 1_000_000
-"""The longest recipe that comes with longvid has 2,000."""
+"""Longest text that is read, in characters; the longest recipe that comes with longvid has 2,000."""
 MOST_DEPTH = 50
 MOST_VALUES = 100_000
-"""With every alias counted as often as it stands for its anchor."""
+"""Values that a text may stand for; what an alias repeats is counted each time."""
 
 
 class YAMLError(ValueError):
-    """What keeps a text from being read, in one line; `line` counts from 1 where the place is known."""
+    """Why a text cannot be read, in one line; `line` counts from 1, None where the place is not known."""
 
     def __init__(self, reason: str, line: int | None = None) -> None:
         super().__init__(reason)
@@ -55,7 +55,7 @@ def parse_yaml(text: str) -> Any:
 
 
 def _refuse_depth(text: str) -> None:
-    """Walk the events, of which the parser makes one at a time, without following them down."""
+    """Raise `YAMLError` for too deep nesting; the parser's events come one at a time, so nothing here recurses."""
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         if isinstance(event, yaml.CollectionStartEvent):
@@ -68,7 +68,7 @@ def _refuse_depth(text: str) -> None:
 
 
 def _refuse_explosion(root: yaml.Node) -> None:
-    """Count the values the nodes stand for; a node that several aliases share is measured once."""
+    """Raise `YAMLError` where nodes stand for too many values; a node that aliases share is measured once."""
     counts: dict[int, int] = {}
     open_nodes: set[int] = set()
 

@@ -1,19 +1,21 @@
-"""A trained decoder out of the folder of a run, in one line.
+"""Loading a trained decoder from the folder of a run.
 
     decoder, task, windows = longvid.load_decoder("runs/order", seed=0)
-    scores = decoder(tokens)            # (batch, length, dim) -> logits; standardisation is part of it
+    scores = decoder(tokens)            # (batch, length, dim) -> logits; standardisation is included
 
-The folder is data: it names a decoder of `DECODERS` and its settings, nothing in it is imported or unpickled, and the
-weights must have the sha256 that the training noted.
+The folder is only data: it names a decoder of `DECODERS` and its settings. Nothing in it is imported or unpickled, and
+the weights must have the sha256 that the training recorded.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+import torch
 from pydantic import TypeAdapter, ValidationError
+from torch import Tensor
 
 from longvid import files
 from longvid.decoders import DECODERS, Decoder, build_decoder
@@ -24,31 +26,33 @@ from longvid.paths import inside
 from longvid.tasks.task import Task
 from longvid.validation import in_words
 from longvid.weights import state_sha256
-from longvid.weights.files import read_safetensors
-from longvid.weights.fit import fit_state
+from longvid.weights.files import read_safetensors, read_shapes
+from longvid.weights.fit import fit_shapes, fit_state
 from longvid.windows.rule import Windows
 
 FORMAT = 1
-"""Of a run's folder (`run.json`)."""
+"""Version of the format of a run's folder (`run.json`)."""
 WEIGHTS_FILE = "best.safetensors"
 RUN_FILE, SEED_FILE = "run.json", "result.json"
+SMALL_SETTING = 2**16
+"""A count that every decoder may be told, however small its weights are (chunks and lengths in tokens)."""
 
 Made = TypeVar("Made")
 
 
 class TrainedDecoder(NamedTuple):
-    """What a seed of a run learned, and what it learned it for."""
+    """The decoder of one seed of a run, with its task and its windows."""
 
     decoder: Decoder
-    """In evaluation mode, on the CPU; it takes the tokens of the store, standardised or not as in training."""
+    """In evaluation mode, on the CPU; takes tokens as stored, and standardises them where the training did."""
     task: Task
     windows: Windows
-    """How a video is cut into what the decoder sees at once."""
+    """How a video is divided into the windows that the decoder sees at once."""
 
 
 @dataclass(frozen=True)
 class DecoderRecord:
-    """All that builds the decoder again."""
+    """Everything that is needed to build the decoder again."""
 
     name: str
     dim: int
@@ -57,7 +61,7 @@ class DecoderRecord:
     options: dict[str, Any] = field(default_factory=dict)
     standardise: bool = False
     part: list[int] | None = None
-    """First and stop of the outputs that count, where the decoder answers other questions too."""
+    """(first, stop) of the outputs that belong to this task, where the decoder was trained for several."""
 
     def build(self) -> Decoder:
         """The decoder, freshly initialised."""
@@ -70,8 +74,8 @@ class DecoderRecord:
 def load_decoder(run: str | Path, *, seed: int | None = None) -> TrainedDecoder:
     """The decoder that a run trained with `seed` (None: its first), with its task and its windows.
 
-    Raises `ConfigError` for a folder that holds no such run or seed, and for a run of several tasks at once, whose
-    parts are runs of their own; `WeightsError` for weights that are not the ones that were trained.
+    Raises `ConfigError` for a folder without such a run or seed, and for a run of several tasks, each of which has a
+    folder of its own to load; `WeightsError` for weights that are not the ones that were trained.
     """
     folder = Path(run)
 
@@ -79,7 +83,7 @@ def load_decoder(run: str | Path, *, seed: int | None = None) -> TrainedDecoder:
         if values["format"] != FORMAT:
             raise ConfigError(f"{folder}: run of format {values['format']!r}, this version reads {FORMAT}")
         if values["task"]["kind"] == "joint":
-            raise ConfigError(f"{folder} answers several questions; load one of its parts, {folder}/*")
+            raise ConfigError(f"{folder} was trained for several tasks; load one of its parts, {folder}/*")
         task, windows = Task.from_dict(values["task"]), made(Windows, values["windows"])
         return made(DecoderRecord, values["decoder"]), task, windows
 
@@ -87,19 +91,21 @@ def load_decoder(run: str | Path, *, seed: int | None = None) -> TrainedDecoder:
     trained = trained_seeds(folder)
     if not trained or (seed is not None and seed not in trained):
         there = ", ".join(map(str, trained)) or "none"
-        raise ConfigError(f"{folder}: seed {seed} is not trained to the end (there are: {there}); train it first")
+        raise ConfigError(
+            f"{folder}: the training of seed {seed} is not finished (finished seeds: {there}); train it first"
+        )
     place = inside(folder, f"seed-{trained[0] if seed is None else seed}")
     return TrainedDecoder(trained_decoder(record, place, source=str(folder)), task, windows)
 
 
 def trained_seeds(folder: Path) -> list[int]:
-    """Seeds of a run whose training is finished, in order."""
+    """Seeds of a run whose training has finished, in ascending order."""
     names = (path.parent.name for path in folder.glob(f"seed-*/{SEED_FILE}"))
     return sorted(int(match[1]) for name in names if (match := re.fullmatch(r"seed-([0-9]{1,10})", name)))
 
 
 def trained_decoder(record: DecoderRecord, seed_folder: Path, *, source: str) -> Decoder:
-    """The decoder with the best weights of a seed, in evaluation mode; they must be those that the training noted."""
+    """The decoder with a seed's best weights, in evaluation mode; their sha256 must be the recorded one."""
     if record.name not in DECODERS:
         raise DecoderError(
             f"{source} names the decoder {record.name!r}, which is not one of {', '.join(DECODERS)}; nothing is "
@@ -108,42 +114,83 @@ def trained_decoder(record: DecoderRecord, seed_folder: Path, *, source: str) ->
     noted = read_made(
         inside(seed_folder, SEED_FILE), lambda values: values["weights_sha256"], remedy=f"train {source} again"
     )
+    weights = inside(seed_folder, WEIGHTS_FILE)
+    _require_held(record, weights, source=source)
+    decoder = _built(record, source=source)
+    load_trained(weights, decoder, sha256=noted)
+    return decoder.eval()
+
+
+def _built(record: DecoderRecord, *, source: str) -> Decoder:
     try:
-        decoder = record.build()
+        return record.build()
     except LongvidError:
         raise
     except (TypeError, ValueError, RuntimeError, MemoryError, OverflowError, ZeroDivisionError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ConfigError(f"{source}: the decoder it describes cannot be built ({reason}); train it again") from None
-    load_trained(inside(seed_folder, WEIGHTS_FILE), decoder, sha256=noted)
-    return decoder.eval()
+
+
+def _require_held(record: DecoderRecord, weights: Path, *, source: str) -> None:
+    """Refuse a decoder that is larger than its file of weights, before anything of it is allocated.
+
+    First no setting may count more than the file can bear; then the decoder is built without numbers (on torch's meta
+    device) and its shapes are compared with the file's header. A decoder of the caller's own, put into `DECODERS`, may
+    need numbers to be built, and is held to the first alone.
+    """
+    if not weights.is_file():
+        raise WeightsError(f"{weights}: no weights; the seed has not finished an epoch yet, train it first")
+    held = read_shapes(weights)
+    numbers = max(SMALL_SETTING, sum(tensor.numel() for tensor in held.values()))
+    counts = {"dim": record.dim, "outputs": record.outputs, **record.options}
+    for name, value in counts.items():
+        most = len(held) if name == "layers" else numbers
+        told = len(value) if isinstance(value, list) else value
+        if isinstance(told, int) and told > (len(held) if isinstance(value, list) else most):
+            raise ConfigError(
+                f"{source}: its decoder has {name}={str(value)[:40]}, and {weights} holds {numbers:,} numbers in "
+                f"{len(held):,} tensors, too few for it; run.json is damaged or was changed, copy the run again"
+            )
+    try:
+        with torch.device("meta"):
+            blank = _built(record, source=source)
+    except ConfigError:
+        if DECODERS[record.name].module.__module__.startswith("longvid."):
+            raise
+        return
+    _fitting(fit_shapes, blank, held, weights)
+
+
+def _fitting(fit: Callable[..., object], decoder: Decoder, state: Mapping[str, Tensor], weights: Path) -> None:
+    """Run `fit`; a run's reader is told which file does not fit and what to do."""
+    try:
+        fit(decoder, state, source=str(weights))
+    except WeightsError as error:
+        raise WeightsError(f"{weights}: weights do not fit the decoder ({error}); train the seed again") from None
 
 
 def load_trained(path: Path, decoder: Decoder, *, sha256: str | None) -> None:
-    """Put a seed's weights into its decoder. Nothing is unpickled.
+    """Load a seed's weights into its decoder. Nothing is unpickled.
 
-    Raises `WeightsError` where they are missing, do not fit, or are others than those with that digest (None: any).
+    Raises `WeightsError` where they are missing, do not fit, or have another digest than `sha256` (None: any).
     """
     if not path.is_file():
         raise WeightsError(f"{path}: no weights; the seed has not finished an epoch yet, train it first")
-    try:
-        fit_state(decoder, read_safetensors(path).state, source=str(path))
-    except WeightsError as error:
-        raise WeightsError(f"{path}: weights do not fit the decoder ({error}); train the seed again") from None
+    _fitting(fit_state, decoder, read_safetensors(path).state, path)
     if sha256 is not None and (found := weights_sha256(decoder)) != sha256:
         raise WeightsError(
-            f"{path}: is not what was trained (sha256 of the weights {found[:12]}, noted {str(sha256)[:12]}): it is "
+            f"{path}: is not what was trained (sha256 of the weights {found[:12]}, recorded {str(sha256)[:12]}): it is "
             "damaged or was replaced; copy the run again, or train the seed again"
         )
 
 
 def weights_sha256(decoder: Decoder) -> str:
-    """The digest that a training notes; of a part of a decoder, the whole decoder's, which was trained."""
+    """The digest that a training records; for a part of a decoder, the digest of the whole one."""
     return state_sha256((decoder.decoder if isinstance(decoder, PartOf) else decoder).state_dict())
 
 
 def made(kind: type[Made], values: Any) -> Made:
-    """The dataclass of plain values, each of its type; ValueError with the first that is not."""
+    """A dataclass from plain values. Raises ValueError for the first value of a wrong type."""
     if not isinstance(values, dict):
         raise ValueError("is not a JSON object")
     unknown = sorted(map(str, values.keys() - {f.name for f in fields(kind)}))  # type: ignore[arg-type]
@@ -157,7 +204,7 @@ def made(kind: type[Made], values: Any) -> Made:
 
 
 def read_json(path: Path, *, remedy: str = "train again into another folder") -> Any:
-    """The JSON document of a run's file; `ConfigError` where it is not readable."""
+    """The JSON document of a run's file. Raises `ConfigError` where it cannot be read."""
     if not path.is_file():
         raise ConfigError(f"{path}: no such file; {remedy}")
     try:
@@ -167,7 +214,7 @@ def read_json(path: Path, *, remedy: str = "train again into another folder") ->
 
 
 def read_made(path: Path, make: Callable[[Any], Made], *, remedy: str) -> Made:
-    """What `make` builds of a run's JSON file; `ConfigError` with the remedy where it holds something else."""
+    """What `make` builds from a run's JSON file. Raises `ConfigError` with the remedy where the content is wrong."""
     values = read_json(path, remedy=remedy)
     try:
         return make(values)

@@ -1,4 +1,4 @@
-"""Frozen settings that check themselves and say in one line what is wrong.
+"""Frozen settings classes that validate their values.
 
     @settings(ConfigError)
     class Grid:
@@ -7,10 +7,10 @@
 
     Grid(rows=0)     ConfigError: Grid.rows=0: should be at least 1
 
-A settings class is a frozen pydantic dataclass: it is checked whoever makes it, a test, a script or a worker. A list
-is taken for a tuple and "12" for a number, as they come from YAML, JSON and command lines; a truth value is not taken
-for a number. What no annotation can say (two fields that exclude each other) is said by `__post_init__`, which raises
-the class's own error.
+A settings class is a frozen pydantic dataclass, so it is checked wherever one is made, and every fault is in one line.
+A list is accepted as a tuple and "12" as a number, as YAML, JSON and command lines give them; a boolean is not accepted
+as a number. What annotations cannot express (two fields that exclude each other) is checked by `__post_init__`, which
+raises the class's own error.
 """
 
 import functools
@@ -28,10 +28,10 @@ from longvid.errors import LongvidError
 Settings = TypeVar("Settings", bound=type)
 
 SHOWN_CHARACTERS = 60
-"""How much of a wrong value is repeated in a message."""
+"""Characters of a wrong value that a message repeats."""
 
 UNION_LABELS = ("str", "int", "float", "bool", "callable")
-"""How pydantic names the alternatives of a union where it says the place of a fault."""
+"""Names by which pydantic locates a fault in an alternative of a union."""
 
 
 def _not_a_truth_value(value: Any) -> Any:
@@ -41,7 +41,7 @@ def _not_a_truth_value(value: Any) -> Any:
 
 
 def _finite(value: Any) -> int | float:
-    """An int or a float as it came, so that what was stored as 1 is stored as 1 again; text as what it spells."""
+    """An int or a float unchanged, so that what was stored as 1 is stored as 1 again; text as the number it spells."""
     if isinstance(value, str):
         value = _spelt(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -73,15 +73,15 @@ AtLeastZero = Annotated[Number, Field(ge=0)]
 Positive = Annotated[Number, Field(gt=0)]
 """A finite number above 0."""
 Share = Annotated[Number, Field(ge=0, lt=1)]
-"""A number in [0, 1): a rate of dropout."""
+"""A number in [0, 1), such as a dropout rate."""
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def settings(error: type[LongvidError], *, kw_only: bool = False) -> Callable[[Settings], Settings]:
-    """Class decorator: a frozen dataclass whose values are checked by their annotations.
+    """Class decorator: makes a frozen dataclass whose values are checked against their annotations.
 
-    Making one with an impossible value raises `error` with everything that is wrong, in one line. Subclasses are
-    decorated too. Instances hash, compare, pickle and `dataclasses.replace` as frozen dataclasses do.
+    An impossible value raises `error`, whose one line lists everything that is wrong. Subclasses must be decorated
+    too. Instances can be hashed, compared, pickled and given to `dataclasses.replace`, as of any frozen dataclass.
     """
 
     def decorate(cls: Settings) -> Settings:
@@ -104,7 +104,7 @@ def settings(error: type[LongvidError], *, kw_only: bool = False) -> Callable[[S
 
 
 def as_type(hint: Any, value: Any) -> Any:
-    """The value as the annotation `hint` wants it: "12" is a good int, "abc" is not.
+    """The value converted to the type of the annotation `hint`: "12" is accepted as an int, "abc" is not.
 
     Raises ValueError with what the value should be.
     """
@@ -115,7 +115,7 @@ def as_type(hint: Any, value: Any) -> Any:
 
 
 def in_words(fault: Any) -> str:
-    """One of pydantic's faults as the end of a sentence that starts with the value: `should be at least 1`."""
+    """A pydantic fault as the end of a sentence that starts with the value: `should be at least 1`."""
     limits = fault.get("ctx", {})
     match fault["type"]:
         case "greater_than_equal":
@@ -173,7 +173,7 @@ def _in_one_line(cls: Any, invalid: ValidationError) -> str:
 
 
 def _place(cls: Any, fault: Any) -> tuple[str, str]:
-    """Where a fault lies, and what is wrong there."""
+    """(place of a fault, what is wrong there)."""
     names = [one.name for one in fields(cls)]
     location, name = fault["loc"], cls.__name__
     if fault["type"] == "unexpected_keyword_argument":
@@ -182,7 +182,7 @@ def _place(cls: Any, fault: Any) -> tuple[str, str]:
         return f"{name}: ", f"too many values; its fields are {', '.join(names)}, best given by name"
     if fault["type"] == "multiple_argument_values":
         return f"{name}.{location[-1]}: ", "is given twice"
-    # a number in front counts the arguments given by position
+    # a leading number is the index of a positional argument
     first = names[location[0]] if isinstance(location[0], int) else str(location[0])
     inner = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in location[1:] if part not in UNION_LABELS]
     where = f"{name}.{first}{''.join(inner)}"

@@ -1,4 +1,4 @@
-"""Where disk, cluster, GPU and people meet; both stages as functions.
+"""Extraction, training, evaluation and reports, as functions.
 
     extract(expand_inputs(["videos/"]), ExtractionJob("facebook/dinov2-base"), "x.zarr")
     config = TrainConfig(store="x.zarr", manifest="videos.csv", out="runs/mine")

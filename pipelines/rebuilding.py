@@ -1,9 +1,9 @@
-"""The encoder of a run's features, built again: what may be taken from the run, and what only its user may say.
+"""Builds the encoder of a run's features again, from its recipe.
 
 A run and a store are files that people send each other. Their recipe names an encoder and its options; those are
-followed where they name one that longvid knows, with options its builder declares, and weights that are already on
-this machine. Code (`module:callable`) is never imported, and nothing is fetched, because a file says so: both take
-`encoder`, given now. Whatever is built has to be the very encoder of the features, by the sha256 of its weights.
+followed where they name an encoder that longvid knows, with options that its builder declares, and weights that are
+already on this machine. Code (`module:callable`) is never imported, and nothing is fetched, because a file says so:
+for both, the caller gives `encoder`. What is built must be the encoder of the features, by the sha256 of its weights.
 """
 
 import re
@@ -25,7 +25,7 @@ _RANDOM = re.compile(r"random \(seed (\d{1,10})\)")
 
 @dataclass(frozen=True)
 class Given:
-    """What the caller says now of the encoder; None: not said."""
+    """What the caller says about the encoder; None: nothing."""
 
     encoder: str | None = None
     """A name of a built-in encoder, a folder or hub id, or `module:callable`."""
@@ -36,24 +36,24 @@ class Given:
 def rebuilt(
     recipe: Recipe, made_with: dict[str, str], given: Given, *, source: str, device: str = "auto"
 ) -> tuple[ExtractionJob, Encoder]:
-    """The extraction that makes features of `recipe`, and its encoder, which is the one of the features.
+    """The extraction job that makes features of `recipe`, and its encoder.
 
-    `made_with`: where the encoder was (`stores.FeatureStore.made_with`). `source`: the run, for messages. Raises
-    `EncoderError` for an encoder that only its user may name, `ConfigError` for another one than the features'.
+    `made_with`: where the encoder was (`FeatureStore.made_with`). `source`: the run, for messages. Raises
+    `EncoderError` for an encoder that only the user may name, `ConfigError` if it is not the encoder of the features.
     """
     job = job_of_recipe(recipe, made_with, given, source=source, device=device)
     job, encoder = _built(job, source)
     weights = encoder.spec.weights_sha256
-    if weights != recipe.weights_sha256:  # before it is shown a clip, of a size that it may not take
+    if weights != recipe.weights_sha256:  # first: another encoder may not accept the size of these clips
         raise ConfigError(
             f"{source}: the encoder built here is not the one of the features (trained != built: weights_sha256: "
-            f"{recipe.weights_sha256!r} != {weights!r}); give the weights the features were made with (--weights FILE, "
-            f"or --encoder {made_with.get('encoder', recipe.encoder)})"
+            f"{recipe.weights_sha256!r} != {weights!r}); give the weights that the features were made with (--weights "
+            f"FILE, or --encoder {made_with.get('encoder', recipe.encoder)})"
         )
     try:
         differences = recipe.differences(make_recipe(job, encoder))
     except (RuntimeError, TypeError, ValueError) as error:
-        raise ConfigError(f"{source}: the encoder cannot take the clips of the features ({_line(error)})") from error
+        raise ConfigError(f"{source}: the encoder cannot encode the clips of the features ({_line(error)})") from error
     if differences:
         raise ConfigError(
             f"{source}: the encoder built here is not the one of the features (trained != built: "
@@ -65,10 +65,10 @@ def rebuilt(
 def job_of_recipe(
     recipe: Recipe, made_with: dict[str, str], given: Given, *, source: str, device: str = "auto"
 ) -> ExtractionJob:
-    """The extraction that makes features of a recipe, as far as the recipe tells; nothing is built.
+    """The extraction job that a recipe describes; nothing is built.
 
-    Options that the recipe holds go to a builder of longvid's own, and only those it declares; an encoder of one's own,
-    which `given` alone can name, gets the options that `given` has.
+    Options in the recipe go only to a built-in encoder that declares them. A user's own encoder, which only `given` can
+    name, gets the options of `given`.
     """
     name = given.encoder or _recorded(recipe, made_with, source)
     config, known = recipe.encoder_config, not names_code(name)
@@ -90,54 +90,54 @@ def job_of_recipe(
             fetch=given.encoder is not None,
         )
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"{source}: its recipe of the features cannot be followed: {_line(error)}") from None
+        raise ConfigError(f"{source}: the recipe of its features cannot be followed: {_line(error)}") from None
 
 
 def _recorded(recipe: Recipe, made_with: dict[str, str], source: str) -> str:
-    """The name to build again: one of longvid's own, or a folder of this machine. `EncoderError` for any other."""
+    """The name to build again: a built-in encoder, or a folder on this machine. Raises `EncoderError` for others."""
     name, said = recipe.encoder, made_with.get("encoder", "")
     if name in ENCODERS:
         return name
     for code in (name, said):
         if names_code(code):
             raise EncoderError(
-                f"{source}: its features were made by an encoder of one's own, {code!r}; code is not imported because "
-                f"a file names it: where you trust it, give --encoder {code} (in Python encoder={code!r})"
+                f"{source}: its features were made by someone's own encoder, {code!r}; code is not imported because a "
+                f"file names it: if you trust it, give --encoder {code} (in Python encoder={code!r})"
             )
     if said and not _is_here(Path(said) / "config.json"):
         raise EncoderError(
-            f"{source}: its encoder was the model in {said}, which is not there now; give --encoder FOLDER (in Python "
-            "encoder=) with the folder it is in"
+            f"{source}: its encoder was the model in {said}, which is gone; give its folder by --encoder FOLDER (in "
+            "Python encoder=)"
         )
     prefix, _, rest = name.partition(":")
     if not said and not (prefix in PREFIXES and HUB_ID.fullmatch(rest)):
         raise EncoderError(
-            f"{source}: its features were made by {name!r}, which is not an encoder of longvid's own; give --encoder "
-            "module:callable (in Python encoder=) with what built it"
+            f"{source}: its features were made by {name!r}, which is not a built-in encoder; give what built it by "
+            "--encoder module:callable (in Python encoder=)"
         )
     return said or name
 
 
 def _recorded_weights(recipe: Recipe, made_with: dict[str, str], given: Given, source: str) -> str | None:
-    """The weights file the features were made with, for the encoder they were made with."""
+    """The weights file that the features were made with; None for another encoder or built-in weights."""
     said = made_with.get("weights")
     if said is None or given.encoder not in (None, recipe.encoder) or recipe.encoder_config.get("weights") != "loaded":
         return None
     if not _is_here(Path(said)):
         raise ConfigError(
-            f"{source}: the weights of its encoder were in {said}, which is not there now; give --weights FILE (in "
-            "Python weights=) with where they are"
+            f"{source}: the weights of its encoder were in {said}, which is gone; give their file by --weights FILE "
+            "(in Python weights=)"
         )
     return said
 
 
 def _is_here(path: Path) -> bool:
-    """Whether a path that a file names is an ordinary file of this machine; a share of another one is not asked."""
+    """Whether a path that a file names is an ordinary file here; network shares are never touched."""
     return path.is_absolute() and not str(path).startswith(("//", "\\\\")) and path.is_file()
 
 
 def _built(job: ExtractionJob, source: str) -> tuple[ExtractionJob, Encoder]:
-    """The job with the size its encoder needs for the frames of the recipe, and the encoder."""
+    """The job with the image size of the recipe's frames, and the encoder built from it."""
     try:
         encoder = replace(job, preprocessing={}).build()
         natural, wanted = encoder.spec.preprocessing, prepared_spec(encoder.spec, job.preprocessing).preprocessing

@@ -11,7 +11,7 @@ numbers() {
     env "$@" .venv/bin/python -m pytest "${arguments[@]}" \
         tests/longvid/encoders tests/longvid/layers tests/longvid/ssm tests/longvid/decoders tests/golden \
         --ignore tests/longvid/decoders/test_cost.py --ignore tests/longvid/encoders/test_table.py \
-        --ignore tests/longvid/ssm/test_triton.py
+        --ignore tests/longvid/ssm/kernels/test_triton.py
 }
 
 arguments=("$@")

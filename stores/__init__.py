@@ -1,8 +1,8 @@
-"""The feature store, where the two stages of longvid meet: arrays, shards, recipes and files.
+"""The feature store, which connects the two stages of longvid.
 
 store = FeatureStore.create("features.zarr", recipe)         # or FeatureStore.open("s3://bucket/features.zarr")
 store.plan("cam01/P03", seconds, {"size_bytes": 1234})       # (clips, 2) start and end of each clip
-for shard_index in store.missing("cam01/P03"):               # after a crash: what is left
+for shard_index in store.missing("cam01/P03"):               # after a crash: the remaining shards
     first_clip, stop_clip = store.shard_clips("cam01/P03", shard_index)
     store.write_shard("cam01/P03", shard_index, features[first_clip:stop_clip])
 store.complete("cam01/P03")

@@ -1,7 +1,7 @@
-"""JSON out of a file: what is longer or deeper than a document can be is refused before it is used.
+"""JSON from a file, with limits on its length and depth.
 
-Python's own reader ends deep nesting with a RecursionError, which is no ValueError, and whatever walks the value later
-(a digest, a copy) would meet the same.
+Python's own reader raises a RecursionError for deep nesting, which is not a ValueError, and code that walks the value
+later (a digest, a copy) would fail in the same way.
 """
 
 import json
@@ -9,11 +9,11 @@ from typing import Any, NoReturn
 
 MOST_BYTES = 64 * 2**20
 MOST_LEVELS = 64
-"""Lists and objects inside each other; documents of stores have fewer than ten."""
+"""Most levels of nested lists and objects; documents of stores have fewer than ten."""
 
 
 def parse_json(document: str | bytes, *, most_bytes: int = MOST_BYTES) -> Any:
-    """The value that the document holds. Raises ValueError, in one line, for anything else.
+    """The value of a JSON document. Raises a one-line ValueError for anything else.
 
     NaN and infinity are not JSON, and no document of a store holds them.
     """
@@ -29,7 +29,7 @@ def parse_json(document: str | bytes, *, most_bytes: int = MOST_BYTES) -> Any:
 
 
 def parse_json_object(document: str | bytes, *, most_bytes: int = MOST_BYTES) -> dict[str, Any]:
-    """`parse_json` of a document that must be an object."""
+    """`parse_json` for a document that must be an object."""
     value = parse_json(document, most_bytes=most_bytes)
     if not isinstance(value, dict):
         raise ValueError(f"a JSON object is expected, not a {type(value).__name__}")

@@ -1,4 +1,4 @@
-"""JSON with one spelling for one value, so that equal things have equal bytes and equal digests."""
+"""Canonical JSON: equal values have equal bytes and equal digests."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ def canonical_json(value: Any) -> str:
 
 
 def document_bytes(document: dict[str, Any]) -> bytes:
-    """A metadata document as it is put into the store: indented for people, keys in the order given."""
+    """A metadata document as it is written into the store: indented for people, keys in the given order."""
     return json.dumps(document, indent=2, allow_nan=False).encode("ascii")
 
 
@@ -24,12 +24,12 @@ def digest(value: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """A deep copy of `value` as JSON would give it back: tuples become lists."""
+    """A deep copy of `value` as after a round trip through JSON: tuples become lists."""
     return json.loads(canonical_json(value))
 
 
 def differences(before: Any, now: Any, *, name: str = "") -> list[str]:
-    """One line `field: before != now` for each leaf in which two plain JSON values differ, nested fields dotted."""
+    """One line `field: before != now` per leaf in which two plain JSON values differ; nested fields are dotted."""
     if isinstance(before, dict) and isinstance(now, dict):
         lines = []
         for key in sorted(before.keys() | now.keys()):

@@ -1,9 +1,9 @@
-"""One document that names all complete videos, so that a store of ten thousand opens in one read.
+"""The catalogue: one document that lists all complete videos.
 
-It is a copy, never the truth: a video that it does not list is looked up in its own document, one that it lists but
-that no longer exists is dropped, and whatever makes a video incomplete (repair, deletion) removes the whole catalogue
-first. `FeatureStore.video`, `status` and `in` read the video's own document in any case, so a stale row cannot open an
-incomplete video. Workers never touch it.
+With it a store of ten thousand videos opens in one read. It is only a copy: a video that it does not list is looked up
+in its own document, one that it lists but that no longer exists is dropped, and whatever makes a video incomplete
+(repair, deletion) removes the whole catalogue first. `FeatureStore.video`, `status` and `in` always read the video's
+own document, so a stale row cannot open an incomplete video. Workers never read or write it.
 """
 
 import math
@@ -20,12 +20,12 @@ from longvid.stores.records import MOST_CLIPS, VideoRecord
 
 _PATH = f"{CATALOGUE}/{DOCUMENT}"
 _MOST_BYTES = 2**30
-"""Of the document: some millions of videos."""
+"""Largest catalogue that is read: enough for some millions of videos."""
 
 
 @dataclass(frozen=True)
 class CatalogueRow:
-    """What is known of a video without opening it."""
+    """Properties of a video that are known without opening it."""
 
     name: str
     key: str
@@ -36,7 +36,7 @@ class CatalogueRow:
 
 
 def catalogue_rows(place: Place) -> list[CatalogueRow]:
-    """A row for each video that exists now, planned or complete, in the order of the path names.
+    """One row per video that exists now, planned or complete, in the order of the path names.
 
     Videos whose document cannot be read are left out: `verify` names them.
     """
@@ -47,18 +47,18 @@ def catalogue_rows(place: Place) -> list[CatalogueRow]:
 
 
 def write_catalogue(place: Place) -> None:
-    """Make it anew from the videos' own documents."""
+    """Write the catalogue anew from the videos' own documents."""
     found = _look_up(place, video_names(place))
     place.put(_PATH, _document([row for row in found.values() if row.complete]))
 
 
 def drop_catalogue(place: Place) -> None:
-    """Remove it, if there is one."""
+    """Remove the catalogue, if there is one."""
     place.delete(_PATH)
 
 
 def catalogue_agrees(place: Place) -> bool:
-    """Whether it says of each video what the video's own document says; an absent one does."""
+    """Whether the catalogue agrees with the videos' own documents; True where there is none."""
     document = place.get(_PATH)
     return document is None or document == _document(list(_look_up(place, list(_listed(place))).values()))
 
@@ -73,7 +73,7 @@ def _listed(place: Place) -> dict[str, CatalogueRow]:
         if digest(rows) != attributes["checksum"]:
             return {}
         return {row["name"]: _checked(CatalogueRow(**row)) for row in rows}
-    except (ValueError, KeyError, TypeError):  # neither a damaged copy counts, nor one that somebody made up
+    except (ValueError, KeyError, TypeError):  # a damaged or forged catalogue is ignored
         return {}
 
 
@@ -84,16 +84,16 @@ def _look_up(place: Place, names: list[str]) -> dict[str, CatalogueRow]:
 
 
 def _checked(row: CatalogueRow) -> CatalogueRow:
-    """The row, if a video could have it. Raises ValueError otherwise: a checksum is soon made for any rows."""
+    """The row, if it is possible for a video. Raises ValueError otherwise: a checksum can be made for any rows."""
     counted = type(row.num_clips) is int and 0 < row.num_clips <= MOST_CLIPS and type(row.complete) is bool
     timed = all(type(edge) in (int, float) and math.isfinite(edge) for edge in (row.start_seconds, row.end_seconds))
     if not (counted and timed and row.start_seconds <= row.end_seconds and path_name(row.key) == row.name):
-        raise ValueError(f"no video is described by {row!r:.200}")
+        raise ValueError(f"{row!r:.200} does not describe a video")
     return row
 
 
 def video_names(place: Place) -> list[str]:
-    """Path names of the videos that have a folder, whatever is in it, sorted; folders of others are left out."""
+    """Sorted path names of the videos that have a folder, whatever its content; other folders are left out."""
     return sorted(name for name, size in place.sizes(VIDEOS).items() if size is None and is_path_name(name))
 
 

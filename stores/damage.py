@@ -1,4 +1,4 @@
-"""Looking at every byte of a store, and taking out what is broken so that the next extraction makes it again."""
+"""Verifying every byte of a store, and removing what is damaged."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,18 +17,18 @@ from longvid.stores.records import VideoRecord
 from longvid.stores.store import FeatureStore, root_copy
 
 _AT_ONCE = 8
-"""Videos that are read at once: what hides the round trips of an object store."""
+"""Videos that are read at the same time, which hides the latency of an object store."""
 
 Home = tuple[str, str, int]
-"""Where a shard belongs: the video's key, the array, the shard's index."""
+"""The place where a shard belongs: the video's key, the array, the shard's index."""
 
 
 def verify(store: FeatureStore, *, on_video: Callable[[str], None] | None = None) -> list[Damage]:
-    """Everything that is wrong with the store, found by reading every file of it once, a few shards at a time.
+    """All damage of the store, found by reading every file of it once, a few shards at a time.
 
-    One changed byte in any file is found and named, and so is a shard that is whole but is not the one that was
-    written in its place. Files that a running extraction is writing at the moment look like strays. `on_video` is
-    called with each video's path name, in order, when it has been read.
+    A single changed byte in any file is found, and so is a shard that is whole but is not the one that was written in
+    its place. Files that a running extraction is writing at the moment look like strays. `on_video` is called with each
+    video's path name, in order, when it has been read.
     """
     faults = [Fault(damage) for damage in [*_documents(store), *_outside_videos(store)]]
     names = video_names(store.place)
@@ -45,11 +45,11 @@ def verify(store: FeatureStore, *, on_video: Callable[[str], None] | None = None
 
 
 def repair(store: FeatureStore, *, on_video: Callable[[str], None] | None = None) -> list[Damage]:
-    """Take out everything `verify` finds, and return it. What was damaged is missing then, and its video planned again.
+    """Remove everything that `verify` finds, and return it; damaged shards are then missing, their videos planned.
 
     Extract the same videos again to make the missing shards. Strangers are left alone, and links are never followed.
     Run it while nothing else writes to the store: it cannot tell a file that is being written from one that a killed
-    process left. Goes on past what cannot be removed, and raises StoreAccessError naming it at the end.
+    process left. Continues past what cannot be removed, and at the end raises StoreAccessError with its name.
     """
     if not store.place.writable:
         raise StoreReadOnly(f"{store.location}: opened for reading; open it with mode='a' to repair")
@@ -74,10 +74,10 @@ def repair(store: FeatureStore, *, on_video: Callable[[str], None] | None = None
 
 
 def restore_root(location: Location, *, storage_options: dict[str, Any] | None = None) -> Damage | None:
-    """Put back the store's own document from its copy, if it is damaged or gone; what was wrong, None if nothing was.
+    """Restore the store's own document from its copy, if it is damaged or gone; returns the damage, None if none.
 
-    Only if the videos agree that it is theirs: each knows the digest of its recipe. Raises NotAFeatureStore where there
-    is no copy that can be used, as in a store of version 0.1.0.
+    Only if the videos belong to it: each holds the digest of its recipe. Raises NotAFeatureStore where there is no
+    usable copy, as in a store of version 0.1.0.
     """
     place = open_place(location, writable=True, storage_options=storage_options)
     copy = root_copy(place)
@@ -87,12 +87,12 @@ def restore_root(location: Location, *, storage_options: dict[str, Any] | None =
             return None
         place.put(DOCUMENT, document)
         return Damage("damaged", None, None, DOCUMENT, "was damaged or gone, and was put back from its copy")
-    FeatureStore.open(location, storage_options=storage_options)  # which says what is wrong, if anything is
+    FeatureStore.open(location, storage_options=storage_options)  # raises an error with what is wrong, if anything is
     return None
 
 
 def unrecorded(store: FeatureStore) -> list[str]:
-    """Keys of the complete videos whose shards have no recorded digests, because version 0.1.0 completed them."""
+    """Keys of complete videos without recorded digests, because version 0.1.0 completed them."""
     complete = [(key, store.record(key)) for key in store.num_clips()]
     return [key for key, record in complete if record is not None and not record.digests_sha256]
 
@@ -100,7 +100,7 @@ def unrecorded(store: FeatureStore) -> list[str]:
 def record(store: FeatureStore, damages: list[Damage]) -> list[str]:
     """Record digests of the shards of `unrecorded` videos, and a copy of the store's own document; returns their keys.
 
-    For a store that `verify` has just looked through: `damages` is what it found, and videos that it names are left.
+    For a store that `verify` has just read: `damages` is its result, and the videos in it are skipped.
     """
     if not store.place.writable:
         raise StoreReadOnly(f"{store.location}: opened for reading; open it with mode='a' to record digests")
@@ -135,7 +135,7 @@ def _documents(store: FeatureStore) -> Iterator[Damage]:
 
 
 def _outside_videos(store: FeatureStore) -> Iterator[Damage]:
-    """What lies beside the videos: temporary files, which are cleared, and what others put there, which is not."""
+    """Files beside the videos: temporary ones, which repair removes, and those of others, which it leaves."""
     expected = {"": {DOCUMENT, on_disk.VIDEOS, on_disk.CATALOGUE}, on_disk.CATALOGUE: {DOCUMENT}}
     in_folder = store.place.folder is not None
     for folder, names in expected.items():
@@ -166,7 +166,7 @@ def _record_at(place: Place, path: str) -> VideoRecord | None:
 
 
 def _rename(store: FeatureStore, path: str) -> None:
-    """Move a video to the name its key has now, its document last."""
+    """Move a video to the present path name of its key, its document last."""
     record = _record_at(store.place, path)
     assert record is not None
     new = on_disk.video_path(path_name(record.key))
@@ -180,7 +180,7 @@ def _rename(store: FeatureStore, path: str) -> None:
 
 
 def _is_of_its_videos(place: Place, recipe_digest: str) -> bool:
-    """Whether the first video whose document can be read is of this recipe; so if there is none."""
+    """Whether the first video whose document can be read is of this recipe; True if there is none."""
     for name in video_names(place):
         found = _record_at(place, on_disk.video_path(name))
         if found is not None:
@@ -189,7 +189,7 @@ def _is_of_its_videos(place: Place, recipe_digest: str) -> bool:
 
 
 def _told_where_they_belong(store: FeatureStore, faults: list[Fault]) -> list[Damage]:
-    """The damages; of each shard that is whole, but in another's place, with the place that is its own."""
+    """The damages, where each shard that is whole but in another's place is reported with its own place."""
     wanted = {fault.sha256 for fault in faults if fault.sha256}
     homes = _homes(store, wanted) if wanted else {}
     broken = {(fault.damage.key, fault.damage.shard) for fault in faults}
@@ -197,13 +197,13 @@ def _told_where_they_belong(store: FeatureStore, faults: list[Fault]) -> list[Da
 
 
 def _homes(store: FeatureStore, wanted: set[str]) -> dict[str, list[Home]]:
-    """By sha256, the places of which these shards were recorded."""
+    """The places for which these shards were recorded, by sha256."""
     homes: dict[str, list[Home]] = {}
     for key in store.num_clips():
         try:
             rows = store.digests(key)
         except DamagedStore:
-            continue  # `verify` names it
+            continue  # `verify` reports it
         for array, digests in (rows or {}).items():
             for shard_index, digest in enumerate(digests):
                 if digest.sha256 in wanted:

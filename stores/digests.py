@@ -1,15 +1,17 @@
-"""What `complete` records of a video's shards, which binds each of them to its video, its array and its index.
+"""Digests that bind each shard to its video, array and index.
+
+`complete` records them in one document per video:
 
     videos/<name>/digests/zarr.json    group; attributes: key, plan, and a row per shard of `tokens` (and `scale`)
 
-A checksum inside a shard says that its bytes are whole, not that they lie where they belong: two shards that were
-exchanged, a copy over another shard, or one of an older extraction are sound each by itself. So a row names, in the
-order of the shards, the sha256 of the file (`sha256sum` gives the same) and the crc32c of the numbers of each of its
-chunks, before compression. The document's own sha256 stands in the video's record.
+A checksum inside a shard shows that its bytes are whole, not that they are where they belong: two exchanged shards, a
+copy over another shard, or one of an older extraction are valid by themselves. So a row holds, in the order of the
+shards, the sha256 of the file (`sha256sum` gives the same) and the crc32c of the numbers of each of its chunks before
+compression. The document's own sha256 is in the video's record.
 
-Two digests, because they cost differently (one core with SHA instructions, under load, 26 MB shards: sha256 0.55 GB/s,
-crc32c 3.4 GB/s, blake2b 0.18). `verify` compares the sha256 of the whole file. A reader compares the crc32c of the
-chunks it reads, which it has to compute in any case: so to check a place costs it no byte more than the window needs.
+There are two digests because their costs differ (one core with SHA instructions, under load, 26 MB shards: sha256 0.55
+GB/s, crc32c 3.4 GB/s, blake2b 0.18). `verify` compares the sha256 of the whole file. A reader compares the crc32c of
+the chunks that it reads, which it has to compute in any case: checking costs no byte more than the window needs.
 """
 
 import hashlib
@@ -26,24 +28,24 @@ from longvid.stores.shard import CRC_BYTES, chunk_checksums
 
 _HEX_SHA256 = 64
 Rows = dict[str, list["ShardDigest"]]
-"""By array, the digests of its shards in their order."""
+"""Digests of the shards of each array, in order, by the array's name."""
 
 
 @dataclass(frozen=True)
 class ShardDigest:
-    """What identifies the bytes of one shard file."""
+    """Identifies the bytes of one shard file."""
 
     sha256: str
-    """Of the whole file, hexadecimal."""
+    """sha256 of the whole file, hexadecimal."""
     chunks: bytes
-    """The crc32c of each chunk's numbers before compression, filled up to a whole chunk; 4 little-endian bytes each."""
+    """The crc32c of each chunk's numbers before compression, padded to a whole chunk; 4 little-endian bytes each."""
 
     def __str__(self) -> str:
         return f"{self.sha256} {self.chunks.hex()}"
 
     @classmethod
     def from_text(cls, text: str) -> "ShardDigest":
-        """The digest that `str` gave. Raises ValueError for anything else."""
+        """The inverse of `str`. Raises ValueError for anything else."""
         sha256, _, chunks = text.partition(" ")
         digest = cls(sha256, bytes.fromhex(chunks))
         if len(bytes.fromhex(sha256)) * 2 != _HEX_SHA256 or not chunks or str(digest) != text:
@@ -52,23 +54,23 @@ class ShardDigest:
 
 
 def digest_shard(data: bytes, layout: Layout, clip_bytes: int) -> ShardDigest:
-    """The digest of a whole shard file of clips of so many bytes. Raises DamagedStore if a chunk cannot be read."""
+    """The digest of a shard file whose clips have `clip_bytes` bytes. Raises DamagedStore for an unreadable chunk."""
     return ShardDigest(hashlib.sha256(data).hexdigest(), chunk_checksums(data, layout, clip_bytes))
 
 
 def digests_path(name: str) -> str:
-    """Where the digests of the video of this path name lie in the store."""
+    """Path in the store of the digests of the video with this path name."""
     return f"{video_path(name)}/{DIGESTS}/{DOCUMENT}"
 
 
 def digests_document(record: VideoRecord, rows: Rows) -> bytes:
-    """The document of a video whose shards have these digests."""
+    """The document with the digests of a video's shards."""
     attributes: dict[str, Any] = {"key": record.key, "plan": record.plan_id}
     return document_bytes(group_document(attributes | {array: list(map(str, rows[array])) for array in rows}))
 
 
 def document_sha256(document: bytes) -> str:
-    """What a video's record holds of its digests."""
+    """The sha256 of a digests document, which the video's record holds."""
     return hashlib.sha256(document).hexdigest()
 
 
@@ -76,7 +78,7 @@ def parse_digests(document: bytes, record: VideoRecord, recipe: Recipe, layout: 
     """The rows of a document that `digests_document` wrote for this plan. Raises DamagedStore for anything else."""
     num_shards = layout.num_shards(record.num_clips)
     arrays = shard_arrays(recipe)
-    # known beforehand, so that a document that claims more is not even parsed
+    # known in advance, so that a longer document is not even parsed
     most_bytes = 1000 + 2 * len(record.key) * 6 + len(arrays) * num_shards * digest_text_bytes(layout)
     try:
         if len(document) > most_bytes:
@@ -94,21 +96,21 @@ def parse_digests(document: bytes, record: VideoRecord, recipe: Recipe, layout: 
 
 
 def chunk_bytes_of(num_clips: int, layout: Layout) -> list[int]:
-    """How long `ShardDigest.chunks` is for each shard of a video of so many clips."""
+    """Length of `ShardDigest.chunks` for each shard of a video of `num_clips` clips."""
     spans = [layout.shard_clips(num_clips, index) for index in range(layout.num_shards(num_clips))]
     return [CRC_BYTES * -(-(stop - first) // layout.clips_per_chunk) for first, stop in spans]
 
 
 def digest_text_bytes(layout: Layout) -> int:
-    """The longest row of a document, with its quotes, indentation and line end."""
+    """Length of the longest row of a document, with quotes, indentation and line end."""
     return _HEX_SHA256 + 1 + 2 * CRC_BYTES * layout.chunks_per_shard + 20
 
 
 def misplaced(chunk: int) -> str:
-    """What is said of a chunk that is whole, but is not the one that was recorded of its place."""
+    """The message for a chunk that is whole, but is not the one that was recorded for its place."""
     return f"chunk {chunk} is not the one that was written there: exchanged, copied or stale"
 
 
 def recorded_checksum(chunks: bytes, chunk: int) -> int:
-    """The crc32c of one chunk, out of `ShardDigest.chunks`."""
+    """The crc32c of one chunk, from `ShardDigest.chunks`."""
     return int.from_bytes(chunks[chunk * CRC_BYTES : (chunk + 1) * CRC_BYTES], "little")

@@ -1,22 +1,22 @@
-"""What can go wrong with a feature store.
+"""The errors of feature stores.
 
     StoreError
     ├── StoreNotFound       there is no store at the location
-    ├── NotAFeatureStore    something else is there, or a format this version does not know
+    ├── NotAFeatureStore    something else is there, or a format that this version does not know
     ├── InvalidLayout       sizes of shards and chunks that no store can have
     ├── RecipeMismatch      the store holds features made in another way
     ├── InvalidKey          a video id that cannot be a key
     ├── VideoNotInStore     no video of that key was ever planned here
     ├── IncompleteVideo     some of the video's shards have not been written yet
     ├── SourceChanged       the video was planned from another file, or with other clips
-    ├── InvalidTokens       an array that may not become a shard: wrong shape, not finite, out of the dtype's range
+    ├── InvalidTokens       an array that cannot become a shard: wrong shape, not finite, out of the dtype's range
     ├── InvalidWindow       clips or seconds that the video does not have
     ├── DamagedStore        what was read is not what was written
     ├── StoreReadOnly       a write to a store that was opened for reading
-    ├── StoreAccessError    the place itself failed: disk full, no permission, no connection
+    ├── StoreAccessError    the file system or server failed: disk full, no permission, no connection
     └── ConversionError     a folder or file that cannot be imported or exported without loss
 
-Every message names the thing at fault and the cure, in one line.
+Every message is one line and names what is wrong and how to fix it.
 """
 
 
@@ -57,7 +57,7 @@ class SourceChanged(StoreError, ValueError):
 
 
 class InvalidTokens(StoreError, ValueError):
-    """An array that may not become a shard."""
+    """An array that cannot become a shard."""
 
 
 class InvalidWindow(StoreError, IndexError):

@@ -1,4 +1,4 @@
-"""What is wrong with one video of a store, found by reading every file of it."""
+"""Finding damage in one video of a store, by reading all its files."""
 
 import hashlib
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from longvid.stores.shard import check_shard, decode_seconds, decode_shard
 from longvid.stores.shards import VideoShards
 from longvid.stores.store import FeatureStore
 
-LEFT_OVER = "left over: no part of the store"
+LEFT_OVER = "left over: not part of the store"
 
 
 @dataclass(frozen=True)
@@ -28,15 +28,15 @@ class Damage:
     """One thing that is wrong with a store."""
 
     kind: Literal["damaged", "misplaced", "missing", "misnamed", "stray", "stranger"]
-    """damaged: not what was written. misplaced: whole, but another place's, or an older one. missing: a complete video
-    lacks it. misnamed: a video under a name that it cannot keep. stray: left over, harmless. stranger: put there by
-    others; harmless, and left alone."""
+    """damaged: not what was written. misplaced: whole, but from another place, or an older one. missing: a complete
+    video lacks it. misnamed: a video under a name that is not allowed any more. stray: left over, harmless. stranger:
+    put there by others; harmless, and left alone."""
     key: str | None
-    """The video's key; its path name where the key cannot be read; None for what belongs to no video."""
+    """The video's key; its path name where the key cannot be read; None outside of videos."""
     shard: int | None
-    """The shard's index, where it is a shard."""
+    """The shard's index; None for anything but a shard."""
     path: str
-    """The object within the store; ends with `/` where it is a whole video."""
+    """Path of the object in the store; ends with `/` for a whole video."""
     reason: str
 
     def __str__(self) -> str:
@@ -47,14 +47,14 @@ class Damage:
 
 @dataclass(frozen=True)
 class Fault:
-    """A damage, and of a shard that can be read what its file is."""
+    """A damage, with the sha256 of the file where it is a shard that can be read."""
 
     damage: Damage
     sha256: str = ""
 
 
 def video_faults(store: FeatureStore, name: str) -> Iterator[Fault]:
-    """Everything that is wrong with the video of this path name."""
+    """All damage of the video with this path name."""
     path = on_disk.video_path(name)
     try:
         document = store.place.get(f"{path}/{DOCUMENT}")
@@ -97,7 +97,7 @@ def _record_fault(store: FeatureStore, name: str, document: bytes) -> str | None
 
 
 def _beside_arrays(store: FeatureStore, record: VideoRecord, path: str) -> Iterator[Damage]:
-    """What lies in the video's folder and is not an array."""
+    """Damage in the video's folder outside its arrays."""
     ours = {DOCUMENT, *on_disk.array_documents(store.recipe, store.layout, record.num_clips), on_disk.DIGESTS}
     if record.status == "planned":
         ours.add(on_disk.RECEIPTS)
@@ -117,7 +117,7 @@ def _beside_arrays(store: FeatureStore, record: VideoRecord, path: str) -> Itera
 def _array(
     shards: VideoShards, path: str, array: str, document: bytes, rows: Rows | None, accepted: dict[int, list[Digests]]
 ) -> Iterator[Fault]:
-    """What is wrong with one array of a video whose own document is sound."""
+    """Damage in one array of a video whose own document is sound."""
     record = shards.record
     there = shards.place.sizes(path).keys()
     files: dict[str, int | None] = {on_disk.SECONDS_FILE: None}
@@ -132,7 +132,7 @@ def _array(
             continue
         try:
             data = shards.place.get(f"{path}/{file}")
-        except StoreAccessError as error:  # a sector that cannot be read: the rest can
+        except StoreAccessError as error:  # a sector that cannot be read; the other files can be
             yield Fault(Damage("damaged", record.key, shard_index, f"{path}/{file}", str(error)))
             continue
         if data is None:
@@ -155,7 +155,7 @@ def _is_seconds(data: bytes, record: VideoRecord) -> bool:
 def _shard(
     shards: VideoShards, array: str, shard_index: int, data: bytes, allowed: list[Digests] | None
 ) -> Iterator[Fault]:
-    """What is wrong with one shard file that is there, which has to be one of `allowed`; None if any may be."""
+    """Damage of one existing shard file, whose digest must be in `allowed` (None: any)."""
     sha256 = hashlib.sha256(data).hexdigest()
     known = allowed is not None and sha256 in [digests[array].sha256 for digests in allowed]
     kind: Literal["damaged", "misplaced"] = "damaged"
@@ -173,7 +173,7 @@ def _shard(
 
 
 def _check_contents(shards: VideoShards, array: str, shard_index: int, data: bytes) -> None:
-    """Raise DamagedStore unless the file is whole, and holds as many numbers as were planned, of the kind there is."""
+    """Raise DamagedStore unless the file is whole and holds the planned number of valid numbers."""
     num_clips = shards.num_clips(shard_index)
     check_shard(data, shards.layout, num_clips)
     planned = on_disk.array_documents(shards.recipe, shards.layout, shards.record.num_clips)[array]

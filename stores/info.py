@@ -1,4 +1,4 @@
-"""What a store holds, in numbers."""
+"""Counts and sizes of a store."""
 
 import os
 from dataclasses import asdict, dataclass
@@ -24,15 +24,15 @@ class StoreInfo:
     layout: Layout
     complete_videos: int
     planned_videos: int
-    """Entered, but not complete."""
+    """Videos that are planned, but not complete."""
     num_clips: int
     """Clips of the complete videos."""
     seconds: float
     """From the first clip's start to the last one's end, summed over the complete videos."""
     token_bytes: int
-    """The complete videos' tokens (and scales), without checksums and padding, before compression."""
+    """Bytes of the complete videos' tokens (and scales), without checksums and padding, before compression."""
     file_bytes: int | None
-    """Everything in the store's folder; None where the place would have to be asked file by file."""
+    """Bytes of all files in the store's folder; None where that would need a request per file."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -40,7 +40,7 @@ class StoreInfo:
 
 
 def store_info(place: Place, recipe: Recipe, layout: Layout) -> StoreInfo:
-    """The numbers of the store at the place."""
+    """Counts and sizes of the store at `place`."""
     rows = catalogue_rows(place)
     complete = [row for row in rows if row.complete]
     num_clips = sum(row.num_clips for row in complete)
@@ -58,15 +58,15 @@ def store_info(place: Place, recipe: Recipe, layout: Layout) -> StoreInfo:
 
 
 def clip_bytes(recipe: Recipe) -> int:
-    """What one clip takes: its tokens, and for int8 their scales."""
+    """Bytes of one clip: its tokens, and for int8 their scales."""
     scale = recipe.num_tokens * 4 if recipe.dtype == "int8" else 0
     return recipe.num_tokens * recipe.dim * item_bytes(recipe.dtype) + scale
 
 
 def disk_bytes(recipe: Recipe, layout: Layout, record: VideoRecord) -> int:
-    """What the video's files take once it is complete: its shards, padded to whole chunks, and its documents.
+    """Bytes of the video's files once it is complete: its shards, padded to whole chunks, and its documents.
 
-    Exact without compression, with it the most it can be.
+    Exact without compression, an upper limit with it.
     """
     num_clips = record.num_clips
     spans = [layout.shard_clips(num_clips, index) for index in range(layout.num_shards(num_clips))]
@@ -84,19 +84,19 @@ def disk_bytes(recipe: Recipe, layout: Layout, record: VideoRecord) -> int:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a video will take in a store."""
+    """Size that a video will have in a store."""
 
     files: int
     token_bytes: int
-    """Its tokens (and scales), without checksums and padding, before compression."""
+    """Bytes of its tokens (and scales), without checksums and padding, before compression."""
     disk_bytes: int
-    """All its files once it is complete; with compression, the most they can be."""
+    """Bytes of all its files once it is complete; an upper limit with compression."""
 
 
 def estimate(recipe: Recipe, layout: Layout, record: VideoRecord) -> Estimate:
-    """What a video of this plan will take."""
+    """Size that the planned video will have."""
     arrays = len(shard_arrays(recipe))
-    # a shard of each array and its document; the video's document, its digests, the seconds and their document
+    # the shards of each array and its document; the video's document, its digests, the seconds and their document
     files = arrays * layout.num_shards(record.num_clips) + arrays + 4
     return Estimate(files, record.num_clips * clip_bytes(recipe), disk_bytes(recipe, layout, record))
 

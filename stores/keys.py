@@ -1,4 +1,4 @@
-"""From any data set's video id to one path segment that every file system and object store takes.
+"""Path names of videos, safe for every file system and object store.
 
 A key is any non-empty string: `P03/cam01/P03_cereals`, `../../etc/passwd`, `-dQw4w9WgXcQ`, `映画 (1).mp4`. Its name
 
@@ -6,9 +6,9 @@ A key is any non-empty string: `P03/cam01/P03_cereals`, `../../etc/passwd`, `-dQ
   of a temporary file does: `talk.partial`;
 * otherwise a readable stem, `--`, and 24 digits of the key's sha256: `p03-cam01-p03-cereals--4d0b…`.
 
-Names of the first kind never contain `--`, so the two kinds cannot meet; every name is lower-case ASCII, so a file
-system that folds case or normalises Unicode keeps them apart. A name cannot be turned back by itself: the key stands
-in the video's attributes, and `FeatureStore` refuses a name whose attributes hold another key.
+Names of the first kind never contain `--`, so the two kinds cannot collide; every name is lower-case ASCII, so a file
+system that folds case or normalises Unicode keeps them apart. A name cannot be converted back: the key is in the
+video's attributes, and `FeatureStore` refuses a name whose attributes hold another key.
 """
 
 import hashlib
@@ -20,10 +20,10 @@ _SAFE = re.compile(r"[a-z0-9]([a-z0-9_.-]*[a-z0-9_-])?")  # no dot at the end: W
 _LONGEST_SAFE = 80
 _STEM_LENGTH = 40
 _HASH_DIGITS = 24
-_DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?")  # names Windows gives to devices
+_DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?")  # names of devices on Windows
 _RESERVED = {"zarr.json"}
 _TEMPORARY = ".partial"
-"""Ending of a file that is being written: the name of a video that had it would be cleared away as one."""
+"""Suffix of a file that is being written: a video with such a name would be removed as a temporary file."""
 _HASHED = re.compile(rf"[a-z0-9][a-z0-9-]{{0,{_STEM_LENGTH - 1}}}--[0-9a-f]{{{_HASH_DIGITS}}}")
 
 
@@ -36,19 +36,19 @@ def path_name(key: str) -> str:
         raise InvalidKey(f"video key {key!r}: a key must be a string of at least one character")
     if _is_safe(key):
         return key
-    # surrogatepass: a file name that is no UTF-8 reaches Python with lone surrogates
+    # surrogatepass: a file name that is not UTF-8 reaches Python with lone surrogates
     hashed = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_DIGITS]
     stem = re.sub(r"[^a-z0-9]+", "-", key.lower()).strip("-")[:_STEM_LENGTH].strip("-")
     return f"{stem or 'video'}--{hashed}"
 
 
 def is_path_name(name: str) -> bool:
-    """Whether `path_name` can give this name for a key: no other folder among the videos was made by longvid."""
+    """Whether `path_name` can return this name: other folders among the videos were not made by longvid."""
     return _is_safe(name) or _HASHED.fullmatch(name) is not None
 
 
 def was_path_name(name: str) -> bool:
-    """Whether version 0.1.0 gave this name, which `path_name` gives no more."""
+    """Whether version 0.1.0 could return this name, which `path_name` no longer does."""
     return name.endswith(_TEMPORARY) and _is_safe(name.removesuffix(_TEMPORARY)) and len(name) <= _LONGEST_SAFE
 
 

@@ -1,18 +1,18 @@
-"""Format 1: which documents and files a feature store is made of.
+"""Format 1: the documents and files of a feature store.
 
     features.zarr/
       zarr.json                     group; attributes: format, recipe and its digest, layout (clips_per_shard, ...)
       videos/zarr.json              group; attributes: a copy of the root's. Not in version 0.1.0
       videos/<name>/zarr.json       group; attributes: status, key, num_clips, source, ... (`records.py`)
       videos/<name>/digests/        group; attributes: what each shard's bytes are (`digests.py`). Not in version 0.1.0
-      videos/<name>/tokens/         (clips, tokens, dim), float16, float32 or int8; one file `c.<shard>.0.0` a shard
+      videos/<name>/tokens/         (clips, tokens, dim), float16, float32 or int8; one file `c.<shard>.0.0` per shard
       videos/<name>/scale/          (clips, tokens) float32, for int8 only: token = number * scale; `c.<shard>.0`
       videos/<name>/seconds/        (clips, 2) float64, start and end of each clip; one file `c.0.0`
-      catalogue/zarr.json           group; attributes: one row for each complete video. May be absent, can be made again
+      catalogue/zarr.json           group; attributes: one row per complete video. May be absent, can be made again
 
 The documents are written here rather than by a zarr library, so that the same inputs give the same bytes whatever
-version is installed. For the same reason nothing records when it was made: two stores of the same videos are equal
-file by file, however often their making was interrupted.
+version is installed. For the same reason nothing records a time of writing: two stores of the same videos are equal
+file by file, however often their extraction was interrupted.
 
 A shard holds `clips_per_shard` clips in chunks of `clips_per_chunk`, each chunk followed by its crc32c; a shard file
 ends with an index that has its own crc32c (codec `sharding_indexed` of the zarr v3 specification). The last shard of a
@@ -40,11 +40,11 @@ SECONDS_FILE = "c.0.0"
 DEFAULT_CLIPS_PER_SHARD = 64
 
 _CHUNK_BYTES = 512 * 1024
-"""A chunk is as many clips as fit here: small enough that a window reads little it does not need, large enough that
-a shard's index and the cost a chunk stay small."""
+"""A chunk is as many clips as fit in this: small enough that a window reads little it does not need, large enough that
+a shard's index and the cost per chunk stay small."""
 
 INT8_MISSING = -128
-"""What a missing int8 shard reads as: a value that no token has, as NaN is for the floats."""
+"""The value as which a missing int8 shard is read: no token has it, as NaN for the floats."""
 
 ZSTD_LEVEL = 1
 COMPRESSIONS = (None, "zstd")
@@ -56,7 +56,7 @@ _ZSTD = {"name": "zstd", "configuration": {"level": ZSTD_LEVEL, "checksum": Fals
 
 @dataclass(frozen=True)
 class Layout:
-    """How the clips of a store are cut into files; the same for all its videos."""
+    """How the clips of a store are divided into files; the same for all its videos."""
 
     clips_per_shard: int
     clips_per_chunk: int
@@ -66,18 +66,18 @@ class Layout:
         if self.clips_per_shard < 1 or self.clips_per_chunk < 1 or self.clips_per_shard % self.clips_per_chunk:
             raise InvalidLayout(
                 f"clips_per_shard={self.clips_per_shard} and clips_per_chunk={self.clips_per_chunk}: a shard is one "
-                "chunk or several whole ones, each of a clip or more"
+                "chunk or several whole ones, each of at least one clip"
             )
         if self.compression not in COMPRESSIONS:
             raise InvalidLayout(f"compression={self.compression!r}: choose 'zstd', or none at all")
 
     @property
     def chunks_per_shard(self) -> int:
-        """How many entries a shard's index has."""
+        """Number of entries in a shard's index."""
         return self.clips_per_shard // self.clips_per_chunk
 
     def num_shards(self, num_clips: int) -> int:
-        """How many shards a video of `num_clips` clips has."""
+        """Number of shards of a video of `num_clips` clips."""
         return math.ceil(num_clips / self.clips_per_shard)
 
     def shard_clips(self, num_clips: int, shard_index: int) -> tuple[int, int]:
@@ -118,12 +118,12 @@ def fill_value(dtype: np.dtype) -> int | float:
 
 
 def token_shape(recipe: Recipe) -> tuple[int, int]:
-    """(tokens, dim): one clip of the array `tokens`."""
+    """(tokens, dim), the shape of one clip in the array `tokens`."""
     return recipe.num_tokens, recipe.dim
 
 
 def video_path(name: str) -> str:
-    """Where the video of this path name lies in the store."""
+    """Path in the store of the video with this path name."""
     return f"{VIDEOS}/{name}"
 
 
@@ -133,9 +133,9 @@ def shard_file(array: str, shard_index: int) -> str:
 
 
 def shard_arrays(recipe: Recipe) -> tuple[str, ...]:
-    """The sharded arrays of a video, in the order in which a shard's files are put.
+    """The sharded arrays of a video, in the order in which a shard's files are written.
 
-    The scale comes first: tokens without a scale cannot occur, and a shard counts as there only when both are.
+    The scale comes first, so tokens without a scale cannot occur; a shard counts as present only when both are.
     """
     return ("scale", "tokens") if recipe.dtype == "int8" else ("tokens",)
 
@@ -146,7 +146,7 @@ def group_document(attributes: dict[str, Any]) -> dict[str, Any]:
 
 
 def store_attributes(recipe: Recipe, layout: Layout, made_with: Any = None) -> dict[str, Any]:
-    """Attributes of the store's root group; `made_with` says where the encoder was, and is no part of the recipe."""
+    """Attributes of the store's root group; `made_with` says where the encoder was, and is not part of the recipe."""
     attributes = {"format": FORMAT, "recipe": recipe.to_dict(), "digest": recipe.digest, **asdict(layout)}
     if made_with is not None:
         attributes["made_with"] = made_with
@@ -154,7 +154,7 @@ def store_attributes(recipe: Recipe, layout: Layout, made_with: Any = None) -> d
 
 
 def store_documents(recipe: Recipe, layout: Layout, made_with: dict[str, str] | None = None) -> dict[str, bytes]:
-    """The documents that belong to no video, by path: the root's, and the one that holds a copy of its attributes."""
+    """The documents outside the videos, by path: the root's, and the one with a copy of its attributes."""
     attributes = store_attributes(recipe, layout, made_with or None)
     documents = {DOCUMENT: attributes, f"{VIDEOS}/{DOCUMENT}": {ROOT_COPY: attributes}}
     return {path: document_bytes(group_document(given)) for path, given in documents.items()}
@@ -181,13 +181,13 @@ def parse_store_attributes(attributes: dict[str, Any]) -> tuple[Recipe, Layout]:
 
 
 def parse_made_with(attributes: dict[str, Any]) -> dict[str, str]:
-    """Where the encoder was, as far as that is text by name."""
+    """The attribute `made_with`, without anything that is not text."""
     said = attributes.get("made_with")
     return {name: text for name, text in said.items() if isinstance(text, str)} if isinstance(said, dict) else {}
 
 
 def array_documents(recipe: Recipe, layout: Layout, num_clips: int) -> dict[str, dict[str, Any]]:
-    """zarr.json of each array of a video, by the array's name."""
+    """zarr.json of each array of a video, by the name of the array."""
     tokens, dim = token_shape(recipe)
     documents = {
         "tokens": _array(
@@ -204,7 +204,7 @@ def array_documents(recipe: Recipe, layout: Layout, num_clips: int) -> dict[str,
 def _array(
     shape: tuple[int, ...], dtype: str, dimensions: tuple[str, ...], codecs: list[Any], layout: Layout | None
 ) -> dict[str, Any]:
-    """The zarr v3 document of one array; without a layout it is a single file."""
+    """The zarr v3 document of one array; without a layout the array is a single file."""
     rows = shape[0] if layout is None else layout.clips_per_shard
     return {
         "zarr_format": 3,

@@ -1,16 +1,16 @@
-"""The training fast path: windows copied straight out of mapped shard files.
+"""Fast reading for training: windows copied from mapped shard files.
 
 An uncompressed local shard is the raw array, four bytes of checksum after each chunk, and an index. So a window is a
-strided copy, without a zarr library in between (0.01 ms instead of 1 ms for a window of pooled tokens). Taken only
+strided copy, without a zarr library in between (0.01 ms instead of 1 ms for a window of pooled tokens). It is used only
 where everything is exactly as this version writes it: the array's document, the size of the file and its index;
-otherwise `MappedArray.read` gives None and the ordinary reader decides.
+otherwise `MappedArray.read` returns None and the ordinary reader is used.
 
-A chunk is checked when a mapping first touches it: against its checksum in the file, so a changed byte is found here as
-it is there, and against the one that was recorded of its place, so that another place's chunk is not taken for it.
+A chunk is checked when a mapping first reads it: against its checksum in the file, so that a changed byte is found as
+by the ordinary reader, and against the one that was recorded for its place, so that a misplaced chunk is found.
 
-The system kills a process by SIGBUS that touches a part of a mapping which is no longer in the file. So a file's length
-is asked for before each copy (0.3 us): a shard that was truncated is left to the ordinary reader, which names it. One
-that is truncated during a copy of some microseconds still kills; nothing that longvid does truncates a file.
+The system kills a process (SIGBUS) that reads a part of a mapping which is no longer in the file. So a file's length is
+checked before each copy (0.3 us): a shard that was truncated is left to the ordinary reader, which names it. One that
+is truncated during a copy of some microseconds still kills the process; nothing in longvid truncates a file.
 """
 
 import errno
@@ -42,7 +42,7 @@ _MOST_KEPT_MAPPINGS = 4096
 
 
 def _kept_mappings() -> int:
-    """How many shards a process keeps mapped: each holds a file descriptor, so a quarter of those it may have."""
+    """Number of shards that a process keeps mapped: a quarter of its file descriptors, as each shard holds one."""
     if resource is None:
         return 256
     may_have = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -54,8 +54,7 @@ def _kept_mappings() -> int:
 class MappedArray:
     """A sharded array of one video, read from its files; may be pickled and forked.
 
-    A file that was mapped goes on being read even when another has taken its name: it is a snapshot, as the video's
-    record is.
+    A mapped file is still read after another has taken its name: it is a snapshot, as the video's record is.
     """
 
     def __init__(
@@ -70,7 +69,7 @@ class MappedArray:
         expected: Sequence[bytes] | None = None,
         always: bool = False,
     ) -> None:
-        """`expected`: for each shard the checksums that were recorded of its chunks (`ShardDigest.chunks`).
+        """`expected`: for each shard, the recorded checksums of its chunks (`ShardDigest.chunks`).
 
         `always`: check the chunks of a window each time it is read, not only the first time.
         """
@@ -82,11 +81,11 @@ class MappedArray:
         self._num_clips = num_clips
         self._expected = expected
         self._always = always
-        # weak: which mappings stay open is decided for the whole process, below
+        # weak: the cache below decides for the whole process which mappings stay open
         self._mapped: dict[int, weakref.ref[_MappedShard]] = {}
 
     def read(self, start_clip: int, stop_clip: int) -> np.ndarray | None:
-        """A copy of the clips (stop_clip - start_clip, ...), or None if a shard is not there or not as expected.
+        """A copy of the clips (stop_clip - start_clip, ...), or None if a shard is missing or not as expected.
 
         Raises DamagedStore if a chunk does not match its checksum.
         """
@@ -116,11 +115,11 @@ class MappedArray:
             status = os.lstat(path)  # a link is not followed
             if not stat.S_ISREG(status.st_mode) or status.st_size != shape.file_bytes:
                 return None
-            # a file that was replaced is another file: its mapping must not be taken for the old one's
+            # a replaced file is another file, which must not use the old one's mapping
             identity = (status.st_dev, status.st_ino, status.st_mtime_ns)
             expected = None if self._expected is None else self._expected[shard_index]
             shard = _map_shard(path, identity, shape, self._dtype, self._clip_shape, expected)
-        except (OSError, ValueError) as error:  # gone, not permitted, emptied: the ordinary reader says which
+        except (OSError, ValueError) as error:  # gone, not permitted, emptied: the ordinary reader reports which
             if isinstance(error, OSError) and error.errno == errno.EMFILE:
                 _map_shard.cache_clear()
             return None
@@ -133,7 +132,7 @@ class MappedArray:
 
 
 class _MappedShard:
-    """One mapped file as chunks of clips."""
+    """One mapped shard file, as chunks of clips."""
 
     def __init__(
         self,
@@ -158,13 +157,13 @@ class _MappedShard:
         )
 
     def is_whole(self) -> bool:
-        """Whether the file still has all its bytes: to touch those it has not kills the process."""
+        """Whether the file still has all its bytes: reading missing ones would kill the process."""
         return self._file.size() == self._file_bytes
 
     def copy(self, start_clip: int, window: np.ndarray, *, again: bool = False) -> None:
         """Fill `window` (n, ...) with the shard's clips from `start_clip` on.
 
-        `again`: also check the chunks that were checked before. Raises DamagedStore.
+        `again`: also check chunks that were checked before. Raises DamagedStore.
         """
         size = self._clips_per_chunk
         num_clips = len(window)
@@ -203,7 +202,7 @@ class _MappedShard:
                 self._num_unchecked -= 1
 
 
-# lru_cache takes no lock of Python's, so a fork in another thread's lookup cannot leave one locked behind
+# lru_cache uses no Python lock, so a fork during another thread's lookup cannot leave one locked
 @lru_cache(maxsize=_kept_mappings())
 def _map_shard(
     path: str,
@@ -213,7 +212,7 @@ def _map_shard(
     clip_shape: tuple[int, ...],
     expected: bytes | None,
 ) -> _MappedShard | None:
-    """The mapping of a shard file of the right size, or None if its index is not the one such a file has."""
+    """The mapping of a shard file of the right size, or None if its index is not the expected one."""
     descriptor = os.open(path, os.O_RDONLY | NO_LINK)
     try:
         file = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)

@@ -1,4 +1,4 @@
-"""From an encoder's numbers to the store's dtype and back; what a dtype cannot hold is refused, never clipped."""
+"""Conversion to the store's dtype and back; nothing is ever clipped."""
 
 import numpy as np
 
@@ -10,9 +10,9 @@ INT8_LARGEST = 127
 
 
 def to_stored(tokens: np.ndarray, dtype: TokenType) -> dict[str, np.ndarray]:
-    """The arrays to store for `tokens` (clips, tokens, dim) of any float dtype: `tokens`, and `scale` for int8.
+    """Arrays to store for `tokens` (clips, tokens, dim) of any float dtype: `tokens`, and `scale` for int8.
 
-    Raises InvalidTokens for another kind of number, NaN, infinity, and values the dtype would turn into infinity.
+    Raises InvalidTokens for other types, NaN, infinity, and values that would become infinite in the dtype.
     """
     if tokens.dtype.kind != "f":
         raise InvalidTokens(f"tokens of dtype {tokens.dtype}: features must be floating point")
@@ -25,8 +25,8 @@ def to_stored(tokens: np.ndarray, dtype: TokenType) -> dict[str, np.ndarray]:
 def check_stored(arrays: dict[str, np.ndarray], dtype: TokenType, clips_shape: tuple[int, int, int]) -> None:
     """Raise InvalidTokens unless these are the arrays that a shard of `clips_shape` (clips, tokens, dim) stores.
 
-    That is `tokens` of the store's dtype, with `scale` (clips, tokens) float32 for int8; finite, and none of them the
-    number that stands for a shard that is not there.
+    These are `tokens` of the store's dtype, with `scale` (clips, tokens) float32 for int8; all numbers must be finite,
+    and none may be the value of a missing shard.
     """
     expected = {"tokens": (clips_shape, np.dtype(dtype))}
     if dtype == "int8":
@@ -45,7 +45,7 @@ def check_stored(arrays: dict[str, np.ndarray], dtype: TokenType, clips_shape: t
 
 
 def stored_fault(name: str, clips: np.ndarray) -> str | None:
-    """Why these numbers of the array `name` cannot be a shard's, or None."""
+    """Why these numbers cannot be a shard of the array `name`; None if they can."""
     if clips.dtype.kind != "f":
         wrong = clips == INT8_MISSING
     elif _all_finite(clips) and (name != "scale" or (clips >= 0).all()):
@@ -62,7 +62,7 @@ def stored_fault(name: str, clips: np.ndarray) -> str | None:
 
 
 def from_stored(arrays: dict[str, np.ndarray]) -> np.ndarray:
-    """Tokens (clips, tokens, dim) to compute with: int8 becomes float32, other dtypes stay."""
+    """Tokens (clips, tokens, dim) for computations: int8 becomes float32, other dtypes stay."""
     if "scale" not in arrays:
         return arrays["tokens"]
     return arrays["tokens"].astype(np.float32) * arrays["scale"][..., None]
@@ -96,8 +96,8 @@ def _refuse_not_finite(tokens: np.ndarray) -> None:
 
 
 def _all_finite(tokens: np.ndarray) -> bool:
-    """False where a number is not finite, and seldom where all are."""
-    # a sum is finite unless a term is not (or it overflows), and costs a fraction of isfinite over the whole array
+    """False if a number is not finite, and rarely even if all are."""
+    # a sum is finite unless a term is not (or it overflows), and is much cheaper than isfinite of the whole array
     with np.errstate(over="ignore", invalid="ignore"):
         return bool(np.isfinite(tokens.sum(dtype=np.float32 if tokens.dtype == np.float16 else tokens.dtype)))
 
@@ -107,7 +107,7 @@ def _first(mask: np.ndarray) -> tuple[int, ...]:
 
 
 def _quantise(tokens: np.ndarray) -> dict[str, np.ndarray]:
-    """Symmetric, one scale a token: scale = largest magnitude / 127, so the error is at most half a scale."""
+    """Symmetric int8, one scale per token: scale = largest magnitude / 127, so the error is at most half a scale."""
     scale = np.abs(tokens).max(axis=-1) / np.float32(INT8_LARGEST)
     divisor = np.where(scale > 0, scale, np.float32(1))[..., None]  # a token of zeros keeps scale 0
     # clipped: for subnormal scales the division can round to 128

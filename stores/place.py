@@ -1,8 +1,8 @@
-"""Bytes at a location: the one seam between a feature store and wherever it lies.
+"""Reading and writing objects at the location of a store.
 
-Documents and shards go through here as whole objects, each put atomic: a reader sees the old bytes, the new ones or
-none. A folder is handled with plain file calls (fast, durable, and safe after fork); everything else through a zarr
-store (`MemoryStore`, fsspec URLs such as s3://, obstore's `ObjectStore`).
+A store reads and writes documents and shards only through here, as whole objects. Each put is atomic: a reader sees the
+old bytes, the new ones or none. A folder is handled with plain file calls (fast, durable, and safe after fork);
+everything else through a zarr store (`MemoryStore`, fsspec URLs such as s3://, obstore's `ObjectStore`).
 """
 
 import os
@@ -36,7 +36,7 @@ _PUT_ATTEMPTS = 30
 
 @runtime_checkable
 class Place(Protocol):
-    """What a store needs of a location. Paths are relative, with `/`; `""` is the store itself."""
+    """The operations that a store needs at a location. Paths are relative, with `/`; `""` is the store itself."""
 
     location: str
     writable: bool
@@ -47,16 +47,16 @@ class Place(Protocol):
         """The object's bytes, or None if there is none."""
 
     def get_many(self, paths: Iterable[str]) -> list[bytes | None]:
-        """`get` of each, several at once where that is faster."""
+        """`get` of each path, several at once where that is faster."""
 
     def put(self, path: str, data: bytes, *, flush: bool = True) -> None:
-        """Write the object in one atomic step; `flush`: it is to outlast a power cut from now on."""
+        """Write the object in one atomic step; `flush`: it survives a power cut from now on."""
 
     def flush(self, paths: Iterable[str]) -> None:
-        """Let these objects, put without `flush`, outlast a power cut."""
+        """Make these objects, which were put without `flush`, survive a power cut."""
 
     def sizes(self, path: str) -> dict[str, int | None]:
-        """Names directly under `path`; for files the size in bytes where the place tells it for nothing, else None."""
+        """Names directly under `path`; for files the size in bytes where it costs no extra request, else None."""
 
     def delete(self, path: str) -> None:
         """Remove the object if it is there."""
@@ -65,17 +65,17 @@ class Place(Protocol):
         """Remove everything under `path`."""
 
     def prune(self, path: str) -> None:
-        """Remove the folder if it is empty; nothing where an empty one cannot be."""
+        """Remove the folder if it is empty; does nothing where empty folders do not exist."""
 
     def is_link(self, path: str) -> bool:
-        """Whether a symbolic link lies there, which is never followed."""
+        """Whether there is a symbolic link, which is never followed."""
 
     def zarr_store(self) -> Store:
-        """The location as zarr sees it, for reading arrays."""
+        """The location as a zarr store, for reading arrays."""
 
 
 def open_place(location: Location, *, writable: bool, storage_options: dict[str, Any] | None = None) -> Place:
-    """The place at a path, a URL (`file:`, or any that fsspec knows) or in a zarr store object."""
+    """The place at a path, at a URL (`file:`, or any that fsspec knows) or in a zarr store object."""
     if isinstance(location, LocalStore):
         return FolderPlace(location.root, writable=writable)
     if isinstance(location, Store):
@@ -89,10 +89,10 @@ def open_place(location: Location, *, writable: bool, storage_options: dict[str,
 
 
 class FolderPlace:
-    """A folder of the local file system (or one mounted as such).
+    """A folder of a local or mounted file system.
 
     The folder itself may be reached through a symbolic link. Links inside it are never followed, since they may lead
-    out of the store: one counts as not there, nothing is written through it, and to delete it removes the link.
+    out of the store: a link counts as absent, nothing is written through it, and deleting it removes only the link.
     """
 
     def __init__(self, folder: Path, *, writable: bool) -> None:
@@ -105,7 +105,7 @@ class FolderPlace:
         if has_link(self._root, path):
             return None
         try:
-            # no object is empty: an empty file is what a power cut leaves of one that was not flushed
+            # no object is empty: a power cut leaves an empty file of one that was not flushed
             return _read_file(self._root / path) or None
         except (FileNotFoundError, NotADirectoryError):
             return None
@@ -116,10 +116,10 @@ class FolderPlace:
         return [self.get(path) for path in paths]
 
     def put(self, path: str, data: bytes, *, flush: bool = True) -> None:
-        """A temporary file beside it, flushed to the disk, then renamed; the folder is flushed too.
+        """Write a temporary file beside it, flush it to the disk, and rename it; the folder is flushed too.
 
-        So a name never stands for half a file, not after a kill and not after a power cut. Measured on an SSD: 0.5 ms
-        for a document, 20 ms for 26 MB, of which the flush is less than half.
+        So there is never half a file under the name, even after a kill or a power cut. Measured on an SSD: 0.5 ms for a
+        document, 20 ms for 26 MB, of which the flush is less than half.
         """
         _refuse_read_only(self, path)
         self._refuse_links(os.path.dirname(path), "write")
@@ -130,7 +130,7 @@ class FolderPlace:
                 if flush:
                     _flush(target.parent)
                 return
-            except FileNotFoundError as error:  # another process has cleared temporary files or an empty folder
+            except FileNotFoundError as error:  # another process has removed temporary files or an empty folder
                 if attempt == _PUT_ATTEMPTS - 1:
                     raise _failed("write", self.location, path, error) from error
                 time.sleep(random.uniform(0, 0.001 * attempt))
@@ -147,7 +147,7 @@ class FolderPlace:
                 raise _failed("write", self.location, str(entry), error) from error
 
     def sizes(self, path: str) -> dict[str, int | None]:
-        """As `Place.sizes`; None for a folder, a link and whatever else is not a file."""
+        """As `Place.sizes`; None for a folder, a link and anything else that is not a file."""
         if has_link(self._root, path):
             return {}
         try:
@@ -159,7 +159,7 @@ class FolderPlace:
             raise _failed("list", self.location, path, error) from error
 
     def delete(self, path: str) -> None:
-        """Also a folder that lies where a file has to be."""
+        """Remove the object, even if it is a folder in the place of a file."""
         _refuse_read_only(self, path)
         self._refuse_links(os.path.dirname(path), "delete")
         target = self._root / path
@@ -206,7 +206,7 @@ class FolderPlace:
 
 
 class _WithoutLinks(LocalStore):
-    """zarr's view of a folder, with the links left out."""
+    """zarr's store for a folder, in which links count as absent."""
 
     async def get(
         self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
@@ -242,7 +242,7 @@ def _write(target: Path, data: bytes, *, flush: bool) -> None:
     try:
         write_bytes(target, data, flush=flush)
     except FileNotFoundError:
-        # a video that is completed is cleared of temporary files: what this one was to become is there already
+        # completing a video removes its temporary files: then the target exists already
         if not target.exists():
             raise
 
@@ -255,8 +255,8 @@ def _size(entry: os.DirEntry[str]) -> int | None:
 
 
 def _flush(entry: Path) -> None:
-    """Flush a file, or the names in a folder, to the disk."""
-    if os.name != "posix":  # elsewhere a folder cannot be opened, nor a file flushed that is open for reading
+    """Flush a file, or the entries of a folder, to the disk."""
+    if os.name != "posix":  # elsewhere folders cannot be opened, and files that are open for reading cannot be flushed
         return
     descriptor = os.open(entry, os.O_RDONLY)
     try:
@@ -280,7 +280,7 @@ class ZarrPlace:
         return self._store
 
     def _object_store(self) -> Store:
-        """The same place as `zarr_store`, for coroutines that this room waits for."""
+        """The same location as `zarr_store`, for coroutines that this package waits for."""
         return self._objects
 
     def get(self, path: str) -> bytes | None:
@@ -292,7 +292,7 @@ class ZarrPlace:
             return list(pool.map(self.get, paths))
 
     def put(self, path: str, data: bytes, *, flush: bool = True) -> None:
-        """One request; a server that has answered has kept it."""
+        """Put the object by one request; it is durable once the server has answered."""
         _refuse_read_only(self, path)
         buffer = default_buffer_prototype().buffer.from_bytes(data)
         self._wait("write", path, self._object_store().set(path, buffer))
@@ -318,13 +318,13 @@ class ZarrPlace:
         """Nothing is left to do."""
 
     def is_link(self, path: str) -> bool:
-        """There are none."""
+        """False: there are no links."""
         return False
 
     def _wait(self, verb: str, path: str, work: Coroutine[Any, Any, Result]) -> Result:
         try:
             return wait_for(work)
-        except Exception as error:  # each backend raises its own kinds, most of them no OSError
+        except Exception as error:  # each backend raises its own types, most of which are not OSErrors
             raise _failed(verb, self.location, path, error) from error
 
     def __getstate__(self) -> dict[str, Any]:
@@ -336,22 +336,24 @@ class ZarrPlace:
 
 
 def _for_another_loop(store: Store) -> Store:
-    """The store itself, or, where it holds a connection that only one event loop can use, another to the same place.
+    """The store itself, or a second one for the same location if its connection is bound to one event loop.
 
-    zarr reads arrays in its own loop, and longvid waits for objects in another.
+    zarr reads arrays in its own event loop, and longvid waits for objects in another.
     """
     if not isinstance(store, FsspecStore) or not (store.fs.async_impl and store.fs.storage_options.get("asynchronous")):
         return store
     kind = type(store.fs)
 
-    async def in_that_loop() -> Any:  # fsspec keeps one file system per thread, so this is another one, and kept too
+    async def in_that_loop() -> (
+        Any
+    ):  # fsspec keeps one file system per thread, so this is a second one, which is kept too
         return kind(*store.fs.storage_args, **store.fs.storage_options)
 
     return FsspecStore(wait_for(in_that_loop()), read_only=store.read_only, path=store.path)
 
 
 class UrlPlace(ZarrPlace):
-    """An fsspec URL. The connection is made in the process that uses it, again after a fork or a pickle."""
+    """An fsspec URL. The connection is made in the process that uses it, and again after a fork or a pickle."""
 
     def __init__(self, url: str, *, writable: bool, storage_options: dict[str, Any] | None) -> None:
         self.location = url
@@ -382,7 +384,7 @@ class UrlPlace(ZarrPlace):
     async def _names(self, path: str) -> list[str]:
         store = self._object_store()
         if isinstance(store, FsspecStore):
-            store.fs.invalidate_cache()  # other processes write too: a cached listing hides their shards
+            store.fs.invalidate_cache()  # other processes write too, and a cached listing would hide their shards
         return [name async for name in store.list_dir(path)]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -405,10 +407,10 @@ _CURES = {
 def _failed(verb: str, location: str, path: str, error: Exception) -> StoreAccessError:
     reason = (isinstance(error, OSError) and error.strerror) or f"{type(error).__name__}: {error}"
     reason = " ".join(str(reason).split())
-    return StoreAccessError(f"{location}: cannot {verb} {path or 'it'}: {reason}; {_cure(verb, error)}")
+    return StoreAccessError(f"{location}: cannot {verb} {path or 'it'}: {reason}; {_remedy(verb, error)}")
 
 
-def _cure(verb: str, error: Exception) -> str:
+def _remedy(verb: str, error: Exception) -> str:
     if isinstance(error, NotADirectoryError | FileExistsError):
         return "a file is where a folder has to be: choose another place for the store"
     if verb == "write" and isinstance(error, FileNotFoundError):

@@ -1,14 +1,14 @@
-"""Notes that writers leave beside a video that is not complete: which plan a shard is of, and what its bytes are.
+"""Receipts: notes of which plan a shard is of, and of its digests.
 
     videos/<name>/receipts/<shard>.<plan>.<content>
 
-A writer leaves its receipt before it puts the shard, and `complete` replaces all receipts by one document
-(`digests.py`). So `complete` reads no shard to know its digest, except where more than one writer says that it may
-have been the last: then the file itself decides. A shard of which only receipts of another plan speak was written by a
-worker that outlived its plan; it counts as missing. One of which no receipt speaks was written by version 0.1.0.
+While a video is not complete, a writer leaves a receipt before it puts a shard; `complete` replaces all receipts by one
+document (`digests.py`). So `complete` need not read shards for their digests, except where more than one writer may
+have been the last: then the file itself decides. A shard with receipts of another plan only was written by a worker
+that outlived its plan; it counts as missing. One without a receipt was written by version 0.1.0.
 
-A name says for which plan the receipt is and is different for other bytes, so that a listing is enough to know what is
-missing, and no two writers with different bytes use one name.
+The name contains the plan and depends on the bytes, so that a listing is enough to know what is missing, and two
+writers with different bytes never use one name.
 """
 
 import hashlib
@@ -24,12 +24,12 @@ _DIGITS = 16
 _NAME = re.compile(rf"(0|[1-9][0-9]{{0,11}})\.([0-9a-f]{{{_DIGITS}}})\.([0-9a-f]{{{_DIGITS}}})")
 
 Digests = dict[str, ShardDigest]
-"""By array, the digest of one shard's file."""
+"""Digest of one shard's file, by the name of the array."""
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """What the name of a receipt says."""
+    """The name of a receipt, parsed."""
 
     shard_index: int
     plan: str
@@ -37,28 +37,28 @@ class Receipt:
 
     @property
     def name(self) -> str:
-        """Its file's name."""
+        """Name of the receipt's file."""
         return f"{self.shard_index}.{self.plan}.{self.content}"
 
     def is_of(self, plan_id: str) -> bool:
-        """Whether it speaks of this plan of the video."""
+        """Whether it is for this plan of the video."""
         return plan_id.startswith(self.plan)
 
 
 def make_receipt(plan_id: str, shard_index: int, digests: Digests) -> tuple[Receipt, bytes]:
-    """The receipt of a shard with these digests, and the bytes to put under its name."""
+    """The receipt for a shard with these digests, and the bytes to put under its name."""
     data = canonical_json({array: str(digest) for array, digest in digests.items()}).encode("ascii")
     return Receipt(shard_index, plan_id[:_DIGITS], _content(data)), data
 
 
 def parse_name(name: str) -> Receipt | None:
-    """The receipt of that name, or None if it is not a receipt's."""
+    """The receipt with this name; None if it is not the name of a receipt."""
     match = _NAME.fullmatch(name)
     return match and Receipt(int(match[1]), match[2], match[3])
 
 
 def parse_receipt(receipt: Receipt, data: bytes | None) -> Digests | None:
-    """The digests in a receipt; None if its bytes are not what was put (a power cut may leave it empty)."""
+    """The digests in a receipt; None if its bytes are not those that were put (a power cut may leave it empty)."""
     if data is None or _content(data) != receipt.content:
         return None
     try:
@@ -68,12 +68,12 @@ def parse_receipt(receipt: Receipt, data: bytes | None) -> Digests | None:
 
 
 def receipt_path(name: str, receipt: Receipt) -> str:
-    """Where it lies in the store, for the video of this path name."""
+    """Path in the store of a receipt for the video with this path name."""
     return f"{receipts_path(name)}/{receipt.name}"
 
 
 def receipts_path(name: str) -> str:
-    """The folder of a video's receipts."""
+    """Path in the store of the folder of a video's receipts."""
     return f"{video_path(name)}/{RECEIPTS}"
 
 

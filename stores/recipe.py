@@ -1,4 +1,4 @@
-"""What exactly a feature is: the recipe that a store holds, and whose digest is its identity."""
+"""The recipe of a store: everything that decides a feature's value."""
 
 from typing import Any, Literal
 
@@ -10,14 +10,14 @@ from longvid.stores.errors import NotAFeatureStore
 TokenType = Literal["float16", "float32", "int8"]
 
 FORMAT: Literal[1] = 1
-"""The format of the store on disk that this version writes and reads."""
+"""The on-disk format of stores that this version writes and reads."""
 
 
 class Recipe(BaseModel):
     """Everything that decides the value of a feature. Two stores with equal digests hold interchangeable features.
 
-    Frozen. The dictionaries must be JSON; they are copied, so a later change to the caller's does not reach the recipe.
-    A whole float and the integer it equals (`1.0` and `1`) are the same setting.
+    Frozen. The dictionaries must be JSON; they are copied, so later changes by the caller have no effect. A whole float
+    and the equal integer (`1.0` and `1`) are the same setting.
     Raises `pydantic.ValidationError` (a ValueError) for a field that is missing, unknown or impossible.
     """
 
@@ -26,19 +26,19 @@ class Recipe(BaseModel):
     encoder: str = Field(min_length=1)
     """Name of the short-range encoder, or "imported"."""
     encoder_config: dict[str, Any]
-    """Its configuration, complete enough to build it again."""
+    """The encoder's configuration, complete enough to build it again."""
     weights_sha256: str
-    """sha256 of its weights; empty where they are not known (imported features)."""
+    """sha256 of the encoder's weights; empty where they are not known (imported features)."""
     sampling: dict[str, Any]
-    """Which frames make a clip, and where the clips lie."""
+    """The frames of a clip, and the positions of the clips."""
     preprocessing: dict[str, Any]
     """From decoded pixels to the encoder's input."""
     pooling: str
-    """From the encoder's output to `num_tokens` tokens a clip."""
+    """From the encoder's output to `num_tokens` tokens per clip."""
     num_tokens: int = Field(ge=1)
     dim: int = Field(ge=1)
     dtype: TokenType = "float16"
-    """How a token is stored; int8 keeps one float32 scale a token beside it."""
+    """How a token is stored; int8 has one float32 scale per token beside it."""
     format: Literal[1] = FORMAT
 
     @field_validator("encoder_config", "sampling", "preprocessing")
@@ -64,7 +64,7 @@ class Recipe(BaseModel):
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "Recipe":
-        """The recipe that `to_dict` described. Raises NotAFeatureStore with the first fault otherwise."""
+        """The inverse of `to_dict`. Raises NotAFeatureStore with the first fault for anything else."""
         try:
             return cls.model_validate(fields)
         except ValidationError as error:

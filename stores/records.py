@@ -1,4 +1,4 @@
-"""A video's own document: what was planned, from which file, and whether it is complete."""
+"""A video's own document: its plan, its source, and its status."""
 
 import hashlib
 import math
@@ -15,13 +15,13 @@ from longvid.stores.layout import group_document
 Status = Literal["planned", "complete"]
 
 ABOUT = "about"
-"""Name in a source under which stands what describes it for people: never compared."""
+"""Key in a source for descriptions meant for people, which are never compared."""
 
 CHECKS = "checks"
-"""Name in a source under which stands what not every plan of the file knows: compared where both do."""
+"""Key in a source for facts that not every plan of the file has, which are compared where both do."""
 
 MOST_CLIPS = 2**27
-"""Four years of video at a clip per second: a document that claims more is not believed."""
+"""Four years of video at one clip per second: a document that claims more is refused."""
 
 
 @dataclass(frozen=True)
@@ -38,28 +38,28 @@ class VideoRecord:
     seconds_sha256: str
     recipe_digest: str
     source: dict[str, Any]
-    """What the video was read from. Of what stands under `checks` in it, two plans compare what both of them know; what
-    stands under `about` describes the file and is never compared."""
+    """What the video was read from. Entries under `checks` are compared where both plans have them; those under
+    `about` describe the file and are never compared."""
     digests_sha256: str = ""
-    """sha256 of the document of the shards' digests; empty while the video is planned, and in stores of 0.1.0."""
+    """sha256 of the document of the shards' digests; empty while the video is only planned, and in stores of 0.1.0."""
 
     def completed(self, digests_sha256: str) -> "VideoRecord":
-        """The same video, complete, with the digests of that document."""
+        """The record as complete, with the sha256 of its digests document."""
         return replace(self, status="complete", digests_sha256=digests_sha256)
 
     def reopened(self) -> "VideoRecord":
-        """The same video, planned."""
+        """The record as planned, not complete."""
         return replace(self, status="planned", digests_sha256="")
 
     @property
     def plan_id(self) -> str:
-        """sha256 of what is compared of the plan: shards of two plans with one id may stand for each other."""
+        """sha256 of the compared parts of the plan: shards of plans with the same id are interchangeable."""
         return digest(self.plan() | {"source": _compared(self.source)})
 
     def changes(self, now: "VideoRecord") -> list[str]:
-        """One line `field: this != now` for each field in which the plans differ; empty where they are one plan.
+        """One line `field: this != now` per field in which the plans differ; empty for the same plan.
 
-        Version 0.1.0 kept in the source itself what now stands in its `about`.
+        Version 0.1.0 kept in the source itself what is now in its `about`.
         """
         described = now.source.get(ABOUT, {}) if ABOUT not in self.source else {}
         before = {name: value for name, value in _compared(self.source).items() if name not in described}
@@ -72,7 +72,7 @@ class VideoRecord:
         return differences(self.plan() | {"source": before}, now.plan() | {"source": after})
 
     def plan(self) -> dict[str, Any]:
-        """Everything but the status and the digests."""
+        """Everything except the status and the digests."""
         return {
             "key": self.key,
             "num_clips": self.num_clips,
@@ -84,17 +84,17 @@ class VideoRecord:
         }
 
     def to_bytes(self) -> bytes:
-        """The document; the checksum covers the plan and the digests."""
+        """The document, with a checksum of the plan and the digests."""
         attributes = {"status": self.status, **self._checked(), "checksum": digest(self._checked())}
         return document_bytes(group_document(attributes))
 
     def _checked(self) -> dict[str, Any]:
-        """What the checksum covers; as in version 0.1.0 where there are no digests."""
+        """The content that the checksum covers; as in version 0.1.0 where there are no digests."""
         return self.plan() | ({"digests_sha256": self.digests_sha256} if self.digests_sha256 else {})
 
     @classmethod
     def from_bytes(cls, document: bytes) -> "VideoRecord":
-        """The record that `to_bytes` wrote. Raises DamagedStore with the reason for anything else."""
+        """The inverse of `to_bytes`. Raises DamagedStore with the reason for anything else."""
         try:
             attributes = dict(parse_json_object(document)["attributes"])
             checksum = attributes.pop("checksum")
@@ -108,7 +108,7 @@ class VideoRecord:
         return record
 
     def _check_types(self) -> None:
-        """A sound checksum says that nothing was changed by accident, not that somebody wrote what a video can be."""
+        """Raise DamagedStore for impossible values: a checksum excludes accidents, not forged documents."""
         texts = (self.key, self.seconds_sha256, self.recipe_digest, self.digests_sha256)
         whole = isinstance(self.num_clips, int) and not isinstance(self.num_clips, bool)
         if not all(isinstance(text, str) for text in texts) or not isinstance(self.source, dict) or not whole:
@@ -121,7 +121,7 @@ class VideoRecord:
 
 
 def make_record(key: str, seconds: np.ndarray, source: dict[str, Any], recipe_digest: str) -> VideoRecord:
-    """The record of a newly planned video. Raises InvalidWindow for seconds that cannot be clips'."""
+    """The record of a newly planned video. Raises InvalidWindow for seconds that cannot be those of clips."""
     check_seconds(key, seconds)
     try:
         source = plain(source)
@@ -144,9 +144,11 @@ def _compared(source: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_seconds(key: str, seconds: np.ndarray) -> None:
-    """Raise InvalidWindow unless `seconds` (clips, 2) are starts and ends of clips in the order of time."""
+    """Raise InvalidWindow unless `seconds` (clips, 2) are starts and ends of clips in order of time."""
     if seconds.ndim != 2 or seconds.shape[1] != 2 or not len(seconds):
-        raise InvalidWindow(f"video {key!r}: seconds of shape {seconds.shape}; expected (clips, 2) with a clip or more")
+        raise InvalidWindow(
+            f"video {key!r}: seconds of shape {seconds.shape}; expected (clips, 2) with at least one clip"
+        )
     if not np.isfinite(seconds).all():
         raise InvalidWindow(f"video {key!r}: seconds must be finite numbers")
     backwards = seconds[:, 1] < seconds[:, 0]
@@ -160,5 +162,5 @@ def check_seconds(key: str, seconds: np.ndarray) -> None:
 
 
 def seconds_sha256(seconds: np.ndarray) -> str:
-    """Fingerprint of the clips' times."""
+    """sha256 of the clips' times."""
     return hashlib.sha256(np.ascontiguousarray(seconds, "<f8").tobytes()).hexdigest()

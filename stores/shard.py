@@ -1,9 +1,9 @@
-"""The bytes of one shard file: chunks, each with its crc32c, then an index with its own.
+"""The bytes of one shard file: chunks and an index, with checksums.
 
     | chunk 0 | crc32c | chunk 1 | crc32c | ... | offset, nbytes of every chunk of the shard | crc32c |
                                                   two little-endian uint64 each; 2**64-1 twice = not there
 
-The zarr v3 codec `sharding_indexed` with the index at the end. Every byte of the file is under one of the checksums.
+This is the zarr v3 codec `sharding_indexed` with the index at the end. Checksums cover every byte of the file.
 """
 
 import math
@@ -24,7 +24,7 @@ _NOT_THERE = np.uint64(2**64 - 1)
 def encode_shard(clips: np.ndarray, layout: Layout, *, fill_value: int | float) -> bytes:
     """The file of one shard that holds `clips`, an array (n, ...) with 1 <= n <= clips_per_shard.
 
-    The last chunk is filled up with `fill_value`. The same array gives the same bytes.
+    The last chunk is padded with `fill_value`. The same array gives the same bytes.
     """
     assert 1 <= len(clips) <= layout.clips_per_shard
     little = clips.astype(clips.dtype.newbyteorder("<"), copy=False)
@@ -38,7 +38,7 @@ def encode_shard(clips: np.ndarray, layout: Layout, *, fill_value: int | float) 
 
 
 def _filled(clips: np.ndarray, layout: Layout, fill_value: int | float) -> np.ndarray:
-    """The clips of one chunk, filled up to a whole one."""
+    """The clips of one chunk, padded to a whole chunk."""
     missing = layout.clips_per_chunk - len(clips)
     if not missing:
         return clips
@@ -82,7 +82,7 @@ def index_bytes(layout: Layout) -> int:
 
 @dataclass(frozen=True)
 class ShardShape:
-    """What an uncompressed shard file of `num_clips` clips must look like."""
+    """The sizes and the index that an uncompressed shard file of `num_clips` clips must have."""
 
     layout: Layout
     num_clips: int
@@ -90,21 +90,21 @@ class ShardShape:
 
     @property
     def num_chunks(self) -> int:
-        """How many chunks are there."""
+        """Number of chunks in the file."""
         return -(-self.num_clips // self.layout.clips_per_chunk)
 
     @property
     def chunk_bytes(self) -> int:
-        """One chunk without its checksum."""
+        """Bytes of one chunk without its checksum."""
         return self.layout.clips_per_chunk * self.clip_bytes
 
     @property
     def file_bytes(self) -> int:
-        """The whole file."""
+        """Bytes of the whole file."""
         return self.num_chunks * (self.chunk_bytes + CRC_BYTES) + index_bytes(self.layout)
 
     def index(self) -> bytes:
-        """The index with its checksum: there is only one that an uncompressed shard can have."""
+        """The index with its checksum, the only one possible for an uncompressed shard."""
         index = np.full((self.layout.chunks_per_shard, 2), _NOT_THERE, "<u8")
         step = self.chunk_bytes + CRC_BYTES
         index[: self.num_chunks, 0] = np.arange(self.num_chunks, dtype="<u8") * np.uint64(step)
@@ -113,12 +113,12 @@ class ShardShape:
 
 
 def shard_shape(recipe: Recipe, layout: Layout, array: str, num_clips: int) -> ShardShape:
-    """What an uncompressed shard file of `num_clips` clips of the array looks like."""
+    """The `ShardShape` of a shard of `num_clips` clips of the array."""
     return ShardShape(layout, num_clips, clip_bytes_of(recipe, array))
 
 
 def clip_bytes_of(recipe: Recipe, array: str) -> int:
-    """Bytes of one clip in the array."""
+    """Bytes of one clip of the array."""
     if array == "scale":
         return recipe.num_tokens * 4
     return recipe.num_tokens * recipe.dim * item_bytes(recipe.dtype)
@@ -127,7 +127,7 @@ def clip_bytes_of(recipe: Recipe, array: str) -> int:
 def check_shard(data: bytes, layout: Layout, num_clips: int) -> None:
     """Raise DamagedStore with the reason unless `data` is a whole shard file of `num_clips` clips.
 
-    Every byte is looked at: the index and each chunk against their checksums, and nothing lies between or behind them.
+    Every byte is checked: the index and each chunk match their checksums, and there is nothing between or after them.
     """
     for chunk_index, piece in enumerate(_pieces(data, layout, num_clips)):
         if not _matches(piece):
@@ -135,9 +135,9 @@ def check_shard(data: bytes, layout: Layout, num_clips: int) -> None:
 
 
 def chunk_checksums(data: bytes, layout: Layout, clip_bytes: int) -> bytes:
-    """The crc32c of each chunk's numbers in a shard file, 4 bytes each, as they are before compression.
+    """The crc32c of each chunk's numbers before compression in a shard file, 4 bytes each.
 
-    Without compression these are the checksums in the file, which are taken at their word. Raises DamagedStore.
+    Without compression these are the checksums in the file, which are not verified here. Raises DamagedStore.
     """
     pieces = _pieces(data, layout, None)
     if layout.compression is None:
@@ -147,7 +147,7 @@ def chunk_checksums(data: bytes, layout: Layout, clip_bytes: int) -> bytes:
 
 
 def checksums_of(clips: np.ndarray, layout: Layout, *, fill_value: int | float) -> list[int]:
-    """The crc32c of each chunk of the clips (n, ...), whose first one starts a chunk, as `chunk_checksums` gives it."""
+    """The crc32c of each chunk of the clips (n, ...), as from `chunk_checksums`; the first clip must start a chunk."""
     little = clips.astype(clips.dtype.newbyteorder("<"), copy=False)
     size = layout.clips_per_chunk
     chunks = (_filled(little[first : first + size], layout, fill_value) for first in range(0, len(clips), size))
@@ -157,9 +157,9 @@ def checksums_of(clips: np.ndarray, layout: Layout, *, fill_value: int | float) 
 def decode_shard(
     data: bytes, layout: Layout, dtype: np.dtype, clip_shape: tuple[int, ...], num_clips: int
 ) -> np.ndarray:
-    """The clips (num_clips, ...) of a shard file that `check_shard` found whole.
+    """The clips (num_clips, ...) of a shard file that passed `check_shard`.
 
-    Raises DamagedStore where a chunk does not hold as many numbers as its clips have.
+    Raises DamagedStore where a chunk does not hold the numbers of all its clips.
     """
     chunk_bytes = layout.clips_per_chunk * math.prod(clip_shape) * dtype.itemsize
     chunks = [_unpacked(piece[:-CRC_BYTES], layout, chunk_bytes) for piece in _pieces(data, layout, num_clips)]
@@ -167,10 +167,10 @@ def decode_shard(
 
 
 def _unpacked(piece: np.ndarray, layout: Layout, expected_bytes: int) -> bytes:
-    """The bytes of a chunk before compression. Raises DamagedStore unless there are as many as expected."""
+    """The bytes of a chunk before compression. Raises DamagedStore for another number than expected."""
     data = piece.tobytes()
     if layout.compression == "zstd":
-        try:  # into a buffer of the right size: what the chunk claims to hold is not believed
+        try:  # into a buffer of the right size: the size that the chunk claims is not trusted
             data = bytes(Zstd().decode(data, bytearray(expected_bytes)))
         except (RuntimeError, ValueError) as error:
             raise DamagedStore(f"a chunk cannot be decompressed to {expected_bytes} bytes ({error})") from error
@@ -180,9 +180,9 @@ def _unpacked(piece: np.ndarray, layout: Layout, expected_bytes: int) -> bytes:
 
 
 def _pieces(data: bytes, layout: Layout, num_clips: int | None) -> list[np.ndarray]:
-    """Each chunk of a shard file with its checksum, uint8; of as many as `num_clips` clips need, or as there are.
+    """Each chunk of a shard file with its checksum, uint8. With `num_clips`, their number must be what the clips need.
 
-    Raises DamagedStore unless they lie one behind the other up to the index.
+    Raises DamagedStore unless they are adjacent, up to the index.
     """
     tail = index_bytes(layout)
     if len(data) < tail:

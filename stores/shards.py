@@ -1,4 +1,4 @@
-"""The shard files of one planned video, and what is known of each: which are there, of which plan, with what bytes."""
+"""The shard files of one planned video, and what is known of each."""
 
 from dataclasses import dataclass, field
 
@@ -24,12 +24,12 @@ from longvid.stores.shard import check_shard, clip_bytes_of, shard_shape
 
 @dataclass
 class _Told:
-    """What the receipts say of one shard."""
+    """The receipts for one shard."""
 
     own: list[Receipt] = field(default_factory=list)
-    """Of the video's plan."""
+    """Receipts for the video's plan."""
     foreign: list[Receipt] = field(default_factory=list)
-    """Of other plans: one of their writers may have been the last."""
+    """Receipts for other plans: one of their writers may have been the last."""
 
     @property
     def all(self) -> list[Receipt]:
@@ -39,19 +39,19 @@ class _Told:
 
 @dataclass(frozen=True)
 class Collected:
-    """What is to be recorded of a video's shards."""
+    """The digests to be recorded for a video's shards, and how they were found."""
 
     rows: Rows
     stale: list[int]
-    """Shards that are not of the video's plan, or not whole."""
+    """Indices of shards that are not of the video's plan, or not whole."""
     contested: list[int]
-    """Shards whose file had to be read, because more than one writer may have been the last."""
+    """Indices of shards that had to be read, because more than one writer may have been the last."""
     receipts: list[Receipt]
-    """All there are."""
+    """All receipts of the video."""
 
 
 class VideoShards:
-    """The shards of the video of a record, in the store at a place."""
+    """The shards of the video of `record`, in the store at `place`."""
 
     def __init__(self, place: Place, recipe: Recipe, layout: Layout, record: VideoRecord) -> None:
         self.place = place
@@ -63,27 +63,27 @@ class VideoShards:
         self._name = path_name(record.key)
 
     def path(self, array: str, shard_index: int) -> str:
-        """Where the shard's file of the array lies in the store."""
+        """Path in the store of the shard's file of the array."""
         return f"{video_path(self._name)}/{array}/{shard_file(array, shard_index)}"
 
     def num_clips(self, shard_index: int) -> int:
-        """How many clips the shard holds."""
+        """Number of clips in the shard."""
         first_clip, stop_clip = self.layout.shard_clips(self.record.num_clips, shard_index)
         return stop_clip - first_clip
 
     def digest(self, array: str, data: bytes) -> ShardDigest:
-        """The digest of one of the shard's files. Raises DamagedStore if a chunk of it cannot be read."""
+        """The digest of one of the shard's files. Raises DamagedStore if a chunk cannot be read."""
         return digest_shard(data, self.layout, clip_bytes_of(self.recipe, array))
 
     def missing(self) -> list[int]:
-        """Indices of the shards that are not there, by listing what is; see `FeatureStore.missing`."""
+        """Indices of the missing shards, found by a listing; see `FeatureStore.missing`."""
         sizes = {array: self.place.sizes(f"{video_path(self._name)}/{array}") for array in self.arrays}
         told = {} if self.record.status == "complete" else self._told()
         stale = {index for index, one in told.items() if one.foreign and not one.own}
         return [index for index in range(self.num_shards) if index in stale or not self._is_there(index, sizes)]
 
     def found(self, shard_index: int) -> Digests | None:
-        """The digests of the shard's files as they are now; None where one is not there or not whole."""
+        """The digests of the shard's files as they are now; None where one is missing or not whole."""
         found = {}
         for array in self.arrays:
             data = self.place.get(self.path(array, shard_index))
@@ -97,9 +97,9 @@ class VideoShards:
         return found
 
     def recorded(self) -> Rows | None:
-        """What `complete` recorded; None for a video that is not complete, or was completed by version 0.1.0.
+        """The digests that `complete` recorded; None for an incomplete video, or one completed by version 0.1.0.
 
-        Raises DamagedStore if the document is not the one that the video's record speaks of.
+        Raises DamagedStore if the document's sha256 is not that in the video's record.
         """
         if not self.record.digests_sha256:
             return None
@@ -111,7 +111,7 @@ class VideoShards:
         return parse_digests(document, self.record, self.recipe, self.layout)
 
     def recorded_of(self, shard_index: int) -> Digests | None:
-        """What was recorded of one shard; None where that is not known."""
+        """The recorded digests of one shard; None where there are none."""
         try:
             rows = self.recorded()
         except DamagedStore:
@@ -119,16 +119,16 @@ class VideoShards:
         return None if rows is None else {array: digests[shard_index] for array, digests in rows.items()}
 
     def record_all(self, rows: Rows) -> VideoRecord:
-        """Put the digests of all shards; returns the record that speaks of them, which is not put yet."""
+        """Put the digests of all shards; returns the record with their sha256, which is not put yet."""
         document = digests_document(self.record, rows)
         self.place.put(digests_path(self._name), document)
         return self.record.completed(document_sha256(document))
 
     def collect(self) -> Collected:
-        """The digest of each shard of a video of which no shard is missing.
+        """The digest of each shard of a video without missing shards.
 
-        From the writers' receipts, and from what was recorded if this plan was complete before. A file is read only
-        where these do not agree, or say nothing of a shard; then it has to be whole, and one of those they speak of.
+        They come from the writers' receipts, and from the recorded digests if this plan was complete before. A file is
+        read only where these disagree, or do not include the shard; then it must be whole, and have one of the digests.
         """
         told, before = self._told(), self._before()
         receipts = [receipt for one in told.values() for receipt in one.own]
@@ -157,28 +157,28 @@ class VideoShards:
         return collected
 
     def are_still(self, collected: Collected) -> bool:
-        """Whether no writer has come since `collect`: no new receipt, and no other file where several had written."""
+        """Whether no shard was written since `collect`: no new receipt, and the same file where several had written."""
         if self._all_receipts():
             return False
         rows = collected.rows
         return all(self.found(i) == {array: rows[array][i] for array in rows} for i in collected.contested)
 
     def remove(self, shard_index: int) -> None:
-        """Take the shard out, with all that its writers said of it."""
+        """Remove the shard, with all its receipts."""
         for array in self.arrays:
             self.place.delete(self.path(array, shard_index))
         self.remove_receipts([receipt for receipt in self._all_receipts() if receipt.shard_index == shard_index])
 
     def remove_receipts(self, receipts: list[Receipt]) -> None:
-        """Take out these receipts, and their folder with the last one."""
+        """Remove these receipts, and their folder with the last one."""
         for receipt in receipts:
             self.place.delete(receipt_path(self._name, receipt))
         self.place.prune(receipts_path(self._name))
 
     def accepted(self) -> dict[int, list[Digests]]:
-        """What each shard of a video that is not complete may be: what its writers say, and what was recorded before.
+        """Digests that each shard of an incomplete video may have: those of its receipts, and those recorded before.
 
-        Empty for a shard of which only writers of another plan speak.
+        Empty for a shard with receipts of other plans only.
         """
         accepted: dict[int, list[Digests]] = {}
         for index, told in self._told().items():
@@ -193,7 +193,7 @@ class VideoShards:
         return accepted
 
     def spoiled_receipts(self) -> list[str]:
-        """Paths of what lies among the receipts and is none, or was changed."""
+        """Paths of files among the receipts that are not receipts, or were changed."""
         spoiled = []
         for name in sorted(self.place.sizes(receipts_path(self._name))):
             receipt, path = parse_name(name), f"{receipts_path(self._name)}/{name}"
@@ -202,7 +202,7 @@ class VideoShards:
         return spoiled
 
     def left_over(self) -> list[str]:
-        """Paths of receipts and digests, which outlive a deletion that was interrupted."""
+        """Paths of receipts and digests, which an interrupted deletion may leave."""
         folders = self.place.sizes(video_path(self._name))
         paths = []
         if on_disk.RECEIPTS in folders:
@@ -212,7 +212,7 @@ class VideoShards:
         return paths
 
     def _before(self) -> Rows | None:
-        """What was recorded when this same plan was complete before; None if it never was."""
+        """The digests from when this same plan was complete before; None if it never was."""
         document = self.place.get(digests_path(self._name))
         try:
             return None if document is None else parse_digests(document, self.record, self.recipe, self.layout)
@@ -236,14 +236,14 @@ class VideoShards:
             if file not in names:
                 return False
             size, expected = names[file], self._file_bytes(array, shard_index)
-            if size is None and self.place.folder is not None:  # a folder or a link in its place
+            if size is None and self.place.folder is not None:  # a folder or a link in the file's place
                 return False
             if size == 0 or (size is not None and expected is not None and size != expected):
                 return False
         return True
 
     def _file_bytes(self, array: str, shard_index: int) -> int | None:
-        """Size of a shard file of the array; None where it depends on the values."""
+        """Size of a shard file of the array; None where it depends on the values (compression)."""
         if self.layout.compression is not None:
             return None
         return shard_shape(self.recipe, self.layout, array, self.num_clips(shard_index)).file_bytes

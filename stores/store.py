@@ -1,4 +1,4 @@
-"""The feature store: written once by many workers, read at random by trainers, for years."""
+"""The feature store: written by many workers, read by trainers."""
 
 from collections.abc import Iterator
 from typing import Any, Literal, get_args
@@ -30,7 +30,7 @@ from longvid.stores.keys import path_name
 from longvid.stores.layout import Layout
 from longvid.stores.numbers import check_stored, to_stored
 from longvid.stores.place import Location, Place, open_place
-from longvid.stores.receipts import Digests, Receipt, make_receipt, receipt_path
+from longvid.stores.receipts import Digests, Receipt, make_receipt, receipt_path, receipts_path
 from longvid.stores.recipe import Recipe
 from longvid.stores.records import VideoRecord, make_record
 from longvid.stores.shard import encode_seconds, encode_shard
@@ -44,10 +44,10 @@ class FeatureStore:
     """Features of many videos, all made by one recipe, at one location.
 
     Made by `create` or `open`. One process plans videos and completes them; any number of others write shards, each
-    shard by one call. Nothing is locked: every write is one atomic put, what is done is what lies in the store, and
-    doing the same thing twice gives the same bytes.
+    shard by one call. Nothing is locked: every write is one atomic put, the store's content alone shows what is done,
+    and doing the same thing twice gives the same bytes.
 
-    Can be pickled (a worker opens the location again) unless it lies in memory.
+    Can be pickled (a worker opens the location again) unless it is in memory.
     """
 
     def __init__(
@@ -64,8 +64,8 @@ class FeatureStore:
         self.layout = layout
         self.check: Check = check
         self.made_with = made_with or {}
-        """Where the encoder of the features was (`encoder`, `weights`), as whoever made the store said: to be shown,
-        and checked by the recipe's digest of the weights where it is followed, never to be trusted."""
+        """Where the encoder of the features was (`encoder`, `weights`), as stated by the maker of the store. It is not
+        trusted: it is only shown, or followed with a check against the recipe's digest of the weights."""
 
     @classmethod
     def create(
@@ -79,15 +79,15 @@ class FeatureStore:
         made_with: dict[str, str] | None = None,
         storage_options: dict[str, Any] | None = None,
     ) -> "FeatureStore":
-        """A store for features of `recipe` at `location`, open for writing; one of the same recipe is opened as it is.
+        """A store for features of `recipe` at `location`, open for writing; an existing one of that recipe is opened.
 
         `location` is a folder, a URL that fsspec knows (s3://...), or a zarr store object. `clips_per_shard` (64 by
-        default) is the unit of work, of writing and of resuming; 256 and more read faster where a clip is but a few
+        default) is the unit of work, of writing and of resuming; 256 and more read faster where a clip has only a few
         tokens. `clips_per_chunk` is the unit of reading, by default what fits into half a megabyte; `compression` is
         None or "zstd". A store that exists keeps its own layout. `storage_options` go to fsspec. `made_with` says where
-        an encoder was that its name alone does not find again; it is kept beside the recipe and decides nothing.
+        an encoder was that cannot be found by its name alone; it is kept beside the recipe and is not compared.
 
-        Raises RecipeMismatch naming the fields if a store of another recipe is there, NotAFeatureStore if other files
+        Raises RecipeMismatch with the fields if a store of another recipe is there, NotAFeatureStore if other files
         are, InvalidLayout for an impossible layout.
         """
         place = open_place(location, writable=True, storage_options=storage_options)
@@ -116,19 +116,19 @@ class FeatureStore:
     ) -> "FeatureStore":
         """The store at `location`, for reading ("r") or for reading and writing ("a").
 
-        `check` says how often what is read is compared with what `complete` recorded of its place (video, array and
-        index), so that an exchanged, copied or stale shard is refused with DamagedStore and never served as another's:
+        `check` says how often what is read is compared with what `complete` recorded for its place (video, array and
+        index), so that an exchanged, copied or stale shard is refused with DamagedStore and never read as another:
 
         * "once": each chunk when this process first reads it. The default: a chunk's checksum is computed then in any
-          case, so it costs no byte more than the window needs, and a video's digests when it is first read. Measured
+          case, so nothing more is read than the window needs, and a video's digests when it is first read. Measured
           by `longvid bench store`: 0.98 to 1.07 times as fast as "never".
         * "always": at every read, which also finds a file that was changed in place while it was in use. It computes
-          the crc32c of each chunk a window touches: 1.9 times the time of "once" for windows of 197 x 1024 tokens, 2.5
+          the crc32c of each chunk of a window: 1.9 times the time of "once" for windows of 197 x 1024 tokens, 2.5
           times for 17 x 768.
-        * "never": only the checksums inside the file, which say that its bytes are whole.
+        * "never": only the checksums inside the file, which show that its bytes are whole.
 
-        Videos completed by version 0.1.0 have no digests before `longvid verify --record`: of them only the checksums
-        inside the files are checked.
+        Videos completed by version 0.1.0 have no digests before `longvid verify --record`: only the checksums inside
+        their files are checked.
 
         Raises StoreNotFound if nothing is there and NotAFeatureStore if something else is.
         """
@@ -147,7 +147,7 @@ class FeatureStore:
 
     @property
     def location(self) -> str:
-        """The folder or URL, as given."""
+        """The folder or URL, as it was given."""
         return self.place.location
 
     @property
@@ -159,10 +159,10 @@ class FeatureStore:
         recipe = self.recipe
         return f"FeatureStore({self.location!r}, {recipe.encoder}, {recipe.num_tokens}x{recipe.dim} {recipe.dtype})"
 
-    # --- which videos there are
+    # --- looking up videos
 
     def status(self, key: str) -> Literal["absent", "planned", "complete"]:
-        """How far the video is, by its own document in the store."""
+        """Status of the video, by its own document in the store."""
         record = self.record(key)
         return "absent" if record is None else record.status
 
@@ -170,7 +170,7 @@ class FeatureStore:
         return self.status(key) == "complete"
 
     def keys(self, *, complete: bool = True) -> list[str]:
-        """Keys of the complete videos, sorted; with `complete=False` of the planned ones too."""
+        """Sorted keys of the complete videos; with `complete=False` also of the planned ones."""
         return sorted(row.key for row in catalogue_rows(self.place) if row.complete or not complete)
 
     def __len__(self) -> int:
@@ -213,11 +213,11 @@ class FeatureStore:
         return record
 
     def info(self) -> StoreInfo:
-        """How many videos, clips, hours and bytes there are."""
+        """Number of videos, clips, hours and bytes."""
         return store_info(self.place, self.recipe, self.layout)
 
     def digests(self, key: str) -> Rows | None:
-        """What `complete` recorded of the video's shards, by array; None for one that has none, as in version 0.1.0.
+        """The digests that `complete` recorded, by array; None for a video without, as of version 0.1.0.
 
         Raises DamagedStore if the document is not the one that the video's record speaks of.
         """
@@ -234,10 +234,10 @@ class FeatureStore:
         seconds: ArrayLike | None = None,
         source: dict[str, Any] | None = None,
     ) -> Estimate:
-        """Files and bytes that a video of so many clips will take once it is complete.
+        """Files and bytes of a video of `num_clips` clips once it is complete.
 
-        Exact without compression where `key`, `seconds` and `source` are what it will be planned with; else but for the
-        length of the video's own document, less than a kilobyte.
+        Exact without compression where `key`, `seconds` and `source` are those of the later plan; otherwise except for
+        the length of the video's own document, less than a kilobyte.
         """
         times = np.arange(num_clips)[:, None] + np.array([0.0, 1.0]) if seconds is None else np.asarray(seconds)
         record = make_record(key, times.astype(np.float64), source or {}, self.recipe.digest)
@@ -246,29 +246,29 @@ class FeatureStore:
     # --- planning, writing, completing
 
     def plan(self, key: str, seconds: ArrayLike, source: dict[str, Any]) -> None:
-        """Enter the video with its clips' `seconds` (clips, 2), start and end of each, and what it was read from.
+        """Plan a video: its clips' `seconds` (clips, 2), start and end of each, and the source it is read from.
 
-        `source` is any JSON that identifies the file: size, fingerprint, stream. What stands under `checks` in it (a
-        digest that takes long) is compared where both plans know it; what stands under `about` describes the file
-        (measured timing, problems that were found, the decoder) and is kept, but never compared.
-        Planning the same again changes nothing. Raises SourceChanged, naming what changed, if the video is there with
-        other clips or another source; InvalidWindow for seconds that are not in the order of time.
+        `source` is any JSON that identifies the file: size, fingerprint, stream. Entries under `checks` in it (a digest
+        that takes long) are compared where both plans have them; those under `about` describe the file (measured
+        timing, problems, the decoder) and are kept, but never compared.
+        Planning the same again changes nothing. Raises SourceChanged, with the differences, if the video exists with
+        other clips or another source; InvalidWindow for seconds that are not in order of time.
         """
         self._refuse_read_only()
         times = np.asarray(seconds, np.float64)
         record = make_record(key, times, source, self.recipe.digest)
-        # listed before the record is read: shards of a video that another process plans meanwhile are not left-overs
+        # listed before the record is read, so that shards of a video planned meanwhile do not count as left over
         names, others = self._listing(key), self._shards(record).left_over()
         planned = self.record(key)
         if planned is None:
-            for array, files in names.items():  # of a deletion that was interrupted, or of a worker that outlived one
+            for array, files in names.items():  # from an interrupted deletion, or from a worker that outlived one
                 for file in files.keys() - {on_disk.DOCUMENT, on_disk.SECONDS_FILE}:
                     self.place.delete(f"{self._path(key)}/{array}/{file}")
             for path in others:
                 self.place.delete(path)
             drop_catalogue(self.place)  # it may still name a video whose folder somebody removed
             self._write_arrays(record, times)
-            self._put_record(record, flush=False)  # a plan is soon made again; `complete` flushes
+            self._put_record(record, flush=False)  # a plan is quickly made again; `complete` flushes
             return
         changed = planned.changes(record)
         if changed:
@@ -279,11 +279,18 @@ class FeatureStore:
         if not self._has_documents(names):  # `repair` removes what is damaged
             self._write_arrays(record, times)
 
-    def missing(self, key: str) -> list[int]:
-        """Indices of the shards that are not there yet, by listing what is.
+    def whole_record(self, key: str) -> VideoRecord | None:
+        """The document of a complete video whose files all lie there, by listing them; None for any other."""
+        record = self.record(key)
+        if record is None or record.status != "complete" or not self._has_documents(self._listing(key)):
+            return None
+        return None if self._shards(record).missing() else record
 
-        A file of the wrong size (where sizes can be listed and are known: local, uncompressed) is not there, and
-        neither is one that was written for another plan of the video.
+    def missing(self, key: str) -> list[int]:
+        """Indices of the shards that are missing, found by a listing.
+
+        A file of the wrong size counts as missing (where sizes can be listed and are known: local, uncompressed), and
+        so does one that was written for another plan of the video.
         """
         return self._shards(self._planned(key)).missing()
 
@@ -294,10 +301,10 @@ class FeatureStore:
     def write_shard(self, key: str, shard_index: int, tokens: ArrayLike) -> int:
         """Put the shard's features (clips, tokens, dim), any float dtype; returns the bytes written.
 
-        One atomic put (int8: the scale, then the tokens; a shard is there when both are), after a receipt that says
-        what its bytes are. A complete video is not written again: 0 is returned. Raises InvalidTokens for a wrong
-        shape, NaN, infinity, and values that the store's dtype would turn into infinity; SourceChanged if the video was
-        deleted or planned anew meanwhile.
+        One atomic put (int8: the scale, then the tokens; the shard is present when both are), after a receipt with its
+        digests. A complete video is not written again: 0 is returned. Raises InvalidTokens for a wrong shape, NaN,
+        infinity, and values that would become infinite in the store's dtype; SourceChanged if the video was deleted or
+        planned anew meanwhile.
         """
         array = np.asarray(tokens)
         record = self._planned(key)
@@ -315,16 +322,16 @@ class FeatureStore:
         return self._put_shard(record, shard_index, arrays)
 
     def put_stored(self, key: str, shard_index: int, arrays: dict[str, np.ndarray]) -> int:
-        """`write_shard` of what `StoredVideo.read_stored` gave, without a change: for copying int8 tokens.
+        """Put arrays from `StoredVideo.read_stored` unchanged, for copying int8 tokens; otherwise as `write_shard`.
 
-        Raises InvalidTokens for arrays of another name, shape or dtype than the shard's, and for what is not finite.
+        Raises InvalidTokens for arrays of another name, shape or dtype than the shard's, and for values not finite.
         """
         record = self._planned(key)
         self._shard_clips(record, shard_index)
         return self._put_shard(record, shard_index, arrays)
 
     def _put_shard(self, record: VideoRecord, shard_index: int, arrays: dict[str, np.ndarray]) -> int:
-        """Where both ways to write meet: the arrays are checked, then put."""
+        """Check the arrays and put them; both ways to write end here."""
         self._refuse_read_only()
         first_clip, stop_clip = self._shard_clips(record, shard_index)
         try:
@@ -345,14 +352,14 @@ class FeatureStore:
         return sum(map(len, files.values()))
 
     def _put_receipt(self, record: VideoRecord, receipt: Receipt, note: bytes) -> None:
-        # not flushed: where a power cut takes it, the file itself tells its digest
+        # not flushed: if a power cut removes it, the digest is computed from the file itself
         self.place.put(receipt_path(path_name(record.key), receipt), note, flush=False)
 
     def _put_together(self, files: dict[str, bytes]) -> None:
-        """Put a shard's files in order so that, when the last is there, all are of the same call.
+        """Put a shard's files in order, so that all are of the same call once the last is present.
 
-        Two workers may write one int8 shard at once (a scheduler took the first for lost) with results that differ in
-        the last bit. Whoever puts its tokens last then finds the other's scale, and puts both of its own again.
+        Two workers may write one int8 shard at once (where a scheduler took the first for lost), with results that
+        differ in the last bit. The one that puts its tokens last then finds the other's scale, and puts both again.
         """
         *companions, _ = files
         for _attempt in range(_PUT_ATTEMPTS):
@@ -363,11 +370,11 @@ class FeatureStore:
         raise StoreAccessError(f"{self.location}: {companions[0]} keeps changing; stop the other run that writes it")
 
     def _look_back(self, record: VideoRecord, receipt: Receipt, note: bytes, digests: Digests) -> None:
-        """What a writer does after its put, as the video may have been completed, deleted or planned anew meanwhile.
+        """Checks by a writer after its put, as the video may have been completed, deleted or planned anew meanwhile.
 
-        The file that lies there now may be this writer's. Either the receipt that says so lies there while the video
-        is not complete, and a completion that is to come looks at the file; or the completion that came is taken back
-        if it recorded other bytes than lie there.
+        The file may now be this writer's. Either its receipt is present while the video is not complete, so that a
+        later completion will read the file; or the completion that happened is taken back if it recorded other bytes
+        than the file has.
         """
         now = self.record(record.key)
         while now is not None and now.status == "planned" and not self._has_receipt(record, receipt):
@@ -393,10 +400,10 @@ class FeatureStore:
         return self.place.get(receipt_path(path_name(record.key), receipt)) is not None
 
     def complete(self, key: str) -> None:
-        """Let the video be read, and record the digest of each shard with it.
+        """Mark the video as complete, so that it can be read, and record the digest of each shard.
 
-        Raises IncompleteVideo, naming them, while shards are missing, or where what lies there was written for another
-        plan of the video.
+        Raises IncompleteVideo, with their indices, while shards are missing or were written for another plan of the
+        video.
         """
         self._refuse_read_only()
         record = self._planned(key)
@@ -410,11 +417,11 @@ class FeatureStore:
             self._put_record(completed)
             if shards.are_still(collected):
                 return
-            self.reopen(key)  # a late writer's file took the place of the one that was recorded
+            self.reopen(key)  # a late writer replaced a file after its digest was recorded
         raise StoreAccessError(f"{self.location}: video {key!r} keeps changing; stop the other run that writes it")
 
     def _collect(self, shards: VideoShards) -> Collected:
-        """What is to be recorded of a video all of whose files are there, and flushed. Raises IncompleteVideo."""
+        """The digests to record for a video, whose files are flushed. Raises IncompleteVideo if any is missing."""
         key = shards.record.key
         missing = shards.missing()
         collected = None if missing else shards.collect()
@@ -428,13 +435,14 @@ class FeatureStore:
                 f"{self.location}: video {key!r} cannot be completed: {what} missing; extract it again"
             )
         arrays = [f"{self._path(key)}/{array}" for array in self._arrays]
-        self._clear_partials(self._path(key), *arrays)
+        beside = [receipts_path(path_name(key)), f"{self._path(key)}/{on_disk.DIGESTS}"]
+        self._clear_partials(self._path(key), *arrays, *beside)
         documents = [f"{array}/{on_disk.DOCUMENT}" for array in arrays]
         self.place.flush([*documents, f"{self._path(key)}/seconds/{on_disk.SECONDS_FILE}"])
         return collected
 
     def reopen(self, key: str) -> None:
-        """Take back `complete`, because some of the video is to be made again."""
+        """Undo `complete`, because part of the video is to be made again."""
         self._refuse_read_only()
         record = self._planned(key)
         drop_catalogue(self.place)
@@ -442,9 +450,9 @@ class FeatureStore:
         drop_catalogue(self.place)  # again, in case another process made one in between
 
     def record_digests(self, key: str) -> None:
-        """Record the digests of a complete video that has none, from its shards as they are now: of version 0.1.0.
+        """Record the digests of a complete video of version 0.1.0, which has none, from its present shards.
 
-        For what `verify` found whole. Raises DamagedStore if a shard cannot be read.
+        For videos that `verify` found whole. Raises DamagedStore if a shard cannot be read.
         """
         self._refuse_read_only()
         record = self._planned(key)
@@ -471,15 +479,15 @@ class FeatureStore:
         drop_catalogue(self.place)
 
     def update_catalogue(self) -> None:
-        """Name all complete videos in one document, so that a large store opens fast. Nothing needs it to be right.
+        """List all complete videos in one document, so that a large store opens fast. It is never relied on.
 
-        For the end of a run: also clears what killed processes left of the store's own documents.
+        To be called at the end of a run: also removes temporary files that killed processes left.
         """
         self._refuse_read_only()
         self._clear_partials("", on_disk.VIDEOS, on_disk.CATALOGUE)
         write_catalogue(self.place)
 
-    # --- inside
+    # --- internal
 
     def _path(self, key: str) -> str:
         return on_disk.video_path(path_name(key))
@@ -524,12 +532,12 @@ class FeatureStore:
         self.place.put(f"{self._path(record.key)}/{on_disk.DOCUMENT}", record.to_bytes(), flush=flush)
 
     def _clear_partials(self, *folders: str) -> None:
-        """Remove what killed writers left, so that a finished store equals one that was never interrupted."""
-        if self.place.folder is None:  # elsewhere an interrupted put leaves nothing
+        """Remove temporary files of killed writers, so that a finished store equals one that was never interrupted."""
+        if self.place.folder is None:  # elsewhere an interrupted put leaves nothing behind
             return
         for folder in folders:
             for name, size in self.place.sizes(folder).items():
-                if name.endswith(PARTIAL) and size is not None:  # a folder is not one
+                if name.endswith(PARTIAL) and size is not None:  # not a folder
                     self.place.delete(f"{folder}/{name}".lstrip("/"))
 
     def _refuse_read_only(self) -> None:
@@ -538,7 +546,7 @@ class FeatureStore:
 
 
 def _read_root(place: Place) -> tuple[Recipe, Layout, dict[str, str]] | None:
-    """Recipe and layout of the store at the place, and where its encoder was; None if there is no store."""
+    """Recipe, layout and `made_with` of the store at the place; None if there is no store."""
     document = place.get(on_disk.DOCUMENT)
     if document is None:
         return None
@@ -553,7 +561,7 @@ def _read_root(place: Place) -> tuple[Recipe, Layout, dict[str, str]] | None:
 
 
 def root_copy(place: Place) -> tuple[Recipe, Layout, dict[str, str]] | None:
-    """Recipe, layout and `made_with` by the copy of the root's document; None without a sound one (version 0.1.0)."""
+    """The same from the copy of the root's document; None without a valid copy (version 0.1.0)."""
     document = place.get(f"{on_disk.VIDEOS}/{on_disk.DOCUMENT}")
     if document is None:
         return None
@@ -575,13 +583,13 @@ def _write_root(place: Place, recipe: Recipe, layout: Layout, made_with: dict[st
         raise NotAFeatureStore(
             f"{place.location}: holds other files ({others[0]!r}, ...); choose a new or an empty folder"
         )
-    # the root last: a store whose making was interrupted is none
+    # the root last: if creation is interrupted, there is no store
     for path, document in reversed(on_disk.store_documents(recipe, layout, made_with).items()):
         place.put(path, document)
 
 
 def _named_differences(there: Recipe, given: Recipe) -> str:
-    """The fields that differ, but of an encoder that is another one only that: its settings have nothing in common."""
+    """The fields that differ; for another encoder only its name, as the settings of two encoders are unrelated."""
     lines = there.differences(given)
     if there.encoder == given.encoder:
         return "; ".join(lines)

@@ -1,4 +1,4 @@
-"""The tests that every place a store can lie in must pass, for who brings a place of their own.
+"""Tests that a store must pass in any place, to run on your own.
 
     from longvid.stores.testing import StoreContract
 
@@ -7,7 +7,7 @@
         def place(self):
             return {"location": MyZarrStore()}       # or a path, or a URL with storage_options
 
-Needs pytest. Everything a test needs is in the class; the toys below make small recipes, features and videos.
+Needs pytest. The class holds everything its tests need; the functions below make small recipes, features and videos.
 """
 
 from collections.abc import Callable
@@ -40,7 +40,7 @@ NUM_TOKENS, DIM = 3, 8
 
 
 def toy_recipe(**fields: Any) -> Recipe:
-    """A recipe of 3 tokens of 8 numbers; fields by keyword."""
+    """A recipe of 3 tokens of 8 numbers; keywords replace its fields."""
     given: dict[str, Any] = {
         "encoder": "toy",
         "encoder_config": {"depth": 2},
@@ -55,7 +55,7 @@ def toy_recipe(**fields: Any) -> Recipe:
 
 
 def toy_features(num_clips: int, seed: int = 0, shape: tuple[int, int] = (NUM_TOKENS, DIM)) -> np.ndarray:
-    """Features (num_clips, tokens, dim), float32, each number exact in float16."""
+    """Features (num_clips, tokens, dim), float32, of numbers that float16 represents exactly."""
     values = np.random.default_rng(seed).standard_normal((num_clips, *shape))
     return values.astype(np.float16).astype(np.float32)
 
@@ -84,23 +84,23 @@ def write_toy_video(
 
 
 def _bytes_at(store: FeatureStore, path: str) -> bytes:
-    """The object behind the store's back, which has to be there."""
+    """The bytes of an object that must exist, read directly from the place."""
     data = store.place.get(path)
     assert data is not None, path
     return data
 
 
 class StoreContract:
-    """What every store does. Subclasses say where: a fixture `place` with `location`, and `storage_options` if needed.
+    """Tests of every store. A subclass gives the place: a fixture `place` with `location`, and `storage_options`.
 
-    Each test gets an empty place of its own. Where a round trip costs much, override `dtype` to try int8 alone, which
+    Each test needs an empty place of its own. Where round trips are slow, override `dtype` to test int8 alone, which
     writes every kind of array.
     """
 
     @pytest.fixture
     def place(self) -> dict[str, Any]:
         """Arguments of `FeatureStore.create` and `open` for one empty place."""
-        raise NotImplementedError("a subclass says where the store lies")
+        raise NotImplementedError("a subclass must say where the store is")
 
     @pytest.fixture(params=["float16", "float32", "int8"])
     def dtype(self, request: pytest.FixtureRequest) -> str:
@@ -253,7 +253,7 @@ class StoreContract:
 
     @staticmethod
     def take_away(store: FeatureStore, ending: str) -> list[Any]:
-        """Remove one object behind the store's back; returns what `verify` says about it."""
+        """Remove one object directly from the place; returns what `verify` says about it."""
         folder = store.place.sizes("videos").keys() - {"zarr.json"}
         store.place.delete(f"videos/{next(iter(folder))}/{ending}")
         return verify(store)

@@ -31,11 +31,11 @@ from longvid.stores.shard import checksums_of, decode_seconds
 from longvid.stores.shards import VideoShards
 
 Check = Literal["always", "once", "never"]
-"""How often what is read is compared with what was recorded of its place; see `FeatureStore.open`."""
+"""How often what is read is compared with the recorded digests; see `FeatureStore.open`."""
 
 
 class StoredVideo:
-    """The tokens and times of one video. Nothing is opened before it is read; may be pickled, and used after a fork."""
+    """The tokens and times of one video. Files are opened only when read; can be pickled, and used after a fork."""
 
     def __init__(
         self, place: Place, recipe: Recipe, layout: Layout, record: VideoRecord, *, check: Check = "once"
@@ -52,36 +52,36 @@ class StoredVideo:
         self._check: Check = check
         self._expected: Rows | None = None
         self._checked: dict[str, set[int]] = {}
-        """Of each array, the chunks that were found in their place; not those of mapped shards."""
+        """Chunks of each array that were already compared; without those of mapped shards."""
 
     @property
     def key(self) -> str:
-        """The id it was planned with."""
+        """The id with which it was planned."""
         return self._record.key
 
     @property
     def num_clips(self) -> int:
-        """Rows of `tokens` and `seconds`."""
+        """Number of clips: rows of `tokens` and `seconds`."""
         return self._record.num_clips
 
     @property
     def num_tokens(self) -> int:
-        """Tokens of one clip."""
+        """Number of tokens per clip."""
         return self._recipe.num_tokens
 
     @property
     def dim(self) -> int:
-        """Numbers of one token."""
+        """Number of features per token."""
         return self._recipe.dim
 
     @property
     def dtype(self) -> np.dtype:
-        """Of what `read` gives: the store's, or float32 where that is int8."""
+        """Dtype of what `read` returns: the store's, or float32 where that is int8."""
         return np.dtype("float32" if self._recipe.dtype == "int8" else self._recipe.dtype)
 
     @property
     def source(self) -> dict[str, Any]:
-        """What it was extracted from, as given to `FeatureStore.plan`."""
+        """The source that was given to `FeatureStore.plan`."""
         return self._record.source
 
     @property
@@ -98,7 +98,7 @@ class StoredVideo:
     def read(self, start_clip: int, stop_clip: int) -> np.ndarray:
         """Tokens (stop_clip - start_clip, tokens, dim) of the clips [start_clip, stop_clip), a copy.
 
-        The store's dtype; float32 from an int8 store. Raises InvalidWindow unless 0 <= start_clip < stop_clip <=
+        In the store's dtype, or float32 from an int8 store. Raises InvalidWindow unless 0 <= start_clip < stop_clip <=
         num_clips, DamagedStore if a shard is missing or broken.
         """
         if not 0 <= start_clip < stop_clip <= self.num_clips:
@@ -111,9 +111,9 @@ class StoredVideo:
         return from_stored(self.read_stored(start_clip, stop_clip))
 
     def read_seconds(self, start_seconds: int | float, stop_seconds: int | float) -> tuple[np.ndarray, np.ndarray]:
-        """Tokens and seconds of the clips that share any time with [start_seconds, stop_seconds).
+        """Tokens and seconds of the clips that overlap [start_seconds, stop_seconds).
 
-        A clip of no length counts as its instant. Raises InvalidWindow if the range is empty or holds no clip.
+        A clip without duration counts as an instant. Raises InvalidWindow if the range is empty or holds no clip.
         """
         starts, ends = self.seconds[:, 0], self.seconds[:, 1]
         shares = (starts < stop_seconds) & ((ends > start_seconds) | ((ends == starts) & (starts >= start_seconds)))
@@ -127,7 +127,7 @@ class StoredVideo:
         return self.read(start_clip, stop_clip), self.seconds[start_clip:stop_clip].copy()
 
     def iter_shards(self) -> Iterator[np.ndarray]:
-        """The tokens shard by shard, for going through a video of any length in little memory."""
+        """Yields the tokens shard by shard, for reading a video of any length in little memory."""
         for shard_index in range(self._layout.num_shards(self.num_clips)):
             yield self.read(*self._layout.shard_clips(self.num_clips, shard_index))
 
@@ -136,7 +136,7 @@ class StoredVideo:
         return {name: self._read_array(name, start_clip, stop_clip) for name in self._arrays}
 
     def _recorded(self) -> Rows | None:
-        """What the chunks are to be compared with, read once; None where they are not to be, or nothing is known."""
+        """The digests to compare chunks with, read once; None where nothing is compared, or none are recorded."""
         if self._check != "never" and self._expected is None:
             shards = VideoShards(self._place, self._recipe, self._layout, self._record)
             try:
@@ -155,7 +155,7 @@ class StoredVideo:
         return self._read_ordinarily(name, start_clip, stop_clip) if window is None else window
 
     def _map_arrays(self) -> dict[str, MappedArray]:
-        """The arrays whose shards can be mapped: local, uncompressed, and described exactly as this version does."""
+        """The arrays whose shards can be mapped: local, uncompressed, with exactly the documents of this version."""
         if self._place.folder is None or self._layout.compression is not None:
             return {}
         documents = array_documents(self._recipe, self._layout, self.num_clips)
@@ -181,7 +181,7 @@ class StoredVideo:
         return mapped
 
     def _read_ordinarily(self, name: str, start: int, stop: int) -> np.ndarray:
-        """Through zarr, whatever the place and the codecs."""
+        """The clips read through zarr, which works for every place and codec."""
         recorded = self._recorded()
         if recorded is None:
             return self._read_by_zarr(name, start, stop)
@@ -190,7 +190,7 @@ class StoredVideo:
         checked = self._checked.setdefault(name, set())
         if self._check == "once" and checked.issuperset(chunks):
             return self._read_by_zarr(name, start, stop)
-        # whole chunks, which zarr reads in any case
+        # whole chunks, as zarr reads them in any case
         first_clip = chunks.start * size
         window = self._read_by_zarr(name, first_clip, min(chunks.stop * size, self.num_clips))
         self._compare(name, window, chunks.start, recorded[name])
@@ -198,7 +198,7 @@ class StoredVideo:
         return window[start - first_clip : stop - first_clip]
 
     def _compare(self, name: str, window: np.ndarray, first_chunk: int, recorded: list[ShardDigest]) -> None:
-        """Raise DamagedStore unless the chunks of `window` are the ones that were recorded of their places."""
+        """Raise DamagedStore unless the chunks of `window` are those that were recorded for their places."""
         fill = fill_value(window.dtype)
         for offset, found in enumerate(checksums_of(window, self._layout, fill_value=fill)):
             shard_index, chunk = divmod(first_chunk + offset, self._layout.chunks_per_shard)
@@ -208,9 +208,9 @@ class StoredVideo:
     def _read_by_zarr(self, name: str, start: int, stop: int) -> np.ndarray:
         try:
             window = np.asarray(self._array(name)[start:stop])
-        except Exception as error:  # zarr raises what it happens to meet in a document that somebody made up
+        except Exception as error:  # a forged document makes zarr raise anything
             raise self._damaged(f"clips {start} to {stop} of `{name}` cannot be read ({error})") from error
-        # a shard that is not there reads as a value that is never written, so one number a clip tells
+        # a missing shard is read as a value that is never written, so one number per clip shows it
         witness = window.reshape(len(window), -1)[:, 0]
         missing = witness == INT8_MISSING if window.dtype == np.int8 else np.isnan(witness)
         if missing.any():
@@ -228,7 +228,7 @@ class StoredVideo:
         return self._opened[opened]
 
     def _refuse_other_shape(self, name: str, array: zarr.Array) -> None:
-        """Raise DamagedStore where the array's document claims what was not planned: zarr would make room for it."""
+        """Raise DamagedStore where the array's document claims a shape that was not planned: zarr would allocate it."""
         planned = array_documents(self._recipe, self._layout, self.num_clips)[name]
         shape = tuple(planned["shape"])
         chunks = (self._layout.clips_per_chunk, *shape[1:])

@@ -1,7 +1,7 @@
-"""Waiting for asynchronous work of a zarr store, from any thread and on both sides of a fork.
+"""Waiting for a zarr store's coroutines, from any thread and after forks.
 
-zarr runs the array functions that do not say `async` in a thread of its own, which is no part of its public face; the
-objects of a store (documents, shards) are reached by coroutines only. They run here, in one daemon thread per process.
+zarr runs its synchronous array functions in a thread of its own, which is not part of its public interface; the objects
+of a store (documents, shards) are reached by coroutines only. They run here, in one daemon thread per process.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ _loop: asyncio.AbstractEventLoop | None = None
 
 
 def wait_for(work: Coroutine[Any, Any, Result]) -> Result:
-    """What the coroutine returns; what it raises is raised here."""
+    """The result of the coroutine; its exceptions are raised here."""
     return asyncio.run_coroutine_threadsafe(work, _running_loop()).result()
 
 
@@ -31,7 +31,7 @@ def _running_loop() -> asyncio.AbstractEventLoop:
 
 
 def _start_anew() -> None:
-    """A forked process inherits the loop but not its thread, and perhaps a lock that another thread held."""
+    """After a fork: the child inherits the loop but not its thread, and perhaps a lock that another thread held."""
     global _lock, _loop
     _lock, _loop = threading.Lock(), None
 

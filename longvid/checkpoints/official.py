@@ -1,22 +1,18 @@
-"""Models from their authors' checkpoints.
+"""Models from their authors' checkpoints, by the architecture's name.
 
-Each architecture's module holds one `OfficialLayout` named `LAYOUT`: how to read the sizes off a checkpoint, and the
-table from official names to ours. `OFFICIAL` says where, so that nothing is imported before it is asked for; a new
-architecture is one line here.
+`OFFICIAL` says in which module the layout of an architecture is, so that nothing is imported before it is asked for; a
+new architecture is one line here.
 """
 
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from longvid.errors import WeightsError
-from longvid.weights.files import Checkpoint, read_checkpoint
-from longvid.weights.fit import fit_state
+from longvid.weights.layout import OfficialLayout, load_layout
 
 OFFICIAL: dict[str, str] = {
     "dualformer": "longvid.encoders.dualformer.official",
@@ -25,42 +21,6 @@ OFFICIAL: dict[str, str] = {
     "xvit": "longvid.encoders.xvit.official",
 }
 """Architecture -> the module whose `LAYOUT` describes its published checkpoints."""
-
-
-def _same(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return state
-
-
-@dataclass(frozen=True)
-class OfficialLayout:
-    """What one group of authors called their weights, and how that becomes our module."""
-
-    build: Callable[..., nn.Module]
-    """build(checkpoint, **config) -> the module of the right sizes, in evaluation mode or not, weights of no matter.
-
-    Sizes come from the checkpoint's shapes where they can; what the weights cannot tell (and the checkpoint's own
-    configuration text does not) must be in `config`, else `WeightsError` naming the option.
-    """
-    from_config: Callable[[dict[str, Any]], nn.Module]
-    """from_config(config) -> the module from the plain JSON values that `save_weights` keeps."""
-    renames: tuple[tuple[str, str], ...]
-    """(regular expression at the start of the official name, what replaces it); the first that matches counts."""
-    unused: tuple[str, ...] = ()
-    """Regular expressions of whole official names that are known and play no part in the model."""
-    prepare: Callable[[dict[str, Tensor]], dict[str, Tensor]] = field(default=_same)
-    """Changes official tensors before renaming: splits, merges, complex pairs."""
-    optional: tuple[str, ...] = ()
-    """Regular expressions of our names that a checkpoint need not hold (counters, buffers we compute)."""
-
-    def rename(self, name: str) -> str | None:
-        """Our name of an official entry; None for a known unused one. Raises `LookupError` for an unknown name."""
-        if any(re.fullmatch(pattern, name) for pattern in self.unused):
-            return None
-        for pattern, ours in self.renames:
-            renamed, hits = re.subn(rf"\A(?:{pattern})", ours, name)
-            if hits:
-                return renamed
-        raise LookupError(name)
 
 
 def official_layout(name: str) -> OfficialLayout:
@@ -76,29 +36,7 @@ def load_official(name: str, source: str | Path | Mapping[str, Any], **config: A
 
     `source`: a path (.safetensors, .pth, .pyth, .pt), or the loaded state dict, bare or in its container
     (`model_state`, `state_dict`, `model`, `state_dict_ema`; a common `module.` prefix is dropped). `config`: what the
-    weights do not show, see the architecture's `build`. Raises `WeightsError` that lists every missing, unknown and
-    wrongly shaped entry; a pickle that holds more than tensors is refused.
+    weights do not show, see the architecture's `build`. Raises a `WeightsError` that lists every missing, unknown and
+    wrongly shaped entry, or says that a pickle holds more than tensors.
     """
-    layout = official_layout(name)
-    checkpoint = read_checkpoint(source)
-    module = layout.build(checkpoint, **config)
-    fit_official(module, layout, checkpoint)
-    return module.eval()
-
-
-def fit_official(module: nn.Module, layout: OfficialLayout, checkpoint: Checkpoint) -> None:
-    """Rename the checkpoint's entries by `layout` and copy them into `module`, strictly."""
-    renamed: dict[str, Tensor] = {}
-    unknown: list[str] = []
-    for name, tensor in layout.prepare(dict(checkpoint.state)).items():
-        try:
-            ours = layout.rename(name)
-        except LookupError:
-            unknown.append(name)
-            continue
-        if ours in renamed:
-            unknown.append(f"{name} (a second {ours})")
-        elif ours is not None:
-            renamed[ours] = tensor
-    optional = [name for name in module.state_dict() if any(re.fullmatch(part, name) for part in layout.optional)]
-    fit_state(module, renamed, source=checkpoint.source, optional=optional, unknown=unknown)
+    return load_layout(official_layout(name), source, **config)

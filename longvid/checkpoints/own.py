@@ -1,106 +1,35 @@
-"""Our own weights on disk: safetensors, with the architecture's name and its configuration in the header."""
+"""Any model that `save_weights` wrote: encoders and long-range decoders."""
 
-import json
-from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import asdict, dataclass, is_dataclass
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from longvid.checkpoints.official import OFFICIAL, official_layout
-from longvid.errors import WeightsError
-from longvid.files import replacing
-from longvid.weights.files import read_safetensors
-from longvid.weights.fit import fit_shapes, fit_state
-
-HEADER = "longvid"
-"""Key of the header entry that marks a file as ours."""
-
-FORMAT = 1
-
-
-@dataclass(frozen=True)
-class OwnWeights:
-    """What a file of ours holds."""
-
-    architecture: str
-    config: dict[str, Any]
-    state: dict[str, Tensor]
-    extra: dict[str, Any]
-    """Whatever else the writer noted: data set, epoch, score."""
-
-
-def save_weights(
-    module: nn.Module, path: str | Path, *, architecture: str, config: Any, extra: Mapping[str, Any] | None = None
-) -> Path:
-    """Write the module's state and how to build it again; the file appears whole or not at all.
-
-    `config`: a dataclass or a dict of plain JSON values.
-    """
-    from safetensors.torch import save_file
-
-    target = Path(path)
-    if target.suffix != ".safetensors":
-        raise WeightsError(f"{target}: our weights are .safetensors files; give it that suffix")
-    settings = asdict(config) if is_dataclass(config) and not isinstance(config, type) else config
-    header = {"format": FORMAT, "architecture": architecture, "config": settings, "extra": dict(extra or {})}
-    # a clone each: safetensors refuses tensors that share memory, and tied weights are loaded by name anyway
-    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in module.state_dict().items()}
-    with replacing(target) as temporary:
-        save_file(state, temporary, metadata={HEADER: json.dumps(header, sort_keys=True)})
-    return target
-
-
-def read_weights(path: str | Path) -> OwnWeights:
-    """Architecture, configuration and state of a file that `save_weights` wrote."""
-    checkpoint = read_safetensors(Path(path))
-    text = checkpoint.beside.get(HEADER)
-    if text is None:
-        raise WeightsError(f"{path}: not written by longvid (no configuration in its header); use load_official")
-    try:
-        header = json.loads(text)
-        written, architecture = header["format"], header["architecture"]
-        config, extra = header["config"], header["extra"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise WeightsError(f"{path}: its header is not what longvid writes ({error!r:.200}); save it again") from error
-    if written != FORMAT:
-        raise WeightsError(f"{path}: weights format {written!r:.80}, this longvid reads {FORMAT}: update longvid")
-    if not (isinstance(architecture, str) and isinstance(config, dict) and isinstance(extra, dict)):
-        raise WeightsError(f"{path}: its header is not what longvid writes (types of its fields); save it again")
-    return OwnWeights(architecture, config, checkpoint.state, extra)
+from longvid.weights.saved import load_saved
 
 
 def load_weights(path: str | Path) -> nn.Module:
-    """The module that `save_weights` wrote, built from the configuration in the file, in evaluation mode."""
-    weights = read_weights(path)
-    try:
-        # first without memory for its numbers, whatever sizes the header claims; HiPPO's start needs numbers to compute
-        with suppress(NotImplementedError), torch.device("meta"):
-            fit_shapes(_build(weights, path), weights.state, source=str(path))
-        module = _build(weights, path)
-    except WeightsError:
-        raise
-    except Exception as error:  # impossible sizes fail wherever the model first meets them
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise WeightsError(
-            f"{path}: this longvid cannot build {weights.architecture} from the configuration inside ({reason}); "
-            "it was written by another version, or is damaged"
-        ) from error
-    fit_state(module, weights.state, source=str(path))
-    return module.eval()
+    """The module that `save_weights` wrote, built from the configuration in the file, in evaluation mode.
 
-
-def _build(weights: OwnWeights, path: str | Path) -> nn.Module:
-    """An encoder by its layout, a long-range decoder by its row in `DECODERS`."""
+    Raises `WeightsError` for a file that longvid did not write, and for one whose weights or configuration do not fit.
+    """
     from longvid.decoders import DECODERS
 
-    if weights.architecture in OFFICIAL:
-        return official_layout(weights.architecture).from_config(weights.config)
-    if weights.architecture in DECODERS:
-        entry = DECODERS[weights.architecture]
-        return entry.module(entry.config(**weights.config))
-    known = ", ".join(sorted({*OFFICIAL, *DECODERS}))
-    raise WeightsError(f"{path}: architecture {weights.architecture!r} is not one of {known}")
+    builders: dict[str, Callable[[dict[str, Any]], nn.Module]] = {
+        name: partial(_build_official, name) for name in OFFICIAL
+    }
+    return load_saved(path, builders | {name: partial(_build_decoder, name) for name in DECODERS})
+
+
+def _build_official(name: str, config: dict[str, Any]) -> nn.Module:
+    return official_layout(name).from_config(config)
+
+
+def _build_decoder(name: str, config: dict[str, Any]) -> nn.Module:
+    from longvid.decoders import DECODERS
+
+    entry = DECODERS[name]
+    return entry.module(entry.config(**config))

@@ -35,8 +35,8 @@ def build_decoder(name: str, *, dim: int, outputs: int, max_length: int | None =
     """The decoder called `name`, freshly initialised.
 
     dim: width of the tokens; outputs: number of logits; max_length: usual window length in tokens, for the decoders
-    that care. `options` are fields of the decoder's config. Raises DecoderError for an unknown name or option and for a
-    impossible value.
+    that use it. `options` are fields of the decoder's config. Raises DecoderError for an unknown name or option, and
+    for an impossible value.
     """
     require_decoder(name)
     entry = DECODERS[name]
@@ -54,6 +54,6 @@ def build_decoder(name: str, *, dim: int, outputs: int, max_length: int | None =
 
 
 def require_decoder(name: str) -> None:
-    """Raises DecoderError for a name that is no decoder's."""
+    """Raises DecoderError for a name that is not in `DECODERS`."""
     if name not in DECODERS:
         raise DecoderError(f"no decoder {name!r}; choose one of {', '.join(sorted(DECODERS))}")

@@ -1,4 +1,7 @@
-"""The pyramid with self-attention: the paper's long sequence transformer, and Performer's linear attention."""
+"""The pyramid with self-attention: softmax, or Performer's linear one.
+
+With softmax it is the long sequence transformer that the ViS4mer paper compares with.
+"""
 
 import math
 from typing import Literal
@@ -23,7 +26,7 @@ class TransformerConfig(PyramidConfig):
 
     time_code: bool = True
     attention: Literal["fused", "stored"] = "fused"
-    """`fused`: scaled-dot-product attention, whose weights are never stored; `stored`: with its weights in memory."""
+    """`fused`: torch's scaled-dot-product attention, which never stores the weights; `stored`: weights in memory."""
 
 
 @settings(DecoderError, kw_only=True)
@@ -32,7 +35,7 @@ class PerformerConfig(PyramidConfig):
 
     time_code: bool = True
     features: Count = 128
-    """Random features a head."""
+    """Random features per head."""
 
 
 class Transformer(PyramidDecoder):
@@ -54,13 +57,13 @@ class Performer(PyramidDecoder):
 
 
 def num_heads(width: int) -> int:
-    """Heads of about 64 channels."""
+    """Number of heads that gives each about 64 channels."""
     wanted = max(1, width // HEAD_DIM)
     return next(heads for heads in range(wanted, 0, -1) if width % heads == 0)
 
 
 class SoftmaxAttention(nn.Module):
-    """Multi-head self-attention over all of an item's own tokens."""
+    """Multi-head self-attention over all tokens of an item, without its padding."""
 
     def __init__(self, width: int, *, kind: str) -> None:
         super().__init__()
@@ -115,7 +118,7 @@ class LinearAttention(nn.Module):
         return self.out(join_heads(mixed / total.clamp(min=1e-6)))
 
     def _features(self, vectors: Tensor, *, over: int | tuple[int, ...], outside: Tensor | None) -> Tensor:
-        """φ up to a factor that cancels: one for each query, one for all keys; zero outside an item."""
+        """φ up to a factor that cancels (one per query, one shared by all keys); zero for padding."""
         scaled = vectors * vectors.shape[-1] ** -0.25
         exponent = scaled @ self.projection.mT - scaled.square().sum(-1, keepdim=True) / 2
         if outside is not None:
@@ -124,7 +127,7 @@ class LinearAttention(nn.Module):
 
 
 def orthogonal_directions(features: int, dim: int) -> Float[Tensor, "features dim"]:
-    """Gaussian directions, orthogonal in blocks of `dim`, with the lengths of independent ones."""
+    """Gaussian vectors, orthogonal in blocks of `dim`, with lengths distributed as those of independent ones."""
     blocks = [torch.linalg.qr(torch.randn(dim, dim))[0] for _ in range(-(-features // dim))]
     lengths = torch.randn(features, dim).norm(dim=1, keepdim=True)
     return torch.cat(blocks)[:features] * lengths

@@ -1,10 +1,10 @@
-"""What every long-range decoder is: a module from a sequence of tokens to scores.
+"""The base of long-range decoders: from a sequence of tokens to scores.
 
-Axis order: sequences are `batch length dim`. `lengths` says how many leading tokens of each item are real; what stands
-beyond them, NaN included, reaches no score and no gradient, so a padded batch gives each item what it gets alone (to
-rounding: other shapes may be added up in another order).
+Axis order: sequences are `batch length dim`. `lengths` says how many leading tokens of each item are real; padding
+after them, even NaN, affects no score and no gradient, so an item in a padded batch gets the same scores as alone (up
+to rounding: sums over other shapes may be in another order).
 
-Classification, multi-label classification and regression differ in their loss, not in the decoder: all read the logits
+Classification, multi-label classification and regression differ in their loss, not in the decoder: all use the logits
 of the `video` head. The `steps` head gives logits for every token (dense prediction).
 """
 
@@ -23,10 +23,10 @@ from longvid.validation import Count, settings
 
 @settings(DecoderError, kw_only=True)
 class DecoderConfig:
-    """What every decoder has to be told."""
+    """Settings that every decoder has."""
 
     dim: Count
-    """Width of the tokens that come in."""
+    """Width of the input tokens."""
     outputs: Count
     """Classes, labels or regressed values."""
     head: Literal["video", "steps"] = "video"
@@ -38,19 +38,19 @@ class Decoder(nn.Module):
 
     config: Any
     dynamics_learning_rate: float = 1e-3
-    """Highest learning rate of parameters that set the time scales of a state-space layer (the S4 papers' choice)."""
+    """Upper limit of the learning rate for a state-space layer's time scales (the S4 papers' choice)."""
 
     def forward(
         self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch *steps outputs"]:
-        """Scores of each item; raw logits, no softmax. Scores of padded steps mean nothing."""
+        """Scores of each item; raw logits, no softmax. Scores of padded steps are meaningless."""
         raise TypeError(f"{type(self).__name__} must define forward(tokens, lengths) -> logits")
 
     def param_groups(self, learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:
         """Optimiser groups that hold every trainable parameter exactly once.
 
-        Parameters that a state-space mixer names as its dynamics are not decayed and learn at most at
-        `dynamics_learning_rate`; everything else has the given rate and decay.
+        Parameters that a state-space mixer names as its dynamics have no weight decay and a learning rate of at most
+        `dynamics_learning_rate`; all others have the given rate and decay.
         """
         gentle = {
             id(parameter): parameter
@@ -67,7 +67,7 @@ class Decoder(nn.Module):
         return groups
 
     def drop_caches(self) -> None:
-        """Forget kernels and tables that state-space layers keep in evaluation.
+        """Drop kernels and tables that state-space layers keep in evaluation.
 
         Needed only after a write into a parameter through `.data`, which torch does not count as a change; `eval()`
         and `train()` do it too.
@@ -77,14 +77,16 @@ class Decoder(nn.Module):
                 module.drop_caches()
 
     def rescale_time(self, factor: int | float) -> int:
-        """Adapt trained weights to `factor` times as many tokens a second: every step size shrinks by that factor.
+        """Adapt trained weights to `factor` times as many tokens per second: step sizes are divided by that factor.
 
         A state-space layer is a system in continuous time, so on features taken twice as often it then sees what it
-        was trained on (S4, arXiv 2111.00396, section 4.3). Gives the number of layers that have step sizes: 0 for a
-        decoder without any, which stays as it was. Raises DecoderError for a factor that is not positive.
+        was trained on (S4, arXiv 2111.00396, section 4.3). Returns the number of layers with step sizes: 0 for a
+        decoder without any, which does not change. Raises DecoderError for a factor that is not positive.
         """
         if not 0 < factor < math.inf:
-            raise DecoderError(f"factor={factor} must be a positive number: tokens a second now, over tokens before")
+            raise DecoderError(
+                f"factor={factor} must be a positive number: tokens per second now, divided by those in training"
+            )
         scaled = [
             module for module in self.modules() if isinstance(module, HasTimeScale) and not isinstance(module, Decoder)
         ]
@@ -95,7 +97,7 @@ class Decoder(nn.Module):
 
 @dataclass(frozen=True)
 class DecoderEntry:
-    """One row of `DECODERS`: the config class, the module class that takes it, and one line about it."""
+    """One row of `DECODERS`: the config class, the module class that takes it, and a one-line summary."""
 
     config: type
     module: Callable[[Any], Decoder]

@@ -1,4 +1,4 @@
-"""The floor under every decoder: scikit-learn's linear models on pooled features. No torch, no training loop."""
+"""Baseline: scikit-learn's linear models on pooled features."""
 
 import warnings
 from collections.abc import Iterable
@@ -11,16 +11,16 @@ from jaxtyping import Float, Num
 from longvid.errors import DecoderError
 
 Chunks = Iterable[np.ndarray]
-"""The tokens (length, dim) of one video, a piece after the other."""
+"""The tokens of one video as consecutive arrays (length, dim)."""
 
 POOLINGS = ("mean", "max", "mean-deviation")
 KINDS = ("classification", "multilabel", "regression")
 STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0)
-"""Inverse regularisation strengths worth trying on standardised features, by the validation videos."""
+"""Inverse regularisation strengths to choose from by the validation videos, for standardised features."""
 
 
 def pool_video(chunks: Chunks) -> dict[str, Float[np.ndarray, " features"]]:
-    """All of `POOLINGS` over the tokens of a video, float64; one chunk in memory at a time."""
+    """Every pooling of `POOLINGS` over the tokens of a video, float64; one chunk is in memory at a time."""
     count, total, squares, highest = 0, np.zeros(1), np.zeros(1), np.full(1, -np.inf)
     for chunk in chunks:
         tokens = np.asarray(chunk, dtype=np.float64)
@@ -42,10 +42,10 @@ class LinearBaseline:
     kind: str
     outputs: int
     model: Any
-    """The scikit-learn pipeline: standardise, linear model."""
+    """The scikit-learn pipeline: standardisation, then the linear model."""
 
     def scores(self, features: Float[np.ndarray, "videos features"]) -> Float[np.ndarray, "videos outputs"]:
-        """Probabilities of classes or labels, or values; 0 for a class that no video of the training had."""
+        """Probabilities of classes or labels (0 for a class that no training video had), or values."""
         if self.kind == "regression":
             return np.asarray(self.model.predict(features)).reshape(len(features), self.outputs)
         if self.kind == "multilabel":
@@ -66,7 +66,7 @@ def fit_linear_baseline(
     """Logistic regression on pooled features, one a label for multilabel targets, ridge regression for values.
 
     targets: class numbers (videos,), or flags or values (videos, outputs); strength: inverse of the regularisation, as
-    scikit-learn's `C`. Raises DecoderError where there is nothing to tell apart.
+    scikit-learn's `C`. Raises DecoderError where all videos are of one class.
     """
     from sklearn.linear_model import LogisticRegression, Ridge
     from sklearn.multiclass import OneVsRestClassifier
@@ -84,7 +84,7 @@ def fit_linear_baseline(
         model = Ridge(alpha=1 / strength) if kind == "regression" else logistic
     pipeline = make_pipeline(StandardScaler(), model)
     with warnings.catch_warnings():
-        # a label that all videos or none have gets a constant score, as it should
+        # a label that all videos or none have rightly gets a constant score
         warnings.filterwarnings("ignore", message="Label .* is present in all training examples")
         warnings.filterwarnings("ignore", message="Label not .* is present in all training examples")
         return LinearBaseline(kind, outputs, pipeline.fit(features, targets))

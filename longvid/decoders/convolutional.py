@@ -1,4 +1,4 @@
-"""Temporal convolution: residual dilated convolutions whose reach doubles with each layer (as in TCN and MS-TCN)."""
+"""Residual dilated temporal convolutions, as in TCN and MS-TCN."""
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -17,12 +17,12 @@ class ConvolutionalConfig(DecoderConfig):
 
     width: Count = 64
     layers: Count = 10
-    """Layer i is dilated by 2^i: ten layers of three taps reach 2,047 tokens."""
+    """Layer i has dilation 2^i: the receptive field of ten layers of three taps is 2,047 tokens."""
     dropout: Share = 0.1
 
 
 class Convolutional(Decoder):
-    """Point-wise projection, dilated layers, and the mean over time or every step."""
+    """Point-wise projection, dilated layers, then logits of the mean over time or of every step."""
 
     config: ConvolutionalConfig
 
@@ -44,7 +44,7 @@ class Convolutional(Decoder):
 
 
 class DilatedLayer(nn.Module):
-    """Three taps, ReLU, point-wise, dropout, residual."""
+    """Dilated convolution of three taps, ReLU, point-wise convolution, dropout, residual."""
 
     def __init__(self, config: ConvolutionalConfig, dilation: int) -> None:
         super().__init__()
@@ -55,6 +55,6 @@ class DilatedLayer(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None
     ) -> Float[Tensor, "batch length dim"]:
-        """x with the layer's residual; padding reads as zero, as beyond the ends."""
+        """x plus the layer's output; padding counts as zero, as beyond the ends."""
         seen = self.taps(zero_beyond(x, lengths).transpose(1, 2)).transpose(1, 2)
         return x + self.dropout(self.point(functional.relu(seen)))

@@ -1,8 +1,8 @@
-"""What a pass through a module costs, counted without computing it: operations, and the peak of the memory it holds.
+"""Operations and peak memory of a pass, counted without computing it.
 
-The pass runs on torch's fake tensors, which have shapes, devices and lifetimes but no numbers, so a training step on
-11,820 x 1024 tokens is counted in seconds and in no memory. Kernels are chosen as on the real device: fused attention
-is counted as fused.
+The pass runs on torch's fake tensors, which have shapes, devices and lifetimes but no numbers, so counting a training
+step on 11,820 x 1024 tokens takes seconds and no memory. Kernels are chosen as on the real device: fused attention is
+counted as fused.
 """
 
 import math
@@ -23,16 +23,16 @@ aten = torch.ops.aten
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one pass."""
+    """Cost of one pass."""
 
     operations: int
-    """Of matrix products (two a multiply-add), convolutions, attention, recurrent cells and FFTs."""
+    """Operations of matrix products (two per multiply-add), convolutions, attention, recurrent cells and FFTs."""
     peak_bytes: int
-    """Most that all tensors made in the pass held at once; weights and input not counted."""
+    """Most bytes that the tensors made in the pass held at once; weights and input are not counted."""
 
 
 def forward_cost(module: nn.Module, *inputs: Tensor) -> Cost:
-    """Of a pass in evaluation without gradients."""
+    """Cost of a pass in evaluation mode without gradients."""
 
     def run(*fake: Tensor) -> None:
         with torch.no_grad():
@@ -42,7 +42,7 @@ def forward_cost(module: nn.Module, *inputs: Tensor) -> Cost:
 
 
 def training_cost(module: nn.Module, *inputs: Tensor) -> Cost:
-    """Of a forward and a backward pass in training mode."""
+    """Cost of a forward and a backward pass in training mode."""
 
     def run(*fake: Tensor) -> None:
         module(*fake).sum().backward()
@@ -63,7 +63,7 @@ def _count(run: Callable[..., None], module: nn.Module, inputs: tuple[Tensor, ..
 
 
 class _Meter(TorchDispatchMode):
-    """Adds up the operations of every call, and watches each new storage until it dies."""
+    """Adds up the operations of every call, and follows each new storage until it is freed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class _Meter(TorchDispatchMode):
         return out
 
     def leave_out(self, tensors: list[Tensor]) -> None:
-        """These, and views of them, are not counted as held."""
+        """Do not count these tensors, or views of them, as memory of the pass."""
         self._watched.update(tensor.untyped_storage()._cdata for tensor in tensors)
 
     def _watch(self, tensor: Tensor) -> None:
@@ -115,7 +115,7 @@ def operations_of(packet: Any, args: Any, kwargs: Any, out: Any) -> int:
 
 
 def _fft_operations(packet: Any, given: Tensor, made: Tensor) -> int:
-    """5 n log2 n for each complex transform of n points, half for a real one."""
+    """5 n log2 n per complex transform of n points, half of that for a real one."""
     points = max(given.shape[-1], made.shape[-1])
     transforms = made.numel() // made.shape[-1]
     scale = 5.0 if packet is aten._fft_c2c else 2.5
@@ -123,7 +123,7 @@ def _fft_operations(packet: Any, given: Tensor, made: Tensor) -> int:
 
 
 def _cell_operations(args: Any) -> int:
-    """Two for each weight and step: input and recurrent matrices."""
+    """Two operations per weight and step, for the input and the recurrent matrices."""
     tokens, *weights = args[:3]
     steps = tokens.shape[0] * tokens.shape[1]
     return 2 * steps * sum(weight.numel() for weight in weights)

@@ -1,4 +1,4 @@
-"""From features to logits: one row an item, or one row a step."""
+"""From features to logits: one row per item, or one row per step."""
 
 import torch
 from jaxtyping import Float
@@ -7,14 +7,14 @@ from torch import Tensor, nn
 from longvid.decoders.sequence import mean_over_time, repeat_to_length
 
 Scale = tuple[Tensor, Tensor | None]
-"""Tokens (batch, length, dim) of one scale and the lengths (batch,) in them; sizes differ from scale to scale."""
+"""Tokens (batch, length, dim) of one scale, and the lengths (batch,) of the items in it; sizes differ by scale."""
 
 
 class PyramidHead(nn.Module):
-    """Reads a pyramid; each scale is `factor` times shorter than the one before.
+    """Logits from a pyramid, each scale of which is `factor` times shorter than the one before.
 
-    `video`: a linear layer on the mean of the last scale. `steps`: one linear layer a scale, each repeated to the full
-    length, summed; so a step sees its own token as well as the long range.
+    `video`: a linear layer on the mean of the last scale. `steps`: one linear layer per scale, each repeated to the
+    full length, summed; so a step sees its own token as well as the long range.
     """
 
     def __init__(self, widths: list[int], outputs: int, head: str, *, factor: int = 2) -> None:
@@ -26,7 +26,7 @@ class PyramidHead(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the weights."""
+        """Dtype of the weights."""
         return next(self.parameters()).dtype
 
     def forward(self, scales: list[Scale]) -> Float[Tensor, "batch *steps outputs"]:

@@ -1,7 +1,8 @@
-"""Multi-scale S4 with global tokens between the scales: fixed dynamics for the long memory, content for the choice.
+"""Multi-scale S4 with global tokens between the scales.
 
-Every block of the pyramid mixes time with S4; then the same few tokens read that scale, talk to each other, and write
-back, before it is pooled. Either half can be switched off.
+S4's fixed dynamics give the long memory; the tokens' attention chooses by content. Every block of the pyramid mixes
+time with S4; then the same few tokens read that scale, attend to each other, and write back, before it is pooled.
+Either half can be switched off.
 """
 
 import math
@@ -23,17 +24,17 @@ from longvid.validation import Count, settings
 
 Part = Literal["s4", "tokens", "read", "write", "gate"]
 PARTS: tuple[Part, ...] = get_args(Part)
-"""What an ablation can leave out; without `tokens` it is ViS4mer, without `s4` an order-blind set reader."""
+"""Parts that an ablation can leave out; without `tokens` it is ViS4mer, without `s4` it ignores order."""
 
 
 @settings(DecoderError, kw_only=True)
 class HybridConfig(ViS4merConfig):
-    """Settings of `Hybrid`: ViS4mer's, and the tokens'."""
+    """Settings of `Hybrid`: those of ViS4mer, and of the tokens."""
 
     num_tokens: Count = 8
     token_dim: Count = 128
     heads: Count = 4
-    """At most; fewer where a scale is too narrow."""
+    """Number of heads; fewer where a scale is too narrow."""
     read_chunk: Count = 4096
     without: tuple[Part, ...] = ()
     """Parts left out, for ablations; see `PARTS`."""
@@ -46,14 +47,14 @@ class HybridConfig(ViS4merConfig):
             raise DecoderError(f"token_dim={self.token_dim} cannot be cut into heads={self.heads}")
 
     def has(self, part: str) -> bool:
-        """Whether a part of `PARTS` is in; read and write need tokens."""
+        """Whether a part of `PARTS` is present; read and write need tokens."""
         if part in ("read", "write", "gate") and "tokens" in self.without:
             return False
         return part not in self.without
 
 
 class Hybrid(Decoder):
-    """ViS4mer's pyramid with an exchange with global tokens at every scale."""
+    """ViS4mer's pyramid, in which global tokens read and write every scale."""
 
     config: HybridConfig
 
@@ -74,7 +75,7 @@ class Hybrid(Decoder):
 
     @property
     def head(self) -> PyramidHead:
-        """Of the positions."""
+        """The head, which reads the positions."""
         return self.pyramid.head
 
     def forward(
@@ -123,7 +124,7 @@ class TokenExchange(nn.Module):
         tokens: Float[Tensor, "batch num_tokens token_dim"],
         lengths: Int[Tensor, " batch"] | None,
     ) -> tuple[Float[Tensor, "batch length dim"], Float[Tensor, "batch num_tokens token_dim"]]:
-        """Both after the exchange."""
+        """Positions and tokens after the exchange."""
         if self.read is not None:
             valid = None if lengths is None else ~beyond(x, lengths)[..., 0]
             queries = self.read.queries(tokens)
@@ -137,7 +138,7 @@ class TokenExchange(nn.Module):
 
 
 class Nothing(nn.Module):
-    """Stands where a mixing layer was left out: adds nothing to the residual."""
+    """Takes the place of a mixing layer that is left out: adds zero to the residual."""
 
     def forward(
         self, x: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None

@@ -1,4 +1,4 @@
-"""A decoder that gives only some of another's outputs: one question of a model that answers several."""
+"""A decoder that gives the outputs of one task of a multi-task decoder."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from longvid.decoders.base import Decoder
 
 
 class PartOf(Decoder):
-    """Outputs first .. stop of `decoder`, half-open."""
+    """Outputs [first, stop) of `decoder`."""
 
     def __init__(self, decoder: Decoder, first: int, stop: int) -> None:
         super().__init__()
@@ -20,7 +20,7 @@ class PartOf(Decoder):
     def forward(
         self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch *steps outputs"]:
-        """The part's logits."""
+        """Logits [first, stop) of each item."""
         return self.decoder(tokens, lengths)[..., self.first : self.stop]
 
     def param_groups(self, learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:

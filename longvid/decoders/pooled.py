@@ -1,4 +1,4 @@
-"""The floor: pool over time, one linear layer. Blind to order by construction."""
+"""Baseline: pooling over time and one linear layer, blind to order."""
 
 from typing import Literal
 
@@ -22,7 +22,7 @@ class PooledConfig(DecoderConfig):
 
 @settings(DecoderError, kw_only=True)
 class MaxPooledConfig(PooledConfig):
-    """`PooledConfig` that starts from the maximum."""
+    """`PooledConfig` with the maximum as its default."""
 
     pooling: Pooling = "max"
 

@@ -1,8 +1,8 @@
-"""The stack ViS4mer introduced, whatever mixes time in it: every block halves the length and the width.
+"""ViS4mer's pyramid: every block halves the length and the width.
 
 One block: norm, a layer that mixes time, channel dropout, residual, mean of token pairs, linear to half the width,
-GELU. S4 makes it ViS4mer; self-attention makes it the paper's long sequence transformer; the comparison is fair because
-nothing else differs.
+GELU. With S4 as the mixing layer it is ViS4mer, with self-attention the paper's long sequence transformer; the
+comparison is fair because nothing else differs.
 """
 
 from collections.abc import Callable
@@ -23,21 +23,21 @@ from longvid.validation import Count, NonNegative, Share, settings
 
 @settings(DecoderError, kw_only=True)
 class PyramidConfig(DecoderConfig):
-    """What every decoder of this stack has; the defaults are ViS4mer's."""
+    """Settings that every pyramid decoder has; the defaults are ViS4mer's."""
 
     max_length: NonNegative = 0
-    """Usual length of a window, for the layers that care. 0: no usual length."""
+    """Usual length of a window in tokens, for the layers that use it. 0: no usual length."""
     width: Count | None = None
-    """Width of the first block, halved by each; another one than `dim` adds an input projection. None: `dim`."""
+    """Width of the first block, halved by each; a width other than `dim` adds an input projection. None: `dim`."""
     layers: Count = 3
     dropout: Share = 0.2
-    """Of whole channels, after each mixing layer."""
+    """Dropout of whole channels, after each mixing layer."""
     norm: Literal["pre", "post"] = "pre"
     """`pre`: before the mixing layer; `post`: after its residual."""
     time_code: bool = False
-    """Add a learned code of time to the tokens; for layers that are blind to order."""
+    """Add a learned code of time to the tokens; for layers that ignore order."""
     checkpointing: bool = False
-    """Recompute each block in the backward pass: memory of one block instead of all, a third more time."""
+    """Recompute each block in the backward pass: memory for one block instead of all, a third more time."""
 
     def __post_init__(self) -> None:
         if self.first_width >> self.layers < 1:
@@ -83,25 +83,25 @@ class PyramidBlock(nn.Module):
         return self.add(x, self.mix(self.before(x), lengths))
 
     def before(self, x: Float[Tensor, "batch length dim"]) -> Float[Tensor, "batch length dim"]:
-        """What the mixing layer reads."""
+        """Input of the mixing layer."""
         return self.norm(x) if self.norm_place == "pre" else x
 
     def add(
         self, x: Float[Tensor, "batch length dim"], z: Float[Tensor, "batch length dim"]
     ) -> Float[Tensor, "batch length dim"]:
-        """The residual: x what came in, z what the mixing layer made of it."""
+        """x plus z, the output of the mixing layer."""
         x = x + self.dropout(z)
         return self.norm(x) if self.norm_place == "post" else x
 
     def shrink(self, x: Float[Tensor, "batch length dim"]) -> Float[Tensor, "batch half narrow"]:
-        """Pairs to their mean, then to half the width."""
+        """Mean of token pairs, then half the width."""
         return self.activation(self.narrow(halve(x)))
 
 
 class PyramidDecoder(Decoder):
-    """Blocks, then the mean of the last one's tokens, or all scales for the `steps` head.
+    """Blocks, then a head on the mean of the last scale's tokens (`video`) or on all scales (`steps`).
 
-    make_mixer(block) gives the layer that mixes time in that block: from (batch, length, width) and lengths to
+    make_mixer(block) returns the layer that mixes time in that block: from (batch, length, width) and lengths to
     (batch, length, width).
     """
 

@@ -1,4 +1,4 @@
-"""LSTM and GRU over the tokens."""
+"""LSTM and GRU decoders."""
 
 from typing import Literal
 
@@ -24,12 +24,12 @@ class RecurrentConfig(DecoderConfig):
     layers: Count = 1
     bidirectional: bool = False
     dropout: Share = 0.0
-    """Between layers and before the head."""
+    """Dropout between layers and before the head."""
 
 
 @settings(DecoderError, kw_only=True)
 class GRUConfig(RecurrentConfig):
-    """`RecurrentConfig` that starts from the GRU."""
+    """`RecurrentConfig` with the GRU as its default."""
 
     cell: Cell = "gru"
 

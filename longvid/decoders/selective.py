@@ -1,9 +1,9 @@
-"""The pyramid with a selective state space, Mamba-2's structure in plain torch (arXiv 2405.21060).
+"""The pyramid with Mamba-2's selective state space in plain torch.
 
-A head's state S is a matrix (state, head dim): S_t = a_t S_(t-1) + b_t (Δ_t x_t)^T, y_t = c_t S_t + D x_t, where the
-decay a_t = exp(-Δ_t exp(log_decay)), b_t and c_t come from the input. Within a chunk the recurrence is a masked product
-of matrices, between chunks one state is handed on; the cost is linear in the length. On a CUDA device the kernels of
-`mamba-ssm` do it where that package can be imported.
+The structure is that of arXiv 2405.21060. A head's state S is a matrix (state, head dim): S_t = a_t S_(t-1) +
+b_t (Δ_t x_t)^T, y_t = c_t S_t + D x_t, where the decay a_t = exp(-Δ_t exp(log_decay)), b_t and c_t come from the input.
+Within a chunk the recurrence is a masked matrix product, from chunk to chunk one state is passed on; the cost is linear
+in the length. On a CUDA device the kernels of `mamba-ssm` are used where that package can be imported.
 """
 
 import logging
@@ -31,9 +31,9 @@ class SelectiveConfig(PyramidConfig):
 
     state_size: Count = 64
     chunk: Count = 64
-    """Steps that are one masked matrix product."""
+    """Steps per chunk, which are computed as one masked matrix product."""
     taps: Count = 4
-    """Of the short convolution before the scan."""
+    """Taps of the short convolution before the scan."""
 
 
 class Selective(PyramidDecoder):
@@ -73,8 +73,8 @@ class SelectiveScan(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None
     ) -> Float[Tensor, "batch length dim"]:
-        """Every step's mixture of itself and what came before it."""
-        x = zero_beyond(x, lengths)  # within a chunk the future has a weight of zero, but zero times NaN is NaN
+        """Every step's mixture of itself and the steps before it."""
+        x = zero_beyond(x, lengths)  # within a chunk later steps have a weight of zero, but zero times NaN is NaN
         gate, mixed, step = self.enter(x).split(self.sizes, dim=-1)
         mixed = functional.pad(mixed.transpose(1, 2), (self.taps - 1, 0))
         mixed = functional.silu(self.short(mixed)).transpose(1, 2)
@@ -87,11 +87,11 @@ class SelectiveScan(nn.Module):
         return self.out(self.norm(y * functional.silu(gate)))
 
     def rescale_time(self, factor: int | float) -> None:
-        """The steps of the scan shrink by `factor`; the short convolution has no step and keeps its taps."""
+        """Divide the steps of the scan by `factor`; the short convolution has no step size and keeps its taps."""
         self.time_scale *= factor
 
     def dynamics_parameters(self) -> list[nn.Parameter]:
-        """Steps and decays."""
+        """Parameters of steps and decays."""
         return [self.step_bias, self.log_decay]
 
 
@@ -100,13 +100,13 @@ Scan = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, int], Tensor]
 
 @cache
 def fused_scan() -> Scan | None:
-    """The kernels of `mamba-ssm`, for tensors on a CUDA device; None where they cannot be imported.
+    """The scan by `mamba-ssm`, for tensors on a CUDA device; None where it cannot be imported.
 
-    They tune themselves in the first pass of each size, forward and backward: more than a minute on an H200.
+    Its kernels tune themselves in the first pass of each size, forward and backward: more than a minute on an H200.
     """
     try:
         from mamba_ssm.ops.triton.ssd_combined import mamba_chunk_scan_combined
-    except (ImportError, OSError, RuntimeError) as error:  # a build for another torch or CUDA fails in its own way
+    except (ImportError, OSError, RuntimeError) as error:  # a build for another torch or CUDA can raise any of these
         _log.info("selective scan in plain torch: mamba-ssm cannot be imported (%s)", error)
         return None
     _log.warning("selective scan by mamba-ssm: its first training step tunes the kernels, which can take minutes")
@@ -126,7 +126,7 @@ def scan_in_chunks(
     c: Float[Tensor, "batch length state"],
     chunk: int,
 ) -> Float[Tensor, "batch length heads head_dim"]:
-    """What `fused_scan` computes, in plain torch: inputs and decays are scaled by the step."""
+    """The scan of `fused_scan` in plain torch: inputs and decays are scaled by the step."""
     return selective_scan(u * step[..., None], step * rate, b, c, chunk)
 
 

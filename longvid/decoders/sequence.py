@@ -1,4 +1,4 @@
-"""Steps on padded sequences that several decoders share; padding never leaks into what is kept."""
+"""Operations on padded sequences; padding never affects the results."""
 
 import torch
 from jaxtyping import Float, Int
@@ -36,7 +36,7 @@ def halve(x: Float[Tensor, "batch length dim"]) -> Float[Tensor, "batch half dim
 def repeat_to_length(
     x: Float[Tensor, "batch coarse dim"], factor: int, length: int, lengths: Int[Tensor, " batch"] | None
 ) -> Float[Tensor, "batch length dim"]:
-    """Each coarse token at the `factor` steps it was made of; left-over last steps take the last token.
+    """Each coarse token repeated at the `factor` steps it was made from; left-over last steps take the last token.
 
     `lengths` counts coarse tokens.
     """
@@ -50,7 +50,7 @@ def repeat_to_length(
 def pool_time(
     x: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None, factor: int
 ) -> tuple[Float[Tensor, "batch coarse dim"], Int[Tensor, " batch"] | None]:
-    """Mean of every `factor` tokens, of fewer at an item's end, and the coarse lengths."""
+    """Mean of every `factor` tokens (fewer at an item's end), and the coarse lengths."""
     spare = -x.shape[1] % factor
     if spare == 0 and lengths is None:
         return x.unflatten(1, (-1, factor)).mean(dim=2), None
@@ -65,7 +65,7 @@ def pool_time(
 def checked_tokens(
     tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None, *, dim: int, minimum: int = 1
 ) -> Float[Tensor, "batch length dim"]:
-    """The tokens with zeros for padding, whatever stood there.
+    """The tokens with zeros in place of padding, even if that is NaN.
 
     Raises DecoderError for tokens of another width, items shorter than `minimum`, or lengths beyond the tokens.
     """

@@ -1,7 +1,8 @@
-"""Features with mean 0 and deviation 1: a step before any decoder, learned from the training videos' features.
+"""Standardised features: a step before any decoder.
 
-Encoders without a final norm give features whose constant parts dwarf what changes from clip to clip; a decoder that
-starts with a layer norm over channels then sees the constants and little else.
+Mean and deviation come from the features of the training videos. Encoders without a final norm give features whose
+constant part is far larger than what changes from clip to clip; a decoder that starts with a layer norm over channels
+then sees little but the constants.
 """
 
 from collections.abc import Iterable
@@ -15,11 +16,11 @@ from torch import Tensor
 from longvid.decoders.base import Decoder
 
 SMALLEST_DEVIATION = 1e-6
-"""A feature that varies less is left at its own scale: dividing by nothing would make noise of it."""
+"""A feature with a smaller deviation keeps its scale: dividing by almost zero would amplify noise."""
 
 
 class Standardised(Decoder):
-    """`decoder` on features less their mean, over their deviation. Before `fit` it changes nothing."""
+    """`decoder` on features minus their mean, divided by their deviation. Before `fit` it changes nothing."""
 
     mean: Tensor
     scale: Tensor
@@ -32,8 +33,8 @@ class Standardised(Decoder):
         self.register_buffer("scale", torch.ones(dim))
 
     def fit(self, blocks: Iterable[Float[np.ndarray, "_ _ dim"]]) -> None:
-        """Take mean and deviation from blocks of features, in one pass and in float64."""
-        from sklearn.preprocessing import StandardScaler  # takes a second to import; needed for this alone
+        """Compute mean and deviation from blocks of features, in one pass and in float64."""
+        from sklearn.preprocessing import StandardScaler  # takes a second to import, and is needed only here
 
         scaler = StandardScaler()
         for block in blocks:

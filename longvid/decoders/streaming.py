@@ -1,8 +1,8 @@
-"""ViS4mer on a video that is still running: constant memory, constant cost a token, scores after every push.
+"""ViS4mer on a stream: constant memory, constant cost per token.
 
 A block emits one token for every two it takes in, so its stream keeps the S4 state and at most one token that waits for
-its partner; behind the last block stands a running mean. After any number of pushes the scores are those of one pass
-over all tokens so far.
+its partner; a running mean follows the last block. After each push the scores are those of one pass over all tokens so
+far.
 """
 
 from collections.abc import Iterator
@@ -19,10 +19,10 @@ from longvid.ssm import S4Layer
 
 
 class StreamingViS4mer:
-    """Holds the state of `batch` videos that run in step. The decoder must stay in evaluation mode.
+    """Holds the state of `batch` videos that advance together. The decoder must stay in evaluation mode.
 
-    Raises DecoderError for a decoder that cannot stream: one that looks ahead, one whose kernel is the official one at
-    an odd length (no recurrence has that kernel), or one with another head than `video`.
+    Raises DecoderError for a decoder that cannot stream: a bidirectional one, one with the official kernel at an odd
+    length (which no recurrence has), or one with a head other than `video`.
     """
 
     def __init__(self, decoder: ViS4mer, *, batch: int = 1) -> None:
@@ -37,7 +37,7 @@ class StreamingViS4mer:
                 "the official kernel at an odd length has no recurrence: load it with odd_length='exact'"
             )
         if config.time_code:
-            raise DecoderError("time_code=True counts in shares of the whole video: train without it to stream")
+            raise DecoderError("time_code=True needs the length of the whole video: train without it to stream")
         if decoder.training:
             raise DecoderError("the decoder is in training mode: call decoder.eval() before streaming")
         self._decoder = decoder
@@ -45,7 +45,7 @@ class StreamingViS4mer:
         self.reset()
 
     def reset(self) -> None:
-        """Forget every token: a new video begins."""
+        """Forget every token, before a new video."""
         blocks = (block for block in self._decoder.blocks if isinstance(block, PyramidBlock))
         self._blocks = [_BlockStream(block, self._batch) for block in blocks]
         self._total: Tensor | None = None
@@ -54,7 +54,7 @@ class StreamingViS4mer:
 
     @property
     def state_bytes(self) -> int:
-        """Memory held between pushes; the same however much has been pushed, but for one waiting token a block."""
+        """Bytes held between pushes: constant, except for one waiting token per block."""
         return sum(tensor.untyped_storage().nbytes() for tensor in self._held())
 
     def _held(self) -> Iterator[Tensor]:
@@ -65,7 +65,7 @@ class StreamingViS4mer:
 
     @torch.no_grad()
     def push(self, tokens: Float[Tensor, "batch length dim"]) -> Float[Tensor, "batch outputs"] | None:
-        """Take the next tokens; the scores so far, or None before the first 2^layers tokens."""
+        """Take the next tokens; returns the scores so far, or None before the first 2^layers tokens."""
         tokens = checked_tokens(tokens, None, dim=self._decoder.config.dim, minimum=0)
         if len(tokens) != self._batch:
             raise DecoderError(f"{len(tokens)} videos were pushed to a stream of {self._batch}")
@@ -87,7 +87,7 @@ class StreamingViS4mer:
         return self._decoder.head([(mean[:, None].to(self._decoder.head.dtype), None)])
 
     def _add(self, x: Float[Tensor, "batch length dim"]) -> None:
-        """Into the running mean; in float64, where millions of tokens do not drown the next one."""
+        """Add x to the running mean; in float64, so that the next token still counts after millions."""
         total = x.double().sum(dim=1)
         self._total = total if self._total is None else self._total + total
         self._count += x.shape[1]
@@ -103,13 +103,13 @@ class _BlockStream:
         self._waiting: Tensor | None = None
 
     def held(self) -> Iterator[Tensor]:
-        """Every tensor kept."""
+        """Every tensor that is kept."""
         yield self._state
         if self._waiting is not None:
             yield self._waiting
 
     def push(self, x: Float[Tensor, "batch length dim"]) -> Float[Tensor, "batch half narrow"]:
-        """Tokens of the next scale that are complete now; possibly none."""
+        """Tokens of the next scale that are now complete; possibly none."""
         z, self._state = self._layer.carry(self._block.before(x), self._state)
         x = self._block.add(x, z)
         if self._waiting is not None:

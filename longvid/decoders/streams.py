@@ -1,4 +1,4 @@
-"""Any trained decoder as a stream, where it has one: scores after each push, in constant memory.
+"""Trained decoders as streams: scores after each push of tokens.
 
 stream = open_stream(decoder)
 for tokens in parts:                    # (1, length, dim)

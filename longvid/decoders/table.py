@@ -1,4 +1,4 @@
-"""What every decoder costs at the two published window sizes, on one page."""
+"""A table of every decoder's cost at the two published window sizes."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
@@ -11,12 +11,12 @@ from longvid.decoders.cost import Cost, forward_cost, training_cost
 from longvid.decoders.recurrent import Recurrent
 
 DIM = 1024
-"""Width of the tokens, as ViS4mer's features have it."""
+"""Width of the tokens, as in ViS4mer's features."""
 LENGTHS = (3136, 11820)
-"""Breakfast and COIN (64 segments of 49 tokens), LVU (60 seconds of 197 tokens)."""
+"""Tokens per window: Breakfast and COIN (64 segments of 49 tokens), LVU (60 seconds of 197 tokens)."""
 OUTPUTS = 10
 COUNTED_STEPS = (512, 576)
-"""Of an unrolled cell, to know what each further one costs; in fewer the gradients of weights outweigh the steps."""
+"""Steps of an unrolled cell to extrapolate from; with fewer the weights' gradients outweigh the steps."""
 
 
 @dataclass(frozen=True)
@@ -28,15 +28,15 @@ class DecoderRow:
     length: int
     parameters: int
     gflops: float
-    """Operations of a forward pass, in 1e9; two a multiply-add."""
+    """Operations of a forward pass, in 1e9; two per multiply-add."""
     evaluation_bytes: int
-    """Peak of the tensors a forward pass holds."""
+    """Most bytes that the tensors of a forward pass hold at once."""
     training_bytes: int
-    """The same for a forward and backward pass."""
+    """The same for a forward and a backward pass."""
 
 
 def decoder_table(names: Iterable[str] | None = None, *, lengths: tuple[int, ...] = LENGTHS) -> Iterator[DecoderRow]:
-    """One row for each named decoder (all of them) and length, as soon as it is counted."""
+    """One row per named decoder (None: all) and length, each as soon as it is counted."""
     chosen = list(DECODERS if names is None else names)
     for name in chosen:
         require_decoder(name)
@@ -47,7 +47,7 @@ def decoder_table(names: Iterable[str] | None = None, *, lengths: tuple[int, ...
 
 def _row(name: str, length: int) -> DecoderRow:
     entry = DECODERS[name]
-    # a measurement on tensors without numbers would mean nothing
+    # choosing a kernel by its time means nothing on tensors without numbers
     options = {"backend": "cauchy"} if "backend" in {field.name for field in fields(entry.config)} else {}
     decoder = build_decoder(name, dim=DIM, outputs=OUTPUTS, max_length=length, **options)
     count = _step_by_step if isinstance(decoder, Recurrent) and decoder.config.cell == "gru" else _at_once
@@ -68,7 +68,7 @@ def _at_once(count: Callable[..., Cost], decoder: Decoder, length: int) -> Cost:
 
 
 def _step_by_step(count: Callable[..., Cost], decoder: Decoder, length: int) -> Cost:
-    """Of a cell that torch unrolls: two short sequences are counted and the line through them drawn."""
+    """Cost of a cell that torch unrolls: two short sequences are counted and extrapolated linearly."""
     few, more = COUNTED_STEPS
     short, longer = (_at_once(count, decoder, steps) for steps in COUNTED_STEPS)
     share = (length - few) / (more - few)
@@ -82,14 +82,14 @@ COLUMNS = ("decoder", "parameters", "length", "GFLOPs", "evaluation MB", "traini
 """Headings of `cells`."""
 
 EXPLANATION = (
-    f"One window of {DIM}-wide tokens, {OUTPUTS} outputs, default options. GFLOPs: a forward pass, two operations a "
+    f"One window of {DIM}-wide tokens, {OUTPUTS} outputs, default options. GFLOPs: a forward pass, two operations per "
     "multiply-add, FFTs included. MB: the most that the tensors of a pass hold at once, weights and input not counted; "
     "training is forward and backward."
 )
 
 
 def cells(row: DecoderRow) -> tuple[str, ...]:
-    """A row as text, one a column."""
+    """A row as text, one per column."""
     return (
         row.name,
         f"{row.parameters / 1e6:.2f} M",
@@ -101,7 +101,7 @@ def cells(row: DecoderRow) -> tuple[str, ...]:
 
 
 def markdown(rows: Iterable[DecoderRow]) -> str:
-    """The table for a README: a line a decoder, its figures at each length."""
+    """The table for a README: one line per decoder, with its figures at each length."""
     by_name: dict[str, list[DecoderRow]] = {}
     for row in rows:
         by_name.setdefault(row.name, []).append(row)
@@ -117,5 +117,5 @@ def markdown(rows: Iterable[DecoderRow]) -> str:
 
 
 def megabytes(count: int) -> str:
-    """Two digits at least: `0.041`, `2.3`, `115`."""
+    """Megabytes with at least two digits: `0.041`, `2.3`, `115`."""
     return f"{count / 1e6:.2g}" if count < 10e6 else f"{count / 1e6:,.0f}"

@@ -1,4 +1,4 @@
-"""When a token is, as features: what lets attention and pooling tell before from after."""
+"""A code of time, added to tokens for layers that ignore order."""
 
 import math
 
@@ -8,18 +8,18 @@ from torch import Tensor, nn
 
 ABSOLUTE_FREQUENCIES = 16
 SLOWEST_CYCLE, FASTEST_CYCLE = 8192, 4
-"""Positions a cycle of the absolute code takes."""
+"""Positions per cycle of the absolute code."""
 NORMALISED_OCTAVES = 8
 
 
 class TimeCode(nn.Module):
     """A learned linear map of sines and cosines of time, to be added once to the tokens.
 
-    Absolute time counts tokens from the start, in log-spaced frequencies. Normalised time, t over the item's length,
-    stands beside it where the whole item is there; a stream has only the absolute one. Starts small and not at zero:
-    Read does not project its keys, so the code has to be in them. Its scale is a compromise: at 0.02 the order of two
-    events takes 350 steps to learn instead of 200 at 0.1, at 0.3 it is never learned, and finding one event prefers
-    less.
+    Absolute time counts tokens from the start, with log-spaced frequencies. Normalised time, t over the item's length,
+    is used too where the whole item is known; a stream has absolute time only. The weights start small but not at zero:
+    Read does not project its keys, so the code must be in them. Their scale is a compromise: the order of two events
+    takes 350 steps to learn at 0.02, 200 at 0.1, and is never learned at 0.3; finding one event is easier with a
+    smaller scale.
     """
 
     absolute: Tensor
@@ -38,7 +38,7 @@ class TimeCode(nn.Module):
     def forward(
         self, length: int, lengths: Int[Tensor, " batch"] | None = None, *, first: int = 0
     ) -> Float[Tensor, "items length dim"]:
-        """Codes of `length` tokens from number `first` on; one row for all items, or one each where lengths differ."""
+        """Codes of `length` tokens from index `first` on; one row for all items, or one each where lengths differ."""
         position = torch.arange(first, first + length, device=self.absolute.device, dtype=torch.float64)[None]
         parts = [*_waves(position, self.absolute), position[..., None] * (2 / SLOWEST_CYCLE)]
         if self.normalised:

@@ -1,6 +1,7 @@
-"""ViS4mer: multi-scale S4 over the tokens of a long video (Islam and Bertasius, ECCV 2022, arXiv 2204.01692).
+"""ViS4mer: multi-scale S4 over the tokens of a long video.
 
-Every block halves the length and the width: 11820 x 1024 -> 5910 x 512 -> 2955 x 256 -> 1477 x 128 -> mean -> logits.
+By Islam and Bertasius, ECCV 2022, arXiv 2204.01692. Every block halves the length and the width:
+11820 x 1024 -> 5910 x 512 -> 2955 x 256 -> 1477 x 128 -> mean -> logits.
 """
 
 from longvid.decoders.pyramid import PyramidConfig, PyramidDecoder
@@ -14,15 +15,15 @@ from longvid.validation import Count, NonNegative, Positive, settings
 class ViS4merConfig(PyramidConfig):
     """Settings of `ViS4mer`; the defaults are the paper's.
 
-    `max_length`: the weights work at any length, training is cheapest at this one; 0 stores the output maps as
-    themselves.
+    `max_length`: the weights work at any length, training is cheapest at this one; 0 stores the output maps without
+    truncation.
     """
 
     mixer: MixerName = "s4"
-    """`s4` as in the paper, `s4d` diagonal, `s5` one system for all channels of a block."""
+    """`s4`: as in the paper; `s4d`: diagonal; `s5`: one system for all channels of a block."""
     state_size: Count = 64
     state_matrix: StateMatrix = "stable"
-    """s4: `stable` whatever training does, or `free` as in the released code, for its weights; see `S4Config`."""
+    """s4: `stable` throughout training, or `free` as in the released code, for its weights; see `S4Config`."""
     step_range: tuple[Positive, Positive] = (0.001, 0.1)
     bidirectional: bool = False
     gated: bool = False
@@ -30,15 +31,15 @@ class ViS4merConfig(PyramidConfig):
     odd_length: OddLength = "exact"
     """`official`: the released code's kernel where a block's length is odd, for its weights."""
     map_lengths: tuple[NonNegative, ...] = ()
-    """Length each block's output map is truncated at; empty: `max_length` halved by every block."""
+    """Length at which each block's output map is truncated; empty: `max_length`, halved by every block."""
     dynamics_learning_rate: Positive = 1e-3
-    """Highest learning rate of step sizes, eigenvalues and input columns. The paper's; toy tasks of a few hundred steps
-    are learned sooner, and with every seed, at 1e-2."""
+    """Upper limit of the learning rate for step sizes, eigenvalues and input columns; the default is the paper's. Toy
+    tasks trained for a few hundred steps are learned sooner, and with every seed, at 1e-2."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.map_lengths and len(self.map_lengths) != self.layers:
-            raise DecoderError(f"map_lengths={self.map_lengths} must name one length for each of {self.layers} layers")
+            raise DecoderError(f"map_lengths={self.map_lengths} must give one length for each of {self.layers} layers")
 
     def s4(self, block: int) -> S4Config:
         """Settings of the S4 layer of one block."""

@@ -1,8 +1,8 @@
-"""ViS4mer checkpoints as the authors' code writes them (md-mohaiminul/ViS4mer at 2a2442b), read into our module.
+"""Reads ViS4mer checkpoints as the authors' code writes them.
 
-Their S4 layer keeps B and p in one tensor, C and q in another, and saves the FFT nodes of its internal length, which is
-the only place that length can be read from. Where it is odd their kernel differs from the exact one and trained weights
-have adapted to it, so the official kernel is the default here.
+The code is md-mohaiminul/ViS4mer at 2a2442b. Its S4 layer keeps B and p in one tensor, C and q in another, and saves
+the FFT nodes of its internal length, which cannot be read from anything else. Where that length is odd, its kernel
+differs from the exact one and trained weights have adapted to it, so the official kernel is the default here.
 """
 
 import math
@@ -11,25 +11,27 @@ from typing import Any
 
 from torch import Tensor
 
-from longvid.checkpoints.official import OfficialLayout
 from longvid.decoders.vis4mer import ViS4mer, ViS4merConfig
 from longvid.errors import WeightsError
 from longvid.weights.files import Checkpoint
+from longvid.weights.layout import OfficialLayout
 
 KRYLOV = r"s4_layers\.(\d+)\.kernel\.krylov\."
 OUTPUT_BIAS = r"s4_layers\.(\d+)\.output_linear\.bias"
-"""Stored as (width, 1)."""
+"""Official names of the biases that are stored as (width, 1)."""
 
 
 def build(checkpoint: Checkpoint, **config: Any) -> ViS4mer:
-    """A ViS4mer of the checkpoint's sizes; `config` may set what weights do not show (norm, dropout, odd_length)."""
+    """A ViS4mer of the checkpoint's sizes; `config` sets what the weights do not show (norm, dropout, odd_length)."""
     state = checkpoint.state
     lengths: list[int] = []
     while (nodes := state.get(f"s4_layers.{len(lengths)}.kernel.krylov.nodes")) is not None:
         lengths.append(internal_length(nodes))
     missing = [name for name in ("encoder.weight", "decoder.weight", "s4_layers.0.D") if name not in state]
     if missing or not lengths:
-        raise WeightsError(f"{checkpoint.source}: no ViS4mer checkpoint: it has no {', '.join(missing) or 'FFT nodes'}")
+        raise WeightsError(
+            f"{checkpoint.source}: not a ViS4mer checkpoint: it has no {', '.join(missing) or 'FFT nodes'}"
+        )
     sizes: dict[str, Any] = {
         "dim": state["encoder.weight"].shape[1],
         "outputs": state["decoder.weight"].shape[0],
@@ -45,12 +47,12 @@ def build(checkpoint: Checkpoint, **config: Any) -> ViS4mer:
 
 
 def internal_length(nodes: Tensor) -> int:
-    """Length of a layer from its FFT nodes (frequency, real and imaginary part): the first one is exp(-2πi / L)."""
+    """Length L of a layer from its FFT nodes (frequency, real and imaginary part); node 1 is exp(-2πi / L)."""
     return round(2 * math.pi / abs(math.atan2(float(nodes[1, 1]), float(nodes[1, 0]))))
 
 
 def split_pairs(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """[B, p] and [C, q] as entries of their own, biases as vectors, no input projection where the model skips it."""
+    """Splits [B, p] and [C, q], makes biases vectors, and drops an input projection that the model skips."""
     split: dict[str, Tensor] = {}
     for name, tensor in state.items():
         if re.fullmatch(KRYLOV + "[BC]", name):
@@ -64,7 +66,7 @@ def split_pairs(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def from_config(config: dict[str, Any]) -> ViS4mer:
-    """The module from plain values."""
+    """The module from plain JSON values."""
     return ViS4mer(ViS4merConfig(**config))
 
 

@@ -1,1 +1,1 @@
-"""What several models are made of: token readers and writers, masks, dropout."""
+"""Parts that several models share: token layers, masks, dropout."""

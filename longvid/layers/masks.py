@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def beyond(x: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"]) -> Bool[Tensor, "batch length 1"]:
-    """True from each item's length on."""
+    """True at and after each item's length."""
     position = torch.arange(x.shape[1], device=x.device)
     return (position >= lengths[:, None])[..., None]
 
@@ -14,5 +14,5 @@ def beyond(x: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"])
 def zero_beyond(
     x: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None
 ) -> Float[Tensor, "batch length dim"]:
-    """x with everything from each item's length on set to zero (even NaN); x itself without lengths."""
+    """x with zeros (even for NaN) at and after each item's length; x itself where `lengths` is None."""
     return x if lengths is None else x.masked_fill(beyond(x, lengths), 0.0)

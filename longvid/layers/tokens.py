@@ -1,13 +1,15 @@
-"""A few tokens beside many rows: Read (rows to tokens), Former (tokens among themselves), Write (tokens to rows).
+"""Attention between a few tokens and many rows: Read, Former and Write.
+
+Read goes from the rows to the tokens, Former is among the tokens, Write goes from the tokens to the rows.
 
     letters of Mobile-Former    here
     X, C                        `rows`, the positions of a map or a sequence, their channels `dim`: (batch, rows, dim)
     Z, M, d                     `tokens`: (batch, num_tokens, token_dim)
 
-The large side is never projected: rows serve as keys and values of Read and as queries of Write just as they are, their
-channels cut into heads. Attention runs head by head over slices of the rows: no copy of them is made. One call over a
-head axis copies them, and torch's fused attention is slow for so few keys: for the map 16x28x28x24 on one core Write
-takes 0.5 ms in this form, 1.5 ms fused, 2.4 ms in one batched product.
+The rows are never projected: they serve unchanged as keys and values of Read and as queries of Write, with their
+channels split into heads. Attention runs head by head over slices of the rows: no copy of them is made. One call over a
+head axis would copy them, and torch's fused attention is slow for so few keys: for a map of 16x28x28x24 on one core,
+Write takes 0.5 ms in this form, 1.5 ms fused, 2.4 ms in one batched product.
 """
 
 import math
@@ -18,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 FIRST_TEMPERATURE = 3.0
-"""Where a learned temperature starts: queries that do not know the sequence learn only if attention can focus."""
+"""Initial value of a learned temperature: queries that do not depend on the input learn only if attention can focus."""
 
 
 def softmax(scores: Tensor, dim: int) -> Tensor:
@@ -29,7 +31,7 @@ def softmax(scores: Tensor, dim: int) -> Tensor:
 def attend(
     queries: Float[Tensor, "batch queries dim"], rows: Float[Tensor, "batch rows dim"], *, heads: int
 ) -> Float[Tensor, "batch queries dim"]:
-    """Attention of queries that are scaled already to rows that are both keys and values; heads are channel slices."""
+    """Attention of already scaled queries to rows, which are both keys and values; heads are slices of channels."""
     seen = []
     for query, row in zip(queries.chunk(heads, -1), rows.chunk(heads, -1), strict=True):
         seen.append(torch.bmm(softmax(torch.bmm(query, row.transpose(1, 2)), -1), row))
@@ -37,17 +39,17 @@ def attend(
 
 
 def rms(x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
-    """x over its root mean square; no weights."""
+    """x divided by its root mean square; no weights."""
     return functional.rms_norm(x, x.shape[-1:])
 
 
 class Read(nn.Module):
-    """Tokens that have looked at the rows: gated attention, output projection, post-norm.
+    """Updates the tokens from the rows: gated attention, output projection, post-norm.
 
-    `gated`: a gate per channel, 0 to 2, from the incoming tokens; it is in the code of Mobile-Former's author, though
-    seldom described. `own_queries`: that many learned queries, one per token, instead of the tokens: what is read then
-    does not depend on them, so a sequence can be read as it comes. `focused`: queries are normalised and have a learned
-    temperature per head.
+    `gated`: a gate per channel, 0 to 2, from the incoming tokens; it is in the code of Mobile-Former's author, although
+    seldom described. `own_queries`: that many learned queries, one per token, take the place of the tokens: what is
+    read then does not depend on the tokens, so a sequence can be read as it arrives. `focused`: queries are normalised
+    and have a learned temperature per head.
     """
 
     def __init__(
@@ -67,7 +69,7 @@ class Read(nn.Module):
     def forward(
         self, tokens: Float[Tensor, "batch num_tokens token_dim"], rows: Float[Tensor, "batch rows dim"]
     ) -> Float[Tensor, "batch num_tokens token_dim"]:
-        """The updated tokens; invariant to any order of the rows."""
+        """The updated tokens; the order of the rows does not matter."""
         return self.finish(tokens, attend(self.queries(tokens), rows, heads=self.heads))
 
     def queries(self, tokens: Float[Tensor, "*batch num_tokens token_dim"]) -> Float[Tensor, "*batch num_tokens dim"]:
@@ -85,14 +87,14 @@ class Read(nn.Module):
         tokens: Float[Tensor, "*batch num_tokens token_dim"],
         seen: Float[Tensor, "*batch num_tokens dim"],
     ) -> Float[Tensor, "*batch num_tokens token_dim"]:
-        """The updated tokens from what attention has seen."""
+        """The updated tokens, from the output of the attention."""
         if self.gate is not None:
             seen = seen * (2 * functional.hardsigmoid(self.gate(tokens)))
         return self.norm(tokens + self.out(seen))
 
 
 class Former(nn.Module):
-    """Tokens that have looked at each other: attention without key and value projections, then an MLP of twice the
+    """Updates the tokens from each other: attention without key and value projections, then an MLP of twice the
     width; post-norm."""
 
     def __init__(self, token_dim: int, *, heads: int) -> None:
@@ -115,9 +117,9 @@ class Former(nn.Module):
 
 
 class Write(nn.Module):
-    """The rows with what the tokens have to say added to each; no norm after it, no output projection.
+    """Adds to each row what it reads from the tokens; no norm after it, no output projection.
 
-    `normalised`: rows look at the tokens over their root mean square; otherwise as they are.
+    `normalised`: rows are divided by their root mean square before they attend to the tokens.
     """
 
     def __init__(self, dim: int, token_dim: int, *, heads: int, normalised: bool = False) -> None:
@@ -137,17 +139,17 @@ class Write(nn.Module):
         queries = (rms(rows) if self.normalised else rows).chunk(self.heads, -1)
         written = []
         for key, value, query, row in zip(keys, values, queries, rows.chunk(self.heads, -1), strict=True):
-            # tokens x rows, so that the softmax over few tokens runs along long contiguous lines
+            # tokens x rows, so that the softmax over the few tokens runs along long contiguous lines
             weights = softmax(torch.bmm(key, query.transpose(1, 2)), 1).transpose(1, 2)
             if weights.dtype == row.dtype:
                 written.append(torch.baddbmm(row, weights, value))
-            else:  # under autocast the rows are the wider ones, and stay so
+            else:  # under autocast the rows have the wider dtype, and keep it
                 written.append(row + torch.bmm(weights, value))
         return torch.cat(written, -1)
 
 
 class SlopeGenerator(nn.Module):
-    """Two slopes for each channel, from a token: a two-layer net whose outputs lie in [0, 1]."""
+    """Two slopes per channel, from a token: a two-layer network whose outputs lie in [0, 1]."""
 
     def __init__(self, token_dim: int, dim: int) -> None:
         super().__init__()
@@ -155,5 +157,5 @@ class SlopeGenerator(nn.Module):
         self.expand = nn.Linear(token_dim // 4, 2 * dim)
 
     def forward(self, token: Float[Tensor, "batch token_dim"]) -> Float[Tensor, "batch twice_dim"]:
-        """The raw slopes theta: all of the positive side first, then all of the negative side."""
+        """The raw slopes theta: those of all channels' positive side first, then those of the negative side."""
         return functional.hardsigmoid(self.expand(functional.relu(self.reduce(token))))

@@ -2,7 +2,7 @@
 
 Attention, MLP, pre-norm block, patch embedding, drop path and position tables.
 
-Token sequences are `batch length dim`; heads lie head-major along `dim` (channel = head * head_dim + j).
+Token sequences are `batch length dim`; channels are head-major (channel = head * head_dim + j).
 Parameter names (`qkv`, `proj`, `fc1`, `fc2`, `norm1`, `norm2`) are those of most published checkpoints.
 """
 
@@ -18,7 +18,7 @@ from torch.nn import functional
 def split_heads(
     tokens: Float[Tensor, "batch length dim"], num_heads: int
 ) -> Float[Tensor, "batch heads length head_dim"]:
-    """A view of the tokens with the channel axis cut into heads."""
+    """A view of the tokens with the channel axis split into heads."""
     return tokens.unflatten(-1, (num_heads, -1)).transpose(1, 2)
 
 
@@ -62,7 +62,7 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Module):
-    """Linear, exact (erf) GELU, Linear."""
+    """Linear layer, exact (erf) GELU, linear layer."""
 
     def __init__(self, dim: int, hidden_dim: int) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ def drop_path_rates(last_rate: float, depth: int) -> list[float]:
 class Block(nn.Module):
     """Pre-norm transformer block: x + Attention(LN1(x)), then x + MLP(LN2(x)).
 
-    The attention is passed in; whatever else it needs (a grid shape, a segment length) comes through `context`.
+    The attention module is passed in; what else it needs (a grid shape, a segment length) comes through `context`.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class Block(nn.Module):
 
 
 class PatchEmbed2d(nn.Module):
-    """One token per square patch: a convolution whose kernel equals its stride."""
+    """One token per square patch: a convolution with a kernel as large as its stride."""
 
     def __init__(self, dim: int, patch_size: int, *, in_channels: int = 3) -> None:
         super().__init__()
@@ -140,7 +140,7 @@ class PatchEmbed2d(nn.Module):
 
 
 class PatchEmbed3d(nn.Module):
-    """One token per space-time brick. Frames, rows and columns left over at the end are dropped, never padded."""
+    """One token per space-time block. Frames, rows and columns left over at the end are dropped, never padded."""
 
     def __init__(self, dim: int, patch_size: tuple[int, int, int], *, in_channels: int = 3) -> None:
         super().__init__()
@@ -158,8 +158,8 @@ def resize_table(
 ) -> Float[Tensor, "new_places dim"]:
     """A learned position table for `grid_from` (rows, columns), in raster order, resized to `grid_to`.
 
-    The rule of this library for every spatial table: bicubic, corners not aligned, no antialias; an equal size
-    returns the table itself, to the bit. The table holds the grid only: set class-token entries aside first.
+    The rule of this library for every spatial table: bicubic, corners not aligned, no antialias; with an equal size
+    the table itself is returned. The table holds the grid only: set class-token entries aside first.
     """
     if len(table) != grid_from[0] * grid_from[1]:
         raise ValueError(f"a table of {len(table)} places is not a grid of {grid_from[0]}x{grid_from[1]}")
@@ -183,7 +183,7 @@ def init_transformer_(module: nn.Module, *, std: float = 0.02) -> None:
 
 
 def inflate_2d(weight: Float[Tensor, "*out height width"], frames: int) -> Float[Tensor, "*out frames height width"]:
-    """A 2D kernel as a 3D one with the same output for a still image: repeated over time and divided by its length."""
+    """A 2D kernel as a 3D one with the same output for a still clip: repeated `frames` times, divided by `frames`."""
     return weight.unsqueeze(-3).repeat_interleave(frames, dim=-3) / frames
 
 

@@ -1,4 +1,4 @@
-"""A value computed from weights, kept while they do not change."""
+"""A cache for a value computed from weights, valid until they change."""
 
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any
@@ -8,13 +8,13 @@ from torch import Tensor
 
 
 class WeightCache:
-    """Remembers one value for one key and one state of the parameters.
+    """Keeps one value for one key and one state of the parameters.
 
     The state is each parameter's storage, dtype and version counter, so an optimiser step, `load_state_dict`, a move to
     another device and a swap of `.data` all drop the value. A write into the same storage through `.data`, such as
-    `parameter.data.mul_(2)`, moves no counter and goes unnoticed: to compare the values themselves would cost a pass
+    `parameter.data.mul_(2)`, changes no counter and goes unnoticed: comparing the values themselves would cost a pass
     over them, and a wait for the device, on every call. After such a write call `drop_caches()` of the layer or the
-    decoder, or `eval()`, which does it too. Nothing is kept where a gradient may be wanted.
+    decoder, or `eval()`, which does the same. Nothing is kept where a gradient may be needed.
     """
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class WeightCache:
         self._value: Any = None
 
     def get(self, key: Hashable, parameters: Iterable[Tensor], make: Callable[[], Any]) -> Any:
-        """The remembered value, or `make()`."""
+        """The kept value if it is still valid, else `make()`."""
         parameters = list(parameters)
         wants_grad = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in parameters)
         if wants_grad or any(parameter.is_inference() for parameter in parameters):

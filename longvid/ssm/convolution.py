@@ -1,4 +1,4 @@
-"""Long convolution by FFT, of a size that is fast, in slices that bound the memory."""
+"""Long convolution by FFT of a fast size, in slices of bounded memory."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,14 +9,14 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 SLICE_ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 24}
-"""Complex numbers that the spectra of one slice of channels and items may hold; on a CPU they stay in the cache."""
+"""Complex numbers in the spectra of one slice of channels and items, at most; on a CPU they fit in the cache."""
 
 
 def fast_fft_length(minimum: int, device: torch.device) -> int:
     """Smallest length of at least `minimum` whose FFT is fast: a product of 16 and of 2s, 3s and 5s.
 
-    Sizes with few 2s take twice as long. On a CUDA device only powers of two and three times those: there 24,000 takes
-    1.4 times as long as 24,576 (H200).
+    Sizes with few factors 2 take twice as long. On a CUDA device only powers of two and three times those: 24,000 takes
+    1.4 times as long as 24,576 there (H200).
     """
     best = max(16, 1 << (minimum - 1).bit_length())
     if device.type == "cuda":
@@ -37,9 +37,9 @@ def convolve(
     kernel: Float[Tensor, "channel taps"],
     backward_kernel: Float[Tensor, "channel taps"] | None = None,
 ) -> Float[Tensor, "batch channel length"]:
-    """y_t = Σ_s kernel[s] u_(t-s), and with a backward kernel + Σ_s backward_kernel[s] u_(t+1+s).
+    """y_t = Σ_s kernel[s] u_(t-s), plus Σ_s backward_kernel[s] u_(t+1+s) with a backward kernel.
 
-    Float32 or better. Only u and the kernel are kept for the backward pass; their spectra are made again there.
+    Float32 or better. Only u and the kernel are kept for the backward pass, which computes their spectra again.
     """
     length = u.shape[-1]
     size = fast_fft_length(length + kernel.shape[-1], u.device)
@@ -91,7 +91,7 @@ def _filtered(u: Tensor, spectrum: Tensor, size: int) -> Tensor:
 
 
 def _slices(u: Tensor, size: int) -> Iterator[tuple[slice, list[slice]]]:
-    """Channels taken together, and for each such slice the groups of items."""
+    """(slice of channels, slices of items for it), one pair per slice of channels."""
     batch, num_channels, _ = u.shape
     elements = SLICE_ELEMENTS.get(u.device.type, SLICE_ELEMENTS["cuda"])
     points = size // 2 + 1

@@ -1,4 +1,4 @@
-"""Where a state-space layer starts: HiPPO-LegS and the diagonal starts of S4D, all in float64.
+"""Initial state matrices: HiPPO-LegS and S4D's, all in float64.
 
 Letters (S4, arXiv 2111.00396): A the state matrix, B its input column, p the low-rank correction with A + p p^T normal,
 w the eigenvalues of that normal matrix, V its eigenvectors. Conjugate pairs are stored once, the half with positive
@@ -27,10 +27,13 @@ def legs_low_rank(
 ) -> tuple[Complex[Tensor, " half"], Complex[Tensor, " half"], Complex[Tensor, " half"]]:
     """LegS as diagonal plus rank one: (w, V* p, V* B) in complex128, ordered by rising imaginary part of w.
 
-    A + p p^T is -1/2 plus a skew matrix, so -i times the latter is Hermitian and its solver exact to rounding. The free
-    phase of each eigenvector is chosen to make V* p positive: the same start on every machine.
+    A + p p^T is -1/2 plus a skew matrix; -i times the latter is Hermitian, so its solver is exact up to rounding. The
+    free phase of each eigenvector is chosen to make V* p positive: the same initial values on every machine.
     """
     _require_even(state_size)
+    if torch.get_default_device().type == "meta":  # only shapes are asked for, and a solver has none to give
+        w, p_rotated, B_rotated = torch.empty(3, state_size // 2, dtype=torch.complex128)
+        return w, p_rotated, B_rotated
     A, B = legs_matrices(state_size)
     p = torch.sqrt(torch.arange(state_size, dtype=torch.float64) + 0.5)
     skew = A + p[:, None] * p[None, :] + 0.5 * torch.eye(state_size, dtype=torch.float64)
@@ -44,7 +47,7 @@ def legs_low_rank(
 
 
 def diagonal_eigenvalues(state_size: int, start: str) -> Complex[Tensor, " half"]:
-    """Eigenvalues S4D starts from (arXiv 2206.11893): `legs` (LegS without its correction), `lin` or `inv`."""
+    """Initial eigenvalues of S4D (arXiv 2206.11893): `legs` (LegS without its correction), `lin` or `inv`."""
     _require_even(state_size)
     half = torch.arange(state_size // 2, dtype=torch.float64)
     if start == "legs":

@@ -1,4 +1,4 @@
-"""The S4 layer: state-space mixing along time, then a point-wise mixing of channels."""
+"""The S4 layer: state-space mixing along time, then across channels."""
 
 from collections.abc import Callable
 
@@ -24,8 +24,8 @@ MIXERS: dict[str, Callable[[S4Config], Mixer]] = {
 class S4Layer(nn.Module):
     """(batch, length, dim) -> the same: time mixing with skip, GELU, channel dropout, linear.
 
-    Any length. Where `lengths` is given, what lies beyond an item's length cannot reach its outputs. `step` and `carry`
-    give the same outputs token by token and chunk by chunk; they are for evaluation, where dropout is off.
+    Any length. Where `lengths` is given, padding beyond an item's length does not affect its outputs. `step` and
+    `carry` give the same outputs token by token and chunk by chunk; they are for evaluation, where dropout is off.
     """
 
     def __init__(self, config: S4Config) -> None:
@@ -40,14 +40,14 @@ class S4Layer(nn.Module):
         self, x: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch length dim"]:
         """Outputs of the whole sequence from a zero state."""
-        # also for a causal layer: its FFT spreads rounding errors, and anything that is not a number, over all steps
+        # for a causal layer too: its FFT spreads rounding errors and NaN over all steps
         x = zero_beyond(x, lengths)
         with torch.autocast(x.device.type, enabled=False):
             y = self.mixer(x.transpose(1, 2))
         return self._mix_channels(_time_first(y, x.dtype))
 
     def drop_caches(self) -> None:
-        """Forget kernels and tables: after a write through `.data`, which torch does not count as a change."""
+        """Drop kernels and tables; needed after a write through `.data`, which torch does not count as a change."""
         self.mixer.drop_caches()
 
     def initial_state(self, batch: int) -> Complex[Tensor, "batch ..."]:
@@ -76,5 +76,5 @@ class S4Layer(nn.Module):
 
 
 def _time_first(y: Float[Tensor, "batch channel length"], dtype: torch.dtype) -> Float[Tensor, "batch length channel"]:
-    """A copy, not a view: on strides unlike those of its gradient, GELU takes ten times as long backward."""
+    """A contiguous copy: with strides unlike its gradient's, GELU takes ten times as long in the backward pass."""
     return y.transpose(1, 2).to(dtype).contiguous()

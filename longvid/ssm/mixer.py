@@ -1,4 +1,4 @@
-"""What mixes time in a state-space layer: by convolution, step by step, or chunk by chunk with a carried state."""
+"""The part of a state-space layer that mixes time."""
 
 import math
 from abc import ABC, abstractmethod
@@ -15,13 +15,14 @@ from longvid.ssm.pieces import PieceTables, Transition, carry, complex_halves, r
 
 
 class Mixer(nn.Module, ABC):
-    """Linear, time-invariant, (batch, channel, length) -> the same; three ways that agree.
+    """A linear, time-invariant map (batch, channel, length) -> the same.
 
-    The skip, y += D u with one number a channel, is part of it.
+    It is computed by convolution (`forward`), token by token (`step`) or chunk by chunk with a carried state (`carry`);
+    the three agree. The skip, y += D u with one number per channel, is part of it.
     """
 
     log_step: nn.Parameter
-    """Logarithm of each channel's or state's step Δ."""
+    """Logarithm of the step Δ of each channel or state."""
 
     def __init__(self, config: S4Config) -> None:
         super().__init__()
@@ -49,28 +50,28 @@ class Mixer(nn.Module, ABC):
         """Outputs of the next tokens, and the state after them."""
 
     def drop_caches(self) -> None:
-        """Forget everything computed from the weights; see `WeightCache` for when that is needed."""
+        """Drop everything computed from the weights; see `WeightCache` for when this is needed."""
         for part in vars(self).values():
             if isinstance(part, WeightCache):
                 part.drop()
 
     def train(self, mode: bool = True) -> "Mixer":
-        """Switch between training and evaluation, as every module does, and forget what was computed before."""
+        """Switch between training and evaluation, as every module does, and drop the caches."""
         self.drop_caches()
         super().train(mode)
         return self
 
     def rescale_time(self, factor: int | float) -> None:
-        """Adapt to `factor` times as many tokens a second: the step sizes shrink by it."""
+        """Adapt to `factor` times as many tokens per second: step sizes are divided by `factor`."""
         with torch.no_grad():
             self.log_step.sub_(math.log(factor))
 
     @abstractmethod
     def dynamics_parameters(self) -> list[nn.Parameter]:
-        """Parameters that set time scales: trained gently and never decayed."""
+        """Parameters that set time scales: trained with a low learning rate and without weight decay."""
 
     def check_causal(self) -> None:
-        """Raises DecoderError for a layer that looks ahead and so cannot stream."""
+        """Raises DecoderError for a bidirectional layer, which cannot stream."""
         if self.config.bidirectional:
             raise DecoderError(
                 "a bidirectional layer cannot stream: it needs the future; build it with bidirectional=False"
@@ -78,9 +79,10 @@ class Mixer(nn.Module, ABC):
 
 
 class ConvolutionMixer(Mixer):
-    """One single-input system a channel: the whole sequence is a convolution with the system's kernel.
+    """One single-input system per channel: the outputs are a convolution with the system's kernel.
 
-    In evaluation without gradients kernels and tables are made once and kept until a weight changes; see `WeightCache`.
+    In evaluation without gradients, kernels and tables are computed once and kept until a weight changes; see
+    `WeightCache`.
     """
 
     def __init__(self, config: S4Config) -> None:
@@ -94,10 +96,10 @@ class ConvolutionMixer(Mixer):
 
     @abstractmethod
     def tables(self) -> tuple[PieceTables, Transition]:
-        """What `carry` needs, without the skip."""
+        """Tables for `carry`, without the skip."""
 
     def kernels(self, length: int) -> Float[Tensor, "direction channel length"]:
-        """Kernels with the skip in the first forward tap; do not write into them."""
+        """Kernels with the skip in the first forward tap; do not modify them."""
         if self.training:
             self._kernels.drop()
             return self._with_skip(length)

@@ -1,4 +1,4 @@
-"""Carrying a state over a sequence piece by piece, with tables that are made once.
+"""Carrying a state over a sequence in pieces, with precomputed tables.
 
 A piece has 2^level steps; any length is a sum of such pieces. States are in the real basis, (Re x_1, Im x_1, ..).
 """
@@ -16,23 +16,23 @@ from longvid.ssm.kernels.dense import Squares, discretise, output_row
 from longvid.ssm.system import StateSpace
 
 LEVELS = 6
-"""Pieces of at most 2^6 steps: longer ones save no time and their tables grow."""
+"""Pieces have at most 2^6 steps: longer ones save no time, and their tables are larger."""
 
 
 @dataclass(frozen=True)
 class PieceTables:
-    """What every system needs for pieces of up to 2^LEVELS steps."""
+    """Tables of every system for pieces of up to 2^LEVELS steps."""
 
     kernel: Float[Tensor, "channel size"]
     observe: Float[Tensor, "channel size state"]
-    """Row t: what a state adds to the output t steps after it (C dA^(t+1))."""
+    """Row t: effect of a state on the output at step t after it (C dA^(t+1))."""
     control: Float[Tensor, "channel state size"]
-    """Column t: what an input has become t steps later (dA^t dB)."""
+    """Column t: effect of an input on the state t steps later (dA^t dB)."""
 
 
 @runtime_checkable
 class Transition(Protocol):
-    """How a state moves on without input."""
+    """Evolution of a state without input."""
 
     def evolve(self, state: Float[Tensor, "batch channel state"], level: int) -> Float[Tensor, "batch channel state"]:
         """The state 2^level steps later."""
@@ -41,7 +41,7 @@ class Transition(Protocol):
 
 @dataclass(frozen=True)
 class DenseTransition:
-    """By full matrices: dA to the 1, 2, 4, .."""
+    """Evolution by full matrices: dA to the powers 1, 2, 4, .."""
 
     powers: tuple[Float[Tensor, "channel state state"], ...]
 
@@ -52,7 +52,7 @@ class DenseTransition:
 
 @dataclass(frozen=True)
 class DiagonalTransition:
-    """By eigenvalues: λ to the 1, 2, 4, .."""
+    """Evolution by eigenvalues: λ to the powers 1, 2, 4, .."""
 
     powers: tuple[Complex[Tensor, "channel half"], ...]
 
@@ -62,7 +62,7 @@ class DiagonalTransition:
 
 
 def low_rank_tables(system: StateSpace) -> tuple[PieceTables, DenseTransition]:
-    """Tables of diagonal-plus-low-rank systems, made in float64, kept in the system's precision."""
+    """Tables of diagonal-plus-low-rank systems, computed in float64 and returned in the system's precision."""
     dense = discretise(system.double())
     squares = Squares(dense.A)
     control = dense.B[..., None]
@@ -104,10 +104,10 @@ def _pieces(length: int) -> Iterator[tuple[int, int]]:
 
 
 def real_basis(state: Complex[Tensor, "*batch half"]) -> Float[Tensor, "*batch state"]:
-    """(Re x_1, Im x_1, ..)."""
+    """The state as (Re x_1, Im x_1, ..)."""
     return torch.view_as_real(state.contiguous()).flatten(-2)
 
 
 def complex_halves(state: Float[Tensor, "*batch state"]) -> Complex[Tensor, "*batch half"]:
-    """The other way."""
+    """The inverse of `real_basis`."""
     return torch.view_as_complex(state.unflatten(-1, (-1, 2)).contiguous())

@@ -1,4 +1,4 @@
-"""S4: one diagonal-plus-low-rank system a channel (the mixer of ViS4mer)."""
+"""S4, the mixer of ViS4mer: one low-rank system per channel."""
 
 import math
 
@@ -17,11 +17,11 @@ from longvid.ssm.system import StateSpace, advance, inner
 
 
 class LowRankMixer(ConvolutionMixer):
-    """Starts at HiPPO-LegS; complex numbers are stored as a last axis of two floats.
+    """Diagonal-plus-low-rank systems, initialised by HiPPO-LegS; complex numbers are a last axis of two floats.
 
     The state matrix is diag(w) - p q*. `stable` ties q to p and keeps Re w negative: then A + A* is negative definite
-    and every kernel decays. `free` trains w, p and q apart, as ViS4mer did. With `max_length` a random output map is
-    declared to be the truncated one, as in ViS4mer. Two directions share everything but the output map.
+    and every kernel decays. `free` trains w, p and q separately, as ViS4mer did. With `max_length` the random initial
+    output map counts as the truncated one, as in ViS4mer. Two directions share everything except the output map.
     """
 
     def __init__(self, config: S4Config) -> None:
@@ -40,7 +40,7 @@ class LowRankMixer(ConvolutionMixer):
             self.q = nn.Parameter(p.clone())
         self.p = nn.Parameter(p)
         self.b = nn.Parameter(b)
-        # variance 1/2 in each of real and imaginary part
+        # variance 1/2 in the real and in the imaginary part
         self.c = nn.Parameter(torch.randn(directions, channels, *p.shape[1:]) * math.sqrt(0.5))
         self._recurrent = WeightCache()
 
@@ -53,7 +53,7 @@ class LowRankMixer(ConvolutionMixer):
         return torch.complex(-decay.exp(), frequency), p, p
 
     def system(self) -> StateSpace:
-        """The system as complex tensors, the backward direction as further channels; float32 or better."""
+        """The system as complex tensors, with the backward direction as additional channels; float32 or better."""
         directions = len(self.c)
         w, p, q = self.state_matrix()
         b = as_complex(self.b)
@@ -70,7 +70,7 @@ class LowRankMixer(ConvolutionMixer):
         return kernel.unflatten(0, (len(self.c), -1))
 
     def tables(self) -> tuple[PieceTables, Transition]:
-        """Dense powers; the exact recurrence whatever `odd_length` says."""
+        """Dense powers for `carry`, always of the exact recurrence: `odd_length` has no effect."""
         return low_rank_tables(self.system())
 
     def step(
@@ -84,7 +84,7 @@ class LowRankMixer(ConvolutionMixer):
         return inner(system.c, state) + self.skip * u, state
 
     def rescale_time(self, factor: int | float) -> None:
-        """The output map stays what it is, so one that is stored truncated is truncated anew."""
+        """Divide the step sizes by `factor`; an output map that is stored truncated is truncated again to match."""
         if self.config.max_length:
             with torch.no_grad():
                 whole = untruncate(self.system().double())
@@ -95,7 +95,7 @@ class LowRankMixer(ConvolutionMixer):
     def dynamics_parameters(self) -> list[nn.Parameter]:
         """Step, eigenvalues and input column, and p where it is free; c and q are ordinary weights, as in ViS4mer.
 
-        A tied p is q too, and no value of it makes the system unstable: it learns like any other weight.
+        A tied p serves as q too, and no value of it makes the system unstable: it is an ordinary weight.
         """
         if self.config.state_matrix == "free":
             return [self.log_step, self.eigenvalues, self.b, self.p]
@@ -108,5 +108,5 @@ def as_complex(pairs: Tensor) -> Tensor:
 
 
 def wide(tensor: Tensor) -> Tensor:
-    """float32 or better."""
+    """The tensor in float32 or better."""
     return tensor if tensor.dtype == torch.float64 else tensor.float()

@@ -1,4 +1,4 @@
-"""S4D: one diagonal system a channel (arXiv 2206.11893).
+"""S4D: one diagonal system per channel (arXiv 2206.11893).
 
 Letters: A = -exp(log_decay) + i frequency, Δ the step, λ = exp(ΔA) and b̄ = (λ - 1)/A under zero-order hold,
 λ = (1 + ΔA/2)/(1 - ΔA/2) and b̄ = Δ/(1 - ΔA/2) under the bilinear rule. K[t] = 2 Re Σ c b̄ λ^t; the input column of the
@@ -20,7 +20,7 @@ from longvid.ssm.s4 import as_complex
 
 
 class DiagonalMixer(ConvolutionMixer):
-    """Stable by construction: the real part of A is minus an exponential."""
+    """Diagonal systems, stable by construction: the real part of A is minus an exponential."""
 
     def __init__(self, config: S4Config) -> None:
         super().__init__(config)
@@ -52,7 +52,7 @@ class DiagonalMixer(ConvolutionMixer):
         return 2 * (rows @ columns).flatten(-2)[..., :length]
 
     def tables(self) -> tuple[PieceTables, Transition]:
-        """Powers of λ."""
+        """Tables for `carry`, from powers of λ."""
         log_transition, b = self.discrete()
         size = 2**LEVELS
         powers = _powers(log_transition, 1, size + 1)
@@ -93,6 +93,6 @@ def discretise_diagonal(A: Tensor, step: Tensor, rule: str) -> tuple[Tensor, Ten
 
 
 def _powers(log_transition: Complex[Tensor, "channel half"], stride: int, count: int) -> Tensor:
-    """λ to the 0, stride, 2 stride, ..: (channel, half, count)."""
+    """λ to the powers 0, stride, 2 stride, ..: (channel, half, count)."""
     exponent = torch.arange(count, device=log_transition.device, dtype=torch.float64) * stride
     return torch.exp(log_transition[..., None] * exponent)

@@ -1,7 +1,7 @@
-"""S5-style mixing: one system with many inputs and outputs instead of one a channel (arXiv 2208.04933).
+"""S5-style mixing: one system for all channels (arXiv 2208.04933).
 
-x_k = λ x_(k-1) + B̄ u_k, y_k = 2 Re(C x_k) + D u_k with u_k all channels at once. Every state is a scalar recurrence
-with a constant factor, so the whole sequence is a convolution of B̄ u with the powers of λ.
+x_k = λ x_(k-1) + B̄ u_k, y_k = 2 Re(C x_k) + D u_k, where u_k holds all channels. Every state is a scalar recurrence
+with a constant factor, so the states of the whole sequence are a convolution of B̄ u with the powers of λ.
 """
 
 import math

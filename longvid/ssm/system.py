@@ -1,4 +1,4 @@
-"""One S4 system a channel, its O(N) step, and the two ways to store its output map.
+"""S4 systems, one per channel: parameters, O(N) step, output map.
 
 Letters: w eigenvalues, p and q the two low-rank vectors, b input and c output map, Δ the step; N real states stored as
 n = N/2 complex ones, the other half being their conjugates. The state matrix of a channel is
@@ -6,8 +6,8 @@ n = N/2 complex ones, the other half being their conjugates. The state matrix of
     A = diag(w, w̄) - [p; p̄] [q; q̄]*
 
 and the bilinear rule gives x_k = dA x_(k-1) + dB u_k, y_k = 2 Re Σ c̄ x_k, so the convolution kernel is
-K[t] = 2 Re( c* dA^t dB ). A *truncated* output map is c̃ = (I - dA^L)* c: with it the kernel of length L is the inverse
-FFT of a rational function, without any power of dA.
+K[t] = 2 Re( c* dA^t dB ). The output map can be stored as c or *truncated*, c̃ = (I - dA^L)* c: then the kernel of
+length L is the inverse FFT of a rational function, without any power of dA.
 """
 
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from torch import Tensor
 
 
 class StateSpace(NamedTuple):
-    """Diagonal-plus-rank-one systems, one a channel; complex64 or complex128."""
+    """Diagonal-plus-rank-one systems, one per channel; complex64 or complex128."""
 
     eigenvalues: Complex[Tensor, "*channel half"]
     """w: (half,) shared by all channels, or (channel, half)."""
@@ -29,7 +29,7 @@ class StateSpace(NamedTuple):
     step: Float[Tensor, " channel"]
     """Δ, positive."""
     truncated_at: int = 0
-    """0: `c` is the output map itself. Otherwise the length it is truncated at."""
+    """0: `c` is the output map itself. Otherwise the length at which it is truncated."""
 
     @property
     def num_channels(self) -> int:
@@ -40,7 +40,7 @@ class StateSpace(NamedTuple):
         return 2 * self.p.shape[1]
 
     def double(self) -> "StateSpace":
-        """The same system in complex128 (where the device has it): every conversion is done there."""
+        """The same system in complex128 where the device has it; conversions are done in this precision."""
         if self.step.device.type == "mps":
             return self
         w, p, q, b, c = (tensor.to(torch.complex128) for tensor in self[:5])
@@ -48,14 +48,14 @@ class StateSpace(NamedTuple):
 
 
 def inner(a: Tensor, b: Tensor) -> Tensor:
-    """2 Re Σ ā b over the last axis: the inner product of two conjugate-symmetric vectors stored by halves."""
+    """2 Re Σ ā b over the last axis: the inner product of two conjugate-symmetric vectors of which half is stored."""
     return 2 * (a.conj() * b).real.sum(-1)
 
 
 def advance(
     system: StateSpace, state: Complex[Tensor, "*batch channel half"], u: Float[Tensor, "*batch channel"]
 ) -> Complex[Tensor, "*batch channel half"]:
-    """dA x + dB u in O(N): both factors of the bilinear rule are diagonal plus rank one."""
+    """The next state dA x + dB u in O(N): both factors of the bilinear rule are diagonal plus rank one."""
     w, p, q, b = system.eigenvalues, system.p, system.q, system.b
     rate = (2 / system.step)[:, None]
     d = 1 / (rate - w)

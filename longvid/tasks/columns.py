@@ -1,4 +1,7 @@
-"""Many records kept as columns: a million rows of a manifest take 0.2 GB, as objects they take 0.8."""
+"""Many records kept as columns.
+
+A million rows of a manifest take 0.2 GB; as objects they take 0.8.
+"""
 
 from array import array
 from collections.abc import Iterator, Mapping

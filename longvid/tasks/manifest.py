@@ -34,7 +34,7 @@ _SPLIT_ALIASES = {"training": "train", "valid": "val", "validation": "val", "dev
 _LONGEST_KEY = 1024
 _LONGEST_TEXT = 4096
 _MOST_LEVELS = 16
-"""Of lists inside lists in a label."""
+"""Depth of lists inside lists in a label."""
 MOST_ROWS = 50_000_000
 """A file of a few kilobytes can claim more (parquet packs repeated rows)."""
 _SHA256 = re.compile("[0-9a-f]{64}")

@@ -1,4 +1,4 @@
-"""Reading videos: what is in a file (`probe`), and its frames and clips by the second, in one forward pass."""
+"""Reading videos: probing a file, then its frames and clips by time."""
 
 from longvid.video.metadata import Damage, HeaderMetadata, MeasuredTiming, VideoProbe
 from longvid.video.probing import probe

@@ -1,4 +1,4 @@
-"""The sha256 of a whole file: the one check that sees any damage, whatever the codec and the container."""
+"""The sha256 of a whole file: the only check that finds any damage."""
 
 import hashlib
 from pathlib import Path
@@ -7,9 +7,9 @@ from longvid.errors import DamagedVideo, VideoNotFound
 
 
 def require_sha256(path: str | Path, expected: str) -> None:
-    """Raise DamagedVideo where the file has other bytes than those of which `expected` is the sha256, in hexadecimal.
+    """Raise DamagedVideo unless `expected` is the sha256 of the file, in hexadecimal.
 
-    Reads the whole file once. Raises VideoNotFound where there is none.
+    Reads the whole file once. Raises VideoNotFound where there is no file.
     """
     if not Path(path).exists():
         raise VideoNotFound(f"{path}: no such file")

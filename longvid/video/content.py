@@ -1,14 +1,15 @@
-"""Whether a file is still the one that was read, beyond the 768 KiB that its fingerprint looks at.
+"""Checks that a file is still the one that was read.
 
-A file can be replaced by one of the same size, start, middle and end: an edit of some seconds of it, say. Three things
-tell, and none of them alone makes a video be extracted again:
+The fingerprint covers only 768 KiB: a file can be replaced by one of the same size, start, middle and end, for example
+after an edit of some seconds. Three things reveal that, and none of them alone causes a video to be extracted again:
 
-* the crc32c of the video stream's packets, which the demux pass of planning has in its hands anyway (3 GB/s, no byte
-  read twice). Another version of FFmpeg may cut or clean packets otherwise, so it is compared within one version only;
+* the crc32c of the video stream's packets, which the demux pass of planning reads anyway (3 GB/s, no byte is read
+  twice). Another version of FFmpeg may split or clean packets differently, so it is compared within one version only;
 * the sha256 of the whole file (`longvid extract --full-hash`), which reads the file once more;
 * when the place says that the file was last written (`modified`). It is told, but never compared by itself: a file
-  that was copied or touched has another time and is the same video. Where the time, or the ETag, is the same, a reader
-  of many videos may spare itself the comparison.
+  that was copied or touched has another time and is the same video. Where time, size and fingerprint are the same, a
+  rerun over complete videos spares itself the comparison (`longvid.pipelines.extraction.unchanged`); `--full-hash`
+  compares in any case.
 """
 
 import hashlib
@@ -22,24 +23,25 @@ from av.packet import Packet
 
 
 class PacketsDigest:
-    """The crc32c over the bytes of a stream's packets, one behind the other."""
+    """The crc32c of the bytes of a stream's packets, in order."""
 
     def __init__(self) -> None:
         self._crc = 0
 
     def add(self, packet: Packet) -> None:
-        """Take in the stream's next packet."""
+        """Include the stream's next packet."""
         self._crc = google_crc32c.extend(self._crc, bytes(packet))
 
     @property
     def text(self) -> str:
-        """8 hexadecimal digits."""
+        """The digest as 8 hexadecimal digits."""
         return f"{self._crc:08x}"
 
 
 def checks(packets: str, *, path: Path | None = None) -> dict[str, str]:
-    """What is compared of a file's content where both sides know it: the packets' crc32c, named after the library that
-    cut them; with `path`, also the sha256 of that whole file.
+    """Digests of a file's content, each of which is compared where both sides know it.
+
+    They are the packets' crc32c, named after the library that split them, and with `path` the sha256 of that file.
     """
     version = ".".join(map(str, av.library_versions["libavformat"][:2]))
     known = {f"packets_crc32c_libavformat_{version}": packets}
@@ -50,9 +52,9 @@ def checks(packets: str, *, path: Path | None = None) -> dict[str, str]:
 
 
 def modified(path: str | Path) -> dict[str, Any]:
-    """When the file was last written, as its place says it: `mtime_ns` of a local file, `etag` or `mtime` elsewhere.
+    """When the file was last written, by its file system: `mtime_ns` of a local file, `etag` or `mtime` elsewhere.
 
-    Empty where the place says nothing. Raises OSError where there is no file.
+    Empty where that does not say. Raises OSError where there is no file.
     """
     if "://" not in str(path):
         return {"mtime_ns": Path(path).stat().st_mtime_ns}

@@ -1,20 +1,21 @@
-"""Where a file has lost or broken data, by what its container says: the seconds in which a frame may be wrong.
+"""Damage that a file's container shows: the seconds of doubtful frames.
 
-Looked at are the counters, picture starts and marks of transport streams, the index of AVI files against the
-packets that came, and the structure and checksums of Matroska files. One lost or broken packet spoils every frame
-between its keyframe and the next; where times are counted (AVI), it shifts all that follow.
+Checked are the counters, picture starts and error marks of transport streams, the index of AVI files against the
+packets that were found, and the structure and checksums of Matroska files. One lost or broken packet invalidates every
+frame between its keyframe and the next; where times are counted (AVI), it shifts all that follow.
 
-What lies inside a packet only the decoder sees (`backends/pyav.py`), and it sees less with newer codecs. Of 100 small
-files hurt in one place each (a bit, some bytes, a sector of zeros, a cut), this many give wrong frames in silence:
+Damage inside a packet is seen only by the decoder (`backends/pyav.py`), which sees less of it in newer codecs. Of 100
+small files damaged in one place each (a bit, some bytes, a sector of zeros, a cut), this many silently give wrong
+frames:
 
     in MP4     H.264 10, HEVC 25, VP9 50, AV1 0 (its headers are checked, its pictures mostly not), MPEG-4 7
     in AVI     H.264 8, MPEG-4 2, motion JPEG 3
     in TS      H.264 3, HEVC 12, MPEG-2 0
     in WebM    VP9 48
-    in MKV     none of any codec where the writer sums up its clusters, as FFmpeg does; as in WebM where it does not
+    in MKV     none with any codec where the writer adds checksums to clusters, as FFmpeg does; else as in WebM
 
-HEVC files can carry a hash of every picture (x265's `hash=1`), which is checked. For the others the sure way is a
-manifest with a `sha256` column. (`longvid bench damage` repeats the numbers.)
+HEVC files can carry a hash of every picture (x265's `hash=1`), which is checked. For other files the only sure check is
+a manifest with a `sha256` column. (`longvid bench damage` repeats the numbers.)
 """
 
 from pathlib import Path
@@ -27,13 +28,13 @@ from longvid.video.demux import PacketPass
 from longvid.video.metadata import Damage, DamagedBytes
 
 END_SECONDS = 0.1
-"""Damage at the end of a video reaches so far behind its last frame; and stretches so close are one."""
+"""Damage at the end of a video is taken to reach this far past its last frame; stretches this close are merged."""
 
 
 def find_damage(path: Path, container: str, packets: PacketPass, *, truncated: bool) -> tuple[Damage, ...]:
-    """What the container of a file shows to be lost or broken, in order of time; empty for a sound file.
+    """Damage that the container of a file shows, in order of time; empty for an intact file.
 
-    `container` is FFmpeg's name of it. What a truncated file lost at its end is no damage.
+    `container` is FFmpeg's name for it. What a truncated file lost at its end does not count as damage.
     """
     found = _marked(packets)
     if container == "avi":
@@ -48,7 +49,7 @@ def find_damage(path: Path, container: str, packets: PacketPass, *, truncated: b
 
 
 def _marked(packets: PacketPass) -> list[Damage]:
-    """Damage that the demuxer marks; whole stretches from keyframe to keyframe."""
+    """Damage that the demuxer marks, as whole stretches from keyframe to keyframe."""
     reason = transport.REASON
     found = _stretches(packets, packets.is_damaged, reason)
     if packets.num_undecodable_damaged:
@@ -57,7 +58,7 @@ def _marked(packets: PacketPass) -> list[Damage]:
 
 
 def _missing_in_index(packets: PacketPass, *, truncated: bool) -> list[Damage]:
-    """AVI counts frames: one that is lost moves all after it."""
+    """Damage of AVI files, which count frames: a lost one shifts all that follow."""
     missing, positions = packets.missing_positions, packets.byte_positions
     if truncated:
         missing = missing[missing < positions[-1]]
@@ -72,7 +73,7 @@ def _missing_in_index(packets: PacketPass, *, truncated: bool) -> list[Damage]:
 
 
 def _in_bytes(stretches: list[DamagedBytes], packets: PacketPass) -> list[Damage]:
-    """Frames that lie in damaged bytes, and the last before them where none is left in them."""
+    """Damage to frames that lie in damaged bytes, or to the last one before them where none is left in them."""
     found = []
     positions = packets.byte_positions
     for damaged in stretches:
@@ -84,7 +85,7 @@ def _in_bytes(stretches: list[DamagedBytes], packets: PacketPass) -> list[Damage
 
 
 def _stretches(packets: PacketPass, is_damaged: Bool[np.ndarray, "num_frames"], reason: str) -> list[Damage]:
-    """From behind the last frame before a damaged one's keyframe to the next keyframe that follows it in the file."""
+    """Damage from after the last frame before a damaged one's keyframe to the next keyframe in the file."""
     if not is_damaged.any():
         return []
     pts, group = packets.pts, np.cumsum(packets.is_keyframe)
@@ -103,20 +104,20 @@ def _stretches(packets: PacketPass, is_damaged: Bool[np.ndarray, "num_frames"], 
 
 
 def _first_frame(packets: PacketPass, reason: str) -> Damage:
-    """The first frame that is left stands for those that were lost before it."""
+    """Damage at the first frame that is left, which stands for those lost before it."""
     first, tick_seconds = int(packets.pts.min()), float(packets.time_base)
     second = np.partition(packets.pts, 1)[1] if len(packets.pts) > 1 else first + 1
     return Damage(first * tick_seconds, int(second) * tick_seconds, reason)
 
 
 def _end_seconds(packets: PacketPass) -> float:
-    """Behind the last frame, with room for instants that are rounded."""
+    """A time after the last frame, with a margin for rounded instants."""
     last = int(np.argmax(packets.pts))
     return int(packets.pts[last] + max(int(packets.durations[last]), 1)) * float(packets.time_base) + END_SECONDS
 
 
 def _merged(found: list[Damage]) -> tuple[Damage, ...]:
-    """Overlapping and touching stretches of one reason as one, in order of time."""
+    """The damage in order of time, with overlapping and touching stretches of one reason merged."""
     merged: list[Damage] = []
     for damage in sorted(found, key=lambda damage: (damage.start_seconds, damage.end_seconds)):
         last = merged[-1] if merged else None

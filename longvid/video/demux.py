@@ -1,4 +1,4 @@
-"""One pass over the packets of a file, in constant memory apart from a few bytes a frame."""
+"""One pass over the packets of a file, in a few bytes per frame."""
 
 from array import array
 from dataclasses import dataclass
@@ -17,17 +17,17 @@ from longvid.video.content import PacketsDigest
 from longvid.video.opening import packets_of
 
 CLOCK_JUMP_SECONDS = 1.0
-"""Decoding times may only grow; a stream whose clock falls back by more than this was glued from several."""
+"""Decoding times may only increase; a stream whose clock jumps back by more than this was joined from several."""
 
 COVER_SECONDS = 10.0
-"""Of the other streams it is noted in which stretches of this length they have packets."""
+"""Length of the stretches for which it is noted whether other streams have packets."""
 
 VP8_SHOWN = 0x10
-"""Bit of a VP8 frame's first byte that says it is shown at all (RFC 6386, 9.1)."""
+"""Bit of a VP8 frame's first byte that says whether it is shown at all (RFC 6386, 9.1)."""
 
 
 FIRST_FRAME_PACKETS = 250
-"""So many packets may fail to decode at the begin of a damaged file before it counts as unreadable."""
+"""Packets that may fail to decode at the start of a damaged file before it counts as unreadable."""
 
 NO_TIME = -(2**63)
 AVI_CHUNK_HEAD_BYTES = 8
@@ -35,35 +35,35 @@ AVI_CHUNK_HEAD_BYTES = 8
 
 @dataclass(kw_only=True)
 class PacketPass:
-    """What the pass found. The k-th entry of each array is one frame that can be shown, in the order of the file."""
+    """Result of the pass. Entry k of each array is one frame that can be shown, in the order of the file."""
 
     stream_id: int
-    """The stream's number in its container; in a transport stream its packets' id."""
+    """The stream's number in its container; in a transport stream the id of its packets."""
     time_base: Fraction
     pts: Int64[np.ndarray, "num_frames"]
     durations: Int64[np.ndarray, "num_frames"]
     is_keyframe: Bool[np.ndarray, "num_frames"]
     byte_positions: Int64[np.ndarray, "num_frames"]
-    """Where in the file the packet stands; -1 where the demuxer does not say."""
+    """Offset of the packet in the file; -1 where the demuxer does not say."""
     is_damaged: Bool[np.ndarray, "num_frames"]
     """Packets that the demuxer marks as damaged."""
     has_presentation_times: bool
     num_timeless: int
-    """Packets left out because nothing says when their picture is shown."""
+    """Packets left out because they have no time."""
     num_undecodable: int
-    """Packets that need a keyframe the file does not hold."""
+    """Packets that need a keyframe which the file does not hold."""
     num_damaged: int
     """Packets the demuxer marks as damaged; one at the very end is left out of the arrays."""
     num_undecodable_damaged: int
-    """How many of them stand before the first keyframe."""
+    """How many of the damaged packets are before the first keyframe."""
     starts_listed: bool
-    """Whether the container's index calls a frame a keyframe that stands before the first one found."""
+    """Whether the container's index lists a keyframe before the first one that was found."""
     missing_positions: Int64[np.ndarray, "num_missing"]
-    """Where packets should stand that an AVI file's index lists, and that did not come."""
+    """Offsets of packets that an AVI file's index lists and that were not found."""
     jump_seconds: float
-    """How far the stream's clock falls back somewhere; 0 for a sound file."""
+    """How far the stream's clock jumps back somewhere; 0 for an intact file."""
     file_seconds: float
-    """Length of the whole file: to the last packet of any of its streams, from the first or from 0."""
+    """Duration of the whole file: to the last packet of any stream, from the first packet or from 0."""
     covered_by_others: frozenset[int]
     """Stretches of `COVER_SECONDS`, counted from time 0, in which a stream other than this one has packets."""
     error: str | None
@@ -71,9 +71,9 @@ class PacketPass:
     frame_height: int
     frame_width: int
     packets_crc32c: str
-    """Of the bytes of the stream's packets, whatever they show."""
+    """crc32c of the bytes of all the stream's packets."""
     rotation_degrees: int
-    """Of the first frame that could be decoded, anti-clockwise, as the file says it; all three 0 if none could."""
+    """Anti-clockwise rotation of the first decodable frame, as the file states it; all three are 0 without one."""
 
 
 def demux_pass(container: InputContainer, stream: VideoStream) -> PacketPass:
@@ -109,12 +109,12 @@ def demux_pass(container: InputContainer, stream: VideoStream) -> PacketPass:
 
 
 class _Rows:
-    """Collects the chosen stream's packets in compact arrays, in the order of the file."""
+    """Collects the chosen stream's packets in compact arrays, in file order."""
 
     def __init__(self, stream: VideoStream) -> None:
         self.stream_id = stream.id
         self.time_base = stream.time_base or Fraction(1, 90_000)
-        # AVI counts pictures in coded order; with B-frames its times say nothing about the order on screen
+        # AVI counts pictures in coded order; with B-frames its times do not give the order on screen
         self.counts_only = stream.container.format.name == "avi" and bool(stream.codec_context.has_b_frames)
         self.is_vp8 = stream.codec_context.codec.canonical_name == "vp8"
         self.pts, self.dts, self.durations, self.positions = array("q"), array("q"), array("q"), array("q")
@@ -125,7 +125,7 @@ class _Rows:
         self.last_dts, self.largest_jump = NO_TIME, 0
 
     def add(self, packet: Packet) -> None:
-        """Takes one packet's times, unless it shows nothing."""
+        """Adds one packet's times, unless it shows nothing."""
         pts = NO_TIME if packet.pts is None else packet.pts
         dts = NO_TIME if packet.dts is None else packet.dts
         if dts != NO_TIME:
@@ -150,7 +150,7 @@ class _Rows:
         self.last_row_is_damaged = packet.is_corrupt
 
     def result(self, **others: Any) -> PacketPass:
-        """The arrays as numpy's, without a last packet that is only there in part, and with one clock for all."""
+        """The arrays as numpy arrays, without an incomplete last packet, and with one clock for all."""
         stop = len(self.pts) - self.last_row_is_damaged
         pts, dts = np.array(self.pts, np.int64)[:stop], np.array(self.dts, np.int64)[:stop]
         is_damaged = np.array(self.is_damaged, bool)[:stop]
@@ -158,7 +158,7 @@ class _Rows:
         counts_only = self.counts_only or not keep.any()
         if counts_only:
             pts, keep = dts, dts != NO_TIME
-        # the mark of a packet without a time goes to the one before it
+        # the damage mark of a packet without a time goes to the one before it
         kept_before = np.maximum(np.cumsum(keep) - 1, 0)
         is_damaged_kept = np.zeros(int(keep.sum()), bool)
         if keep.any():
@@ -181,14 +181,14 @@ class _Rows:
         )
 
     def has_listed_start(self, stream: VideoStream) -> bool:
-        """Whether the first entry of the index is a keyframe, though the first packets are none."""
+        """Whether the first entry of the index is a keyframe, although the first packets are not."""
         if not self.num_undecodable or self.first_keyframe_pts is None or not len(stream.index_entries):
             return False
         first = stream.index_entries[0]
         return first.is_keyframe and first.timestamp < self.first_keyframe_pts
 
     def missing(self, listed_positions: list[int]) -> Int64[np.ndarray, "num_missing"]:
-        """Those of the places, from the first packet on, at which no packet was found."""
+        """The listed offsets, from the first packet on, at which no packet was found."""
         listed, found = np.array(listed_positions, np.int64), np.array(self.positions, np.int64)
         return np.setdiff1d(listed[listed >= found.min(initial=NO_TIME)], found)
 
@@ -198,14 +198,14 @@ class _Rows:
 
 
 def _avi_index(stream: VideoStream) -> list[int]:
-    """Where an AVI file's index says the stream's frames stand; empty for other containers."""
+    """Offsets of the stream's frames by an AVI file's index; empty for other containers."""
     if stream.container.format.name != "avi":
         return []
     return [entry.pos + AVI_CHUNK_HEAD_BYTES for entry in stream.index_entries if entry.size]
 
 
 class _Span:
-    """From the first to the last instant of any stream, and where streams other than the chosen one have packets."""
+    """The first and last instant of any stream, and where streams other than the chosen one have packets."""
 
     def __init__(self, container: InputContainer, chosen: VideoStream) -> None:
         self.chosen_index = chosen.index
@@ -214,7 +214,7 @@ class _Span:
         self.first, self.last = float("inf"), -float("inf")
 
     def add(self, packet: Packet) -> None:
-        """Widens the span to hold the packet."""
+        """Extends the span to include the packet."""
         instant = packet.dts if packet.pts is None else packet.pts
         if instant is None:
             return
@@ -226,12 +226,12 @@ class _Span:
 
     @property
     def seconds(self) -> float:
-        """Length of the span, from 0 if it begins later (as Matroska states durations); 0 before anything was added."""
+        """Length of the span, from 0 if it starts later (as Matroska states durations); 0 before anything was added."""
         return max(0.0, self.last - min(self.first, 0.0))
 
 
 class _FirstFrame:
-    """Decodes until one frame is out: only a frame knows its true size and its rotation."""
+    """Decodes until the first frame: only a decoded frame shows its true size and rotation."""
 
     def __init__(self, stream: VideoStream) -> None:
         self.context = stream.codec_context
@@ -239,7 +239,7 @@ class _FirstFrame:
         self.height = self.width = self.rotation_degrees = 0
 
     def offer(self, packet: Packet) -> None:
-        """Decodes the packet if no frame is out yet; packets that cannot be decoded are passed over."""
+        """Decodes the packet if there is no frame yet; packets that cannot be decoded are ignored."""
         if self.height or not self.packets_left:
             return
         self.packets_left -= 1
@@ -249,7 +249,7 @@ class _FirstFrame:
             return
 
     def flush(self) -> None:
-        """Takes the frame that a very short video leaves in the decoder."""
+        """Gets the frame that a very short video leaves in the decoder."""
         if not self.height:
             try:
                 self._take(self.context.decode(None))

@@ -1,7 +1,7 @@
-"""How many bytes a media file says it has: the one sure sign of a download or a copy that broke off.
+"""The number of bytes that a media file says it should have.
 
-Only the outermost layer of three container families is read (ISO base media: mp4, mov; EBML: mkv, webm; RIFF: avi).
-Anything else, and what was recorded live without sizes, promises nothing.
+It is the one sure sign of an interrupted download or copy. Only the outermost layer of three container families is read
+(ISO base media: mp4, mov; EBML: mkv, webm; RIFF: avi). Other files, and live recordings without sizes, do not say.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ ISO_BOXES = frozenset(
 
 
 def promised_bytes(path: Path) -> int | None:
-    """Length in bytes that the file's own outermost structure promises; None where it promises none."""
+    """Length in bytes by the file's own outermost structure; None where that does not say."""
     with path.open("rb") as file:
         magic = file.read(12)
         if magic[4:8] in ISO_BOXES:
@@ -28,7 +28,7 @@ def promised_bytes(path: Path) -> int | None:
 
 
 def _iso_media_bytes(file: BinaryIO, size_bytes: int) -> int:
-    """Where the last top-level box ends: 4 bytes of length, 4 of type, 8 more of length if the first says 1."""
+    """End of the last top-level box: 4 bytes of length, 4 of type, 8 more of length if the first length is 1."""
     position = 0
     while position < size_bytes:
         file.seek(position)
@@ -36,14 +36,16 @@ def _iso_media_bytes(file: BinaryIO, size_bytes: int) -> int:
         length, name = int.from_bytes(head[:4], "big"), head[4:8]
         if length == 1:
             length = int.from_bytes(head[8:16], "big")
-        if name not in ISO_BOXES or length < 8:  # not a box, or one that runs to the end of the file, wherever that is
+        if (
+            name not in ISO_BOXES or length < 8
+        ):  # not a box, or one that extends to the end of the file, wherever that is
             return min(position, size_bytes)
         position += length
     return position
 
 
 def _matroska_bytes(file: BinaryIO) -> int | None:
-    """Where the Segment element ends; None where it was written live, with a size of all ones."""
+    """End of the Segment element; None where it was written live, with a size of all ones."""
     file.seek(4)
     header_bytes = _ebml_size(file)
     if header_bytes is None:
@@ -56,7 +58,7 @@ def _matroska_bytes(file: BinaryIO) -> int | None:
 
 
 def _ebml_size(file: BinaryIO) -> int | None:
-    """An EBML size: as many leading zero bits as further bytes, then the number; all ones mean unknown."""
+    """An EBML size: the number of leading zero bits is that of further bytes; None for all ones (unknown)."""
     first = file.read(1)
     if not first or first[0] == 0:
         return None
@@ -66,12 +68,12 @@ def _ebml_size(file: BinaryIO) -> int | None:
 
 
 def _riff_bytes(file: BinaryIO, size_bytes: int) -> int:
-    """Where the last RIFF chunk ends: long AVI files are several chunks of at most 2 GB one after the other."""
+    """End of the last RIFF chunk: long AVI files are a sequence of chunks of at most 2 GB."""
     position = 0
     while position + 8 <= size_bytes:
         file.seek(position)
         name, length = file.read(4), int.from_bytes(file.read(4), "little")
-        if name != b"RIFF":  # what follows the last chunk is not ours to judge
+        if name != b"RIFF":  # what follows the last chunk is not checked
             return position
         position += 8 + length + length % 2
     return position

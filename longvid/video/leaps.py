@@ -1,7 +1,7 @@
-"""Times that no packets bear: one broken number in a file can make it last for days.
+"""Impossible jumps of a video's clock.
 
-A frame may stay on screen for long, in a slide show or a recording of a still screen, so a leap is called one only
-where nothing else in the file lasts as long.
+One broken number in a file can make it last for days. But a frame may stay on screen for long, in a slide show or a
+recording of a still screen, so a jump counts as wrong only where nothing else in the file lasts as long.
 """
 
 import numpy as np
@@ -11,20 +11,20 @@ from longvid.errors import UnreadableVideo
 from longvid.video.demux import COVER_SECONDS, PacketPass
 
 MOST_REORDERED = 64
-"""Frames that may stand between a frame's place in the file and its place on screen: codecs reorder 16 at most."""
+"""Most frames between a frame's place in the file and its place on screen; codecs reorder 16 at most."""
 LONGEST_FRAME_SECONDS = 3600.0
-"""Longer no frame stays on screen, unless another stream goes on meanwhile."""
+"""Longest time that a frame may stay on screen, unless another stream goes on meanwhile."""
 LONG_FRAME_SECONDS = 60.0
-"""Longer none does where the header says that the whole file is shorter."""
+"""The same where the header says that the whole file is shorter."""
 LONGEST_MEAN_SECONDS = 1000.0
-"""Longer frames do not stay on the average."""
+"""Longest mean time that frames may stay on screen."""
 
 
 def require_steady_clock(name: str, packets: PacketPass, claimed_seconds: float | None) -> None:
-    """Raise UnreadableVideo, which names the leap, where frames have times that cannot be true.
+    """Raise UnreadableVideo, which names the jump, where frames have times that cannot be true.
 
-    `claimed_seconds` is the length the header states. Nothing is raised for frames that stay on screen for hours while
-    the sound goes on.
+    `claimed_seconds` is the duration that the header states. Frames that stay on screen for hours while the sound goes
+    on are accepted.
     """
     tick_seconds = float(packets.time_base)
     seconds = packets.pts * tick_seconds
@@ -54,7 +54,7 @@ def require_steady_clock(name: str, packets: PacketPass, claimed_seconds: float 
 
 
 def _require_order(name: str, seconds: Float64[np.ndarray, "num_frames"]) -> None:
-    """Refuse a frame that stands in the file among frames of quite another time."""
+    """Raise UnreadableVideo for a frame that is stored among frames of a very different time."""
     order = np.argsort(seconds, kind="stable")
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
@@ -69,7 +69,7 @@ def _require_order(name: str, seconds: Float64[np.ndarray, "num_frames"]) -> Non
 
 
 def _is_covered(packets: PacketPass, start_seconds: float, gap_seconds: float) -> bool:
-    """Whether other streams have packets in at least half of the time."""
+    """Whether other streams have packets for at least half of the gap."""
     first, stop = start_seconds // COVER_SECONDS, (start_seconds + gap_seconds) // COVER_SECONDS
     covered = sum(first <= part <= stop for part in packets.covered_by_others)
     return covered >= (stop - first) / 2

@@ -1,10 +1,10 @@
-"""Damage in the structure of a Matroska or WebM file, which FFmpeg passes over: it looks for the next place that makes
-sense and goes on, so the frames between are gone without a word.
+"""Damage in the structure of a Matroska or WebM file.
 
-The elements of the file are walked from size to size, without their contents. Where an element carries a checksum
-(EBML's CRC-32; FFmpeg writes one into every cluster) its contents are read and compared, which shows damage that no
-codec shows. An element that cannot stand where it does, or that ends behind the element it is in, is damage, and
-everything up to the next cluster with it. (RFC 9559 and RFC 8794.)
+FFmpeg does not report it: it searches for the next readable place and goes on, so the frames between are silently lost.
+Here the elements of the file are walked by their sizes, without reading their contents. Where an element has a checksum
+(EBML's CRC-32; FFmpeg writes one into every cluster), its contents are read and compared, which shows damage that no
+codec shows. An element that is not allowed at its place, or that ends after its parent, is damage, and so is everything
+up to the next cluster. (RFC 9559 and RFC 8794.)
 """
 
 import zlib
@@ -21,32 +21,32 @@ SEEK_HEAD, CUES, TAGS, ATTACHMENTS, CHAPTERS = 0x114D9B74, 0x1C53BB6B, 0x1254C36
 IN_SEGMENT = frozenset({SEEK_HEAD, INFO, TRACKS, CLUSTER, CUES, TAGS, ATTACHMENTS, CHAPTERS, VOID, CRC_32})
 SIMPLE_BLOCK, BLOCK_GROUP, BLOCK = 0xA3, 0xA0, 0xA1
 IN_CLUSTER = frozenset({0xE7, 0xA7, 0xAB, 0x5854, 0xAF, SIMPLE_BLOCK, BLOCK_GROUP, VOID, CRC_32})
-"""Timestamp, position, previous size, silent tracks, encrypted block, blocks."""
+"""Ids in a cluster: timestamp, position, previous size, silent tracks, encrypted block, blocks, void, checksum."""
 IN_BLOCK_GROUP = frozenset(
     {BLOCK, 0xA2, 0x75A1, 0x9B, 0xFA, 0xFB, 0xFD, 0xA4, 0x75A2, 0x8E, 0xC8, 0x7446, VOID, CRC_32}
 )
 TRACK_ENTRY, TRACK_NUMBER, TRACK_TYPE = 0xAE, 0xD7, 0x83
 VIDEO_TRACK = 1
 LACED = 0x06
-"""Bits of a block's flags that say it holds several frames, which no writer does with video."""
+"""Bits of a block's flags that say it holds several frames, which no writer uses for video."""
 TELLS_ALL = frozenset({INFO, TRACKS})
-"""Elements on which every frame hangs: the clock, and how the tracks are decoded."""
+"""Elements on which every frame depends: the clock, and how the tracks are decoded."""
 
 ANYWHERE = 1 << 62
-"""As the end of a parent: an element may end where it likes."""
+"""End of a parent that puts no limit on its elements."""
 LONGEST_HEAD = 12
-"""Bytes of the longest id (4) and size (8)."""
+"""Bytes of the longest id (4) and size (8) together."""
 SEARCHED_BYTES = 1 << 20
 CRC_BYTES = 1 << 22
 
 
 def damaged_bytes(path: Path) -> list[DamagedBytes]:
-    """The stretches of a Matroska file that are not as they were written, in order; empty if none shows it."""
+    """The stretches of a Matroska file that are visibly damaged, in order; empty if there are none."""
     size_bytes = path.stat().st_size
     with path.open("rb") as file:
         walk = _Walk(file, size_bytes)
         head = walk.head(0, size_bytes)
-        # a segment may end behind the file: then the file is cut off, which `extent` says
+        # a segment may end after the file: then the file is truncated, which `extent` reports
         segment = walk.head(head.stop, ANYWHERE) if head and head.id == EBML_HEADER and head.stop else None
         if segment is None or segment.id != SEGMENT:
             return [DamagedBytes(0, size_bytes, "its first bytes are not those of Matroska")]
@@ -57,7 +57,7 @@ def damaged_bytes(path: Path) -> list[DamagedBytes]:
 
 @dataclass(frozen=True)
 class _Head:
-    """An element's id, where it starts, where its content does, and where it ends; None where that is not said."""
+    """An element's id, start, start of content, and end; the end is None where the element does not state it."""
 
     id: int
     start: int
@@ -66,14 +66,14 @@ class _Head:
 
 
 class _Walk:
-    """Reads heads of elements, and what lies in a few of them."""
+    """Reads the heads of elements, and the contents of a few."""
 
     def __init__(self, file: BinaryIO, size_bytes: int) -> None:
         self._file, self._size_bytes = file, size_bytes
         self._track_types: dict[int, int] = {}
 
     def head(self, start: int, parent_stop: int) -> _Head | None:
-        """The element that starts here; None where none can, or where it ends behind its parent."""
+        """The element that starts here; None where none can start, or where it ends after its parent."""
         self._file.seek(start)
         head = self._file.read(min(LONGEST_HEAD, parent_stop - start))
         if len(head) < 2 or head[0] < 0x10:
@@ -93,7 +93,7 @@ class _Walk:
         return _Head(int.from_bytes(head[:id_bytes], "big"), start, content, stop)
 
     def segment(self, start: int, stop: int, *, is_cut_off: bool) -> Iterator[DamagedBytes]:
-        """Damage between two places of the segment; where it is cut off, an element at its end may go on behind it."""
+        """Damage between two offsets of the segment; if it is cut off, its last element may extend beyond its end."""
         at = start
         while at < stop:
             element = self.head(at, stop)
@@ -131,7 +131,7 @@ class _Walk:
                 at = child.stop
 
     def _unsized_cluster(self, cluster: _Head, stop: int) -> tuple[list[DamagedBytes], int]:
-        """Damage in a cluster written live, without a size, and where it ends: at the first element that is no part."""
+        """Damage in a cluster written live, without a size, and its end: the first element that is not part of it."""
         at = cluster.content
         while at < stop:
             child = self.head(at, stop)
@@ -147,7 +147,7 @@ class _Walk:
         return [], at
 
     def _fits_cluster(self, child: _Head | None) -> bool:
-        """Whether this may stand in a cluster, and is, if a block, one of a track that there is."""
+        """Whether the element may be in a cluster, and belongs, if it is a block, to an existing track."""
         if child is None or child.stop is None or child.id not in IN_CLUSTER:
             return False
         if child.id == SIMPLE_BLOCK:
@@ -165,7 +165,7 @@ class _Walk:
         return has_block
 
     def _is_block_of_a_track(self, block: _Head) -> bool:
-        """Whether the block's track is one of the file's, and the block, if of video, holds one frame."""
+        """Whether the block's track exists in the file, and the block, if it is of video, holds one frame."""
         self._file.seek(block.content)
         head = self._file.read(LONGEST_HEAD)
         if not head or not head[0]:
@@ -177,7 +177,7 @@ class _Walk:
         return self._track_types.get(number) != VIDEO_TRACK or not head[length + 2] & LACED
 
     def _types(self, tracks: _Head) -> dict[int, int]:
-        """Type of each track that the file says it has, by its number."""
+        """Type of each track that the file lists, by the track's number."""
         types: dict[int, int] = {}
         for entry in self._children(tracks):
             parts = {
@@ -202,7 +202,7 @@ class _Walk:
             at = child.stop
 
     def _matches_checksum(self, element: _Head) -> bool | None:
-        """Whether the content is what its CRC-32 says, which stands first in it; None where there is none."""
+        """Whether the content matches the CRC-32 at its start; None where there is none."""
         assert element.stop is not None
         first = self.head(element.content, element.stop) if element.id not in (VOID, CRC_32) else None
         if first is None or first.id != CRC_32 or first.stop is None or first.stop - first.content != 4:
@@ -214,7 +214,7 @@ class _Walk:
         return found == expected
 
     def _next_cluster(self, start: int, stop: int) -> int:
-        """Where the next cluster starts that is one; `stop` if none comes."""
+        """Start of the next valid cluster; `stop` if there is none."""
         mark, at = CLUSTER.to_bytes(4, "big"), start
         while at < stop:
             self._file.seek(at)

@@ -1,7 +1,8 @@
-"""What is known of a video before a frame is shown: what its header claims, and what a demux pass measured.
+"""What is known of a video before frames are decoded.
 
-The two are separate on purpose. Headers are wrong about counts, rates and lengths often enough (cuts made with
-`-c copy`, variable frame rate, broken downloads) that nothing here is ever computed from `HeaderMetadata`.
+What the header claims and what a demux pass measured are kept apart on purpose. Headers are wrong about counts, rates
+and durations so often (cuts made with `-c copy`, variable frame rate, broken downloads) that nothing is computed from
+`HeaderMetadata`.
 """
 
 from dataclasses import dataclass, field
@@ -14,12 +15,12 @@ from jaxtyping import Float64, Int64
 
 @dataclass(frozen=True, kw_only=True)
 class HeaderMetadata:
-    """What the container and the codec claim; None where they claim nothing. Not to be relied on."""
+    """What the container and the codec claim; None where they do not say. Not to be relied on."""
 
     container: str
-    """FFmpeg's name of the container, such as "mov,mp4,m4a,3gp,3g2,mj2"."""
+    """FFmpeg's name for the container, such as "mov,mp4,m4a,3gp,3g2,mj2"."""
     codec: str
-    """FFmpeg's name of the format, such as "h264", whichever decoder reads it."""
+    """FFmpeg's name for the format, such as "h264", whichever decoder reads it."""
     pixel_format: str | None
     coded_height: int
     coded_width: int
@@ -34,21 +35,21 @@ class HeaderMetadata:
     stream_duration_seconds: float | None
     container_duration_seconds: float | None
     num_video_streams: int
-    """Video streams to choose from, attached pictures not counted."""
+    """Video streams to choose from, without attached pictures."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class MeasuredTiming:
-    """What one pass over the packets found: when each frame that can be shown comes on screen, in display order."""
+    """Result of one pass over the packets: when each frame that can be shown is displayed, in display order."""
 
     frame_pts: Int64[np.ndarray, "num_frames"]
     """Presentation times in ticks of `time_base`, strictly increasing."""
     time_base: Fraction
-    """Seconds a tick."""
+    """Seconds per tick."""
     end_pts: int
     """When the last frame leaves the screen."""
     keyframe_indices: Int64[np.ndarray, "num_keyframes"]
-    """Positions in `frame_pts` of the frames from which decoding can begin."""
+    """Positions in `frame_pts` of the frames from which decoding can start."""
     has_presentation_times: bool
     """False where the container stores none and the codec reorders (B-frames in AVI): `frame_pts` are then the sorted
     decoding times, and a decoder's k-th picture is frame k."""
@@ -67,7 +68,7 @@ class MeasuredTiming:
 
     @property
     def begin_seconds(self) -> float:
-        """When the first frame comes on screen; not always 0."""
+        """When the first frame is displayed; not always 0."""
         return float(self.frame_seconds[0])
 
     @property
@@ -77,7 +78,7 @@ class MeasuredTiming:
 
     @property
     def average_fps(self) -> float:
-        """Frames a second over the whole length."""
+        """Mean number of frames per second."""
         return self.num_frames / (self.end_seconds - self.begin_seconds)
 
     @property
@@ -91,7 +92,7 @@ class MeasuredTiming:
 
 @dataclass(frozen=True)
 class Damage:
-    """Seconds, half-open, in which a frame may be missing, late or broken, and what shows it."""
+    """A half-open range of seconds in which a frame may be missing, late or broken, and the evidence for it."""
 
     start_seconds: float
     end_seconds: float
@@ -112,7 +113,7 @@ class DamagedBytes:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class VideoProbe:
-    """One video stream of one file: what is claimed, what is measured, and what does not fit together."""
+    """One video stream of one file: header, measured timing, and contradictions between them."""
 
     path: Path
     stream_index: int
@@ -123,13 +124,13 @@ class VideoProbe:
     header: HeaderMetadata
     measured: MeasuredTiming
     problems: tuple[str, ...]
-    """What does not fit together, one sentence each; empty for a sound file."""
+    """Contradictions and oddities, one sentence each; empty for a sound file."""
     truncated: bool
     """Whether the file ends before its own structure or its header says it does."""
     packets_crc32c: str = ""
-    """crc32c (hex) of the bytes of the stream's packets: what the fingerprint does not look at."""
+    """crc32c (hex) of the bytes of the stream's packets, most of which the fingerprint does not cover."""
     damage: tuple[Damage, ...] = ()
-    """What the container shows to be lost or broken, in order of time. What lies inside packets only decoding shows."""
+    """Damage that the container shows, in order of time. Damage inside packets is found only by decoding."""
 
     @property
     def height(self) -> int:
@@ -143,7 +144,7 @@ class VideoProbe:
 
     @property
     def begin_seconds(self) -> float:
-        """When the first frame comes on screen, measured."""
+        """When the first frame is displayed, measured."""
         return self.measured.begin_seconds
 
     @property
@@ -153,5 +154,5 @@ class VideoProbe:
 
     @property
     def duration_seconds(self) -> float:
-        """Measured length."""
+        """Measured duration."""
         return self.end_seconds - self.begin_seconds

@@ -1,6 +1,6 @@
-"""Pictures that carry a number, large enough to survive any codec, scaling and colour space.
+"""Pictures of numbers that survive any codec, scaling and colour space.
 
-Four rows of five cells: the corner cells say which way is up (white at the top left, black in the others), the sixteen
+Four rows of five cells: the corner cells show which way is up (white at the top left, black in the others), the sixteen
 between them are the bits of the number, white for 1, from the top left on.
 
     1  b  b  b  0
@@ -29,7 +29,7 @@ def numbered_picture(number: int, height: int, width: int) -> UInt8[np.ndarray, 
 
 
 def read_number(picture: UInt8[np.ndarray, "height width 3"]) -> int | None:
-    """The number in a picture of any size; None if it is not upright or not such a picture."""
+    """The number in a picture of any size; None if the picture is not upright or has no number."""
     height, width = picture.shape[:2]
     rows = (2 * np.arange(ROWS) + 1) * height // (2 * ROWS)
     columns = (2 * np.arange(COLUMNS) + 1) * width // (2 * COLUMNS)
@@ -41,7 +41,7 @@ def read_number(picture: UInt8[np.ndarray, "height width 3"]) -> int | None:
 
 
 def _bit_cells() -> Bool[np.ndarray, "rows columns"]:
-    """Where the bits are."""
+    """Mask of the cells that hold bits."""
     is_bit = np.ones((ROWS, COLUMNS), bool)
     for corner in UP:
         is_bit[corner] = False

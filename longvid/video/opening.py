@@ -1,4 +1,4 @@
-"""Opening a file as a video: containers that hold one, on this machine's disk, and nothing that names other files."""
+"""Opening a local file as a video, never one that names other files."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +14,8 @@ CONTAINERS = (
     # bare streams: most carry no times, and are refused with the remedy; motion JPEG and MPEG-2 are read
     *("h264", "hevc", "vvc", "m4v", "mpegvideo", "mjpeg", "obu", "av1", "cavsvideo", "dirac", "vc1", "h263", "h261"),
 )
-"""FFmpeg's names of the containers that are opened. Left out is what is no video of its own: playlists and scripts
-(ffconcat, HLS, DASH, SDP) name other files or servers, numbered pictures are a pattern, a device is no file."""
+"""FFmpeg's names of the containers that are opened. Others hold no video themselves: playlists and scripts (ffconcat,
+HLS, DASH, SDP) name other files or servers, numbered pictures are a pattern of names, a device is not a file."""
 
 PLAYLISTS = {
     b"#EXTM3U": "an HLS playlist",
@@ -26,24 +26,24 @@ PLAYLISTS = {
     b"[playlist]": "a playlist",
     b"[InternetShortcut]": "a link",
 }
-"""First bytes of what names other files, and what it is."""
+"""First bytes of files that name other files, and what kind they are."""
 
 _OPTIONS = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "file"}
 
 
 def open_video(path: Path) -> InputContainer:
-    """The container in a file. Raises FFmpegError for what is none of `CONTAINERS`; tags in any encoding are let be.
+    """The container in a file. Raises FFmpegError for one that is not in `CONTAINERS`; tags may have any encoding.
 
-    Nothing but the file itself is opened, whatever stands in it or in its name.
+    Only the file itself is opened, whatever its content or its name says.
     """
-    # absolute: FFmpeg takes what stands before a colon in a relative path for a protocol
+    # absolute: FFmpeg takes the part before a colon in a relative path for a protocol
     return av.open(str(path.absolute()), metadata_errors="replace", container_options=_OPTIONS)
 
 
 def packets_of(container: InputContainer, *streams: Stream) -> Iterator[Packet]:
-    """The packets of the streams, of all if none is named, in the order of the file; then one without bytes for each.
+    """The packets of the streams (None given: all), in file order; then an empty one per stream, to flush decoders.
 
-    A stream that first appears in the midst of a file is left out, where PyAV 18 raises an IndexError at the end.
+    A stream that first appears in the middle of a file is left out; PyAV 18 would raise an IndexError at the end.
     """
     packets = container.demux(*streams)
     while True:
@@ -55,7 +55,7 @@ def packets_of(container: InputContainer, *streams: Stream) -> Iterator[Packet]:
 
 
 def names_other_files(path: Path) -> str | None:
-    """What kind of playlist or script the file is; None if it is none."""
+    """The kind of playlist or script that the file is; None if it is neither."""
     with path.open("rb") as file:
         start = file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip()
     return next((kind for magic, kind in PLAYLISTS.items() if start.startswith(magic)), None)

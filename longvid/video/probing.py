@@ -1,4 +1,4 @@
-"""Opening a file and finding out what is really in it."""
+"""Probing: measuring what a video file really holds."""
 
 import hashlib
 from fractions import Fraction
@@ -22,16 +22,16 @@ from longvid.video.opening import names_other_files, open_video
 FINGERPRINT_BLOCK_BYTES = 256 * 1024
 SHORT_BY_SECONDS = 0.5
 SHORT_BY_SHARE = 0.01
-"""A file is truncated if all its streams end earlier than its header says by more than the larger of these two."""
+"""A file is truncated if all its streams end earlier than its header says, by more than the larger of these two."""
 
 
 def probe(path: str | Path, *, stream: int | None = None) -> VideoProbe:
-    """What is in a video file: one pass over its packets, no decoding but of the first frame (for its rotation).
+    """Measure a video file in one pass over its packets; only the first frame is decoded (for its rotation).
 
-    `stream` is a position among all streams of the file. None takes the video stream marked as default (all are, in
-    many files), then the one with most pixels, then the first; cover pictures are never taken.
-    Memory: 25 bytes a frame while it reads and 16 after, whatever the file's size.
-    Raises VideoNotFound; UnreadableVideo for what is no video, or holds none that can be decoded.
+    `stream` is a position among all streams of the file. None prefers the video stream marked as default (in many files
+    all are), then the one with most pixels, then the first; cover pictures are never taken.
+    Memory: 25 bytes per frame while it reads and 16 after, whatever the file's size.
+    Raises VideoNotFound; UnreadableVideo for a file that is not a video, or whose video cannot be decoded.
     """
     path = _without_protocol(Path(path))
     _require_file(path)
@@ -62,7 +62,7 @@ def probe(path: str | Path, *, stream: int | None = None) -> VideoProbe:
 
 
 def fingerprint(path: Path) -> str:
-    """Sha256 (hex) over the size and the first, middle and last 256 KiB: another file will not have the same."""
+    """Sha256 (hex) of the size and the first, middle and last 256 KiB, which identifies the file."""
     size_bytes = path.stat().st_size
     digest = hashlib.sha256(f"{size_bytes}\n".encode())
     with path.open("rb") as file:
@@ -73,7 +73,7 @@ def fingerprint(path: Path) -> str:
 
 
 def _without_protocol(path: Path) -> Path:
-    """The path, absolute where FFmpeg would read what stands before its first colon as a protocol (`col:on.mov`)."""
+    """The path, absolute where FFmpeg would take the part before its first colon for a protocol (`col:on.mov`)."""
     return path.absolute() if ":" in str(path).partition("/")[0] else path
 
 
@@ -91,15 +91,15 @@ def _why_unreadable(path: Path, error: av.error.FFmpegError) -> str:
     if playlist is not None:
         return f"{playlist}, which names other files; give those files themselves"
     size_bytes, promised = path.stat().st_size, promised_bytes(path)
-    if promised is not None and promised > size_bytes:  # an mp4's index, for one, may stand at its end
+    if promised is not None and promised > size_bytes:  # an mp4's index, for example, may be at its end
         return f"only {size_bytes} of {promised} bytes are there; copy or download it again"
-    if isinstance(error, av.error.ArgumentError):  # what FFmpeg says of a container that is not on the list
+    if isinstance(error, av.error.ArgumentError):  # FFmpeg's error for a container that is not on the list
         return f"its container is not one that longvid opens; try: ffmpeg -i {path.name} -c copy {path.stem}.mkv"
     return (error.strerror or type(error).__name__).lower()
 
 
 def _choose_stream(path: Path, container: InputContainer, stream: int | None) -> tuple[VideoStream, int]:
-    """The stream to read and how many there were to choose from."""
+    """The stream to read, and the number of video streams to choose from."""
     videos = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     candidates = [s for s in videos if s.codec_context is not None]
     if videos and not candidates:
@@ -141,7 +141,7 @@ def _header(container: InputContainer, stream: VideoStream, packets: PacketPass,
 
 
 def _measured(path: Path, packets: PacketPass, header: HeaderMetadata) -> MeasuredTiming:
-    """Sorts what the pass found into display order. Raises UnreadableVideo where there is nothing to show."""
+    """The pass's result in display order. Raises UnreadableVideo where there is no frame to show."""
     if len(packets.pts) == 0 and packets.num_timeless:
         raise UnreadableVideo(
             f"{path}: a bare stream, its packets carry no times; "
@@ -169,7 +169,7 @@ def _measured(path: Path, packets: PacketPass, header: HeaderMetadata) -> Measur
 
 
 def _truncation(path: Path, size_bytes: int, header: HeaderMetadata, packets: PacketPass) -> tuple[bool, list[str]]:
-    """Whether the file ends early, and the sentences that say so."""
+    """Whether the file ends early, and sentences that say why."""
     why = []
     promised = promised_bytes(path)
     if promised is not None and promised > size_bytes:
@@ -183,7 +183,7 @@ def _truncation(path: Path, size_bytes: int, header: HeaderMetadata, packets: Pa
 
 
 def _problems(header: HeaderMetadata, measured: MeasuredTiming, packets: PacketPass) -> list[str]:
-    """What does not fit together, in sentences; the reader copes with all of it."""
+    """Contradictions and oddities, as sentences; the reader handles all of them."""
     problems = []
     if header.num_frames not in (None, measured.num_frames):
         problems.append(f"header says {header.num_frames} frames, {measured.num_frames} are displayable")

@@ -1,4 +1,4 @@
-"""Frames and clips of a video by the second, in one forward pass and in memory that does not grow with its length."""
+"""Frames and clips of a video by time, in one pass and constant memory."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,12 +30,12 @@ def iter_frames(
 ) -> Iterator[Frame]:
     """The frame on screen at each of the instants: upright RGB, uint8, resized to (height, width) as it is decoded.
 
-    `seconds` never decrease; on screen is the last frame that began by then, or the first before any began. An instant
-    given twice, or two under one frame, give the same array twice: copy it before writing to it.
-    Each frame is decoded once; one full-size picture is held at a time.
+    `seconds` never decrease. The frame on screen is the last one that has started by then; before the first frame it is
+    the first. Equal instants, or two during one frame, give the same array twice: copy it before writing to it.
+    Each frame is decoded once; one full-size picture is in memory at a time.
     Raises ValueError for instants out of order or beyond the end; TruncatedVideo for a file that ends early, unless
-    `allow_truncated` says to use the frames that are there; DamagedVideo for a frame that is damaged, by what the
-    probe found before anything is decoded, and by what the decoder finds when it comes to it.
+    `allow_truncated` says to use the frames it has; DamagedVideo for a damaged frame: before anything is decoded if the
+    probe found the damage, otherwise when the decoder reaches it.
     """
     video = video if isinstance(video, VideoProbe) else probe(video)
     seconds = np.asarray(seconds, np.float64)
@@ -55,13 +55,13 @@ def iter_clips(
 ) -> Iterator[Clip]:
     """The clips of a plan in order, uint8 (frames, height, width, 3), with the preprocessing's geometry applied.
 
-    A frame that several clips share is decoded once and kept until the last of them is out, so memory is that of the
-    frames between the begin and the end of one clip. Raises as `iter_frames` does.
+    A frame that several clips share is decoded once and kept until the last of them is complete, so memory is that of
+    the frames between the start and the end of one clip. Raises as `iter_frames` does.
     """
     video = video if isinstance(video, VideoProbe) else probe(video)
     _require_readable(video, np.sort(plan.frame_seconds, axis=None), allow_truncated)
     if (np.diff(plan.frame_seconds, axis=1) < 0).any() or (np.diff(plan.frame_seconds[:, :1], axis=0) < 0).any():
-        raise ValueError("plan: expected frames in order within each clip, and clips in the order of their begins")
+        raise ValueError("plan: expected frames in order within each clip, and clips in the order of their starts")
     indices = frames_on_screen(video.measured.frame_seconds, plan.frame_seconds)
     height, width = preprocessing.resized(video.height, video.width)
     rows, columns = preprocessing.crop(height, width)
@@ -70,7 +70,7 @@ def iter_clips(
 
 
 def require_sound(video: VideoProbe, seconds: Float64[np.ndarray, "*instants"]) -> None:
-    """Raise DamagedVideo, which names the seconds, if the probe found damage at one of the instants."""
+    """Raise DamagedVideo, with the seconds, if the probe found damage at one of the instants."""
     if not video.damage:
         return
     touched = [damage for damage, touches in zip(video.damage, touching(video, seconds), strict=True) if touches.any()]
@@ -79,7 +79,7 @@ def require_sound(video: VideoProbe, seconds: Float64[np.ndarray, "*instants"]) 
 
 
 def touching(video: VideoProbe, seconds: Float64[np.ndarray, "*instants"]) -> list[Bool[np.ndarray, "*instants"]]:
-    """For each damage of the video, which of the instants lie in it, or show a frame that does."""
+    """Masks, one per damage of the video, of the instants that lie in it or show a frame that does."""
     on_screen = video.measured.frame_seconds[frames_on_screen(video.measured.frame_seconds, seconds)]
     return [
         ((seconds >= start) & (seconds < end)) | ((on_screen >= start) & (on_screen < end))
@@ -91,7 +91,7 @@ def touching(video: VideoProbe, seconds: Float64[np.ndarray, "*instants"]) -> li
 
 
 def _require_readable(video: VideoProbe, seconds: Float64[np.ndarray, "frames"], allow_truncated: bool) -> None:
-    """Refuses what cannot be answered truthfully, before anything is decoded."""
+    """Refuse instants that have no correct frame, before anything is decoded."""
     if video.truncated and not allow_truncated:
         raise TruncatedVideo(
             f"{video.path}: {video.problems[0]}; get the whole file, or allow truncated videos to use its "
@@ -115,7 +115,7 @@ def _decoded(
     backend: str,
     num_threads: int,
 ) -> Iterator[tuple[int, Frame]]:
-    """Each wanted frame once, in display order, with its display position."""
+    """Yields each wanted frame once, in display order, with its display position."""
     unique = np.unique(indices)
     frames = BACKENDS[resolve_backend(video, backend)].read_frames(
         video, unique, height=height, width=width, interpolation=interpolation, num_threads=num_threads
@@ -124,7 +124,7 @@ def _decoded(
 
 
 def _repeated(indices: Int64[np.ndarray, "frames"], frames: Iterator[tuple[int, Frame]]) -> Iterator[Frame]:
-    """One frame for each of the positions, which never decrease."""
+    """One frame per position; positions never decrease."""
     at, frame = -1, None
     for index in indices.tolist():
         while at < index:
@@ -134,7 +134,7 @@ def _repeated(indices: Int64[np.ndarray, "frames"], frames: Iterator[tuple[int, 
 
 
 def _gathered(indices: Int64[np.ndarray, "clips frames"], frames: Iterator[tuple[int, Frame]]) -> Iterator[Clip]:
-    """Clips out of a stream of frames; a frame is dropped once no later clip begins at or before it."""
+    """Clips from a stream of frames; a frame is dropped once no later clip starts at or before it."""
     held: dict[int, Frame] = {}
     at = -1
     for clip in indices:

@@ -1,6 +1,7 @@
-"""From a decoder's picture to an upright RGB frame of the asked size, in one step of FFmpeg's swscale.
+"""Decoded pictures to upright RGB frames of a given size, by swscale.
 
-Shrinking filters by area of the source (as PIL and antialiased torch do), for every interpolation but "nearest".
+Conversion and resizing are one step of FFmpeg's swscale. Shrinking filters over the area of the source (as PIL and
+antialiased torch do) with every interpolation except "nearest".
 Colours: matrix (BT.601, BT.709, BT.2020) and range as the stream states them; where it states none, BT.601 and
 limited range, FFmpeg's own default, whatever the picture's size. Transfer curves are left alone: HDR stays unmapped.
 Chroma is interpolated and rounding is exact, the same on every processor: against the formula in float64 the mean error
@@ -30,7 +31,7 @@ EXACT = Swscale.ACCURATE_RND | Swscale.BITEXACT | Swscale.FULL_CHR_H_INT
 
 
 class Scaler:
-    """Makes frames of (height, width) out of decoded pictures; `rotation_degrees` (anti-clockwise) stands them up."""
+    """Makes frames of (height, width) from decoded pictures; `rotation_degrees` (anti-clockwise) turns them upright."""
 
     def __init__(self, height: int, width: int, interpolation: Interpolation, rotation_degrees: int = 0) -> None:
         self._quarter_turns = rotation_degrees // 90

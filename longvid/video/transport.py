@@ -1,7 +1,8 @@
-"""Damage in an MPEG transport stream, by its own counters: each packet of a stream carries a number modulo 16.
+"""Damage in an MPEG transport stream, found by its own counters.
 
-FFmpeg marks the picture in whose midst a number is left out, but says nothing where a whole picture is gone, or where
-a packet that should start one does not. (ISO/IEC 13818-1, 2.4.3.)
+Each packet of a stream carries a counter modulo 16. FFmpeg marks a picture inside which a number is missing, but
+reports nothing where a whole picture is lost, or where a packet that should start one does not. (ISO/IEC 13818-1,
+2.4.3.)
 """
 
 from collections.abc import Iterator
@@ -15,34 +16,34 @@ from longvid.video.metadata import DamagedBytes
 
 SYNC_BYTE = 0x47
 PACKET_BYTES = (188, 192, 204)
-"""Plain, with a time before each (Blu-ray, .m2ts), with a checksum after each (broadcast)."""
+"""Packet lengths: plain, with a time before each (Blu-ray, .m2ts), with a checksum after each (broadcast)."""
 SYNCS = 5
-"""So many packets side by side are no accident."""
+"""Adjacent packets that cannot be an accident."""
 TIME_BYTES = 4
-"""In front of each packet of a .m2ts file."""
+"""Bytes of the time before each packet of a .m2ts file."""
 UNCOUNTED_BYTES = 16 * PACKET_BYTES[0]
-"""After so many lost packets the counters may be where they were."""
+"""Lost bytes after which the counters may be the same as before."""
 CHUNK_PACKETS = 1 << 15
 CLOCK_TICKS = 1 << 33
-"""A transport stream's clock starts anew after so many ticks."""
+"""Ticks after which a transport stream's clock starts again at 0."""
 REASON = "packets of the transport stream are missing or broken"
 
 
 def damaged_bytes(path: Path, pid: int, frame_pts: Int64[np.ndarray, "num_frames"]) -> list[DamagedBytes]:
     """Stretches of the file in which packets of the stream with this id are missing or broken.
 
-    `frame_pts` are the times of the frames that came, in ticks of 1/90,000 s: a picture that starts in the file and
-    has no frame near its time is lost, too.
+    `frame_pts` are the times of the frames that were found, in ticks of 1/90,000 s: a picture that starts in the file
+    and has no frame near its time is lost, too.
     """
     found: list[DamagedBytes] = []
     started: list[tuple[Int64[np.ndarray, "starts"], Int64[np.ndarray, "starts"]]] = []
     last_counter, last_position, is_torn = -1, 0, False
     with path.open("rb") as file:
-        # a recording may start in the midst of a packet, a file that starts with one was in step
+        # a recording may start in the middle of a packet; a file that starts with a whole one was aligned
         end_of_run = 0 if file.read(1) == bytes([SYNC_BYTE]) else -1
         for position, packet_bytes, packets in _runs(file):
             chosen = np.flatnonzero(_pid(packets) == pid)
-            # bytes out of step: before the stream's first packet anything may be lost, later the counters tell it
+            # unaligned bytes: before the stream's first packet anything may be lost, after it the counters show losses
             is_torn |= 0 <= end_of_run < position - TIME_BYTES and (
                 last_counter < 0 or position - end_of_run > UNCOUNTED_BYTES
             )
@@ -73,7 +74,7 @@ def damaged_bytes(path: Path, pid: int, frame_pts: Int64[np.ndarray, "num_frames
 def _starts(
     packets: UInt8[np.ndarray, "packets 188"], positions: Int64[np.ndarray, "packets"]
 ) -> tuple[Int64[np.ndarray, "starts"], Int64[np.ndarray, "starts"]]:
-    """Times of the pictures that start in these packets, and where those stand."""
+    """Times of the pictures that start in these packets, and the packets' offsets."""
     at = np.where((packets[:, 3] & 0x20) > 0, 5 + packets[:, 4].astype(np.int64), 4)
     starts = np.flatnonzero(((packets[:, 1] & 0x40) > 0) & ((packets[:, 3] & 0x10) > 0) & (at + 14 <= PACKET_BYTES[0]))
     rows, at = packets[starts].astype(np.int64), at[starts]
@@ -87,7 +88,7 @@ def _starts(
 def _has_no_frame(
     pts: Int64[np.ndarray, "starts"], frame_pts: Int64[np.ndarray, "num_frames"]
 ) -> Bool[np.ndarray, "starts"]:
-    """Whether no frame came within three quarters of the usual step: the second field of a frame is half a step off."""
+    """Whether no frame is within three quarters of the usual step: a frame's second field is half a step away."""
     frames = np.unique(frame_pts % CLOCK_TICKS)
     right = np.clip(np.searchsorted(frames, pts), 1, len(frames) - 1)
     distance = np.minimum(np.abs(frames[right] - pts), np.abs(pts - frames[right - 1]))
@@ -95,7 +96,7 @@ def _has_no_frame(
 
 
 def _runs(file: BinaryIO) -> Iterator[tuple[int, int, UInt8[np.ndarray, "packets 188"]]]:
-    """Packets that stand side by side, with the place of the first and the bytes from one to the next."""
+    """Runs of adjacent packets, each with the offset of the first and the bytes from one to the next."""
     position = 0
     while True:
         file.seek(position)
@@ -117,7 +118,7 @@ def _runs(file: BinaryIO) -> Iterator[tuple[int, int, UInt8[np.ndarray, "packets
 
 
 def _first_in_step(data: UInt8[np.ndarray, "bytes"]) -> tuple[int, int]:
-    """Where the first packet stands that others follow, and the bytes from one to the next; the length if none does."""
+    """Offset of the first packet that others follow (or the data's length), and the bytes from one to the next."""
     for packet_bytes in PACKET_BYTES:
         first = data[: packet_bytes * SYNCS : packet_bytes]
         if len(first) == SYNCS and (first == SYNC_BYTE).all():
@@ -128,7 +129,7 @@ def _first_in_step(data: UInt8[np.ndarray, "bytes"]) -> tuple[int, int]:
         followed = is_sync.copy()
         for ahead in range(1, SYNCS):
             shift = ahead * packet_bytes
-            # what would lie behind the end of the data is taken for in step
+            # positions after the end of the data count as aligned
             followed[: max(0, len(data) - shift)] &= is_sync[shift:]
         followed[max(0, len(data) - PACKET_BYTES[0] + 1) :] = False
         at = int(np.argmax(followed)) if followed.any() else len(data)
@@ -148,8 +149,8 @@ def _counters(packets: UInt8[np.ndarray, "packets 188"]) -> Int64[np.ndarray, "p
 def _is_after_gap(
     counters: Int64[np.ndarray, "counters"], packets: UInt8[np.ndarray, "packets 188"]
 ) -> Bool[np.ndarray, "packets"]:
-    """Packets before which one is missing: those with content count on, those without keep the number; a packet may
-    be sent twice, and a break may be announced."""
+    """Which packets have a missing one before them: packets with content increase the counter, others keep it; a packet
+    may be sent twice, and a discontinuity may be announced."""
     has_content = (packets[:, 3] & 0x10) > 0
     has_adaptation = ((packets[:, 3] & 0x20) > 0) & (packets[:, 4] > 0)
     announced = has_adaptation & ((packets[:, 5] & 0x80) > 0)
@@ -159,7 +160,7 @@ def _is_after_gap(
 
 
 def _is_broken(packets: UInt8[np.ndarray, "packets 188"]) -> Bool[np.ndarray, "packets"]:
-    """Packets that say they are, and those that should start a picture's data and do not."""
+    """Which packets are marked as broken, or should start a picture's data and do not."""
     has_adaptation = (packets[:, 3] & 0x20) > 0
     content = np.where(has_adaptation, 5 + packets[:, 4].astype(np.int64), 4)
     starts = ((packets[:, 1] & 0x40) > 0) & ((packets[:, 3] & 0x10) > 0)

@@ -1,4 +1,4 @@
-"""Writing small video files: for the self-test of the decoders, for tests and demonstrations."""
+"""Writing small video files, for self-tests, tests and demonstrations."""
 
 from collections.abc import Iterable
 from fractions import Fraction
@@ -25,11 +25,11 @@ def write_video(
     codec_options: dict[str, str] | None = None,
     container_options: dict[str, str] | None = None,
 ) -> Path:
-    """Encodes RGB pictures of one size to a file, whose name tells the container; gives its path back.
+    """Encodes RGB pictures of one size to a file, whose suffix selects the container; returns its path.
 
     `seconds` are presentation times in whole milliseconds, for a variable rate or a late start; without them the rate
     is constant. `codec` is one of FFmpeg's encoders ("libx264", "mpeg4", "libsvtav1", ...). `rotation_degrees` is the
-    anti-clockwise turn a player is told to apply. Pictures are taken one at a time, so they may come from a generator.
+    anti-clockwise turn that a player should apply. Pictures are taken one at a time, so they may come from a generator.
     """
     time_base = 1 / Fraction(fps) if seconds is None else MILLISECOND
     with av.open(str(path), "w", options=container_options or {}) as container:

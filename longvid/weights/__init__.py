@@ -1,4 +1,4 @@
-"""Weights: their digest, reading checkpoint files safely, and fitting them into a module.
+"""Weights: their digest, safe reading of files, fitting into a module.
 
 No pickle is ever executed.
 """

@@ -1,4 +1,4 @@
-"""What a set of weights is called: a digest of its names, types, shapes and bytes."""
+"""The digest that identifies a set of weights."""
 
 import hashlib
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from torch import Tensor
 def state_sha256(state: Mapping[str, Tensor]) -> str:
     """Sha256 (hex) over the names, dtypes, shapes and bytes of a state dict, in the order of its names.
 
-    A tensor on the meta device has no bytes: such a digest tells sizes apart, not weights.
+    A tensor on the meta device has no bytes: such a digest distinguishes sizes, not weights.
     """
     digest = hashlib.sha256()
     for name in sorted(state):

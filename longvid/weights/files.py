@@ -1,4 +1,7 @@
-"""Reading a checkpoint file: tensors only, never code, and the state found inside whatever container it came in."""
+"""Reading checkpoint files: tensors only, never code.
+
+The state dict is found inside whatever container the training program put it into.
+"""
 
 import pickle
 import re
@@ -15,28 +18,35 @@ from torch import Tensor
 from longvid.errors import WeightsError
 
 CONTAINERS = ("model_state", "state_dict_ema", "state_dict", "model_ema", "model", "module")
-"""Keys under which training programs keep the weights, the first present one wins: PySlowFast, timm, mmcv, fairseq."""
+"""Keys under which training programs (PySlowFast, timm, mmcv, fairseq) keep the weights; the first present one wins."""
 
 PREFIXES = ("module.", "_orig_mod.")
 """What data-parallel training and torch.compile put before every name."""
 
+HARMLESS = ("Detected pickle protocol", "TypedStorage is deprecated")
+"""Starts of what torch warns of while it reads a file that is in order; any other warning is shown."""
+
+COMPLEX = {"C64": torch.complex64}
+"""Types of a safetensors header that are no real numbers."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The tensors of one checkpoint and what else stood beside them."""
+    """The tensors of one checkpoint, and what the file held beside them."""
 
     state: dict[str, Tensor]
     beside: dict[str, Any] = field(default_factory=dict)
-    """Entries of the container next to the state (epoch, configuration text); header metadata of a safetensors."""
+    """Other entries of the container (epoch, configuration text), or the header metadata of a safetensors file."""
     source: str = "the state given"
 
 
 def read_checkpoint(source: str | Path | Mapping[str, Any]) -> Checkpoint:
-    """The state dict in a file (safetensors, or a torch file that holds tensors only) or in a loaded container.
+    """The state dict of a file (safetensors, or a torch file with tensors only) or of a loaded container.
 
     A folder means the `model.safetensors` in it. A prefix that all names share (`module.`) is dropped.
 
-    Raises `WeightsError`: no such file, not a checkpoint, a pickle with code in it, or nothing in it that is a state.
+    Raises `WeightsError` for a missing file, one that is not a checkpoint, a pickle with code, and a container
+    without a state dict.
     """
     if isinstance(source, Mapping):
         return _unwrap(source, "the state given")
@@ -46,11 +56,11 @@ def read_checkpoint(source: str | Path | Mapping[str, Any]) -> Checkpoint:
     if path.suffix == ".safetensors":
         checkpoint = read_safetensors(path)
         return replace(checkpoint, state=_strip(checkpoint.state))
-    return _unwrap(_torch_load(path), str(path))
+    return _unwrap(read_torch(path), str(path))
 
 
 def read_safetensors(path: Path) -> Checkpoint:
-    """Names, tensors and header of a safetensors file, as they stand in it."""
+    """The tensors and the header metadata of a safetensors file, unchanged."""
     from safetensors import safe_open
 
     if not path.is_file():
@@ -65,7 +75,24 @@ def read_safetensors(path: Path) -> Checkpoint:
     return Checkpoint(state, beside, str(path))
 
 
-def _torch_load(path: Path) -> Mapping[str, Any]:
+def read_shapes(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file without their numbers: on the meta device, from the header alone."""
+    from safetensors import safe_open
+
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file of weights")
+    try:
+        with safe_open(path, framework="pt") as file:
+            stored = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            return {
+                name: torch.empty(part.get_shape(), device="meta", dtype=COMPLEX.get(part.get_dtype()))
+                for name, part in stored.items()
+            }
+    except Exception as error:  # as in `read_safetensors`
+        raise WeightsError(f"{path}: not a safetensors file, or cut short ({_first_line(error)})") from error
+
+
+def read_torch(path: Path) -> Mapping[str, Any]:
     """What the file holds, if that is tensors and plain values; the unpickler knows no other types."""
     if not path.is_file():
         raise WeightsError(f"{path}: no such file of weights")
@@ -74,8 +101,8 @@ def _torch_load(path: Path) -> Mapping[str, Any]:
         if is_zip:
             _refuse_packed(path)
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Detected pickle protocol")
-            warnings.filterwarnings("ignore", category=UserWarning, module="torch")  # of types torch gives up, and such
+            for message in HARMLESS:
+                warnings.filterwarnings("ignore", message=message)
             held = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except WeightsError:
         raise
@@ -84,28 +111,28 @@ def _torch_load(path: Path) -> Mapping[str, Any]:
             f"{path}: holds Python objects beside tensors, and loading them would run code from the file; save its "
             f"state dict alone, as .safetensors, where you trust it{_forbidden(error)}"
         ) from error
-    except Exception as error:  # an unpickler raises what it happens to meet in damaged bytes, MemoryError included
+    except Exception as error:  # damaged bytes make an unpickler raise anything, MemoryError included
         raise WeightsError(f"{path}: not a checkpoint torch can read ({_first_line(error)})") from error
     if isinstance(held, Mapping) and not all(isinstance(name, str) for name in held):
-        raise WeightsError(f"{path}: holds entries that have no name, so it is no state dict")
+        raise WeightsError(f"{path}: holds entries without a name, so it is not a state dict")
     if not isinstance(held, Mapping):
         raise WeightsError(f"{path}: holds a {type(held).__name__}, not a state dict")
     return held
 
 
 def _refuse_packed(path: Path) -> None:
-    """Raises `WeightsError` for an archive with compressed entries: torch writes none, and a bomb needs them."""
+    """Raises `WeightsError` for an archive with compressed entries: torch writes none, and a zip bomb needs them."""
     with zipfile.ZipFile(path) as archive:
         packed = [entry.filename for entry in archive.infolist() if entry.compress_type != zipfile.ZIP_STORED]
     if packed:
         raise WeightsError(
-            f"{path}: not a checkpoint of torch's ({packed[0]!r} in it is compressed); load it where you trust it and "
+            f"{path}: not a torch checkpoint ({packed[0]!r} in it is compressed); load it where you trust it and "
             "save its state dict as .safetensors"
         )
 
 
 def _refuse_unheld(state: Mapping[str, Any], source: str) -> None:
-    """Raises `WeightsError` for a tensor without numbers of its own: sparse, or of a shape beyond what it holds.
+    """Raises `WeightsError` for a tensor that is sparse, or whose shape has more numbers than the file holds for it.
 
     A stored tensor may repeat one number by a stride of 0, so a few bytes could claim any shape.
     """
@@ -113,7 +140,7 @@ def _refuse_unheld(state: Mapping[str, Any], source: str) -> None:
         if not isinstance(tensor, Tensor):
             continue
         if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta or tensor.is_nested:
-            raise WeightsError(f"{source}: {name!r} is no plain tensor of numbers; save the state dict as .safetensors")
+            raise WeightsError(f"{source}: {name!r} is not a plain tensor; save the state dict as .safetensors")
         claimed, held = tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes()
         if claimed > held:
             raise WeightsError(
@@ -122,7 +149,7 @@ def _refuse_unheld(state: Mapping[str, Any], source: str) -> None:
 
 
 def _forbidden(error: pickle.UnpicklingError) -> str:
-    """What the file asked for, where torch's refusal says it."""
+    """What the file wanted to import, where torch's message names it."""
     asked = re.search(r"GLOBAL (\S+)", str(error))
     return f" (it asks for {asked[1]})" if asked else ""
 
@@ -132,7 +159,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _unwrap(container: Mapping[str, Any], source: str) -> Checkpoint:
-    """The state inside its container, with what stood beside it; a bare state dict is its own container."""
+    """The state dict inside its container, and the other entries; a bare state dict is its own container."""
     for name in CONTAINERS:
         inner = container.get(name)
         if isinstance(inner, Mapping) and any(isinstance(value, Tensor) for value in inner.values()):
@@ -144,17 +171,17 @@ def _unwrap(container: Mapping[str, Any], source: str) -> Checkpoint:
 def _tensors(state: Mapping[str, Any], source: str) -> dict[str, Tensor]:
     others = [str(name) for name, value in state.items() if not isinstance(value, Tensor)]
     if others or not state:
-        what = f"entries that are no tensors: {', '.join(others[:8])}" if others else "no entries"
-        raise WeightsError(f"{source}: no state dict under {', '.join(CONTAINERS)}, and as one itself it has {what}")
+        what = f"entries that are not tensors: {', '.join(others[:8])}" if others else "no entries"
+        raise WeightsError(f"{source}: no state dict under {', '.join(CONTAINERS)}, and by itself it has {what}")
     unnamed = [name for name in state if not isinstance(name, str)]
     if unnamed:
-        raise WeightsError(f"{source}: its state has the entry {unnamed[0]!r:.80}, which is no name")
+        raise WeightsError(f"{source}: its state dict has the entry {unnamed[0]!r:.80}, which is not a name")
     _refuse_unheld(state, source)
     return dict(state)
 
 
 def _strip(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Names without the prefixes that every one of them carries."""
+    """The state without the prefixes that all of its names share."""
     for prefix in PREFIXES:
         if all(name.startswith(prefix) for name in state):
             return _strip({name.removeprefix(prefix): tensor for name, tensor in state.items()}) if state else state

@@ -1,4 +1,4 @@
-"""Putting a state into a module, strictly: every missing, unknown and wrongly shaped entry is listed."""
+"""Copying a state dict into a module; every misfit is listed."""
 
 from collections.abc import Iterable, Mapping
 from itertools import dropwhile
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from longvid.errors import WeightsError
 
 LISTED = 12
-"""How many names of a kind an error spells out before it counts the rest."""
+"""Names per kind of misfit that an error lists before it only counts the rest."""
 
 
 def fit_state(
@@ -23,8 +23,8 @@ def fit_state(
     """Copy `state` into `module`'s parameters and buffers, all or nothing.
 
     Shapes may differ by leading axes of length one only (a table stored with its batch axis); numbers take the module's
-    precision. Entries named in `optional` may be missing; `unknown` are entries of the source already known to have no
-    place. Raises one `WeightsError` that lists everything that does not fit.
+    precision. Entries named in `optional` may be missing; `unknown` names entries of the source that the caller found
+    no place for. Raises one `WeightsError` that lists everything that does not fit.
     """
     shared = fit_shapes(module, state, source=source, optional=optional, unknown=unknown)
     own = module.state_dict()
@@ -44,7 +44,7 @@ def fit_shapes(
     optional: Iterable[str] = (),
     unknown: Iterable[str] = (),
 ) -> list[str]:
-    """Names that module and state share; one `WeightsError` lists every name and shape that does not fit."""
+    """Names that module and state share. Raises one `WeightsError` that lists all names and shapes that do not fit."""
     own = module.state_dict()
     shared = sorted(own.keys() & state.keys())
     kinds = {
@@ -59,7 +59,7 @@ def fit_shapes(
 
 
 def not_finite(state: Mapping[str, Tensor], *, parameters: Iterable[str]) -> list[str]:
-    """Names of entries with NaN, and of those `parameters` with infinity (a buffer may be a mask of infinities)."""
+    """Names of entries with NaN, and of `parameters` with infinity (a buffer may be a mask of infinities)."""
     learned = set(parameters)
     found = []
     for name in sorted(state):
@@ -67,7 +67,7 @@ def not_finite(state: Mapping[str, Tensor], *, parameters: Iterable[str]) -> lis
         if not (tensor.is_floating_point() or tensor.is_complex()):
             continue
         total = tensor.sum(dtype=torch.complex64 if tensor.is_complex() else torch.float32)
-        if torch.isfinite(total):  # no term is NaN or infinite; else look, for a sum may overflow
+        if torch.isfinite(total):  # then no term is NaN or infinite; otherwise look at each, as a sum may overflow
             continue
         if tensor.isnan().any() or (name in learned and not torch.isfinite(tensor).all()):
             found.append(name)

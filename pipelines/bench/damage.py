@@ -1,4 +1,4 @@
-"""Damage: how many videos with bytes gone wrong give wrong clips without a word, by codec, container and decoder.
+"""How many damaged videos give wrong clips without an error.
 
 Small films are drawn, hurt by seed (a bit flipped, bytes overwritten, a sector of zeros, bytes cut out), and read clip
 by clip as extraction does. A hurt film is right if every clip is the sound film's to the byte, refused if an error

@@ -13,16 +13,16 @@ from longvid.printable import printable
 
 
 class PlainConsole(Console):
-    """Prints file names and messages as they are: no markup, no `:name:` of an emoji, no control character.
+    """Prints file names and messages as they are: no markup, no emoji from `:cat:`, no control characters.
 
-    Nor does `:cat:` in a name become a picture. Sentences fold at words in a terminal; in a file each stays one line.
+    Sentences fold at words in a terminal; in a file each stays one line.
     """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(markup=False, highlight=False, emoji=False, **options)
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """Rich's own, see above."""
+        """As rich prints, with the class's rules."""
         if all(isinstance(given, str) for given in objects) and not self.is_terminal:
             options.setdefault("soft_wrap", True)
         super().print(*(_plain(given, keep="\n") for given in objects), **options)
@@ -31,7 +31,7 @@ class PlainConsole(Console):
 class PlainTable(Table):
     """A table whose cells hold file names: what cannot be printed is shown as in Python's `repr`.
 
-    With `whole_words` no word is broken, as rich breaks names where a table is too wide: a name is there to be typed.
+    With `whole_words` no word is broken in a table that is too wide, so that names can be copied.
     """
 
     whole_words = False
@@ -40,15 +40,15 @@ class PlainTable(Table):
         super().__init__(*headers, title=_plain(title), **options)
 
     def add_row(self, *cells: Any, **options: Any) -> None:
-        """Rich's own, see above."""
+        """As rich adds a row, with printable cells."""
         super().add_row(*(_plain(cell) for cell in cells), **options)
 
     def add_column(self, header: Any = "", *arguments: Any, **options: Any) -> None:
-        """Rich's own, see above."""
+        """As rich adds a column, with a printable header."""
         super().add_column(_plain(header), *arguments, **options)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterable[Any]:
-        """Rich's own, with columns at least as wide as their longest word."""
+        """As rich draws it, with columns at least as wide as their longest word."""
         if self.whole_words:
             texts = [[str(column.header), *map(str, column.cells)] for column in self.columns]
             least = [max(len(word) for text in column for word in [*text.split(), ""]) for column in texts]
@@ -64,7 +64,7 @@ COLUMN_GAP = 2
 
 
 def _widths(least: list[int], most: list[int], room: int) -> list[int]:
-    """Widths of columns: what each needs at least, then the spare room, a character at a time, where it is wanted."""
+    """Widths of columns: the least that each needs, then the spare room, one character at a time, to the neediest."""
     widths = list(least)
     while sum(widths) < room and widths != most:
         column = max(range(len(widths)), key=lambda i: most[i] / widths[i] if widths[i] < most[i] else 0)
@@ -83,7 +83,7 @@ def _plain(given: Any, *, keep: str = "") -> Any:
 
 
 def failed_line(key: str, reason: str) -> str:
-    """How a video that failed is named, on one line whatever its name holds."""
+    """The line that names a failed video; one line whatever its name contains."""
     return printable(f"failed: {key}: {reason}")
 
 
@@ -92,14 +92,14 @@ error_console = PlainConsole(stderr=True, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
-    """What `value` says as plain JSON on standard output, one document."""
+    """Print `value` as one JSON document on standard output."""
     from longvid.plain import as_json
 
     print(json.dumps(as_json(value), indent=2))
 
 
 def table(*columns: str, title: str | None = None, right: Sequence[str] = (), whole_words: bool = False) -> PlainTable:
-    """An empty table in the one style all commands use; `right` names the columns of numbers."""
+    """An empty table in the style that all commands share; `right` names the columns of numbers."""
     made = PlainTable(
         title=title, title_justify="left", box=None, pad_edge=False, header_style="bold", title_style="bold"
     )

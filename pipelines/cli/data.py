@@ -1,4 +1,4 @@
-"""`longvid prepare | tasks | results`: data sets, their questions, and what others answered."""
+"""`longvid prepare | tasks | results`: data sets and published numbers."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,7 +18,7 @@ def add_to(app: typer.Typer) -> None:
 
 def prepare(
     benchmark: Annotated[str, typer.Argument(help="lvu, breakfast, coin, or `folder` for your own videos.")],
-    videos: Annotated[Path, typer.Option("--videos", help="Folder of the videos, in any of the usual layouts.")],
+    videos: Annotated[Path, typer.Option("--videos", help="Folder of videos, in any of the usual layouts.")],
     annotations: Annotated[
         Path | None,
         typer.Option("--annotations", help="The official files: lvu_1.0/, breakfast/, COIN.json; or your own table."),
@@ -27,22 +27,22 @@ def prepare(
         Path | None, typer.Option("--out", "-o", help="The manifest (.jsonl, .csv, .parquet); default: NAME.jsonl.")
     ] = None,
     missing: Annotated[
-        Path | None, typer.Option(help="Write the missing and unreadable videos here (CSV), with their pages.")
+        Path | None, typer.Option(help="CSV file for the missing and unreadable videos, with their web pages.")
     ] = None,
-    check: Annotated[bool, typer.Option(help="Open each file that is there.")] = True,
+    check: Annotated[bool, typer.Option(help="Open each file to see that it can be read.")] = True,
     workers: Annotated[int, typer.Option(help="Files opened at once.")] = 8,
     test_fraction: Annotated[
-        float | None, typer.Option(help="Of your own videos: set this share aside where nothing is tested.")
+        float | None, typer.Option(help="Share of your own videos to test on, where your table names none.")
     ] = None,
     download: Annotated[
         bool,
-        typer.Option("--download", help="Fetch what is missing by yt-dlp, slowly; what you may have is up to you."),
+        typer.Option("--download", help="Fetch missing videos with yt-dlp, slowly; check that you may have them."),
     ] = False,
     cookies: Annotated[str | None, typer.Option(help="A browser's cookies.txt for --download.")] = None,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Also what failed to download before.")] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Retry earlier failed downloads too.")] = False,
     as_json: JSON = False,
 ) -> int:
-    """Official annotations and a folder of videos to a manifest; says what is missing and what that does to scores."""
+    """Write a manifest from official annotations and a folder of videos; say what is missing and how scores suffer."""
     from longvid.pipelines.cli.preparation import CheckProgress, print_preparation
     from longvid.pipelines.prepare import prepare as run
     from longvid.pipelines.prepare.absent import absent_videos, write_absent
@@ -83,11 +83,11 @@ def _download(prepared: Any, videos: Path, *, cookies: str | None, retry_failed:
 
 
 def tasks(
-    protocols: Annotated[bool, typer.Option("--protocols", help="How each is measured, and who does so.")] = False,
-    recipes: Annotated[bool, typer.Option("--recipes", help="The names `longvid train` takes.")] = False,
+    protocols: Annotated[bool, typer.Option("--protocols", help="Show the protocols and who uses each.")] = False,
+    recipes: Annotated[bool, typer.Option("--recipes", help="Show the recipes that `longvid train` accepts.")] = False,
     as_json: JSON = False,
 ) -> int:
-    """The public questions, the recipes that train them, and the protocols they are measured by."""
+    """List the public tasks, the recipes that train them, and the protocols that measure them."""
     from longvid.benchmarks.known_tasks import KNOWN_TASKS
     from longvid.benchmarks.protocols import PROTOCOLS
     from longvid.pipelines.recipes import recipe_names, recipe_settings
@@ -97,7 +97,7 @@ def tasks(
         print_json({"tasks": KNOWN_TASKS, "protocols": PROTOCOLS, "recipes": named})
         return 0
     if protocols:
-        rows = table("protocol", "what it does", "used by", "where ours departs")
+        rows = table("protocol", "what it does", "used by", "where ours differs")
         for protocol in PROTOCOLS.values():
             rows.add_row(protocol.name, protocol.summary, protocol.used_by, protocol.departs or "-")
     elif recipes:
@@ -114,16 +114,16 @@ def tasks(
     console.print(rows)
     if not (protocols or recipes):
         console.print(f"NAME{TWIN} is a recipe that repeats the authors' code, quirks included", style="dim")
-        console.print("--protocols says how each is measured, --recipes what each recipe trains", style="dim")
+        console.print("--protocols shows how each is measured, --recipes what each recipe trains", style="dim")
     return 0
 
 
 TWIN = "-as-published"
-"""What a recipe's name ends in that repeats a published code to the letter."""
+"""The ending of recipe names that repeat published code exactly."""
 
 
 def _with_twins(recipes: list[str]) -> str:
-    """`coin (and -as-published), ...`: a recipe and its twin in one, so that names fit a terminal."""
+    """`coin (and -as-published), ...`: a recipe and its twin as one entry, so that names fit a terminal."""
     return ", ".join(
         f"{name} (and {TWIN})" if name + TWIN in recipes else name
         for name in recipes
@@ -133,11 +133,11 @@ def _with_twins(recipes: list[str]) -> str:
 
 def results(
     task: Annotated[str, typer.Argument(help="A task of `longvid tasks`, or a recipe.")],
-    runs: Annotated[Path | None, typer.Option(help="Folder of your own runs; default: runs, if it is there.")] = None,
-    protocol: Annotated[str | None, typer.Option(help="Only numbers measured by this protocol.")] = None,
+    runs: Annotated[Path | None, typer.Option(help="Folder of your own runs; default: runs, if it exists.")] = None,
+    protocol: Annotated[str | None, typer.Option(help="Show only numbers measured by this protocol.")] = None,
     as_json: JSON = False,
 ) -> int:
-    """Published numbers of a task, each with its source, and your own runs beside them."""
+    """Show published numbers of a task, each with its source, beside your own runs."""
     from longvid.errors import ConfigError
     from longvid.pipelines.cli.scoreboard import print_scoreboard, scoreboard_json
     from longvid.pipelines.evaluation.results import own_results, task_named

@@ -1,4 +1,4 @@
-"""`longvid extract | cluster-keys`: stage one."""
+"""`longvid extract | cluster-keys`: stage one, videos to features."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from longvid.pipelines.training.config import FeatureSettings
 
 MAX_ROWS = 40
-"""Videos that a run lists one by one; of a larger one only what failed."""
+"""Videos that a run lists one by one; a larger run lists only the failed ones."""
 
 POOLINGS = get_args(Pooling)
 
@@ -53,29 +53,31 @@ def extract(
     recipe: Annotated[
         str | None,
         typer.Option(
-            help="Features as a training recipe wants them; the other options go on top. With another --encoder, the "
-            "recipe's sampling, pooling and dtype hold for that one."
+            help="Take the feature settings of this training recipe; the other options override them. With another "
+            "--encoder, the recipe's sampling, pooling and dtype still apply."
         ),
     ] = None,
     allow_code: Annotated[
         bool,
-        typer.Option("--allow-code", help="Import the module:callable that a --recipe file of your own names."),
+        typer.Option("--allow-code", help="Import the module:callable that your own --recipe file names."),
     ] = False,
     option: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="An option of the encoder; repeatable.")
     ] = None,
     weights: Annotated[str | None, typer.Option(help="Checkpoint file of the encoder.")] = None,
-    seed: Annotated[int, typer.Option(help="Of random weights.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of random weights.")] = 0,
     sampling: Annotated[
         str | None,
         typer.Option(
-            help="frames=16,fps=8,stride_seconds=2 or frames=32,segments=64; span=listed: only the part that the "
-            "manifest lists; default: the encoder's."
+            help="How clips are taken: frames=16,fps=8,stride_seconds=2 or frames=32,segments=64; span=listed takes "
+            "only the part that the manifest lists; default: the encoder's."
         ),
     ] = None,
     pooling: Annotated[
         str | None,
-        typer.Option(help=f"{', '.join(POOLINGS[:-1])} or {POOLINGS[-1]}; default: the encoder's."),
+        typer.Option(
+            help=f"Which tokens are kept: {', '.join(POOLINGS[:-1])} or {POOLINGS[-1]}; default: the encoder's."
+        ),
     ] = None,
     dtype: Annotated[
         Literal["float16", "float32", "int8"] | None,
@@ -83,67 +85,67 @@ def extract(
     ] = None,
     precision: Annotated[
         Literal["float32", "bfloat16", "float16"],
-        typer.Option(metavar="TYPE", help="Of the encoder's arithmetic: float32, bfloat16, float16."),
+        typer.Option(metavar="TYPE", help="The encoder's arithmetic: float32, bfloat16 or float16."),
     ] = "float32",
-    batch_clips: Annotated[int, typer.Option(help="Clips the model takes at once.")] = 8,
-    clips_per_shard: Annotated[int, typer.Option(help="Clips of one shard: the unit of work and of resuming.")] = 64,
+    batch_clips: Annotated[int, typer.Option(help="Clips encoded at once.")] = 8,
+    clips_per_shard: Annotated[int, typer.Option(help="Clips per shard: the unit of work and of resuming.")] = 64,
     compression: Annotated[
-        str | None, typer.Option(help="zstd (0-8 % smaller, slower to read); none by default.")
+        str | None, typer.Option(help="zstd (0-8 % smaller, slower to read); default: none.")
     ] = None,
-    backend: Annotated[str, typer.Option(help="Decoder: auto, torchcodec, pyav, decord.")] = "auto",
+    backend: Annotated[str, typer.Option(help="Video decoder: auto, torchcodec, pyav or decord.")] = "auto",
     allow_truncated: Annotated[
-        bool, typer.Option("--allow-truncated", help="Use what is there of files that end early.")
+        bool, typer.Option("--allow-truncated", help="Use the part that is there of files that end early.")
     ] = False,
     full_hash: Annotated[
         bool,
         typer.Option(
             "--full-hash",
-            help="Know each file by the sha256 of all its bytes, so that no change of one that is kept goes unnoticed; "
-            "reads it once more.",
+            help="Identify each file by the sha256 of all its bytes, so that any later change is noticed; reads each "
+            "file once more.",
         ),
     ] = False,
     scheduler: Annotated[
         str,
         typer.Option(
-            help="local, cuda, slurm, tls://host:port, tcp://host:port, serial (one process, no dask) or inline (this "
-            "very process: what hangs or crashes in it ends the run)."
+            help="local, cuda, slurm, tls://host:port, tcp://host:port, serial (one process, no dask) or inline (in "
+            "this process: a hang or crash ends the run)."
         ),
     ] = "local",
     workers: Annotated[
         int | None,
-        typer.Option(help="Encoders at once (slurm: jobs); default: one for two cores, or for four beside a GPU."),
+        typer.Option(help="Worker processes (slurm: jobs); default: one per two cores, one per four with a GPU."),
     ] = None,
     interface: Annotated[
         str | None,
-        typer.Option(help="Network interface to listen on, such as eth0; default: the loopback (slurm: one address)."),
+        typer.Option(help="Network interface to listen on, such as eth0; default: loopback (slurm: one address)."),
     ] = None,
     dashboard: Annotated[
-        bool, typer.Option("--dashboard", help="Serve dask's status page on the loopback, and print its address.")
+        bool, typer.Option("--dashboard", help="Serve dask's status page on loopback and print its address.")
     ] = False,
     keys: Annotated[
-        Path | None, typer.Option(help="Folder of `longvid cluster-keys`, for tls:// or slurm; default: new keys.")
+        Path | None, typer.Option(help="Folder made by `longvid cluster-keys`, for tls:// or slurm; default: new keys.")
     ] = None,
     slurm: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME=VALUE",
-            help="Of slurm's jobs, repeatable: account, partition, walltime, memory, cores, processes, gpus, python, "
-            "log_directory, directive (a #SBATCH line), prologue (a command).",
+            help="A setting of the SLURM jobs, repeatable: account, partition, walltime, memory, cores, processes, "
+            "gpus, python, log_directory, directive (a #SBATCH line), prologue (a command).",
         ),
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(help="CPU threads of one encoder; default: the cores shared out.")
+        int | None, typer.Option(help="CPU threads per encoder; default: the cores divided among the workers.")
     ] = None,
     deadline_seconds: Annotated[
-        float | None, typer.Option(help="A segment that takes longer is given up; default: 3600.")
+        float | None, typer.Option(help="A piece of work that takes longer is given up; default: 3600.")
     ] = None,
     report: Annotated[
-        Path | None, typer.Option(help="The run's report, JSON lines; default: beside the store.")
+        Path | None, typer.Option(help="File of the run's report (JSON lines); default: beside the store.")
     ] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Print bytes, files and clips; extract nothing.")] = False,
     as_json: JSON = False,
 ) -> int:
-    """Features of every clip of every video into a store. What the store holds already is kept."""
+    """Write the features of every clip of every video into a store; what it already holds is kept."""
     from longvid.pipelines.extraction import ExtractionJob, expand_inputs
     from longvid.pipelines.extraction.report import default_report_path
     from longvid.pipelines.training.config import is_recipe_file
@@ -205,15 +207,15 @@ def extract(
 
 
 def cluster_keys(
-    folder: Annotated[Path, typer.Argument(help="A new folder that the cluster's machines share, or a copy on each.")],
+    folder: Annotated[Path, typer.Argument(help="A new folder, on a shared disk or to be copied to each machine.")],
 ) -> int:
-    """Keys with which the machines of a dask cluster know each other, and how to start one with them."""
+    """Make TLS keys for a dask cluster, and print the commands that start one with them."""
     from longvid.pipelines.extraction.keys import DAYS, make_keys
     from longvid.pipelines.extraction.quiet import QuietWorker
 
     made = make_keys(folder)
     tls = f"--tls-ca-file {made.certificate} --tls-cert {made.certificate} --tls-key {made.key}"
-    # dask's scheduler serves a page even without a dashboard, and for everybody unless it is told otherwise
+    # without a dashboard dask's scheduler still serves a page, to everybody unless an address is given
     page = "--dashboard-address 127.0.0.1:8787"
     quiet = f"--worker-class {QuietWorker.__module__}.{QuietWorker.__qualname__}"
     for line in (
@@ -228,15 +230,15 @@ def cluster_keys(
 
 
 def _features_of(recipe: str | None, encoder: str | None, *, allow_code: bool) -> "tuple[FeatureSettings, list[str]]":
-    """What the recipe says of features, for the encoder named beside it where there is one; and notes about that.
+    """The recipe's settings of features, for `encoder` where one is given, and notes about what was dropped.
 
-    What is returned may name code only where the command line names it too, or allows it.
+    The settings name code only where the command line names it too, or allows it.
     """
     from longvid.encoders.registry import names_code
     from longvid.pipelines.training.config import FeatureSettings, load_features
 
     if recipe is None and encoder is None:
-        raise typer.BadParameter("give --encoder NAME, or --recipe NAME for the encoder of a training recipe")
+        raise typer.BadParameter("give --encoder NAME, or --recipe NAME to take the encoder of a training recipe")
     if recipe is None:
         return FeatureSettings(encoder=str(encoder)), []
     wanted = load_features(recipe, allow_code=allow_code or encoder is not None)
@@ -247,7 +249,7 @@ def _features_of(recipe: str | None, encoder: str | None, *, allow_code: bool) -
         return kept, notes if dropped else []
     if names_code(wanted.encoder) and not allow_code and wanted.options:
         raise ConfigError(
-            f"{recipe}: has options for {wanted.encoder}, which is code; give them by --option, or --allow-code where "
+            f"{recipe}: has options for {wanted.encoder}, which is code; give them with --option, or --allow-code if "
             "the file is your own"
         )
     notes = [f"importing {wanted.encoder}, which {recipe} names"] if names_code(wanted.encoder) and allow_code else []
@@ -258,7 +260,7 @@ def _features_of(recipe: str | None, encoder: str | None, *, allow_code: bool) -
 def _named_wishes(
     recipe: str | None, encoder: str | None, wanted: "FeatureSettings", *, sampling: str | None, pooling: str | None
 ) -> Iterator[None]:
-    """Where an encoder cannot do what a recipe made for another one asks for, name the recipe and the way out."""
+    """Name the recipe and the remedy where an encoder cannot do what a recipe for another encoder asks for."""
     from longvid.errors import EncoderError
 
     wishes = {"--sampling": None if sampling else wanted.sampling, "--pooling": None if pooling else wanted.pooling}
@@ -287,7 +289,7 @@ def _print_plan(
     require_backend(job.backend)
     encoder = job.build()
     recipe = make_recipe(job, encoder)
-    # an empty store in memory, which is asked what the videos would take
+    # an empty store in memory computes how much space the videos would take
     store = FeatureStore.create(MemoryStore(), recipe, clips_per_shard=clips_per_shard, compression=compression)
     sampling = job.sampling_for(encoder.spec)
     with MeasuringProcesses(deadline_seconds=DEADLINE_SECONDS) as measure_one:
@@ -327,7 +329,7 @@ def _print_plan(
 
 
 def _failed_lines(rows: "Iterable[VideoRow]") -> list[str]:
-    """A line for each failed video; of many, one for each kind of reason, with how many there are."""
+    """One line per failed video; if there are many, one line per kind of reason, with their number."""
     from longvid.pipelines.extraction.report import failed_together
 
     failed = list(rows)
@@ -371,7 +373,8 @@ def _print_report(result: "RunReport") -> None:
         rate = result.num_clips / max(result.wall_seconds, 1e-9)
         by = counted(result.workers, "worker")
         work = (
-            f"; {counted(result.num_clips, 'clip')} in {human_seconds(result.wall_seconds)} ({rate:.1f} a second, {by})"
+            f"; {counted(result.num_clips, 'clip')} in {human_seconds(result.wall_seconds)} ({rate:.1f} per second, "
+            f"{by})"
         )
     console.print(f"{counts or 'no videos'}{work}")
     console.print(f"report: {result.path}")

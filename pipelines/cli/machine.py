@@ -11,21 +11,21 @@ from longvid.pipelines.bench.plot import draw, require_drawable
 from longvid.pipelines.cli.console import console, error_console, print_json, table
 
 BENCHES = {
-    "decode": "frames a second of each decoder, and memory against the length of the video",
-    "damage": "videos with bytes gone wrong: how many give wrong clips in silence, by codec, container and decoder",
-    "encode": "clips a second and memory of each encoder, against the limit of this machine's matrix product",
-    "extract": "both together against the slower of the two",
-    "store": "random windows against memmap copies and whole-file loads",
+    "decode": "frames per second of each video decoder, and memory against the length of the video",
+    "damage": "damaged videos: how many give wrong clips without an error, by codec, container and decoder",
+    "encode": "clips per second and memory of each encoder, against the limit of this machine's matrix product",
+    "extract": "decoding and encoding together against the slower of the two",
+    "store": "reading random windows, against memmap copies and whole-file loads",
     "kernel": "the S4 kernel against the direct Cauchy sum",
     "decoder": "ViS4mer against the same stack with attention, by length",
     "gpu": "on a CUDA device: the S4 kernel by each backend, and a training step against fused attention",
-    "longrange": "which decoders learn what needs a long memory: accuracy by length, parameters matched",
-    "feed": "samples a second out of the store against the decoder's training step",
-    "dask": "what the scheduler costs a segment, and how busy a thousand workers are",
+    "longrange": "which decoders learn tasks that need a long memory: accuracy by length, parameters matched",
+    "feed": "samples per second read from the store, against the decoder's training step",
+    "dask": "what the scheduler costs per segment, and how busy a thousand workers are",
 }
 
 PLOTTED = ("decoder", "gpu", "longrange")
-"""Benches whose tables have panels to draw."""
+"""Benches that can be drawn."""
 
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 WHAT = "; ".join(f"[bold]{name}[/bold]: {what}" for name, what in BENCHES.items())
@@ -38,7 +38,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def doctor(as_json: JSON = False) -> int:
-    """Which decoders and optional packages work on this machine, and the cure for those that do not."""
+    """Show which video decoders and optional packages work on this machine, and how to fix those that do not."""
     from longvid.pipelines.machine.doctor import examine
 
     with error_console.status("trying each decoder and package"):
@@ -58,16 +58,16 @@ def doctor(as_json: JSON = False) -> int:
 def bench(
     name: Annotated[str, typer.Argument(help=WHAT)],
     quick: Annotated[
-        bool, typer.Option("--quick", help="Smaller sizes, under a minute; the ratios are rougher.")
+        bool, typer.Option("--quick", help="Use smaller sizes: under a minute, with rougher ratios.")
     ] = False,
     plot: Annotated[
-        Path | None, typer.Option(help=f"Also draw a .png, .svg or .pdf file ({', '.join(PLOTTED)}).")
+        Path | None, typer.Option(help=f"Also draw a .png, .svg or .pdf file (for {', '.join(PLOTTED)}).")
     ] = None,
     as_json: JSON = False,
 ) -> int:
-    """Measure one of longvid's numbers beside its peer or limit; exit status 1 where a goal is not reached."""
+    """Measure longvid against a peer or a limit; exit status 1 if a goal is not reached."""
     if name not in BENCHES:
-        raise typer.BadParameter(f"no bench is called {name!r}; there are {', '.join(BENCHES)}")
+        raise typer.BadParameter(f"no bench is called {name!r}; choose from {', '.join(BENCHES)}")
     if plot is not None:
         if name not in PLOTTED:
             raise typer.BadParameter(f"the bench {name} has no plot; {' and '.join(PLOTTED)} have one")

@@ -1,10 +1,10 @@
-"""`longvid`: parse, call a stage, print.
+"""The `longvid` command: parse, call a stage, print.
 
 Each subcommand lives in the file of its stage and imports it when it runs, so that `longvid --help` loads nothing
 heavy.
 
 Exit statuses: 0 done; 1 a check found something (`verify`, `doctor`, `bench`); 2 wrong use or input, with one line
-that names the cure; 3 some videos failed, each named; 130 interrupted.
+that names the remedy; 3 some videos failed, each named; 130 interrupted.
 """
 
 import sys
@@ -16,11 +16,12 @@ from longvid import __version__
 from longvid.errors import LongvidError
 from longvid.pipelines.cli import data, extract, machine, models, store, train
 from longvid.pipelines.cli.console import error_console, printable
+from longvid.pipelines.cli.extras import missing_extra
 from longvid.stores import StoreError
 
 app = typer.Typer(
     name="longvid",
-    help="Long videos to features once, long-range models over them many times.",
+    help="Turn long videos into features once; train long-range models on them many times.",
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
@@ -38,7 +39,7 @@ def root(
         bool | None, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = None,
 ) -> None:
-    """Long videos to features once, long-range models over them many times."""
+    """Turn long videos into features once; train long-range models on them many times."""
 
 
 for room in (extract, store, train, data, models, machine):
@@ -51,9 +52,9 @@ WRONG_USE: Any = next(base for base in typer.BadParameter.__mro__ if base.__name
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; never returns, never shows a traceback for what a user can mend."""
+    """Run the command line and exit; what a user can fix is one line, never a traceback."""
+    words = sys.argv[1:] if arguments is None else arguments
     try:
-        words = sys.argv[1:] if arguments is None else arguments
         status = app(words or ["--help"], standalone_mode=False, prog_name="longvid")
         if status == INTERRUPTED:  # typer catches the interrupt itself
             _say("interrupted; the same command goes on from what is done", INTERRUPTED)
@@ -63,6 +64,11 @@ def main(arguments: list[str] | None = None) -> None:
         status = _say(error.format_message().replace(": Value error, ", ": "), 2)  # pydantic's words, not ours
     except (LongvidError, StoreError) as error:
         status = _say(str(error), 2)
+    except ModuleNotFoundError as error:
+        missing = missing_extra(error, next((word for word in words if not word.startswith("-")), ""))
+        if missing is None:
+            raise
+        status = _say(str(missing), 2)
     except BrokenPipeError:
         status = 0
     except OSError as error:

@@ -1,4 +1,4 @@
-"""`longvid encoders | decoders`: what there is, with what it costs."""
+"""`longvid encoders | decoders`: the models there are and their costs."""
 
 from typing import Annotated
 
@@ -12,7 +12,7 @@ MARKDOWN = Annotated[bool, typer.Option("--markdown", help="Print the table of t
 
 WIDE_COLUMNS = 130
 LEFT_OUT = ("output tokens", "published")
-"""Columns of the encoders' table that narrower terminals do without."""
+"""Columns of the encoders' table that narrower terminals leave out."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -22,11 +22,11 @@ def add_to(app: typer.Typer) -> None:
 
 
 def encoders(
-    only: Annotated[list[str] | None, typer.Argument(help="Only these; default: all that are built in.")] = None,
+    only: Annotated[list[str] | None, typer.Argument(help="Only these; default: all built-in ones.")] = None,
     as_json: JSON = False,
     markdown: MARKDOWN = False,
 ) -> int:
-    """Every built-in short-range encoder: input, tokens, parameters and GFLOPs beside the published figures."""
+    """List the built-in short-range encoders: input, tokens, parameters and GFLOPs beside the published figures."""
     from longvid.encoders import table as truth
 
     with error_console.status("counting"):
@@ -47,7 +47,7 @@ def encoders(
         drawn.add_row(*(cells[index] for index in shown))
     console.print(drawn)
     if narrow:
-        console.print(f"{' and '.join(LEFT_OUT)} are shown in a terminal of {WIDE_COLUMNS} columns, and by --json")
+        console.print(f"{' and '.join(LEFT_OUT)} are shown by --json and in a terminal of {WIDE_COLUMNS} columns")
     for text, mark in notes.items():
         console.print(f"{mark} {text}", style="dim")
     console.print(truth.EXPLANATION, style="dim")
@@ -57,7 +57,7 @@ def encoders(
 
 
 def _print_families() -> None:
-    """What else `--encoder` takes."""
+    """Print what else `--encoder` accepts."""
     from longvid.encoders.registry import PREFIXES
 
     console.print()
@@ -71,7 +71,7 @@ def decoders(
     as_json: JSON = False,
     markdown: MARKDOWN = False,
 ) -> int:
-    """Every long-range decoder, with its parameters, GFLOPs and peak memory at 3,136 and 11,820 tokens."""
+    """List the long-range decoders with parameters, GFLOPs and peak memory at 3,136 and 11,820 tokens."""
     from longvid.decoders import DECODERS, require_decoder
     from longvid.decoders import table as costs
 

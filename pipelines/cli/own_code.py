@@ -1,14 +1,14 @@
-"""Modules of one's own, beside where the command is run: found only where the command line names one."""
+"""Imports from the working folder, only for code that the user names."""
 
 import os
 import sys
 
 
 def find_own_code(name: str | None) -> None:
-    """Let `module:callable`, as the user typed it, be found in the working folder; any other name changes nothing.
+    """Make `module:callable`, as the user typed it, importable from the working folder; other names change nothing.
 
-    The folder comes last, so that it hides nothing installed; worker processes get the same path. A name that stands in
-    a file must not come here.
+    The folder comes last, so that it hides nothing installed; worker processes get the same path. Never call this with
+    a name that was read from a file.
     """
     if name is None:
         return

@@ -1,4 +1,4 @@
-"""What `longvid prepare` shows: counts, baselines, leaks, and everything that could not be used."""
+"""Output of `longvid prepare`: counts, baselines, leaks, unusable files."""
 
 import time
 from pathlib import Path
@@ -45,7 +45,7 @@ class CheckProgress:
 
 
 def print_preparation(prepared: Preparation, *, manifest: Path, missing: Path | None) -> None:
-    """Everything there is to say about a preparation."""
+    """Print everything about a preparation."""
     counts = prepared.counts
     console.print(
         f"{prepared.benchmark.name}: {len(prepared.manifest):,} videos listed, {counts['found']:,} found, "
@@ -74,7 +74,7 @@ def print_preparation(prepared: Preparation, *, manifest: Path, missing: Path | 
 
 
 def _print_splits(splits: tuple[SplitCount, ...]) -> None:
-    """A row for each set of splits: found of listed, the score of not looking, and what one test video weighs."""
+    """Print a row per set of splits: videos found of those listed, the baseline, and the weight of one test video."""
     some_found = any(count.found["test"] for count in splits)
     numbers = ["train", "val", "test", "baseline", *(["on found"] if some_found else []), "one video"]
     rows = table("task", *numbers, "always", right=numbers)
@@ -85,15 +85,15 @@ def _print_splits(splits: tuple[SplitCount, ...]) -> None:
         rows.add_row(_question(count), *shown, *scores, _weight(count), count.answer.removeprefix("always "))
     console.print(rows)
     console.print(
-        "found / listed videos; baseline: always giving the answer in the last column, on all listed test videos"
-        f"{' and on those found' if some_found else ''}; one video: what a test video weighs in the published accuracy"
-        f"{', and in one on the videos found' if some_found else ''}",
+        "found / listed videos; baseline: the score of always giving the answer in the last column, on all listed test "
+        f"videos{' and on those found' if some_found else ''}; one video: what one test video weighs in the published "
+        f"accuracy{', and in that on the videos found' if some_found else ''}",
         style="dim",
     )
 
 
 def _question(count: SplitCount) -> str:
-    """The task, with the column of its splits where that is not the task's only one."""
+    """The task, with the column of its splits where it has several."""
     task = count.task.rpartition("/")[2]
     return count.task if count.column in ("split", f"{task}_split") else f"{count.task}, {count.column}"
 
@@ -121,7 +121,7 @@ def _weight(count: SplitCount) -> str:
 
 
 def _print_leaks(prepared: Preparation) -> None:
-    """A row for each set of splits: how many of its test videos training may have seen, and how."""
+    """Print a row per set of splits: how many of its test videos training may have seen, and how."""
     if not prepared.leaks:
         return
     counted: dict[str, dict[str, int]] = {}
@@ -136,7 +136,8 @@ def _print_leaks(prepared: Preparation) -> None:
     between = {key for leak in prepared.leaks if leak.kind == "video" for key in leak.keys}
     if between:
         console.print(
-            f"{len(between)} test videos in all are trained or validated on in another task; the joint splits leave "
-            "them out, and columns `..._split_disjoint` also leave out training videos that share a film with test",
+            f"{len(between)} test videos in all are used for training or validation in another task; the joint splits "
+            "leave them out, and columns `..._split_disjoint` also leave out training videos that share a film with "
+            "test",
             style="dim",
         )

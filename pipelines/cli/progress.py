@@ -1,4 +1,4 @@
-"""How far an extraction is: a bar in a terminal, plain lines elsewhere."""
+"""Progress of an extraction: a bar in a terminal, plain lines elsewhere."""
 
 import time
 
@@ -10,13 +10,13 @@ from longvid.pipelines.extraction.report import VideoRow
 
 LINE_EVERY_SECONDS = 15.0
 MOST_NAMED = 10
-"""Failed videos that are named as they fail; the run's end says what the others failed of."""
+"""Failed videos that are named as they fail; the others are named at the end of the run."""
 
 
 class ExtractionProgress:
     """Draws clips done of those planned so far, the rate and the time left.
 
-    `name_failures`: name the first failed videos as they fail; for runs whose end, which tells of all, is far.
+    `name_failures`: name the first failed videos as they fail; for long runs, because only their end names all.
     """
 
     def __init__(self, console: Console, *, videos: int, name_failures: bool = True) -> None:
@@ -51,7 +51,7 @@ class ExtractionProgress:
     def planned(self, *, clips: int) -> None:
         """This many more clips have to be encoded."""
         if not self._total:
-            self._begin = time.monotonic()  # not before: workers that start are not slow workers
+            self._begin = time.monotonic()  # only now: the start of the workers does not count
         self._total += clips
         self._draw()
 
@@ -68,7 +68,7 @@ class ExtractionProgress:
             if self._name_failures and self._failed <= MOST_NAMED:
                 self._console.print(failed_line(row.key, row.reason), style="red")
             if self._name_failures and self._failed == MOST_NAMED + 1:
-                self._console.print("more videos fail; the end of the run says of what", style="red")
+                self._console.print("more videos fail; the reasons follow at the end of the run", style="red")
         self._draw()
 
     def _video_count(self) -> str:

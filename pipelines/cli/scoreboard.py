@@ -1,4 +1,4 @@
-"""What `longvid results` shows: published numbers and one's own, grouped by how they were measured."""
+"""Output of `longvid results`: published and own numbers, by protocol."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from longvid.tasks.task import Task
 
 
 def scoreboard_json(task: Task, own: list[OwnResult], *, protocol: str | None) -> dict[str, Any]:
-    """What `print_json` prints of both."""
+    """Published and own results as `print_json` prints them."""
     return {
         "task": task.name,
         "published": results_of(task.name, protocol=protocol),
@@ -22,7 +22,7 @@ def scoreboard_json(task: Task, own: list[OwnResult], *, protocol: str | None) -
 
 
 def print_scoreboard(task: Task, own: list[OwnResult], *, protocol: str | None) -> None:
-    """One table a protocol, best first; own runs in bold, what nobody read in a paper dimmed."""
+    """Print one table per protocol, best first; own runs are bold, numbers not checked in their paper are dim."""
     if protocol is not None:
         find_protocol(protocol)
     published = results_of(task.name)
@@ -38,13 +38,13 @@ def print_scoreboard(task: Task, own: list[OwnResult], *, protocol: str | None) 
             name,
         )
     if not shown:
-        console.print(f"{task.name}: nobody's number is known here")
+        console.print(f"{task.name}: no published number is known")
     elif not own:
-        console.print("none of your runs answers this and is evaluated on test (--runs FOLDER)", style="dim")
+        console.print("none of your runs is trained for this and evaluated on test (--runs FOLDER)", style="dim")
 
 
 def _group(result: OwnResult) -> str | None:
-    """The protocol in whose table a run stands."""
+    """The protocol in whose table a run is shown."""
     protocol = PROTOCOLS.get(result.protocol or "")
     return result.protocol if protocol is None or protocol.beside is None else protocol.beside
 
@@ -54,7 +54,7 @@ def _print_group(
 ) -> None:
     labels = [METRICS[name].label for name in metrics]
     known = PROTOCOLS.get(protocol or "")
-    title = f"{task.name}, {protocol or 'protocol not known, or one of its own'}"
+    title = f"{task.name}, {protocol or 'protocol unknown, or its own'}"
     rows = table("model", *labels, "videos", "source, or run", title=title, right=labels)
     lines = [(_value(result.metrics[metrics[0]].mean, metrics[0]), _own_row(result, metrics)) for result in own]
     for model in dict.fromkeys((r.model, r.sources) for r in published):
@@ -66,14 +66,14 @@ def _print_group(
     console.print(rows)
     if own:
         answers = {METRICS[name].format(result.baseline[name]) for result in own for name in metrics[:1]}
-        console.print(f"without looking at a video: {', '.join(sorted(answers))}", style="dim")
+        console.print(f"baseline that ignores the video: {', '.join(sorted(answers))}", style="dim")
     if known is not None:
         console.print(known.summary, style="dim")
     console.print()
 
 
 def _value(value: float, metric: str) -> float:
-    """A number to sort by, the best first."""
+    """A number to sort by, best first."""
     return -value if METRICS[metric].higher_is_better else value
 
 
@@ -90,7 +90,7 @@ def _published_row(first: PublishedResult, found: dict[str, PublishedResult], me
     numbers = [_printed(found[name]) if name in found else "-" for name in metrics]
     source = "; ".join(first.sources) + (f" ({first.note})" if first.note else "")
     if not first.seen:
-        source += " (not read there)"
+        source += " (not checked there)"
     videos = str(first.videos) if first.videos is not None else ""
     return [Text(cell, style) for cell in (first.model, *numbers, videos, source)]
 

@@ -1,4 +1,4 @@
-"""`longvid info | verify | repair | delete | export | import`: looking after stores."""
+"""`longvid info | verify | repair | delete | export | import`: stores."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 Location = Annotated[str, typer.Argument(help="The store: a folder or a URL such as s3://bucket/x.zarr.")]
 NpyLayout = Annotated[
-    str, typer.Option(help="Of npy files: vis4mer (clips, tokens, dim), mstcn (dim, clips) or rows (clips, dim).")
+    str,
+    typer.Option(help="Layout of npy files: vis4mer (clips, tokens, dim), mstcn (dim, clips) or rows (clips, dim)."),
 ]
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 
@@ -42,10 +43,10 @@ def add_to(app: typer.Typer) -> None:
 
 def info(
     store: Location,
-    videos: Annotated[bool, typer.Option("--videos", help="A row for each complete video.")] = False,
+    videos: Annotated[bool, typer.Option("--videos", help="Also list the complete videos.")] = False,
     as_json: JSON = False,
 ) -> int:
-    """What a store holds: its recipe, videos, clips and bytes."""
+    """Show what a store holds: its recipe, videos, clips and bytes."""
     from longvid.stores import FeatureStore
 
     opened = FeatureStore.open(store)
@@ -74,7 +75,7 @@ def _print_info(facts: "StoreInfo") -> None:
     rows.add_row("sampling", _sampling(recipe.sampling))
     rows.add_row("frames", _frames(recipe.preprocessing))
     tokens = counted(recipe.num_tokens, "token")
-    rows.add_row("a clip", f"{tokens} of {recipe.dim} numbers, {recipe.dtype}, pooling {recipe.pooling}")
+    rows.add_row("per clip", f"{tokens} of {recipe.dim} numbers, {recipe.dtype}, pooling {recipe.pooling}")
     waiting = f", {facts.planned_videos} not complete" if facts.planned_videos else ""
     rows.add_row("videos", f"{facts.complete_videos} complete{waiting}")
     rows.add_row("clips", f"{facts.num_clips} over {human_seconds(facts.seconds)}")
@@ -87,7 +88,7 @@ def _print_info(facts: "StoreInfo") -> None:
 
 
 def _print_incomplete(opened: "FeatureStore", store: str) -> None:
-    """What to do about the videos that are not complete: nothing helps those that failed but another file."""
+    """Print what to do about incomplete videos; those that failed need another file."""
     from longvid.pipelines.extraction.report import default_report_path, failed_before
 
     incomplete = set(opened.keys(complete=False)) - set(opened.keys())
@@ -97,14 +98,14 @@ def _print_incomplete(opened: "FeatureStore", store: str) -> None:
         console.print(f"run the same `longvid extract` again to complete {others}", style="dim")
     if failed:
         console.print(
-            f"{counted(len(failed), 'video')} failed in the last run, as {default_report_path(store)} says why; get "
-            f"better files, or `longvid delete {store} KEY` them",
+            f"{counted(len(failed), 'video')} failed in the last run ({default_report_path(store)} says why); get "
+            f"better files, or remove the videos with `longvid delete {store} KEY`",
             style="dim",
         )
 
 
 def _weights(recipe: "Recipe") -> str:
-    """`random (seed 0), sha256 b264ac8c70833cfd`; what is not known is left out."""
+    """`random (seed 0), sha256 b264ac8c70833cfd`; unknown parts are left out."""
     origin = str(recipe.encoder_config.get("weights", ""))
     if origin == "none":
         return origin
@@ -113,13 +114,13 @@ def _weights(recipe: "Recipe") -> str:
 
 
 def _sampling(sampling: dict[str, Any]) -> str:
-    """`4 frames at 2 a second, a clip every 1 s, end: repeat`; as it is where it says something else."""
+    """`4 frames at 2 per second, a clip every 1 s, end: repeat`; other rules are shown field by field."""
     if "frames" not in sampling:
         return ", ".join(f"{name} {value}" for name, value in sampling.items() if value is not None) or "-"
-    rate = "in a row" if sampling.get("fps") is None else f"at {sampling['fps']:.4g} a second"
+    rate = "in a row" if sampling.get("fps") is None else f"at {sampling['fps']:.4g} per second"
     parts = [f"{counted(sampling['frames'], 'frame')} {rate}"]
     if sampling.get("segments") is not None:
-        parts.append(f"{sampling['segments']} clips a video")
+        parts.append(f"{sampling['segments']} clips per video")
     elif sampling.get("stride_seconds") is not None:
         parts.append(f"a clip every {sampling['stride_seconds']:.4g} s")
     told = ("frames", "fps", "segments", "stride_seconds")
@@ -141,13 +142,13 @@ def verify(
         bool,
         typer.Option(
             "--record",
-            help="Also record what each shard's bytes are, where version 0.1.0 did not, so that a shard in another's "
-            "place is noticed.",
+            help="Also record a digest of each shard where version 0.1.0 did not, so that a shard in another's place "
+            "is noticed.",
         ),
     ] = False,
     as_json: JSON = False,
 ) -> int:
-    """Read every shard and name what is damaged, missing or in another's place; exit status 1 if anything is."""
+    """Read every shard and name what is damaged, missing or in another's place (then exit status 1)."""
     from longvid.stores import FeatureStore, unrecorded
     from longvid.stores import verify as find_damage
     from longvid.stores.damage import record as record_digests
@@ -167,8 +168,8 @@ def verify(
             console.print(f"digests recorded for {counted(len(recorded), 'video')}", style="dim")
         elif without := len(unrecorded(opened)):
             console.print(
-                f"{counted(without, 'video')} of version 0.1.0 without digests, so that a shard in another's place is "
-                "not noticed there; `longvid verify --record` records them",
+                f"{counted(without, 'video')} from version 0.1.0 without digests: a shard in another's place is not "
+                "noticed there; `longvid verify --record` records them",
                 style="dim",
             )
     return 1 if wrong else 0
@@ -188,7 +189,7 @@ def repair(store: Location, as_json: JSON = False) -> int:
     mended = [damage for damage in damages if damage.kind != "stranger"]
     if mended and not as_json:
         console.print(
-            f"{counted(len(mended), 'file')} taken out, mended or found missing"
+            f"{counted(len(mended), 'file')} removed, repaired or found missing"
             + (f"; `longvid extract` makes what {_lacking(len(again))} again" if again else ""),
             style="dim",
         )
@@ -218,16 +219,15 @@ def export_store(
     out: Annotated[Path, typer.Argument(help="A folder for npy files, or a new .h5 file.")],
     layout: NpyLayout = "vis4mer",
 ) -> int:
-    """Write a store's features as a folder of npy files or as one HDF5 file."""
-    from longvid.stores import FeatureStore
-    from longvid.stores.convert import export_hdf5, export_npy
+    """Write a store's features to a folder of npy files or to one HDF5 file."""
+    from longvid.stores import FeatureStore, convert
 
     opened = FeatureStore.open(store)
     with _watching("export") as on_video:
         if out.suffix.lower() in (".h5", ".hdf5"):
-            export_hdf5(opened, out, on_video=on_video)
+            convert.export_hdf5(opened, out, on_video=on_video)
         else:
-            export_npy(opened, out, layout=layout, on_video=on_video)
+            convert.export_npy(opened, out, layout=layout, on_video=on_video)
     console.print(f"{counted(len(opened), 'video')} written to {out}")
     return 0
 
@@ -236,17 +236,19 @@ def import_store(
     source: Annotated[Path, typer.Argument(help="A folder of npy files, or an .h5 file.")],
     store: Location,
     layout: NpyLayout = "vis4mer",
-    seconds_per_clip: Annotated[float | None, typer.Option(help="Where the files do not say it.")] = None,
+    seconds_per_clip: Annotated[
+        float | None, typer.Option(help="Seconds per clip, where the files do not say.")
+    ] = None,
     dtype: Annotated[
-        str | None, typer.Option(help="float16, float32 or int8; default: the narrowest without loss.")
+        str | None, typer.Option(help="float16, float32 or int8; default: the smallest without loss.")
     ] = None,
 ) -> int:
     """Make a store of features that were computed elsewhere."""
-    from longvid.stores.convert import import_hdf5, import_npy
+    from longvid.stores import convert
 
     if not source.exists():
-        raise typer.BadParameter(f"{source}: there is no such folder of npy files or .h5 file")
-    run = import_npy if source.is_dir() else import_hdf5
+        raise typer.BadParameter(f"{source}: no such folder of npy files or .h5 file")
+    run = convert.import_npy if source.is_dir() else convert.import_hdf5
     options: dict[str, Any] = {"layout": layout, "seconds_per_clip": seconds_per_clip, "dtype": dtype}
     with _watching("import") as on_video:
         made = run(source, store, on_video=on_video, **options)
@@ -261,7 +263,7 @@ def _watching(verb: str) -> Iterator[Any]:
         yield None
         return
     with error_console.status(verb) as status:
-        yield lambda name: status.update(Text(f"{verb} {printable(name)}"))  # a name is no markup
+        yield lambda name: status.update(Text(f"{verb} {printable(name)}"))  # a name is not markup
 
 
 def _print_damages(damages: "list[Damage]", as_json: bool, *, good: str) -> None:

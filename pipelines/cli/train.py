@@ -1,4 +1,4 @@
-"""`longvid train | baseline | evaluate | predict | report | demo`: stage two, and both stages at once."""
+"""`longvid train | baseline | evaluate | predict | report`: stage two."""
 
 import math
 from itertools import pairwise
@@ -13,7 +13,7 @@ from longvid.pipelines.cli.options import parse_options
 from longvid.pipelines.cli.own_code import find_own_code
 
 MAX_ROWS = 40
-"""Of a prediction in the terminal; `--json` has them all."""
+"""Rows of a prediction shown in the terminal; `--json` has them all."""
 
 RunFolder = Annotated[Path, typer.Argument(help="Folder of a training run.")]
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
@@ -27,11 +27,11 @@ def add_to(app: typer.Typer) -> None:
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a recipe `longvid tasks` lists.")],
-    overrides: Annotated[list[str] | None, typer.Argument(help="Settings on top: epochs=20 decoder.name=gru")] = None,
+    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a recipe from `longvid tasks`.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="Overrides: epochs=20 decoder.name=gru")] = None,
     as_json: JSON = False,
 ) -> int:
-    """Train a long-range decoder over a store. An interrupted run goes on from its last finished epoch."""
+    """Train a long-range decoder on a store's features; an interrupted run continues after its last epoch."""
     from longvid.pipelines.cli.training_progress import ConsoleProgress
     from longvid.pipelines.training.train import train as run
 
@@ -59,11 +59,11 @@ def train(
 
 def baseline(
     recipe: Annotated[str, typer.Argument(help="As for `longvid train`.")],
-    overrides: Annotated[list[str] | None, typer.Argument(help="Settings on top: store=x.zarr")] = None,
-    split: Annotated[str, typer.Option(help="Which videos are scored.")] = "test",
+    overrides: Annotated[list[str] | None, typer.Argument(help="Overrides: store=x.zarr")] = None,
+    split: Annotated[str, typer.Option(help="Split to score.")] = "test",
     as_json: JSON = False,
 ) -> int:
-    """What a decoder has to beat, in seconds: a linear model on each video's pooled features."""
+    """Fit a linear model to each video's pooled features, in seconds: what a decoder has to beat."""
     from longvid.pipelines.evaluation.baseline import baseline as run
 
     config = _config(recipe, overrides)
@@ -85,7 +85,7 @@ def baseline(
 
 
 def _config(recipe: str, overrides: list[str] | None) -> Any:
-    """The settings of a recipe, or of words alone: one given wholly by settings needs no file."""
+    """The settings of a recipe with overrides, or of `NAME=VALUE` words alone."""
     from longvid.pipelines.training.config import load_config
 
     words = [*([recipe] if "=" in recipe else []), *(overrides or [])]
@@ -109,7 +109,7 @@ def _spread(value: Any) -> str:
 
 
 def _say_untrained(result: Any) -> None:
-    """A note where the recipe asks for seeds that are not trained to the end."""
+    """Print a note where the recipe asks for seeds that are not fully trained."""
     if result.untrained_seeds:
         count = len(result.untrained_seeds) + len(result.seeds)
         names = ", ".join(map(str, result.untrained_seeds))
@@ -122,15 +122,15 @@ def _say_untrained(result: Any) -> None:
 
 def evaluate(
     run: RunFolder,
-    split: Annotated[str, typer.Option(help="Which videos.")] = "test",
+    split: Annotated[str, typer.Option(help="Split to score.")] = "test",
     store: Annotated[str | None, typer.Option(help="Another store of the same recipe.")] = None,
-    allow_missing: Annotated[bool, typer.Option(help="Score the videos that are there; counts are printed.")] = False,
+    allow_missing: Annotated[bool, typer.Option(help="Score the videos that the store holds.")] = False,
     predictions: Annotated[
         Literal["csv", "jsonl", "parquet"], typer.Option(help="Format of the predictions file.")
     ] = "csv",
     as_json: JSON = False,
 ) -> int:
-    """Score a trained run on a split, beside an answer that never looks at a video."""
+    """Score a trained run on a split, beside a baseline that ignores the video."""
     from longvid.pipelines.evaluation.evaluate import evaluate as score
     from longvid.pipelines.training.joint import part_folders
 
@@ -178,17 +178,17 @@ def predict(
     encoder: Annotated[
         str | None,
         typer.Option(
-            help="The encoder of the features, where it moved (a folder), has to be fetched (a hub id), or is your own "
-            "(module:callable); its weights' digest is checked."
+            help="The encoder of the features, if it has moved (a folder), must be fetched (a hub id) or is your own "
+            "(module:callable); the digest of its weights is checked."
         ),
     ] = None,
     option: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="An option of that encoder; repeatable.")
     ] = None,
-    weights: Annotated[str | None, typer.Option(help="Checkpoint file of the encoder, where it moved.")] = None,
+    weights: Annotated[str | None, typer.Option(help="Checkpoint file of the encoder, if it has moved.")] = None,
     as_json: JSON = False,
 ) -> int:
-    """From a video file straight to class scores over time."""
+    """Compute class scores over time straight from a video file."""
     from longvid.pipelines.evaluation.predict import predict as run_prediction
 
     find_own_code(encoder)
@@ -202,7 +202,7 @@ def predict(
 
 
 def _print_prediction(prediction: Any) -> None:
-    """The answer, then the scores over time, the highest of each row in bold; at most `MAX_ROWS` rows."""
+    """Print the scores over time, at most `MAX_ROWS` rows, each row's highest in bold; then the answer."""
     rows = table(prediction.kind, *prediction.outputs, right=prediction.outputs)
     begins = prediction.seconds[:, 0].tolist()
     digits = 0 if all(second - first >= 1 for first, second in pairwise(begins)) else 1
@@ -220,9 +220,9 @@ def _print_prediction(prediction: Any) -> None:
 
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Folders of trained and evaluated runs.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The page.")] = Path("report.html"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="The HTML file.")] = Path("report.html"),
 ) -> int:
-    """One self-contained HTML page: results, curves, confusion, per-class table, videos over time."""
+    """Write one self-contained HTML page: results, curves, confusion, per-class table, videos over time."""
     from longvid.pipelines.reporting import report as run
 
     run(runs, out)
@@ -231,15 +231,15 @@ def report(
 
 
 def demo(
-    folder: Annotated[Path, typer.Option("--folder", help="Where videos, store, runs and report go.")] = Path(
+    folder: Annotated[Path, typer.Option("--folder", help="Folder for videos, store, runs and report.")] = Path(
         "longvid-demo"
     ),
-    videos: Annotated[int, typer.Option(help="How many are made.")] = 440,
-    seeds: Annotated[int, typer.Option(help="Trainings of each decoder.")] = 3,
+    videos: Annotated[int, typer.Option(help="Number of videos to make.")] = 440,
+    seeds: Annotated[int, typer.Option(help="Trainings per decoder.")] = 3,
     workers: Annotated[int, typer.Option(help="Processes that draw, extract and train.")] = 2,
     as_json: JSON = False,
 ) -> int:
-    """Make small long videos, run both stages on them, compare two decoders, write a report."""
+    """Draw small videos, run both stages on them, compare two decoders and write a report."""
     from longvid.pipelines.demo.run import demo as run_demo
 
     result = run_demo(folder, videos=videos, seeds=tuple(range(seeds)), workers=workers, say=error_console.print)

@@ -1,4 +1,4 @@
-"""How far a training is: a bar in a terminal, a plain line now and then elsewhere."""
+"""Progress of a training: a bar in a terminal, plain lines elsewhere."""
 
 import time
 
@@ -12,7 +12,7 @@ LINE_EVERY_SECONDS = 15.0
 
 
 class ConsoleProgress:
-    """Draws a bar for the seed in training and keeps one line for each that is done.
+    """Draws a bar for the seed in training and leaves one line per finished seed.
 
     Fits 80 columns. Without a terminal it prints a plain line every 15 seconds instead of the bar.
     """
@@ -26,7 +26,7 @@ class ConsoleProgress:
         self._last_line = time.monotonic()
 
     def seed_started(self, seed: int, *, epochs: int, done: int) -> None:
-        """Begin a bar."""
+        """Start a bar."""
         self._epochs, self._last_line = epochs, time.monotonic()
         if not self._console.is_terminal:
             return
@@ -43,7 +43,7 @@ class ConsoleProgress:
         self._bar.start()
 
     def epoch_ended(self, row: EpochRow) -> None:
-        """Move the bar, or print a line when the last one is old."""
+        """Move the bar, or print a line if the last one is 15 seconds old."""
         figures = f"loss {row.train_loss:.3f}"
         if self._monitor in row.metrics:
             figures += f"  val {METRICS[self._monitor].format(row.metrics[self._monitor])}"
@@ -54,7 +54,7 @@ class ConsoleProgress:
             self._print(f"{self._label}: epoch {row.epoch + 1}/{self._epochs}  {figures}")
 
     def seed_ended(self, result: SeedResult) -> None:
-        """Replace the bar by what came out."""
+        """Replace the bar by the result."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None

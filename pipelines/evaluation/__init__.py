@@ -1,1 +1,1 @@
-"""Evaluation: scores of trained runs, answers for new videos, baselines."""
+"""Evaluation: scores of trained runs, predictions for videos, baselines."""

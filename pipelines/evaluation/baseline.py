@@ -1,8 +1,8 @@
-"""What a decoder has to beat: a linear model on each video's pooled features.
+"""A baseline: a linear model on each video's pooled features.
 
     result = baseline(load_config("lvu/relationship", ["store=lvu.zarr"]))
 
-It is chosen and scored as a decoder is, takes seconds, and says how much of a decoder's score needs no decoder.
+It is chosen and scored as a decoder is, takes seconds, and shows how much of a decoder's score needs no decoder.
 """
 
 from dataclasses import dataclass
@@ -20,13 +20,13 @@ from longvid.windows import WindowDataset, split_by_presence
 
 @dataclass(frozen=True)
 class BaselineResult:
-    """What the best linear model scores; counts say what it rests on."""
+    """Scores of the best linear model, and how many videos they rest on."""
 
     name: str
     split: str
     pooling: str
     strength: float
-    """Inverse regularisation; both were chosen by the validation videos."""
+    """Inverse regularisation; like `pooling`, chosen by the validation videos."""
     metrics: dict[str, float]
     validation: dict[str, float]
     constant: dict[str, float]
@@ -39,14 +39,15 @@ class BaselineResult:
 
 
 def baseline(config: TrainConfig, *, split: str = "test") -> BaselineResult:
-    """Fit a linear model per pooling and regularisation, keep the best on the validation videos, score it on `split`.
+    """Fit a linear model per pooling and regularisation; score the best by validation on `split`.
 
-    Raises what `longvid.pipelines.training.train.train` does for bad data, and `ConfigError` for dense and joint tasks.
+    Raises the errors of `longvid.pipelines.training.train.train` for bad data, and `ConfigError` for dense and joint
+    tasks.
     """
     data = open_training_data(config)
     task, train = data.task, data.train
     if task.kind not in KINDS:
-        raise ConfigError(f"task {task.name!r} is {task.kind}; a linear baseline answers {', '.join(KINDS)} tasks")
+        raise ConfigError(f"task {task.name!r} is {task.kind}; a linear model is for {', '.join(KINDS)} tasks")
     held_out, missing = _held_out(data, config, split)
     pooled = {part: _pooled(part) for part in (train, data.val, held_out)}
     targets = train.targets()
@@ -86,12 +87,14 @@ def _held_out(data: TrainingData, config: TrainConfig, split: str) -> tuple[Wind
     found, missing = split_by_presence(data.train.store, rows)
     if not found:
         counts = ", ".join(f"{name} {count}" for name, count in data.manifest.counts().items())
-        raise AnnotationError(f"{config.manifest}: no video of split {split!r} is in the store (listed are: {counts})")
+        raise AnnotationError(
+            f"{config.manifest}: no video of split {split!r} is in the store (the manifest lists {counts})"
+        )
     return WindowDataset(data.train.store, found, data.val.windows, task=data.task), [row.key for row in missing]
 
 
 def _pooled(data: WindowDataset) -> dict[str, Float[np.ndarray, "videos features"]]:
-    """Features of every video, by pooling."""
+    """Pooled features of every video, by pooling."""
     dim = data.store.recipe.dim
     rows = [pool_video(c.reshape(-1, dim) for c in video_features(data, index)) for index in range(len(data.rows))]
     return {pooling: np.stack([row[pooling] for row in rows]) for pooling in POOLINGS}

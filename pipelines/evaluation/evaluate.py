@@ -1,4 +1,4 @@
-"""Score a trained run on a split: every seed, every window, every video, beside an answer that never looks.
+"""Scores of a trained run on a split, beside a baseline without video.
 
 result = evaluate("runs/order", split="test")
 print(result.metrics["accuracy"].mean, result.baseline["accuracy"], result.coverage)
@@ -33,14 +33,14 @@ from longvid.trained import trained_decoder as load_trained_decoder
 from longvid.windows import WindowDataset, Windows, split_by_presence
 
 MOST_SCORE_COLUMNS = 100
-"""Dense tasks of more classes get two columns of scores a clip: a table of all of them would have gigabytes."""
+"""Dense tasks with more classes get two columns of scores per clip: a table of all scores would take gigabytes."""
 MAX_TIMELINES, MAX_WRONG = 6, 2
-"""Videos whose scores over time are kept for the report, and wrongly answered ones beside them."""
+"""Videos whose scores over time are kept for the report, and wrongly answered videos beside them."""
 
 
 @dataclass(frozen=True)
 class SeedEvaluation:
-    """Metrics of one seed, over videos and over windows each on its own (empty for dense tasks)."""
+    """Metrics of one seed, over videos and over single windows (empty for dense tasks)."""
 
     seed: int
     metrics: dict[str, float]
@@ -49,7 +49,7 @@ class SeedEvaluation:
 
 @dataclass(frozen=True)
 class VideoTimeline:
-    """What the first seed says along one video."""
+    """The first seed's scores along one video."""
 
     key: str
     path: str | None
@@ -61,7 +61,7 @@ class VideoTimeline:
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """One run on one split. Counts say what every number rests on."""
+    """Scores of one run on one split, with the number of videos that they rest on."""
 
     JSON_PROPERTIES: ClassVar = ("metrics", "window_metrics")
 
@@ -71,7 +71,7 @@ class EvaluationResult:
     split: str
     seeds: tuple[SeedEvaluation, ...]
     baseline: dict[str, float]
-    """Metrics of the answer that never looks at a video."""
+    """Metrics of a constant answer that ignores the video."""
     baseline_answer: str
     """That answer, in words."""
     listed: int
@@ -85,7 +85,7 @@ class EvaluationResult:
     features: dict[str, int | float | None] = field(default_factory=dict)
     """Size of the store: videos, clips, seconds, bytes."""
     untrained_seeds: tuple[int, ...] = ()
-    """Seeds of the recipe that are not trained to the end, and so count in no number here."""
+    """Seeds of the recipe that are not fully trained and not counted here."""
 
     @property
     def metrics(self) -> dict[str, Summary]:
@@ -121,16 +121,16 @@ def evaluate(
     allow_missing: bool | None = None,
     predictions: str = "csv",
 ) -> EvaluationResult:
-    """Metrics of a trained run on a split; written to `evaluation/` in the run's folder, with every prediction.
+    """Score a trained run on a split; the result and all predictions are also written to `evaluation/` in its folder.
 
     `store`, `batch_size`, `workers` and `allow_missing` are the recipe's unless given; `predictions` is the format of
-    the predictions file: csv, jsonl or parquet. Raises `ConfigError` where the folder holds no trained seed or the
-    store another recipe, `AnnotationError` for a split without videos, without labels, or with videos missing.
+    the predictions file: csv, jsonl or parquet. Raises `ConfigError` if the folder holds no trained seed or the store
+    has another recipe, `AnnotationError` for a split without videos, without labels or with missing videos.
     """
     run = RunFolder(Path(run_dir))
     record, config = run.record(), kept_config(run.recipe_file)
     if record.task["kind"] == "joint":
-        raise ConfigError(f"{run.path} answers several questions; evaluate its parts, {run.path}/*, one by one")
+        raise ConfigError(f"{run.path} has several tasks; evaluate its parts, {run.path}/*, one by one")
     seeds = run.trained_seeds()
     if not seeds:
         raise ConfigError(f"{run.path}: no seed is trained to the end; run the same `longvid train` again")
@@ -156,19 +156,19 @@ def evaluate(
 
 
 def read_evaluation(run: RunFolder, split: str) -> EvaluationResult:
-    """What `evaluate` wrote of a split; `ConfigError` where it is damaged."""
+    """The result that `evaluate` wrote for a split; `ConfigError` if it is damaged."""
     path, remedy = run.evaluation_file(split), f"run `longvid evaluate {run.path}` again"
     return read_made(path, EvaluationResult.from_dict, remedy=remedy)
 
 
 def open_run_store(record: RunRecord, location: str | None = None) -> FeatureStore:
-    """The store a run was trained on, or another one of the same recipe; `ConfigError` naming what differs.
+    """The store that a run was trained on, or another store of the same recipe; `ConfigError` names what differs.
 
-    The run's own is opened where it is a folder of this machine: a place elsewhere has to be given.
+    The run's own store is opened only if it is a folder on this machine; a URL has to be given as `location`.
     """
     if location is None and is_elsewhere(record.store):
         raise ConfigError(
-            f"the run was trained on the store {record.store}; a place elsewhere is not asked because a file names it: "
+            f"the run was trained on the store {record.store}, which is not opened just because a file names it: "
             f"give --store {record.store} (in Python store=)"
         )
     store = FeatureStore.open(location or record.store)
@@ -177,13 +177,13 @@ def open_run_store(record: RunRecord, location: str | None = None) -> FeatureSto
         differences = "; ".join(trained.differences(store.recipe))
         raise ConfigError(
             f"{store.location}: features differ from those of the training (trained != here: {differences}); "
-            "give a store that was made with the settings of the training's"
+            "give a store that was made with the same settings as the training's"
         )
     return store
 
 
 def trained_decoder(run: RunFolder, record: RunRecord, seed: int) -> Decoder:
-    """The decoder with the best weights of a seed, by their digest, in evaluation mode."""
+    """The decoder with the best weights of a seed, their digest checked, in evaluation mode."""
     return load_trained_decoder(record.decoder, run.seed(seed).path, source=str(run.path))
 
 
@@ -200,7 +200,7 @@ def _dataset(
     if not found or (absent and not allow_missing):
         raise AnnotationError(
             f"{len(absent)} of {len(rows)} {split} videos are not complete in {store.location}: {shown(absent)}; "
-            "extract them, or evaluate without them by allow_missing=true"
+            "extract them, or evaluate without them (allow_missing=true)"
         )
     return WindowDataset(store, found, record.the_windows(), task=record.the_task()), absent
 
@@ -248,7 +248,7 @@ def _size(store: FeatureStore) -> dict[str, int | float | None]:
 
 
 def _baseline(run: RunFolder, task: Task, dataset: WindowDataset) -> np.ndarray:
-    """Scores (outputs,) of the answer of someone who knows the training labels and never looks at a video."""
+    """Scores (outputs,) of the constant answer that follows from the training labels and ignores the video."""
     rows = split_by_presence(dataset.store, run.manifest().split("train"))[0]
     train = WindowDataset(dataset.store, rows, Windows(), task=task).targets()
     return baseline_scores(task.kind, train, 1, task.outputs)[0]
@@ -288,7 +288,7 @@ def _timelines(decoder: Decoder, scores: SplitScores, data: WindowDataset, task:
 
 
 def _shown_videos(scores: SplitScores, task: Task, num_videos: int) -> list[int]:
-    """A few videos worth looking at: up to two wrong ones, then of every class in turn, the same for any run."""
+    """A few videos to show: up to two wrong ones, then one of every class in turn, the same for any run."""
     if task.kind != "classification":
         return list(range(min(MAX_TIMELINES, num_videos)))
     rank_in_class = [int((scores.targets[:video] == scores.targets[video]).sum()) for video in range(num_videos)]
@@ -298,7 +298,7 @@ def _shown_videos(scores: SplitScores, task: Task, num_videos: int) -> list[int]
 
 
 def _write_predictions(path: Path, scored: dict[int, SplitScores], dataset: WindowDataset) -> None:
-    """One line a video (dense: a clip) and seed: target, answer, and the score of each class."""
+    """Write one line per video (dense: per clip) and seed: target, answer and the score of each class."""
     records = [record for seed, found in scored.items() for record in _prediction_records(seed, found, dataset)]
     write_records(path, records)
 

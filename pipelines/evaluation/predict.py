@@ -1,11 +1,11 @@
-"""From a video file straight to answers over time: both stages on one video, with a trained run.
+"""Answers over time for a video file: both stages, with a trained run.
 
     prediction = predict("runs/order", "holiday.mp4")
     print(prediction.answer, prediction.scores)
 
-The encoder is built again from the recipe of the features the run was trained on (`longvid.pipelines.rebuilding` says
-what is followed there and what is not), and refused unless it is that very one: the sha256 of its weights and every
-setting must agree.
+The encoder is built again from the recipe of the features that the run was trained on (`longvid.pipelines.rebuilding`
+says what is followed there and what is not). It must be the same encoder: the sha256 of its weights and all settings
+must agree.
 """
 
 from dataclasses import dataclass, replace
@@ -35,12 +35,12 @@ from longvid.windows import WindowDataset
 VIDEO = "video"
 """Key of the one video in the store that a prediction makes."""
 BATCH_SIZE = 8
-"""Windows at once."""
+"""Windows per batch."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a run says about one video; scores are means over its seeds."""
+    """A run's answer for one video; scores are means over its seeds."""
 
     video: str
     run: str
@@ -48,19 +48,19 @@ class Prediction:
     outputs: tuple[str, ...]
     """Class names, or the names of the values."""
     answer: str | list[str] | list[float] | None
-    """The class, the labels at 0.5, or the values in the label's own unit; None for dense tasks."""
+    """The class, the labels with at least 0.5, or the values in the label's own unit; None for dense tasks."""
     total: dict[str, float]
     """Score of each output for the whole video."""
     kind: str
-    """What a row of `scores` is: `windows`, `so far` or `clips` (`longvid.pipelines.evaluation.timeline`)."""
+    """What a row of `scores` is: `windows`, `so far` or `clips`; see `longvid.pipelines.evaluation.timeline`."""
     seconds: Float[np.ndarray, "rows 2"]
     scores: Float[np.ndarray, "rows outputs"]
     seeds: tuple[int, ...]
     untrained_seeds: tuple[int, ...] = ()
-    """Seeds of the recipe that are not trained to the end, and so have no part in the scores."""
+    """Seeds of the recipe that are not fully trained and not part of the scores."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; one object a row of scores."""
+        """Plain JSON values; one object per row of scores."""
         rows = [
             {"start_seconds": round(start, 3), "end_seconds": round(end, 3), "scores": _named(self.outputs, row)}
             for (start, end), row in zip(self.seconds.tolist(), self.scores, strict=True)
@@ -91,11 +91,11 @@ def predict(
 ) -> Prediction:
     """Answers of a trained run along a video file.
 
-    `weights` is the encoder's weights file where it is not where it was at the extraction. `encoder` and
-    `encoder_options` are needed for an encoder of your own, which a run can name and nothing but you can have imported,
-    for one that moved, and for a hub's whose weights are not on this machine. Raises `EncoderError` where it is needed,
-    `ConfigError` for an encoder other than the features' and for a run without a trained seed, `VideoError` for a file
-    that cannot be read, `WeightsError` for damaged weights, `DecoderError` for a video too short for the decoder.
+    `weights`: the encoder's weights file, if it has moved since the extraction. `encoder` and `encoder_options` are
+    needed for your own encoder (a run's files never make longvid import code), for one that has moved, and for a hub's
+    encoder whose weights are not on this machine. Raises `EncoderError` if `encoder` is needed, `ConfigError` for
+    another encoder than that of the features and for a run without a trained seed, `VideoError` for a file that cannot
+    be read, `WeightsError` for damaged weights, `DecoderError` for a video that is too short for the decoder.
     """
     run = RunFolder(Path(run_dir))
     record, seeds = run.record(), run.trained_seeds()
@@ -114,8 +114,8 @@ def predict(
 def _features(
     video: str, job: ExtractionJob, encoder: Encoder, location: Path, progress: Progress | None
 ) -> FeatureStore:
-    """The video's features in a store of its own, made as extraction makes them."""
-    # inline: the encoder is loaded here already, and there is no other video that one that crashes could take along
+    """The video's features in a new store, made as extraction makes them."""
+    # inline: the encoder is loaded here already, and there is no other video that a crash could cost
     report = extract(
         [VideoRequest(VIDEO, video)], job, location, encoder=encoder, scheduler="inline", progress=progress
     )
@@ -125,7 +125,7 @@ def _features(
 
 
 def _along(run: RunFolder, record: RunRecord, seed: int, store: FeatureStore, device: torch.device) -> Timeline:
-    """What a seed says along the one video of the store: a data set of one row, scored as evaluation scores many."""
+    """A seed's scores along the store's only video: a data set of one row, scored as evaluation scores many."""
     decoder = trained_decoder(run, record, seed)
     data = WindowDataset(store, [ManifestRow(VIDEO)], record.the_windows())
     loader = eval_loader(data, BATCH_SIZE, workers=0, device=device)

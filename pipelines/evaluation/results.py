@@ -1,4 +1,4 @@
-"""One's own runs of a public task, to be held beside what others published."""
+"""Your own runs of a public task, to be compared with published numbers."""
 
 import json
 import logging
@@ -25,23 +25,23 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class OwnResult:
-    """The test scores of one run, or the average of several folds."""
+    """Test scores of one run, or the average over several folds."""
 
     run: str
     decoder: str
     protocol: str | None
     split_column: str | None
     metrics: dict[str, Summary]
-    """By what the protocol counts: videos, or windows on their own."""
+    """Metrics over what the protocol counts: videos, or single windows."""
     baseline: dict[str, float]
     coverage: str
     """`all 42 videos`, `40 of 42 videos`."""
     remarks: tuple[str, ...] = ()
-    """What keeps the numbers from being compared: changed windows, a best epoch chosen by test."""
+    """Why the numbers cannot be compared: changed windows, a best epoch chosen by test."""
 
 
 def task_named(name: str) -> Task:
-    """The public task of that name, or of the recipe of that name; `ConfigError` with the near ones."""
+    """The public task of that name, or of the recipe of that name; `ConfigError` with similar names."""
     if name not in KNOWN_TASKS and name in recipe_names():
         task = recipe_settings(name).get("task", {}).get("name", "")
         if task in KNOWN_TASKS:
@@ -50,10 +50,10 @@ def task_named(name: str) -> Task:
 
 
 def own_results(folder: str | Path, task: str, *, say: Callable[[str], Any] = _log.warning) -> list[OwnResult]:
-    """Every run below the folder that answers the task and was evaluated on test, sorted by path.
+    """Every run below the folder that was trained for the task and evaluated on test, sorted by path.
 
-    Folds of one kind of run are followed by their average. Runs that are not evaluated yet are left out; `say` hears,
-    a line each, of those whose files cannot be read.
+    Averages over folds come last. Runs that are not evaluated are left out; `say` gets one line per run whose files
+    cannot be read.
     """
     entries = []
     for path in sorted(Path(folder).rglob("run.json")):
@@ -69,7 +69,7 @@ def own_results(folder: str | Path, task: str, *, say: Callable[[str], Any] = _l
 
 
 def _entry(folder: Path, task: str) -> tuple[OwnResult, str] | None:
-    """A run's scores, and what its folds have in common; None for another task or no evaluation."""
+    """A run's scores, and the key that its folds share; None for another task or no evaluation."""
     run = RunFolder(folder)
     record = run.record()
     if record.task.get("name") != task or not run.evaluation_file("test").is_file():
@@ -107,7 +107,7 @@ def _kind(record: RunRecord, config: TrainConfig) -> str:
 
 
 def _averages(entries: list[tuple[OwnResult, str]]) -> list[OwnResult]:
-    """The mean over the folds of each kind of run that has more than one, the latest run of a fold counting."""
+    """The mean over folds of each kind of run that has several; of two runs of a fold, the later one counts."""
     kinds: dict[str, dict[str, OwnResult]] = defaultdict(dict)
     for result, kind in entries:
         protocol = PROTOCOLS.get(result.protocol or "")

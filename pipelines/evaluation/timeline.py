@@ -1,13 +1,13 @@
-"""What a decoder says along one video.
+"""A decoder's scores along one video.
 
 | `kind`    | for                           | a row is                                             |
 |-----------|-------------------------------|------------------------------------------------------|
-| `windows` | windows shorter than a video  | the answer to one window, over the seconds it spans  |
-| `so far`  | windows that are whole videos | the answer to everything from the start to that time |
+| `windows` | windows shorter than a video  | the answer for one window, over its seconds          |
+| `so far`  | windows that are whole videos | the answer for the video from its start to that time |
 | `clips`   | dense tasks                   | the answer for one clip                              |
 
-Windows and clips are those that the data set was scored on. Scores so far come from one pass where the decoder streams
-(`longvid.decoders.streams`), else from ever longer beginnings of the video.
+Windows and clips are those that the data set was scored on. Scores so far come from one pass if the decoder streams
+(`longvid.decoders.streams`), else from ever longer parts from the video's start.
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ from longvid.pipelines.training.scoring import Answers
 from longvid.windows import WindowDataset, Windows
 
 MOST_ROWS = 48
-"""Rows of a `so far` timeline."""
+"""Most rows of a `so far` timeline."""
 _BATCH_TOKENS = 200_000
 
 
@@ -52,9 +52,9 @@ class Timeline:
 
 
 def timeline(decoder: Decoder, answers: Answers, data: WindowDataset, video: int = 0) -> Timeline:
-    """What the decoder, which gave these answers to the data set, says along one of its rows.
+    """The scores along one row of the data set, from the decoder and its `answers` to that data set.
 
-    Raises `DecoderError` for a video too short for the decoder.
+    Raises `DecoderError` for a video that is too short for the decoder.
     """
     if answers.kind == "dense":
         along = answers.along[video]
@@ -70,7 +70,7 @@ def timeline(decoder: Decoder, answers: Answers, data: WindowDataset, video: int
 
 @torch.inference_mode()
 def so_far(decoder: Decoder, data: WindowDataset, video: int, *, kind: str) -> Timeline:
-    """Answers to everything from the start to ever later times, from the first that the decoder takes."""
+    """Answers for the video from its start to ever later times, from the first that the decoder accepts."""
     decoder = decoder.eval()
     first, last = data.span(video)
     stops = first + np.unique(np.ceil(np.linspace(0, last - first, MOST_ROWS + 1)[1:]).astype(int))
@@ -79,7 +79,7 @@ def so_far(decoder: Decoder, data: WindowDataset, video: int, *, kind: str) -> T
         logits = list(_streamed(stream, decoder, data, video, [first, *stops.tolist()]))
     else:
         logits = list(from_prefixes(decoder, data, video, stops.tolist()))
-    if not logits:  # what the decoder says to a video that is too short for it
+    if not logits:  # raises the decoder's error for a video that is too short
         decoder(_tokens(decoder, data, video, first, last).flatten(0, 1)[None])
     scores = probabilities(torch.stack(logits).float().cpu().numpy(), kind)
     ends = data.seconds(video)[stops[-len(logits) :] - 1, 1]
@@ -88,7 +88,7 @@ def so_far(decoder: Decoder, data: WindowDataset, video: int, *, kind: str) -> T
 
 
 def _stream(decoder: Decoder, windows: Windows) -> Stream | None:
-    """The decoder's stream, where the clips so far are what it sees: neither picked from them nor filled up."""
+    """The decoder's stream, or None; only if the decoder sees the clips as they are, not picked or padded."""
     if windows.segments or windows.short == "padded":
         return None
     try:
@@ -100,7 +100,7 @@ def _stream(decoder: Decoder, windows: Windows) -> Stream | None:
 def _streamed(
     stream: Stream, decoder: Decoder, data: WindowDataset, video: int, edges: list[int]
 ) -> Iterator[Float[Tensor, " outputs"]]:
-    """Logits after each part of the video, from the first that has any; a part is read when its turn comes."""
+    """Logits after each part of the video, once there are any; parts are read one by one."""
     for first, stop in pairwise(edges):
         logits = stream.push(_tokens(decoder, data, video, first, stop).flatten(0, 1)[None])
         if logits is not None:
@@ -110,7 +110,7 @@ def _streamed(
 def from_prefixes(
     decoder: Decoder, data: WindowDataset, video: int, stops: list[int]
 ) -> Iterator[Float[Tensor, " outputs"]]:
-    """Logits of the clips before each of the stops, from the shortest that the decoder takes.
+    """Logits of the clips before each stop, from the shortest part that the decoder accepts.
 
     Sequences go through the decoder in padded batches of a bounded number of tokens.
     """
@@ -130,13 +130,13 @@ def from_prefixes(
 def _tokens(
     decoder: Decoder, data: WindowDataset, video: int, first: int, stop: int
 ) -> Float[Tensor, "clips tokens dim"]:
-    """Stored clips, as float32 where the decoder is."""
+    """Stored clips, as float32 on the decoder's device."""
     device = next(decoder.parameters()).device
     return torch.from_numpy(data.video(video).read(first, stop)).to(device).float()
 
 
 def _seen(clips: Float[Tensor, "clips tokens dim"], windows: Windows) -> Float[Tensor, "seen tokens dim"]:
-    """What the decoder sees of a window: the segments picked from it, or the clips with zeros to fill them up."""
+    """What the decoder sees of a window: the segments picked from it, or its clips, padded with zeros."""
     if windows.segments:
         return clips[windows.picks(len(clips), None)]
     lacking = windows.lacking(len(clips))

@@ -1,4 +1,4 @@
-"""Stage one: from video files to a feature store, on one process or on a cluster.
+"""Stage one: from video files to a feature store, here or on a cluster.
 
 Importing this package loads no torch: each public name is imported when it is first used.
 """

@@ -1,8 +1,8 @@
-"""Where the workers come from: this machine's cores, its GPUs, SLURM, or a scheduler that already runs.
+"""Starts or finds the dask workers: cores, GPUs, SLURM, or a scheduler.
 
-Who reaches a dask scheduler or worker can have it run anything. So every cluster that is started here speaks TLS with
-keys of its own, made for this run (or read from `keys`), listens on the loopback or on one interface, and serves no
-web page unless one is asked for; that page shows what runs, to everybody who can log in to this machine.
+Whoever reaches a dask scheduler or worker can run anything there. So every cluster that is started here speaks TLS
+with keys made for this run (or read from `keys`), listens on loopback or on one interface, and serves no web page
+unless asked to; that page shows the running tasks to everybody who can log in to this machine.
 """
 
 import logging
@@ -35,22 +35,22 @@ Kind = Literal["local", "cuda", "slurm"]
 LOOPBACK = "127.0.0.1"
 
 SETTINGS = {
-    # a decoder that hangs while it holds the interpreter cannot be interrupted: its worker is declared dead instead
+    # a decoder that hangs with the interpreter lock cannot be interrupted: its worker is declared dead instead
     "distributed.scheduler.worker-ttl": "120s",
-    # a video that took this many workers with it is not given another one
+    # a segment that killed this many workers is not given another one
     "distributed.scheduler.allowed-failures": 1,
     "distributed.worker.profile.enabled": False,
     "distributed.comm.timeouts.connect": "60s",
 }
 
 CORES_A_PROCESS = 4
-"""Of a machine with GPUs: decoding is what a GPU waits for, and four processes of two threads decode 1.2 times as fast
-as one of eight (16 cores, H200)."""
+"""CPU cores per worker process on a machine with GPUs: the GPU waits for decoding, and four processes of two threads
+decode 1.2 times as fast as one of eight (16 cores, H200)."""
 MOST_PROCESSES = 4
-"""On one GPU: each holds the encoder and a CUDA context there."""
+"""Worker processes per GPU; each holds the encoder and a CUDA context there."""
 
 ANY_PORT = ":0"
-"""Of a scheduler's health page: with dask's fixed one, a second scheduler on the machine would start with a warning."""
+"""The port of a scheduler's health page; with dask's fixed port, a second scheduler would start with a warning."""
 
 GUARD = "in a script, call it under `if __name__ == '__main__':`, because every worker process imports the script"
 
@@ -62,24 +62,24 @@ class ClusterSettings:
     """How workers are started, and who may reach them."""
 
     workers: int | None = None
-    """Worker processes (`slurm`: jobs); None: as many as the machine feeds."""
+    """Worker processes (`slurm`: jobs); None: as many as suit the machine."""
     interface: str | None = None
-    """Name of the network interface to listen on; None: the loopback, and for `slurm` this machine's own address."""
+    """Name of the network interface to listen on; None: loopback, or for `slurm` this machine's own address."""
     dashboard: bool = False
-    """Whether the scheduler serves dask's status page, on the loopback only; its address is logged."""
+    """Whether the scheduler serves dask's status page, on loopback only; its address is logged."""
     keys: Path | None = None
     """Folder of `longvid cluster-keys`; None: keys made for this run. A `tls://` scheduler needs them."""
     slurm_options: Mapping[str, Any] = field(default_factory=dict)
-    """`longvid.pipelines.extraction.slurm.slurm_settings`."""
+    """Options for `longvid.pipelines.extraction.slurm.slurm_settings`."""
 
 
 @contextmanager
 def connect(scheduler: str, settings: ClusterSettings | None = None) -> Iterator[Client]:
-    """A client of the named cluster, which is closed at the end unless it ran before.
+    """A client of the named cluster; a cluster that was started here is closed at the end.
 
     `scheduler`: `local` (processes on this machine), `cuda` (processes that share this machine's GPUs), `slurm` (a GPU
     and two processes per job), or the address `tcp://host:port` or `tls://host:port` of a running scheduler. Raises
-    `ConfigError` for one that does not exist, does not answer, or cannot be started.
+    `ConfigError` for a scheduler that does not exist, does not answer or cannot be started.
     """
     settings = settings or ClusterSettings()
     if "://" in scheduler:
@@ -120,7 +120,7 @@ def _close_without_interrupt(opened: Any) -> Iterator[Any]:
 
 @contextmanager
 def _own_loop() -> Iterator[Any]:
-    """An event loop in a thread of its own; it, and every process started from it, is left alone by Ctrl-C."""
+    """An event loop in its own thread; Ctrl-C does not reach it, nor the processes started from it."""
     runner = LoopRunner(loop=None, asynchronous=False)
     with interrupts_blocked():
         runner.start()
@@ -132,7 +132,7 @@ def _own_loop() -> Iterator[Any]:
 
 
 def _refuse_unguarded_script() -> None:
-    """Raise ConfigError in a worker process that is about to start workers of its own while it imports the script."""
+    """Raise `ConfigError` in a worker process that imports the user's script and would start more workers."""
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         raise ConfigError(f"a worker process cannot start workers: {GUARD}")
 
@@ -141,7 +141,7 @@ def _client_of(address: str, settings: ClusterSettings) -> Client:
     """A client of a scheduler that somebody else started."""
     for name in ("interface", "dashboard", "slurm_options"):
         if getattr(settings, name):
-            raise ConfigError(f"scheduler={address!r} runs already: {name} is chosen where it is started")
+            raise ConfigError(f"scheduler={address!r} runs already: set {name} where it is started")
     secure = address.startswith("tls://")
     if secure and settings.keys is None and not dask.config.get("distributed.comm.tls.client.cert"):
         raise ConfigError(f"{address}: give the folder with the cluster's keys (--keys FOLDER)")
@@ -151,7 +151,7 @@ def _client_of(address: str, settings: ClusterSettings) -> Client:
     if not secure and not _is_loopback(address):
         _log.warning(
             "%s is open: whoever reaches it can run programs there as you; "
-            "`longvid cluster-keys FOLDER` makes keys and says how to start the cluster with them",
+            "`longvid cluster-keys FOLDER` makes keys and prints how to start the cluster with them",
             address,
         )
     try:
@@ -167,7 +167,7 @@ def _is_loopback(address: str) -> bool:
 
 
 def default_workers() -> int:
-    """Encoders this machine runs well at once without a GPU: one for every two cores, two at least where it can."""
+    """Worker processes for this machine without a GPU: one per two cores, at least two where it has two."""
     cores = available_cores()
     return max(min(2, cores), cores // 2)
 
@@ -182,7 +182,7 @@ def _local(settings: ClusterSettings, _: ExitStack, loop: Any) -> SpecCluster:
 
 
 def _cuda(settings: ClusterSettings, _: ExitStack, loop: Any) -> SpecCluster:
-    """Nannies whose processes see one GPU each; nothing here touches CUDA."""
+    """Worker processes that see one GPU each; this process makes no CUDA context."""
     visible = visible_gpus()
     if not visible:
         raise BackendUnavailable("scheduler='cuda': this machine shows no NVIDIA GPU; use --scheduler local")
@@ -195,7 +195,7 @@ def _cuda(settings: ClusterSettings, _: ExitStack, loop: Any) -> SpecCluster:
 
 
 def _nannies(workers: dict[str, dict[str, Any]], settings: ClusterSettings, loop: Any) -> SpecCluster:
-    """A scheduler in this process and a nanny for each worker, all on one address and with one set of keys."""
+    """A scheduler in this process and a nanny per worker, all on one address and with one set of keys."""
     host = LOOPBACK if settings.interface is None else _address_of(settings.interface)
     security = _keys(settings).security()
     common = {"host": host, "protocol": "tls", "security": security}
@@ -210,7 +210,7 @@ def _nannies(workers: dict[str, dict[str, Any]], settings: ClusterSettings, loop
 
 
 def _scheduler(settings: ClusterSettings, options: dict[str, Any]) -> dict[str, Any]:
-    """The scheduler's specification: with a status page on the loopback, or without any."""
+    """The scheduler's specification: with a status page on loopback, or without one."""
     if not settings.dashboard:
         return {"cls": QuietScheduler, "options": options | {"dashboard": False}}
     return {"cls": Scheduler, "options": options | {"dashboard": True, "dashboard_address": f"{LOOPBACK}{ANY_PORT}"}}
@@ -221,7 +221,7 @@ def _keys(settings: ClusterSettings) -> Keys:
 
 
 def _address_of(interface: str) -> str:
-    """The interface's own address. Raises `ConfigError` that names the interfaces there are."""
+    """The interface's IPv4 address. Raises `ConfigError` that lists the interfaces there are."""
     found = {
         name: address.address
         for name, addresses in psutil.net_if_addrs().items()
@@ -230,14 +230,14 @@ def _address_of(interface: str) -> str:
     }
     if interface not in found:
         there = ", ".join(f"{name} ({address})" for name, address in sorted(found.items()))
-        raise ConfigError(f"interface={interface!r}: none of that name has an IPv4 address; there are {there}")
+        raise ConfigError(f"interface={interface!r}: no interface of that name has an IPv4 address; there are {there}")
     return found[interface]
 
 
 def share_gpus(visible: list[str], cores: int, workers: int | None) -> tuple[list[str], int]:
-    """The GPU of each worker process, and the segments each of them works on at once.
+    """The GPU of each worker process, and the number of segments that each works on at once.
 
-    A process for every `CORES_A_PROCESS` cores, `MOST_PROCESSES` a GPU at most; or `workers` of them, dealt out.
+    One process per `CORES_A_PROCESS` cores, at most `MOST_PROCESSES` per GPU; or `workers` processes, dealt out.
     """
     a_gpu = max(1, min(MOST_PROCESSES, cores // len(visible) // CORES_A_PROCESS))
     processes = workers or a_gpu * len(visible)
@@ -262,7 +262,7 @@ def _slurm(settings: ClusterSettings, stack: ExitStack, loop: Any) -> Any:
         raise BackendUnavailable("scheduler='slurm' needs dask-jobqueue: pip install 'longvid[slurm]'") from error
     jobs = slurm_settings(settings.slurm_options, cores=2 * CORES_A_PROCESS, processes=2)
     if settings.keys is None:
-        # where the jobs find it too: a batch system shares the folder that jobs are sent from
+        # the jobs must find it too: a batch system shares the folder that jobs are submitted from
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix=".longvid-keys-", dir=Path.cwd()))
         keys = make_keys(Path(folder))
     else:

@@ -1,8 +1,8 @@
-"""Segments over a dask cluster: a sliding window of submissions, the encoder in a worker plugin.
+"""Runs segments on a dask cluster, within a sliding window of submissions.
 
-Submitting everything at once lets one video that kills its worker take the tasks queued behind it along; with a
-window only the culprit fails. What kills its worker in company is tried once more alone, so an innocent neighbour is
-cleared and the culprit is named.
+If everything were submitted at once, a video that kills its worker would take the queued tasks with it; with a window
+only the culprit fails. Segments that ran in a worker when it died are tried once more, each alone, so that the culprit
+is named and its neighbours are done. The encoder lives in a worker plugin.
 """
 
 import logging
@@ -31,26 +31,26 @@ from longvid.stores import FeatureStore
 
 WINDOW_SECONDS = 5.0
 AHEAD = 0.5
-"""Segments that wait at the workers, as a share of their threads: one for each worker, so that none ever waits for the
+"""Segments queued at the workers, as a share of their threads: one per worker, so that no worker waits for the
 scheduler between two segments."""
 
 POLL_SECONDS = 0.1
-"""From one look for a first worker to the next."""
+"""Time between two looks for a first worker."""
 
 PATIENCE_SECONDS = 10.0
-"""After which somebody who waits for a first worker is told so."""
+"""Time after which a warning says that no worker has joined yet."""
 
 TOGETHER = 32
-"""Segments that go to the scheduler in one message, where there is room: alone each costs it 1.8 ms instead of 0.8. Not
-more, since the workers wait while the first ones are planned."""
+"""Most segments sent to the scheduler in one message: sent alone, each costs it 1.8 ms instead of 0.8. Not more, since
+the workers wait while the first ones are planned."""
 
 _log = logging.getLogger(__name__)
 
 
 class SegmentPlugin(WorkerPlugin, ABC):
-    """What every worker of a run holds, and how it makes an outcome out of a segment.
+    """What every worker of a run holds, and how it turns a segment into an outcome.
 
-    Each run has a name of its own, so that two runs on one cluster never write into each other's store.
+    Each run's plugin has its own name, so that two runs on one cluster never write into each other's store.
     """
 
     def __init__(self) -> None:
@@ -58,11 +58,11 @@ class SegmentPlugin(WorkerPlugin, ABC):
 
     @abstractmethod
     def attempt(self, segment: Segment) -> Outcome:
-        """Does one segment, in the worker."""
+        """Do one segment, in the worker."""
 
 
 class EncoderPlugin(SegmentPlugin):
-    """Builds the encoder once a worker process and keeps it, with the open store, for every segment that comes."""
+    """Builds the encoder once per worker process and keeps it, with the open store, for all segments."""
 
     def __init__(self, source: EncoderSource, store: FeatureStore) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class EncoderPlugin(SegmentPlugin):
         self._store = store
 
     def setup(self, worker: Worker) -> None:
-        """Called by dask in every worker, also in those that join later or restart."""
+        """Build the encoder; dask calls this in every worker, also in those that join later or restart."""
         import torch
 
         if self._source.job.torch_threads is not None:
@@ -110,7 +110,7 @@ class DaskExecutor:
         return self
 
     def _wait_for_a_worker(self) -> None:
-        """A queue may take hours, so this ends only with a worker; but whoever waits should know for what."""
+        """Wait without limit, because a batch queue may take hours; warn once."""
         start, told = time.monotonic(), False
         while self.workers == 0:
             if not told and time.monotonic() - start > PATIENCE_SECONDS:
@@ -119,13 +119,13 @@ class DaskExecutor:
             time.sleep(POLL_SECONDS)
 
     def __exit__(self, *exc: object) -> None:
-        # a cluster that goes on running gets its memory back
+        # frees memory on a cluster that goes on running
         with suppress(OSError), hold_interrupts():
             self._client.unregister_worker_plugin(self._plugin.name)
 
     @property
     def workers(self) -> int:
-        """Worker processes that are there now."""
+        """Number of worker processes now."""
         with hold_interrupts():
             return len(self._client.nthreads())
 
@@ -134,7 +134,7 @@ class DaskExecutor:
         yield from run_and_try_again(self._slide, segments)
 
     def _slide(self, segments: Iterator[Segment], suspects: list[Suspect]) -> Iterator[Outcome]:
-        """Outcomes of the segments, but of those that took their worker along: they join the suspects."""
+        """Outcomes of the segments; those whose worker died or hung are added to `suspects` instead."""
         running: dict[Future, Segment] = {}
         ended = as_completed(loop=self._client.loop, raise_errors=False)
         window = _Window(self._client)
@@ -166,10 +166,10 @@ class DaskExecutor:
     def _settle(
         self, ended: list[Future], running: dict[Future, Segment], deadline: DeadlineWatch
     ) -> Iterator[Outcome | Suspect]:
-        """What became of the futures, which leave `running`. Their outcomes come over the network all at once."""
+        """The outcomes of the ended futures, fetched in one request; takes the futures out of `running`."""
         expired = deadline.ended(ended)
         finished = {f.key: f for f in ended if f.status == "finished" and f not in expired}
-        # None for one that was lost with its worker after all, and whose segment then failed when it was done again
+        # None: the result was lost with its worker, and the segment failed when dask did it again
         outcomes = self._client.gather(finished, errors="skip") if finished else {}
         for future in ended:
             segment = running.pop(future)
@@ -194,7 +194,7 @@ class _Window:
         self._size, self._asked = 0, float("-inf")
 
     def size(self) -> int:
-        """A segment a worker thread, and `AHEAD` more. The scheduler is asked again every few seconds only."""
+        """One segment per worker thread and `AHEAD` more; the scheduler is asked only every few seconds."""
         if time.monotonic() - self._asked > WINDOW_SECONDS:
             with hold_interrupts():
                 threads = sum(self._client.nthreads().values())

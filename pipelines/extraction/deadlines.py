@@ -1,4 +1,4 @@
-"""Segments that never end: each has a deadline, after which its worker is restarted."""
+"""Deadlines: a segment that is late is cancelled, its worker restarted."""
 
 import logging
 import threading
@@ -12,10 +12,10 @@ _log = logging.getLogger(__name__)
 
 
 class DeadlineWatch:
-    """Frees a worker whose segment never ends: the segment is cancelled, its worker restarted.
+    """Cancels segments that take too long and restarts their workers.
 
-    A segment's time begins when a worker is first seen to have it, so none expires while a cluster's jobs wait in a
-    queue. One that waits behind a segment that hangs expires with it; the executor then tries it again alone.
+    A segment's time starts when it is first seen at a worker, so none expires while a cluster's jobs wait in a queue.
+    One that is queued behind a segment that hangs expires with it; the executor then tries it again alone.
     """
 
     def __init__(self, client: Client, deadline_seconds: float) -> None:
@@ -23,16 +23,16 @@ class DeadlineWatch:
         self._deadline_seconds = deadline_seconds
         self._lock = threading.Lock()
         self._watched: dict[Future, float | None] = {}
-        """When each future's time began; None before."""
+        """When each future's time started; None before."""
         self._expired: set[Future] = set()
 
     def watch(self, futures: Iterable[Future]) -> None:
-        """From now on the futures have a deadline."""
+        """Give the futures a deadline from now on."""
         with self._lock:
             self._watched.update(dict.fromkeys(futures))
 
     def ended(self, futures: Iterable[Future]) -> set[Future]:
-        """Forget the futures; those among them that ended because their time was over."""
+        """Forget the futures; return those that ended because they were late."""
         with self._lock:
             for future in futures:
                 self._watched.pop(future, None)
@@ -41,7 +41,7 @@ class DeadlineWatch:
             return expired
 
     def check(self) -> None:
-        """Cancel what is late and restart the workers that hold it."""
+        """Cancel late segments and restart the workers that hold them."""
         held_by = {key: address for address, keys in self._client.processing().items() for key in keys}
         now = time.monotonic()
         with self._lock:
@@ -62,10 +62,10 @@ class DeadlineWatch:
 
 @contextmanager
 def watch_deadlines(client: Client, deadline_seconds: float) -> Iterator[DeadlineWatch]:
-    """A watch that looks at the clock in a thread of its own until the block ends.
+    """A watch that checks deadlines in its own thread until the block ends.
 
-    What goes wrong with a look (the scheduler does not answer, or its answer is not understood) is logged, once for
-    each kind, and the next look tries again: without a watch a segment that hangs would hang for ever.
+    An error in a check (such as a scheduler that does not answer) is logged, once per kind, and the next check tries
+    again: without a watch, a segment that hangs would hang for ever.
     """
     watch, stop = DeadlineWatch(client, deadline_seconds), threading.Event()
     told: set[type[Exception]] = set()

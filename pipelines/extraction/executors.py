@@ -1,4 +1,7 @@
-"""Who runs the segments: a process of its own, this one, or the workers of a dask cluster, each with a method `run`."""
+"""Executors run segments, in this process or in another one.
+
+`longvid.pipelines.extraction.dask_executor` has the one that runs them on a cluster.
+"""
 
 import threading
 import time
@@ -19,15 +22,16 @@ from longvid.pipelines.machine.cores import available_cores
 from longvid.stores import FeatureStore
 
 SEGMENTS_IN_FLIGHT = 2
-"""Per encoder: one segment's clips are in the model while another's are decoded and a third one's shard is written."""
+"""Segments per encoder: while one segment's clips are in the model, another's are decoded or its shard is written."""
 
 MOST_DECODED_AT_ONCE = 8
-"""By one process for a GPU, which takes clips faster than any core decodes them. With more, the threads of a process
-wait for each other: beside an H200, 2, 8 and 16 segments decoded 54, 121 and 104 s of 640 x 360 video a second."""
+"""Segments per process with a GPU, which encodes clips faster than any core decodes them. With more, the threads of a
+process wait for each other: beside an H200, 2, 8 and 16 segments decoded 54, 121 and 104 s of 640 x 360 video per
+second."""
 
 
 def segments_in_flight(device: str, cores: int) -> int:
-    """Segments that a process with an encoder on this device and so many cores works on at once."""
+    """Segments that a process works on at once, with an encoder on `device` and `cores` CPU cores."""
     if not device.startswith("cuda"):
         return SEGMENTS_IN_FLIGHT
     return max(SEGMENTS_IN_FLIGHT, min(MOST_DECODED_AT_ONCE, cores))
@@ -39,17 +43,17 @@ class Executor(Protocol):
 
     @property
     def workers(self) -> int:
-        """Encoders that run at once."""
+        """Number of encoders that run at once."""
         ...
 
     def run(self, segments: Iterable[Segment]) -> Iterator[Outcome]:
-        """Outcomes as they end; segments are taken from the iterable only as places become free."""
+        """Outcomes in the order of their ends; segments are taken from the iterable only as there is room."""
         ...
 
 
 @dataclass(frozen=True)
 class EncoderSource:
-    """What a process needs to have the encoder: the job that builds it, or the encoder itself."""
+    """Where a process gets the encoder from: the job that builds it, or a built encoder."""
 
     job: ExtractionJob
     built: Encoder | None = None
@@ -59,16 +63,16 @@ class EncoderSource:
         return self.job.build() if self.built is None else self.job.place(self.built)
 
     def describe(self) -> Encoder:
-        """The encoder, for its spec and the shape of its output: a new one on the CPU, the built one where it is."""
+        """An encoder for its spec and the shape of its output: a new one on the CPU, or the built one where it is."""
         return replace(self.job, device="cpu").build() if self.built is None else self.built.eval()
 
     def __getstate__(self) -> dict[str, Any]:
-        # what travels is on the CPU: the other process may see another GPU, or none
+        # pickled on the CPU: the other process may see another GPU, or none
         return self.__dict__ | ({} if self.built is None else {"built": deepcopy(self.built).to("cpu")})
 
 
 def cannot_travel(error: UnpicklableWork) -> ConfigError:
-    """What is said of an encoder that cannot be sent to another process."""
+    """The error for an encoder that cannot be sent to another process."""
     return ConfigError(
         f"the encoder cannot be sent to another process ({error}); name it as module:callable, or extract with "
         "scheduler='inline'"
@@ -76,7 +80,7 @@ def cannot_travel(error: UnpicklableWork) -> ConfigError:
 
 
 class InlineExecutor:
-    """One encoder in this very process: what hangs or crashes here, hangs or ends the run."""
+    """One encoder in this process: a hang or crash hangs or ends the run."""
 
     workers = 1
 
@@ -106,7 +110,7 @@ class InlineExecutor:
 
 
 class SerialExecutor:
-    """One encoder in one process beside this one, without dask; a segment that hangs or crashes costs only itself."""
+    """One encoder in a second process, without dask; a segment that hangs or crashes fails alone."""
 
     workers = 1
 
@@ -114,7 +118,7 @@ class SerialExecutor:
         self._setting = (source, store)
         self._deadline_seconds = deadline_seconds
         self._at_once = segments_in_flight(source.job.resolve_device(), available_cores())
-        # twice: a segment's own time is over before its process takes itself for forgotten
+        # twice: a segment must be late before its process takes itself for an orphan
         self._process = WorkProcess(threads=self._at_once, orphan_seconds=2 * deadline_seconds)
 
     def __enter__(self) -> "SerialExecutor":
@@ -143,11 +147,11 @@ class SerialExecutor:
             except UnpicklableWork as error:
                 raise cannot_travel(error) from error
             except ProcessDied as error:
-                raise ConfigError(f"the process that loads the encoder does not come up: {error}") from error
+                raise ConfigError(f"the process that loads the encoder died: {error}") from error
         return self._process.submit(_attempt_held, segment)
 
     def _ended(self, running: "dict[Future[Outcome], _Started]", suspects: list[Suspect]) -> Iterator[Outcome]:
-        """Wait until something ends, or a segment's time is over, and take what has ended out of `running`."""
+        """Wait until a segment ends or is late, and take what has ended out of `running`."""
         oldest = min(started.at_seconds for started in running.values())
         left = max(0.0, oldest + self._deadline_seconds - time.monotonic())
         ended, _ = wait(running, timeout=left, return_when=FIRST_COMPLETED)
@@ -155,7 +159,7 @@ class SerialExecutor:
         if not ended:
             due = time.monotonic() - self._deadline_seconds
             over = {future for future, started in running.items() if started.at_seconds <= due}
-            self._process.end()  # its other segments die of it, and are tried again as well
+            self._process.end()  # its other segments die with it, and are tried again as well
             ended = set(running)
         for future in ended:
             segment = running.pop(future).segment
@@ -175,7 +179,7 @@ class _Started:
 
 
 _held: dict[str, Any] = {}
-"""In the process of a `SerialExecutor`: the encoder and the store of the run."""
+"""The encoder and the store of the run, in the process of a `SerialExecutor`."""
 
 
 def _hold(source: EncoderSource, store: FeatureStore) -> None:

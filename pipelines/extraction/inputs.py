@@ -1,4 +1,4 @@
-"""From what a user names on the command line to a list of videos, each with the key it will have in the store."""
+"""Turns files, folders and manifests into a list of videos with keys."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,22 +13,22 @@ MANIFEST_SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
 
 @dataclass(frozen=True)
 class VideoRequest:
-    """A video to extract and its key in the store; the seconds bound the part that counts, where the manifest does."""
+    """A video to extract and its key in the store; the seconds bound the listed part, if the manifest gives them."""
 
     key: str
     path: str
     start_seconds: float | None = None
     end_seconds: float | None = None
     sha256: str | None = None
-    """Of the file, where the manifest says it: one with other bytes is refused."""
+    """sha256 of the file, if the manifest gives it; a file with other bytes is refused."""
 
 
 def expand_inputs(inputs: Sequence[str | Path]) -> list[VideoRequest]:
-    """Every video named by files, folders and manifests, in their order.
+    """Every video named by files, folders and manifests, in order.
 
-    A file's key is its name without the suffix; a folder's videos have their path inside the folder, without the
-    suffix unless two differ in nothing else; a manifest names its keys itself. Raises `ConfigError` where two videos
-    would have one key.
+    A file's key is its name without the suffix. In a folder it is the path inside the folder, without the suffix unless
+    two paths differ only in it. A manifest names its keys itself. Raises `ConfigError` if two videos would have the
+    same key.
     """
     requests: dict[str, VideoRequest] = {}
     for given in inputs:
@@ -55,12 +55,14 @@ def _expand(path: Path) -> list[VideoRequest]:
 
 
 def _as_file(path: Path) -> str:
-    """The path in a form that FFmpeg takes for a file's: `col:on.mov` alone would be read as a protocol `col`."""
+    """The path in a form that FFmpeg reads as a file: `col:on.mov` alone would be read as protocol `col`."""
     return str(path.absolute() if ":" in path.parts[0] else path) if path.parts else str(path)
 
 
 def _of_row(row: ManifestRow) -> VideoRequest:
     if row.path is None:
-        raise AnnotationError(f"{row.where}: video {row.key!r} has no path; add a `path` column with the file's place")
+        raise AnnotationError(
+            f"{row.where}: video {row.key!r} has no path; add a `path` column that says where the file is"
+        )
     path = row.path if "://" in row.path else _as_file(Path(row.path))
     return VideoRequest(row.key, path, row.start_seconds, row.end_seconds, row.sha256)

@@ -1,4 +1,4 @@
-"""Ctrl-C while a cluster works: at a moment when nothing is half done, and for this process alone."""
+"""Ctrl-C while a cluster works: never halfway, only in this process."""
 
 import signal
 import threading
@@ -10,11 +10,11 @@ from types import FrameType
 
 @contextmanager
 def hold_interrupts() -> Iterator[None]:
-    """Ctrl-C within the block is raised at its end; the second one at once.
+    """Ctrl-C within the block is raised at its end; a second Ctrl-C at once.
 
-    What dask does in the block runs in another thread: an interrupt in between would leave it half done there, and
-    what then fails prints a traceback of its own. In a thread other than the main one, which gets no interrupt, and
-    where somebody else handles it, the block is run as it is.
+    Dask's part of the block runs in another thread: an interrupt would leave it half done, and it would print its own
+    traceback. Outside the main thread (which alone gets interrupts), and where another handler is installed, the block
+    runs unchanged.
     """
     before = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or before is not signal.default_int_handler:
@@ -39,15 +39,14 @@ def hold_interrupts() -> Iterator[None]:
 
 @contextmanager
 def interrupts_blocked() -> Iterator[None]:
-    """Threads and processes started in the block, and by those, never get SIGINT.
+    """Threads and processes started in the block, and their children, never get SIGINT.
 
-    A terminal sends it to every process of the foreground; to end the workers is their parent's work, and each would
-    answer with a traceback.
+    A terminal sends it to every foreground process, and each worker would print a traceback; their parent ends them.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    resource_tracker.ensure_running()  # when multiprocessing starts it later, that unblocks the signal again
+    resource_tracker.ensure_running()  # started later by multiprocessing, it would unblock the signal again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -1,4 +1,4 @@
-"""What one extraction is: the encoder, the sampling and the other choices, as plain values that travel to workers."""
+"""The settings of one extraction, as plain values that workers receive."""
 
 from collections.abc import Callable
 from dataclasses import field, replace
@@ -21,15 +21,15 @@ StoredType = Literal["float16", "float32", "int8"]
 class ExtractionJob:
     """Every choice of an extraction that a worker needs; two equal jobs make equal features.
 
-    `encoder` is a name `build_encoder` knows, or a callable that builds an `Encoder` (it is pickled by value for
-    workers); None where `extract(..., encoder=...)` is given a built one.
+    `encoder` is a name that `build_encoder` knows, or a callable that builds an `Encoder` (pickled by value for
+    workers); None if `extract(..., encoder=...)` is given a built one.
     """
 
     encoder: str | Callable[..., Encoder] | None = None
     encoder_options: dict[str, Any] = field(default_factory=dict)
     weights: str | None = None
     seed: Whole = 0
-    """Of random weights, where there are no others."""
+    """Seed of random weights, used where no weights are given."""
     sampling: Sampling | None = None
     """None: the encoder's own default."""
     pooling: str | None = None
@@ -38,18 +38,18 @@ class ExtractionJob:
     """Fields of `longvid.Preprocessing` other than the encoder's own."""
     dtype: StoredType = "float16"
     precision: Precision = "float32"
-    """Of the encoder's arithmetic; other than float32 it runs under autocast."""
+    """Type of the encoder's arithmetic; types other than float32 run under autocast."""
     batch_clips: Count = 8
     backend: str = "auto"
     allow_truncated: bool = False
     full_hash: bool = False
-    """Know each file by the sha256 of all its bytes too, which reads it once more when it is planned."""
+    """Also identify each file by the sha256 of all its bytes; reads it once more when it is planned."""
     device: str = "auto"
-    """`auto`: the first CUDA device this process sees, else the CPU."""
+    """A torch device; `auto`: the first CUDA device this process sees, else the CPU."""
     torch_threads: Count | None = None
-    """Threads of one encoder on a CPU; None leaves torch's own choice."""
+    """CPU threads per encoder; None: torch's own choice."""
     fetch: bool = True
-    """Whether weights that are not on this machine may be fetched: not where only a file names the encoder."""
+    """Whether weights that are not on this machine may be fetched; False where only a file names the encoder."""
 
     def __post_init__(self) -> None:
         if self.pooling is not None and self.pooling not in POOLINGS:
@@ -74,7 +74,7 @@ class ExtractionJob:
         return encoder.eval().requires_grad_(False).to(self.resolve_device())
 
     def made_with(self) -> dict[str, str]:
-        """Where the encoder is that its name in the recipe does not find again: a folder, a module, a weights file."""
+        """The folder, module or weights file of an encoder that cannot be found again by its name in the recipe."""
         said = {}
         if isinstance(self.encoder, str) and self.encoder not in ENCODERS:
             folder = Path(self.encoder.removeprefix("hf:")).expanduser()
@@ -87,7 +87,7 @@ class ExtractionJob:
         return said
 
     def resolve_device(self) -> str:
-        """The device name torch takes."""
+        """The name of the device in torch."""
         if self.device != "auto":
             return self.device
         import torch
@@ -99,7 +99,7 @@ class ExtractionJob:
         return self.sampling if self.sampling is not None else spec.sampling
 
     def pooling_for(self, spec: EncoderSpec) -> str:
-        """The pooling in force: the job's, else the encoder's default. Raises `EncoderError` where it cannot be had."""
+        """The pooling in force: the job's, else the encoder's default. Raises `EncoderError` if it has none such."""
         pooling = self.pooling if self.pooling is not None else spec.default_pooling
         if pooling not in spec.poolings:
             raise EncoderError(f"{spec.name}: pooling={pooling!r} is not one of its {', '.join(spec.poolings)}")

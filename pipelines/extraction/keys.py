@@ -1,4 +1,4 @@
-"""Keys with which the processes of one cluster know each other: TLS, and nobody without them is let in."""
+"""TLS keys by which the processes of a cluster recognise each other."""
 
 import os
 import stat
@@ -12,25 +12,25 @@ from longvid.errors import ConfigError
 
 CERTIFICATE, KEY = "certificate.pem", "key.pem"
 DAYS = 365
-"""For which keys in a folder are good."""
+"""Days for which keys are valid."""
 
 
 @dataclass(frozen=True)
 class Keys:
-    """A certificate that signs itself and its private key: their texts (PEM), or the paths of files that hold them."""
+    """A self-signed certificate and its private key, each as PEM text or as the path of a file that holds it."""
 
     certificate: str
     key: str
 
     def security(self) -> Security:
-        """Dask's own: every connection is encrypted, and both sides must show this very certificate."""
+        """Dask's security settings: every connection is encrypted, and both sides must show this certificate."""
         roles = {f"tls_{role}_cert": self.certificate for role in ("client", "scheduler", "worker")}
         keys = {f"tls_{role}_key": self.key for role in ("client", "scheduler", "worker")}
         return Security(require_encryption=True, tls_ca_file=self.certificate, **roles, **keys)
 
 
 def temporary_keys() -> Keys:
-    """New keys that are nowhere but in memory."""
+    """New keys, in memory only."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -56,7 +56,7 @@ def temporary_keys() -> Keys:
 
 
 def make_keys(folder: Path) -> Keys:
-    """New keys as files in `folder`, which only their owner can read. Raises `ConfigError` where some are already."""
+    """New keys as files in `folder` that only their owner can read. Raises `ConfigError` if it holds keys already."""
     folder = folder.absolute()
     for name in (CERTIFICATE, KEY):
         if (folder / name).exists():
@@ -70,7 +70,7 @@ def make_keys(folder: Path) -> Keys:
 
 
 def read_keys(folder: Path) -> Keys:
-    """The keys in a folder that `make_keys` made. Raises `ConfigError` where they are absent, open to others or old."""
+    """The keys in a folder of `make_keys`. Raises `ConfigError` if they are absent, readable by others or expired."""
     folder = folder.absolute()
     keys = Keys(str(folder / CERTIFICATE), str(folder / KEY))
     for path in (Path(keys.certificate), Path(keys.key)):
@@ -93,6 +93,6 @@ def _refuse_unusable(keys: Keys) -> None:
         ) from None
     if certificate.not_valid_after_utc < datetime.now(UTC):
         raise ConfigError(
-            f"{keys.certificate}: was good until {certificate.not_valid_after_utc:%Y-%m-%d}; make keys in another "
+            f"{keys.certificate}: expired on {certificate.not_valid_after_utc:%Y-%m-%d}; make keys in another "
             "folder with `longvid cluster-keys`, and start scheduler and workers with those"
         )

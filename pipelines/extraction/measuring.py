@@ -1,7 +1,7 @@
-"""What planning needs of a video file: its probe, its clips, and the decoder that reads it.
+"""Measures a video file for planning: its probe, clips and decoder.
 
-Files come from anywhere, and reading one may hang or crash, so it happens in processes that may be ended. This module
-loads no torch: such a process starts in half a second.
+Files come from anywhere, and reading one may hang or crash, so it is done in processes that can be ended. This module
+does not load torch, so such a process starts in half a second.
 """
 
 import os
@@ -12,29 +12,31 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from longvid.clips.sampling import ClipPlan, Sampling
 from longvid.errors import LongvidError, TruncatedVideo
 from longvid.pipelines.extraction.probes import probe_once
 from longvid.pipelines.extraction.process import ProcessDied, WorkProcess
+from longvid.pipelines.extraction.unchanged import Remembered
 from longvid.pipelines.machine.cores import available_cores
 from longvid.video import VideoProbe, require_sound
 from longvid.video.backends import resolve_backend
 from longvid.video.checksum import require_sha256
-from longvid.video.content import checks
+from longvid.video.content import checks, modified
 
 MEASURED_AHEAD = 8
-"""Videos whose demux pass may run ahead of the segments: enough that workers never wait for one."""
+"""Videos that are read ahead of the segments: enough that workers never wait for one."""
 
 PATIENCE_SECONDS = 120.0
 SLOWEST_BYTES_A_SECOND = 2e6
-"""A file that takes longer than both together to be read through is taken for one that never ends."""
+"""A read that takes longer than `PATIENCE_SECONDS` and its size at this rate together is given up as endless."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A file, and what is to be planned of it."""
+    """A file, and what to measure."""
 
     path: str
     part_seconds: tuple[float | None, float | None]
@@ -43,7 +45,9 @@ class Wanted:
     allow_truncated: bool
     full_hash: bool = False
     sha256: str | None = None
-    """Of the file, where the manifest says it."""
+    """sha256 of the file, if the manifest gives it."""
+    remembered: Remembered | None = None
+    """What a store knows of the file, whose features it holds: if it is still that one, nothing is planned."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,26 +59,42 @@ class Measured:
     backend: str
     checks: dict[str, str]
     """What is known of the whole file's content; see `longvid.video.content`."""
+    modified: dict[str, Any]
+    """When the file was last written, as its place said before it was read."""
+
+
+@dataclass(frozen=True)
+class Unchanged:
+    """A file that is what the store remembers, and was not read through."""
+
+    remembered: Remembered
 
 
 class Unusable(Exception):
-    """A file that cannot be planned; its words are the reason, on one line."""
+    """A file that cannot be planned; its message is the reason, on one line."""
 
 
-def measure(wanted: Wanted) -> Measured:
-    """Probe one file and choose its clips and its decoder. Raises `Unusable` for whatever goes wrong with it."""
+def measure(wanted: Wanted) -> Measured | Unchanged:
+    """Probe one file and choose its clips and its decoder. Raises `Unusable` for whatever goes wrong with it.
+
+    A file that is what the store remembers of it costs its fingerprint, unless all of it is to be compared.
+    """
+    known, all_of_it = wanted.remembered, wanted.full_hash or wanted.sha256 is not None
+    if known is not None and not all_of_it and known.is_still(wanted.path):
+        return Unchanged(known)
     try:
+        written = modified(wanted.path) if Path(wanted.path).exists() else {}
         if wanted.sha256 is not None:
             require_sha256(wanted.path, wanted.sha256)
         video = probe_once(wanted.path)
         if video.truncated and not wanted.allow_truncated:
             raise TruncatedVideo(
-                f"{wanted.path}: {'; '.join(video.problems)}; use --allow-truncated to extract what is there"
+                f"{wanted.path}: {'; '.join(video.problems)}; use --allow-truncated to extract the part that is there"
             )
         clips = wanted.sampling.plan_video(video, wanted.part_seconds)
         require_sound(video, clips.frame_seconds)
-        known = checks(video.packets_crc32c, path=video.path if wanted.full_hash else None)
-        return Measured(video, clips, resolve_backend(video, wanted.backend), known)
+        content = checks(video.packets_crc32c, path=video.path if wanted.full_hash else None)
+        return Measured(video, clips, resolve_backend(video, wanted.backend), content, written)
     except (LongvidError, OSError) as error:
         raise Unusable(str(error)) from error
     except Exception as error:
@@ -86,19 +106,19 @@ def _told(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error} (at {where.filename}:{where.lineno})".split())
 
 
-Measure = Callable[[Wanted], Measured]
+Measure = Callable[[Wanted], Measured | Unchanged]
 """`measure`, here or in another process; several threads call it at once."""
 
 
 class MeasuringProcesses:
-    """`measure` in processes of their own, one for each core at most; each is started when it is first needed."""
+    """`measure` in separate processes, at most one per core; each is started when it is first needed."""
 
     def __init__(self, *, deadline_seconds: float) -> None:
         self._deadline_seconds = deadline_seconds
         self._all = [
             WorkProcess(orphan_seconds=2 * deadline_seconds) for _ in range(min(MEASURED_AHEAD, available_cores()))
         ]
-        # last in, first out: what has started is used before another starts
+        # last in, first out: a process that runs is used before another is started
         self._free: queue.LifoQueue[WorkProcess] = queue.LifoQueue()
         for process in reversed(self._all):
             self._free.put(process)
@@ -112,7 +132,7 @@ class MeasuringProcesses:
         for process in self._all:
             process.end()
 
-    def __call__(self, wanted: Wanted) -> Measured:
+    def __call__(self, wanted: Wanted) -> Measured | Unchanged:
         """`measure`; a file that takes its process along is tried a second time, one that hangs is not."""
         process = self._free.get()
         try:
@@ -121,13 +141,13 @@ class MeasuringProcesses:
             except ProcessDied:
                 return self._ask(process, wanted)
         except ProcessDied as error:
-            raise Unusable(f"{wanted.path}: reading it crashed the process that did, twice ({error})") from error
+            raise Unusable(f"{wanted.path}: reading it crashed its process twice ({error})") from error
         finally:
             self._free.put(process)
 
-    def _ask(self, process: WorkProcess, wanted: Wanted) -> Measured:
+    def _ask(self, process: WorkProcess, wanted: Wanted) -> Measured | Unchanged:
         if self._closed.is_set():
-            raise Unusable(f"{wanted.path}: not read, the run has ended")
+            raise Unusable(f"{wanted.path}: not read because the run has ended")
         answer: Future[Any] = process.submit(measure, wanted)
         seconds = self._patience_seconds(wanted.path)
         try:
@@ -135,12 +155,12 @@ class MeasuringProcesses:
         except TimeoutError as error:
             process.end()
             raise Unusable(
-                f"{wanted.path}: reading it did not end in {seconds:.0f} s (a stream without an end, or a disk that "
-                "does not answer?); copy it to a place that can be read, as a file that ends"
+                f"{wanted.path}: reading it did not end in {seconds:.0f} s (an endless stream, or a disk that does not "
+                "answer?); copy it to an ordinary file on a disk that works"
             ) from error
 
     def _patience_seconds(self, path: str) -> float:
-        """How long the file may take: for its size, however slow the disk, and never more than a segment may."""
+        """Seconds that reading the file may take, from its size; never more than a segment may take."""
         try:
             size_bytes = os.stat(path).st_size
         except OSError:
@@ -148,10 +168,10 @@ class MeasuringProcesses:
         return min(self._deadline_seconds, PATIENCE_SECONDS + size_bytes / SLOWEST_BYTES_A_SECOND)
 
 
-def measure_ahead(wanted: Iterable[Wanted], measure_one: Measure) -> Iterator["Future[Measured]"]:
+def measure_ahead(wanted: Iterable[Wanted], measure_one: Measure) -> Iterator["Future[Measured | Unchanged]"]:
     """The future of each file, in order, while the next ones are measured in threads."""
     with ThreadPoolExecutor(MEASURED_AHEAD, thread_name_prefix="longvid-measure") as pool:
-        waiting: deque[Future[Measured]] = deque()
+        waiting: deque[Future[Measured | Unchanged]] = deque()
         try:
             for one in wanted:
                 waiting.append(pool.submit(measure_one, one))

@@ -1,4 +1,4 @@
-"""What becomes of a segment: a result, or a named failure."""
+"""The outcome of a segment: a result, or a named failure."""
 
 import threading
 import traceback
@@ -28,19 +28,19 @@ Outcome = SegmentResult | SegmentFailure
 def attempt_segment(
     segment: Segment, *, encoder: Encoder, store: FeatureStore, job: ExtractionJob, model_lock: threading.Lock
 ) -> Outcome:
-    """`extract_segment` with what it raises made into a named failure: one bad video must not end the others."""
+    """Run `extract_segment`; an error becomes a named failure, since one bad video must not end the others."""
     try:
         return extract_segment(segment, encoder=encoder, store=store, job=job, model_lock=model_lock)
     except StoreAccessError as error:
         return SegmentFailure(segment.key, segment.shard_index, str(error), fatal=True)
     except (LongvidError, StoreError) as error:
         return SegmentFailure(segment.key, segment.shard_index, str(error))
-    except Exception as error:  # noqa: BLE001 -- a decoder's or a model's own error, told in full in the report
+    except Exception as error:  # noqa: BLE001 -- a decoder's or a model's own error, in full in the report
         return SegmentFailure(segment.key, segment.shard_index, f"{segment.path}: {unexpected(error)}")
 
 
 def unexpected(error: BaseException) -> str:
-    """An error that nobody foresaw, on one line: its type, its words, and where it was raised."""
+    """An unexpected error on one line: its type, its message, and where it was raised."""
     frames = traceback.extract_tb(error.__traceback__)
     where = f" (at {frames[-1].filename}:{frames[-1].lineno})" if frames else ""
     return " ".join(f"{type(error).__name__}: {error}{where}".split())

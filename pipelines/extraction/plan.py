@@ -1,4 +1,4 @@
-"""What an extraction will do to each video, before it does it: clips, shards and bytes."""
+"""The plan of an extraction: each video's clips, shards and bytes."""
 
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future
@@ -14,13 +14,21 @@ from longvid.encoders.origin import WeightsOrigin
 from longvid.errors import EncoderError, LongvidError
 from longvid.pipelines.extraction.inputs import VideoRequest
 from longvid.pipelines.extraction.job import ExtractionJob
-from longvid.pipelines.extraction.measuring import Measure, Measured, Unusable, Wanted, measure, measure_ahead
+from longvid.pipelines.extraction.measuring import (
+    Measure,
+    Measured,
+    Unchanged,
+    Unusable,
+    Wanted,
+    measure,
+    measure_ahead,
+)
 from longvid.pipelines.extraction.outcomes import unexpected
 from longvid.pipelines.extraction.segment import Segment, encode_frames
+from longvid.pipelines.extraction.unchanged import Remembered
 from longvid.plain import as_json
-from longvid.stores import FeatureStore, Recipe
+from longvid.stores import FeatureStore, Recipe, StoreError
 from longvid.video import VideoProbe
-from longvid.video.content import modified
 
 
 @dataclass(frozen=True)
@@ -34,13 +42,15 @@ class VideoPlan:
     span: Literal["whole", "listed"] = "whole"
     checks: dict[str, str] = field(default_factory=dict)
     """What is known of the whole file's content; see `longvid.video.content`."""
+    modified: dict[str, Any] = field(default_factory=dict)
+    """When the file was last written, as its place said before it was read."""
 
     def source(self) -> dict[str, Any]:
-        """What the store remembers of the file and of its part: enough to notice that either was replaced.
+        """What the store records of the file and its listed part: enough to notice that either was replaced.
 
-        What stands under `checks` is compared where both sides know it. What stands under `about` is told and never
-        compared: it is measured from a file that is known by its fingerprint, or is prose, or (when the file was last
-        written) says nothing of what is in it.
+        Entries of `checks` are compared where both sides have them. Entries of `about` are only shown: they follow from
+        a file that its fingerprint identifies, or are prose, or (when the file was last written) say nothing about its
+        content.
         """
         listed = {"listed_seconds": [self.request.start_seconds, self.request.end_seconds]}
         about = {
@@ -51,7 +61,8 @@ class VideoPlan:
             "num_frames": self.video.measured.num_frames,
             "backend": self.backend,
             "problems": list(self.video.problems),
-            "modified": modified(self.request.path),
+            "modified": self.modified,
+            "whole": not self.video.truncated and not self.video.damage,
         }
         return (listed if self.span == "listed" else {}) | {
             "size_bytes": self.video.size_bytes,
@@ -62,7 +73,7 @@ class VideoPlan:
         }
 
     def segments(self, store: FeatureStore) -> Iterator[Segment]:
-        """The segments whose shards the store does not hold yet."""
+        """The segments whose shards are missing in the store."""
         for shard_index in store.missing(self.request.key):
             first, stop = store.shard_clips(self.request.key, shard_index)
             yield Segment(
@@ -76,6 +87,14 @@ class VideoPlan:
 
 
 @dataclass(frozen=True)
+class VideoKept:
+    """A complete video whose file is what it was: nothing is to be done."""
+
+    request: VideoRequest
+    remembered: Remembered
+
+
+@dataclass(frozen=True)
 class PlanFailure:
     """A video that cannot be extracted, and why."""
 
@@ -85,7 +104,7 @@ class PlanFailure:
 
 @dataclass
 class PlanSummary:
-    """What `longvid extract --plan` prints: one row a video and the totals."""
+    """What `longvid extract --plan` prints: one row per video and the totals."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     failures: list[PlanFailure] = field(default_factory=list)
@@ -106,7 +125,7 @@ class PlanSummary:
 
 
 def make_recipe(job: ExtractionJob, encoder: Encoder) -> Recipe:
-    """The recipe of what `job` makes with `encoder`; the token count is measured on one blank clip."""
+    """The recipe of the features that `job` makes with `encoder`; one blank clip gives the token count."""
     spec, sampling, pooling = encoder.spec, job.sampling_for(encoder.spec), job.pooling_for(encoder.spec)
     geometry = spec.preprocessing
     blank = np.zeros((1, sampling.frames, geometry.height, geometry.width, 3), np.uint8)
@@ -134,32 +153,61 @@ def make_recipe(job: ExtractionJob, encoder: Encoder) -> Recipe:
 
 
 def plan_ahead(
-    requests: Iterable[VideoRequest], *, sampling: Sampling, job: ExtractionJob, measure_one: Measure
-) -> Generator[VideoPlan | PlanFailure, None, None]:
+    requests: Iterable[VideoRequest],
+    *,
+    sampling: Sampling,
+    job: ExtractionJob,
+    measure_one: Measure,
+    store: FeatureStore | None = None,
+) -> Generator[VideoPlan | VideoKept | PlanFailure, None, None]:
     """Each request's plan or failure, in order, while the next ones are read.
 
     `measure_one`: who reads a file, `MeasuringProcesses`, or `measure` for this very process. Whatever goes wrong with
-    one file is that video's failure.
+    one file is that video's failure. With `store`, a file whose features it holds whole is not read through if it is
+    still what it was.
     """
     planned, wanted = tee(requests)
-    measured = measure_ahead((_wanted(request, sampling, job) for request in wanted), measure_one)
+    measured = measure_ahead((_wanted(request, sampling, job, store) for request in wanted), measure_one)
     for request, future in zip(planned, measured, strict=True):
         yield _settle(request, future, sampling)
 
 
-def _settle(request: VideoRequest, measured: "Future[Measured]", sampling: Sampling) -> VideoPlan | PlanFailure:
+def _settle(
+    request: VideoRequest, measured: "Future[Measured | Unchanged]", sampling: Sampling
+) -> VideoPlan | VideoKept | PlanFailure:
     try:
         found = measured.result()
     except Unusable as error:
         return PlanFailure(request, str(error))
     except Exception as error:  # noqa: BLE001 -- one video must not end the others
         return PlanFailure(request, f"{request.path}: {unexpected(error)}")
-    return VideoPlan(request, found.video, found.clips, found.backend, sampling.span, found.checks)
+    if isinstance(found, Unchanged):
+        return VideoKept(request, found.remembered)
+    return VideoPlan(request, found.video, found.clips, found.backend, sampling.span, found.checks, found.modified)
 
 
-def _wanted(request: VideoRequest, sampling: Sampling, job: ExtractionJob) -> Wanted:
+def _wanted(request: VideoRequest, sampling: Sampling, job: ExtractionJob, store: FeatureStore | None) -> Wanted:
+    known = None if store is None else _remembered(store, request, sampling)
     part_seconds = (request.start_seconds, request.end_seconds)
-    return Wanted(request.path, part_seconds, sampling, job.backend, job.allow_truncated, job.full_hash, request.sha256)
+    return Wanted(
+        request.path,
+        part_seconds,
+        sampling,
+        job.backend,
+        job.allow_truncated,
+        job.full_hash,
+        request.sha256,
+        known,
+    )
+
+
+def _remembered(store: FeatureStore, request: VideoRequest, sampling: Sampling) -> Remembered | None:
+    try:
+        record = store.whole_record(request.key)
+    except StoreError:
+        return None  # planning the video names the fault
+    listed = [request.start_seconds, request.end_seconds] if sampling.span == "listed" else None
+    return None if record is None else Remembered.of(record.source, part_seconds=listed)
 
 
 def summarise_plan(
@@ -170,12 +218,13 @@ def summarise_plan(
     sampling: Sampling,
     measure_one: Measure = measure,
 ) -> PlanSummary:
-    """Bytes, files and clips an extraction would make in a store of this recipe and layout, without making any."""
+    """The bytes, files and clips that an extraction would write into `store`; nothing is written."""
     summary = PlanSummary()
     for planned in plan_ahead(requests, sampling=sampling, job=job, measure_one=measure_one):
         if isinstance(planned, PlanFailure):
             summary.failures.append(planned)
             continue
+        assert isinstance(planned, VideoPlan)  # without a store to keep from, every file is planned
         num_clips = len(planned.clips)
         key, seconds = planned.request.key, planned.clips.seconds
         size = store.estimate(num_clips, key=key, seconds=seconds, source=planned.source())

@@ -1,4 +1,4 @@
-"""What this process knows of its files: each is read through once, however many of its segments come here."""
+"""Probes kept by this process: each file is read through only once."""
 
 import threading
 from functools import lru_cache
@@ -7,11 +7,11 @@ from pathlib import Path
 from longvid.video import VideoProbe, probe
 
 PROBES_KEPT = 16
-"""More than are planned ahead and under way at once; the probe of a film of three hours takes 5 MB."""
+"""Probes kept: more than the videos planned or under way at once. The probe of a three-hour film takes 5 MB."""
 
 
 def probe_once(path: str) -> VideoProbe:
-    """`longvid.video.probe`, made again only where the file has changed. Threads that ask at once wait for one pass."""
+    """`longvid.video.probe`, repeated only if the file has changed. Threads that ask at once share one pass."""
     status = Path(path).stat() if Path(path).exists() else None
     return _known(path, (status.st_size, status.st_mtime_ns) if status else None).get()
 

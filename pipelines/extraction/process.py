@@ -1,11 +1,11 @@
-"""A process of its own for what may hang or die: files from anywhere, decoders, encoders.
+"""A separate process for work that may hang or crash.
 
     with WorkProcess() as process:
-        value = process.submit(function, argument).result(timeout=60)      # too late: process.end() frees it
+        value = process.submit(function, argument).result(timeout=60)      # after a timeout: process.end()
 
-The process is a fresh interpreter that never imports the user's script, so a script needs no guard. What it is given
-and what it returns is pickled (by value where it is defined in a script or a notebook) and goes through its standard
-input and output. It ends when its input does, that is with the process that started it.
+The process is a fresh interpreter that never imports the user's script, so a script needs no guard. Arguments and
+results are pickled (by value where they are defined in a script or a notebook) and go through its standard input and
+output. It ends when its input ends, that is with the process that started it.
 """
 
 import faulthandler
@@ -24,22 +24,22 @@ import cloudpickle
 
 _LENGTH = struct.Struct("<Q")
 _LONGEST_SECONDS = 1e6
-"""Of a watch dog: more does not fit its clock."""
+"""Longest time of a watch dog; more does not fit its clock."""
 
 
 class ProcessDied(Exception):
-    """The process ended before it answered: it crashed, was killed, or was ended because it was late."""
+    """The process ended before it answered: it crashed, was killed, or was ended for being late."""
 
 
 class UnpicklableWork(Exception):
-    """What was to be done, or what it is done to, cannot be sent to another process."""
+    """The function or its arguments cannot be sent to another process."""
 
 
 class WorkProcess:
-    """One process that does up to `threads` calls at a time. Started by the first call, and again after it has died.
+    """One process that does up to `threads` calls at a time. The first call starts it, also after it has died.
 
-    Its owner ends a call that takes too long. A process whose owner was killed meanwhile ends by itself when nothing
-    has ended in it, or was asked of it, for `orphan_seconds`.
+    The owner ends a call that takes too long. A process whose owner was killed ends by itself when no call has started
+    or ended in it for `orphan_seconds`.
     """
 
     def __init__(self, *, threads: int = 1, orphan_seconds: float = 2 * 3600.0) -> None:
@@ -57,7 +57,7 @@ class WorkProcess:
 
     @property
     def pid(self) -> int | None:
-        """Number of the process that runs now; None where none does."""
+        """The id of the running process; None if none runs."""
         running = self._running
         return None if running is None else running.process.pid
 
@@ -77,7 +77,7 @@ class WorkProcess:
         return future
 
     def end(self) -> None:
-        """End the process now, whatever it does; what it was doing raises `ProcessDied`."""
+        """End the process now, whatever it does; its calls raise `ProcessDied`."""
         with self._lock:
             running, self._running = self._running, None
             waiting, self._waiting = self._waiting, {}
@@ -102,7 +102,7 @@ class WorkProcess:
 
 
 class _Running:
-    """A process with the threads that write to it and read from it, so that nobody ever waits for a full pipe."""
+    """A process with the threads that write to it and read from it, so that no caller waits for a full pipe."""
 
     def __init__(
         self,
@@ -137,7 +137,7 @@ class _Running:
             with self.process.stdin as stream:
                 while (frame := self._calls.get()) is not None:
                     _write_frame(stream, frame)
-        except OSError:  # it died; `_read` sees that too, and tells
+        except OSError:  # it died; `_read` sees that too, and reports it
             return
 
     def _read(self) -> None:
@@ -175,7 +175,7 @@ def _write_frame(stream: Any, frame: bytes) -> None:
 
 
 def _frames(stream: Any) -> Iterator[bytes]:
-    """Frames until the stream ends; a last one that is cut is left out."""
+    """Frames until the stream ends; a last, cut one is left out."""
     while len(head := stream.read(_LENGTH.size)) == _LENGTH.size:
         (length,) = _LENGTH.unpack(head)
         frame = stream.read(length)
@@ -185,9 +185,9 @@ def _frames(stream: Any) -> Iterator[bytes]:
 
 
 def serve(threads: int, orphan_seconds: float) -> None:
-    """What the process runs: calls from standard input, answers to standard output, until the input ends."""
+    """Main loop of the process: calls from standard input, answers to standard output, until the input ends."""
     calls, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    # what a library prints must not run into the answers, and nothing may read the calls
+    # output of libraries must not mix with the answers, and nothing else may read the calls
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
     dog = _WatchDog(orphan_seconds)
@@ -203,11 +203,11 @@ def serve(threads: int, orphan_seconds: float) -> None:
     for frame in _frames(calls):
         dog.began()
         pool.submit(work, *pickle.loads(frame))
-    os._exit(0)  # the parent is gone, or wants nothing more: nothing is waited for
+    os._exit(0)  # the parent is gone or wants nothing more, so wait for nothing
 
 
 class _WatchDog:
-    """Ends this process when it works for too long, also where C code never lets go of the interpreter."""
+    """Ends this process when it works for too long, even if C code never releases the interpreter lock."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -239,6 +239,6 @@ def _outcome(call: bytes) -> tuple[bool, bytes]:
     except BaseException as error:  # noqa: BLE001 -- travels to the caller, which raises it
         try:
             pickle.loads(sent := cloudpickle.dumps(error))
-        except Exception:  # noqa: BLE001 -- an exception that does not survive pickling is told in its words
+        except Exception:  # noqa: BLE001 -- an exception that does not survive pickling is sent as text
             sent = cloudpickle.dumps(RuntimeError(f"{type(error).__name__}: {error}"))
         return False, sent

@@ -1,4 +1,4 @@
-"""Dask's scheduler and worker without the web page that each of them otherwise opens."""
+"""Dask's scheduler and worker without the web page that each serves."""
 
 from typing import Any
 
@@ -7,14 +7,14 @@ from distributed.worker import Worker
 
 
 class QuietScheduler(Scheduler):
-    """A scheduler that listens on nothing but its own port."""
+    """A scheduler that listens only on its own port."""
 
     def start_http_server(self, *_: Any, **__: Any) -> None:
-        """Start none."""
+        """Do nothing."""
 
 
 class QuietWorker(Worker):
-    """A worker that listens on nothing but its own port."""
+    """A worker that listens only on its own port."""
 
     def start_http_server(self, *_: Any, **__: Any) -> None:
-        """Start none."""
+        """Do nothing."""

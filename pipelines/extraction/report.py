@@ -1,16 +1,21 @@
-"""The account of a run: one row a video, as JSON lines while it runs and as a table at the end."""
+"""The report of a run: one row per video, written as JSON lines.
+
+The command line also shows it as a table at the end.
+"""
 
 import json
 import os
 import re
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from itertools import count
 from pathlib import Path
 from socket import gethostname
 from typing import IO, Any, Literal
+
+from longvid.errors import ConfigError
 
 Status = Literal["done", "kept", "failed"]
 
@@ -24,7 +29,7 @@ class VideoRow:
     status: Status = "done"
     reason: str = ""
     num_clips: int = 0
-    """Clips encoded in this run; a resumed video counts only what was missing."""
+    """Clips encoded in this run; for a resumed video only those that were missing."""
     video_seconds: float = 0.0
     decode_seconds: float = 0.0
     encode_seconds: float = 0.0
@@ -40,17 +45,18 @@ class RunReport:
     rows: list[VideoRow] = field(default_factory=list)
     wall_seconds: float = 0.0
     workers: int = 0
-    """Encoders that ran at once; none where nothing was left to do."""
+    """Encoders that ran at once; 0 if nothing was left to do."""
     path: Path | None = None
-    """Where the JSON lines are."""
+    """The file of JSON lines."""
     stream: IO[str] | None = field(default=None, repr=False)
 
     def add(self, row: VideoRow) -> None:
-        """Append a row, to the file at once: a killed run's report ends with the last video that ended."""
+        """Append a row, also to the file at once: a killed run's report is whole up to its last video."""
         self.rows.append(row)
         if self.stream is not None:
-            self.stream.write(json.dumps(asdict(row)) + "\n")
-            self.stream.flush()
+            with _named_if_unwritable(Path(self.stream.name)):
+                self.stream.write(json.dumps(asdict(row)) + "\n")
+                self.stream.flush()
 
     @property
     def failed(self) -> list[VideoRow]:
@@ -84,13 +90,13 @@ class RunReport:
 
 
 def default_report_path(location: str) -> Path:
-    """Beside a local store; for a store elsewhere, in the working folder."""
+    """The report's path: beside a local store, in the working folder for a store elsewhere."""
     name = location.rstrip("/")
     return Path(f"{name.rsplit('/', 1)[-1] if '://' in name else name}.report.jsonl")
 
 
 def failed_before(location: str) -> dict[str, str]:
-    """Why the videos failed that the last extraction into the store could not make, by key; none if it is not known."""
+    """The reasons for which videos failed in the last extraction into the store, by key; empty if not known."""
     path = default_report_path(location)
     rows: dict[str, VideoRow] = {}
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
@@ -104,21 +110,38 @@ def failed_before(location: str) -> dict[str, str]:
 
 @contextmanager
 def open_report(path: Path | None) -> Iterator[RunReport]:
-    """A report whose rows also go to `path`, one JSON object a line; an earlier run's file is replaced.
+    """A report whose rows also go to `path`, one JSON object per line; an earlier run's file is replaced.
 
-    Where another run writes to that file at the moment, this one writes beside it (`x.report.2.jsonl`), so that no
-    file ever holds rows of two runs; `RunReport.path` says where.
+    While another run writes to that file, this one writes beside it (`x.report.2.jsonl`), so that no file holds rows of
+    two runs; `RunReport.path` says where.
     """
     if path is None:
         yield RunReport()
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _own_file(path) as stream:
+    with _named_if_unwritable(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = _own_file(path)
+    try:
         yield RunReport(path=Path(stream.name), stream=stream)
+    finally:
+        with suppress(OSError):  # `add` has said that its row could not be written
+            stream.close()
+
+
+@contextmanager
+def _named_if_unwritable(path: Path) -> Iterator[None]:
+    """Raise ConfigError, with the remedy, where the report's file cannot be written in the block."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: the report cannot be written: {error.strerror or error}; make room or permit writing there, or "
+            "name another place (--report), then run the same command again: what is extracted already stays"
+        ) from error
 
 
 def _own_file(path: Path) -> IO[str]:
-    """The file at the path, or the first beside it that no other process writes to, locked and emptied."""
+    """The file at the path, or the first numbered one that no other process writes to; locked and emptied."""
     for number in count(1):
         own = path if number == 1 else path.with_name(f"{path.stem}.{number}{path.suffix}")
         stream = own.open("a", encoding="utf-8")  # not "w": another run's rows must not vanish
@@ -127,7 +150,7 @@ def _own_file(path: Path) -> IO[str]:
         except BlockingIOError:
             stream.close()
             continue
-        except OSError:  # a file system without locks: a name that nobody else has
+        except OSError:  # a file system without locks: a name that no other process has
             stream.close()
             own = path.with_name(f"{path.stem}.{gethostname()}-{os.getpid()}{path.suffix}")
             stream = own.open("a", encoding="utf-8")
@@ -137,7 +160,7 @@ def _own_file(path: Path) -> IO[str]:
 
 
 def lock(stream: IO[str]) -> None:
-    """Have the open file for this process until it is closed. Raises BlockingIOError where another has it."""
+    """Lock the open file for this process until it is closed. Raises `BlockingIOError` if another process has it."""
     try:
         import fcntl
     except ImportError as error:  # not on Windows
@@ -147,15 +170,15 @@ def lock(stream: IO[str]) -> None:
 
 @dataclass(frozen=True)
 class FailedTogether:
-    """Videos that failed for reasons that differ in nothing but names and numbers."""
+    """Videos that failed for reasons that differ only in names and numbers."""
 
     reason: str
-    """In the words of the first of them."""
+    """The first video's reason."""
     keys: list[str]
 
 
 def failed_together(rows: list[VideoRow]) -> list[FailedTogether]:
-    """The failed videos, those of one kind of reason in one entry, the most frequent kind first."""
+    """The failed videos, grouped by kind of reason, the most frequent kind first."""
     kinds: dict[str, FailedTogether] = {}
     for row in rows:
         together = kinds.setdefault(_kind(row), FailedTogether(row.reason, []))
@@ -164,7 +187,7 @@ def failed_together(rows: list[VideoRow]) -> list[FailedTogether]:
 
 
 def _kind(row: VideoRow) -> str:
-    """The reason without what is of this video alone: its path and key, and all numbers."""
+    """The reason without what is particular to this video: its path, its key and all numbers."""
     reason = _without_numbers(row.reason.replace(row.path, "..."))
     own = {_without_numbers(name) for name in (Path(row.path).name, Path(row.path).stem, row.key)} - {"", "#"}
     for name in sorted(own, key=len, reverse=True):

@@ -1,5 +1,9 @@
-"""Stage one as a whole: plan every video, run the missing segments, complete what is there, report what is not."""
+"""Stage one as a whole: plan every video, run what is missing, report.
 
+A video whose segments are all in the store is completed; a video that fails becomes a row of the report.
+"""
+
+import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -17,20 +21,20 @@ from longvid.pipelines.extraction.inputs import VideoRequest
 from longvid.pipelines.extraction.job import ExtractionJob
 from longvid.pipelines.extraction.measuring import Measure, MeasuringProcesses, measure
 from longvid.pipelines.extraction.outcomes import SegmentFailure, unexpected
-from longvid.pipelines.extraction.plan import PlanFailure, VideoPlan, make_recipe, plan_ahead
+from longvid.pipelines.extraction.plan import PlanFailure, VideoKept, VideoPlan, make_recipe, plan_ahead
 from longvid.pipelines.extraction.report import RunReport, VideoRow, open_report
 from longvid.pipelines.extraction.segment import Segment, SegmentResult
-from longvid.stores import FeatureStore, StoreAccessError, StoreError, StoreReadOnly
+from longvid.stores import DamagedStore, FeatureStore, StoreAccessError, StoreError, StoreReadOnly
 from longvid.stores.layout import DEFAULT_CLIPS_PER_SHARD
 from longvid.video.backends import require_backend
 
 DEADLINE_SECONDS = 3600.0
-"""Of a segment, where nothing else is asked."""
+"""Default time limit per segment."""
 
 
 @runtime_checkable
 class Progress(Protocol):
-    """Hears how far a run is; the command line draws it."""
+    """Receives a run's progress; the command line draws it."""
 
     def planned(self, *, clips: int) -> None:
         """This many more clips have to be encoded."""
@@ -46,16 +50,16 @@ class Progress(Protocol):
 
 
 class Silent:
-    """A `Progress` that says nothing."""
+    """A `Progress` that does nothing."""
 
     def planned(self, *, clips: int) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
     def encoded(self, *, clips: int) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
     def ended(self, row: VideoRow) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
 
 def extract(
@@ -76,23 +80,23 @@ def extract(
     progress: Progress | None = None,
     deadline_seconds: float | None = None,
 ) -> RunReport:
-    """Features of every video in the store at `location`; what it already holds is kept, never encoded again.
+    """Write the features of every video into the store at `location`; what it already holds is kept.
 
-    `encoder`: a built one, used as it is instead of the one that `job` names; it is pickled for other processes.
-    `scheduler`: `serial` (one process beside this one, no dask), `local`, `cuda`, `slurm`, `tcp://host:port` or
-    `tls://host:port`; or `inline`, this very process, in which a decoder that hangs or crashes is the end of the run.
+    `encoder`: a built encoder, used instead of the one that `job` names; it is pickled for other processes.
+    `scheduler`: `serial` (a second process, no dask), `local`, `cuda`, `slurm`, `tcp://host:port` or `tls://host:port`;
+    or `inline` (this process; a decoder that hangs or crashes ends the run).
     `workers`, `interface`, `dashboard`, `keys`, `slurm_options`: see `ClusterSettings`.
-    `deadline_seconds`: a segment that takes longer, an hour if None, is given up.
+    `deadline_seconds`: a segment that takes longer is given up; None: an hour.
     Videos that cannot be extracted are rows of the report with their reason; the others go on.
-    Raises `stores.RecipeMismatch` where the store holds other features, `StoreError` where it cannot be written, and
-    `ConfigError` for a setting that is impossible; workers are started only where there is something to encode.
+    Raises `stores.RecipeMismatch` if the store holds other features, `StoreError` if it cannot be written, and
+    `ConfigError` for impossible settings. Workers are started only if there is something to encode.
     """
     settings = ClusterSettings(workers, interface, dashboard, keys, slurm_options or {})
     if str(location).startswith("memory:") and scheduler != "inline":
         raise ConfigError(f"{location}: other processes cannot write to this one's memory; use scheduler='inline'")
     deadline = _check(job, scheduler, settings, clips_per_shard=clips_per_shard, deadline_seconds=deadline_seconds)
     source = EncoderSource(job, encoder)
-    # with workers, this process only describes the encoder: a CUDA context here would take a worker's memory
+    # with workers, this process only needs the encoder's spec: a CUDA context here would take a worker's memory
     described = source.load() if scheduler == "inline" else source.describe()
     recipe = make_recipe(job, described)
     store = FeatureStore.create(
@@ -102,7 +106,7 @@ def extract(
     with (
         open_report(report_path) as report,
         _measuring(scheduler, deadline) as measure_one,
-        closing(plan_ahead(requests, sampling=sampling, job=job, measure_one=measure_one)) as planned,
+        closing(plan_ahead(requests, sampling=sampling, job=job, measure_one=measure_one, store=store)) as planned,
     ):
         run = _Run(store, report, progress or Silent())
         begin = time.perf_counter()
@@ -126,7 +130,7 @@ def _check(
     clips_per_shard: int,
     deadline_seconds: float | None,
 ) -> float:
-    """Refuse what would fail for every video, or would be ignored, before anything is made; the deadline in force."""
+    """Refuse settings that would fail for every video or be ignored; return the deadline in force."""
     require_backend(job.backend)
     for name, value in (("clips_per_shard", clips_per_shard), ("workers", settings.workers)):
         if value is not None and value < 1:
@@ -148,7 +152,7 @@ def _check(
 
 @contextmanager
 def _measuring(scheduler: str, deadline_seconds: float) -> Iterator[Measure]:
-    """Who reads the files for planning: processes that may be ended, or this one for `inline`."""
+    """What reads the files for planning: processes that can be ended, or for `inline` this process."""
     if scheduler == "inline":
         yield measure
         return
@@ -165,7 +169,7 @@ def _executor(
     settings: ClusterSettings,
     deadline_seconds: float,
 ) -> Executor:
-    """The executor of that name; what is started for it ends with the stack."""
+    """The executor for `scheduler`; what it starts ends with the stack."""
     if scheduler == "inline":
         return InlineExecutor(encoder=described, store=store, job=source.job)
     if scheduler == "serial":
@@ -185,7 +189,7 @@ class _Open:
 
 
 class _Run:
-    """The coordinator's memory: which videos are under way, and what their rows will say."""
+    """The coordinator's state: the videos under way and their rows of the report."""
 
     def __init__(self, store: FeatureStore, report: RunReport, progress: Progress) -> None:
         self._store = store
@@ -194,21 +198,24 @@ class _Run:
         self._open: dict[str, _Open] = {}
 
     def execute(self, executor: Executor, segments: Iterator[Segment]) -> None:
-        """Run the segments, and close each video with its last one."""
+        """Run the segments; close each video after its last one."""
         for outcome in executor.run(segments):
             self._settle(outcome)
 
-    def segments(self, planned: Iterator[VideoPlan | PlanFailure]) -> Iterator[Segment]:
+    def segments(self, planned: Iterator[VideoPlan | VideoKept | PlanFailure]) -> Iterator[Segment]:
         """Every missing segment of every planned video; a video without any is closed when its turn comes."""
         for plan in planned:
             if isinstance(plan, PlanFailure):
                 self._end(VideoRow(plan.request.key, plan.request.path, "failed", plan.reason))
                 continue
+            if isinstance(plan, VideoKept):
+                self._end(_kept_row(plan))
+                continue
             segments = self._begin(plan)
             yield from segments
 
     def _begin(self, plan: VideoPlan) -> list[Segment]:
-        """Plan the video in the store; its missing segments."""
+        """Plan the video in the store; return its missing segments."""
         row = VideoRow(
             plan.request.key,
             plan.request.path,
@@ -220,6 +227,13 @@ class _Run:
         with self._named(row):
             self._store.plan(row.key, plan.clips.seconds, plan.source())
             segments = list(plan.segments(self._store))
+            if segments and row.key in self._store:
+                # its digests are recorded and nothing is written into it: only `repair` knows what of the rest is sound
+                lost, segments = ", ".join(str(segment.shard_index) for segment in segments[:8]), []
+                raise DamagedStore(
+                    f"{self._store.location}: video {row.key!r} is complete, but shards of it are missing ({lost}); "
+                    f"run `longvid repair {shlex.quote(self._store.location)}`, then extract it again"
+                )
             if not segments:
                 self._store.complete(row.key)
                 row.status = "kept"
@@ -258,7 +272,7 @@ class _Run:
 
     @contextmanager
     def _named(self, row: VideoRow) -> Iterator[None]:
-        """What goes wrong in the block is this video's failure, unless the store as a whole cannot be written."""
+        """An error in the block is this video's failure, unless the store as a whole cannot be written."""
         try:
             yield
         except (StoreAccessError, StoreReadOnly):
@@ -271,3 +285,15 @@ class _Run:
     def _end(self, row: VideoRow) -> None:
         self._report.add(row)
         self._progress.ended(row)
+
+
+def _kept_row(kept: VideoKept) -> VideoRow:
+    known = kept.remembered
+    return VideoRow(
+        kept.request.key,
+        kept.request.path,
+        "kept",
+        video_seconds=known.video_seconds,
+        backend=known.backend,
+        problems=list(known.problems),
+    )

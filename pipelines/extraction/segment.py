@@ -1,8 +1,8 @@
-"""One segment of a video: decode its time span, encode its clips, write exactly one shard.
+"""One segment: decode its time span, encode its clips, write one shard.
 
-`extract_segment` is a plain function. Decoding runs in a thread of its own and fills a bounded queue, so that the
-model never waits for a frame it could have had; where two segments run in one process they share the model through a
-lock, so the second decodes and the first writes while the model works. Memory is bounded by the queue.
+`extract_segment` is a plain function. Decoding runs in its own thread and fills a bounded queue, so that the model
+waits as little as possible and memory stays bounded. Segments in one process share the model through a lock, so that
+one decodes and another writes while the model works.
 """
 
 import queue
@@ -29,7 +29,7 @@ from longvid.stores import FeatureStore
 from longvid.video import VideoProbe, iter_clips
 
 QUEUED_BATCHES = 2
-"""Decoded batches that may wait for the model: one would do if every batch took equally long."""
+"""Decoded batches that may wait for the model; one would do if all batches took equally long."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,12 @@ class Segment:
     """Only this segment's clips."""
     backend: str
     fingerprint: str
-    """Of the file when it was planned."""
+    """Fingerprint of the file when it was planned."""
 
 
 @dataclass(frozen=True)
 class SegmentResult:
-    """What a finished segment cost. Small: tensors never travel."""
+    """What a finished segment cost; no tensors, so it is small to send."""
 
     key: str
     shard_index: int
@@ -63,8 +63,8 @@ def extract_segment(
 ) -> SegmentResult:
     """Decode, encode and write one segment; the store then holds its shard.
 
-    `model_lock`: a lock shared by the segments that run in this process at once.
-    Raises `VideoError` for a file that cannot be decoded, or that is not the one that was planned.
+    `model_lock`: a lock shared by the segments that run at once in this process.
+    Raises `VideoError` for a file that cannot be decoded or has changed since it was planned.
     """
     lock = model_lock if model_lock is not None else nullcontext()
     pooling = job.pooling_for(encoder.spec)
@@ -105,7 +105,7 @@ def _device_of(encoder: Encoder) -> torch.device:
 
 
 def _batches(segment: Segment, encoder: Encoder, job: ExtractionJob, location: str) -> Iterator[np.ndarray]:
-    """Batches of decoded clips, always cut from the segment's first clip, so that a rerun makes equal bytes."""
+    """Batches of decoded clips, always counted from the segment's first clip, so that a rerun gives equal bytes."""
     video = _probe_unchanged(segment, location)
     clips = iter_clips(
         video,
@@ -127,7 +127,7 @@ def _batches(segment: Segment, encoder: Encoder, job: ExtractionJob, location: s
 def _probe_unchanged(segment: Segment, location: str) -> VideoProbe:
     video = probe_once(segment.path)
     if video.fingerprint != segment.fingerprint:
-        # the store holds a plan of the file as it was, so the same command alone would be refused
+        # the store holds the plan of the old file, so the same command alone would be refused
         raise VideoError(
             f"{segment.path}: the file changed while it was being extracted; "
             f"`longvid delete {shlex.quote(location)} {shlex.quote(segment.key)}`, then run the same command again"
@@ -138,7 +138,7 @@ def _probe_unchanged(segment: Segment, location: str) -> VideoProbe:
 class _DecodeAhead:
     """Iterates over batches that a thread decodes ahead, at most `QUEUED_BATCHES` of them.
 
-    What the thread raises is raised here. Leaving the `with` block early stops the thread.
+    Errors of the thread are raised here. Leaving the `with` block early stops the thread.
     """
 
     _END = object()

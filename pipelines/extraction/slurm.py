@@ -1,4 +1,4 @@
-"""Jobs of a SLURM cluster: which options there are, and what dask-jobqueue is told."""
+"""Options of SLURM jobs, and what they are for dask-jobqueue."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,7 +16,7 @@ SLURM_OPTIONS = {
     "python": "python",
     "log_directory": "log_directory",
 }
-"""An option of ours, and dask-jobqueue's name for it. Beside these: gpus, directive, prologue."""
+"""Our options and dask-jobqueue's names for them; gpus, directive and prologue are handled apart."""
 
 REPEATABLE = ("directive", "prologue")
 WHOLE_NUMBERS = ("cores", "processes", "gpus")
@@ -29,7 +29,7 @@ def parse_slurm_options(words: Sequence[str]) -> dict[str, Any]:
     for word in words:
         name, equals, value = word.partition("=")
         if not equals or name not in NAMES:
-            raise ConfigError(f"--slurm {word!r}: give NAME=VALUE, with a name out of {', '.join(NAMES)}")
+            raise ConfigError(f"--slurm {word!r}: give NAME=VALUE, where NAME is one of {', '.join(NAMES)}")
         if name in REPEATABLE:
             options.setdefault(name, []).append(value)
         elif name in options:
@@ -40,10 +40,10 @@ def parse_slurm_options(words: Sequence[str]) -> dict[str, Any]:
 
 
 def slurm_settings(options: Mapping[str, Any], *, cores: int, processes: int) -> dict[str, Any]:
-    """What `SLURMCluster` is given: a job of one GPU with so many cores and processes, and `options` on top.
+    """Arguments of `SLURMCluster`: a job with one GPU, `cores` and `processes`, overridden by `options`.
 
-    `directive` (repeatable): a line of the job's script after `#SBATCH`; `prologue` (repeatable): a command run before
-    the workers start; `gpus`: of one job, 0 for none. Raises `ConfigError` for a name or number that cannot be.
+    `directive` (repeatable): a line of the job's script after `#SBATCH`; `prologue` (repeatable): a command to run
+    before the workers start; `gpus`: GPUs per job, 0 for none. Raises `ConfigError` for a wrong name or number.
     """
     if unknown := [name for name in options if name not in NAMES]:
         raise ConfigError(f"slurm_options: no option {', '.join(unknown)}; there are {', '.join(NAMES)}")

@@ -1,4 +1,7 @@
-"""Segments whose process died or hung with them: tried once more alone, so that the culprit is named and no other."""
+"""Segments whose process died or hung are tried once more, each alone.
+
+So the culprit is named and its neighbours in the same process are done.
+"""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -10,7 +13,7 @@ KILLED = "its decoder or encoder killed the worker process"
 
 
 def late(deadline_seconds: float) -> str:
-    """Why a segment whose time was over is a suspect."""
+    """Why a late segment is a suspect."""
     return f"not done after {deadline_seconds:g} s (--deadline-seconds)"
 
 
@@ -23,11 +26,11 @@ class Suspect:
 
 
 Slide = Callable[[Iterator[Segment], list[Suspect]], Iterator[Outcome]]
-"""Runs segments and gives their outcomes, but of those that took their process along: they join the suspects."""
+"""Runs segments and yields their outcomes; segments whose process died or hung are added to the suspects instead."""
 
 
 def run_and_try_again(slide: Slide, segments: Iterable[Segment]) -> Iterator[Outcome]:
-    """Outcomes of all segments; those of suspects after the others, each run alone."""
+    """Outcomes of all segments; suspects come after the others, each run alone."""
     suspects: list[Suspect] = []
     yield from slide(_set_aside(segments, suspects), suspects)
     guilty: dict[str, str] = {}
@@ -43,7 +46,7 @@ def run_and_try_again(slide: Slide, segments: Iterable[Segment]) -> Iterator[Out
 
 
 def _set_aside(segments: Iterable[Segment], suspects: list[Suspect]) -> Iterator[Segment]:
-    """The segments but those of a video that is suspected by then: they join the suspects, and take no worker along."""
+    """The segments without those of suspected videos, which join the suspects before they can kill a worker."""
     for segment in segments:
         suspected = next((suspect for suspect in suspects if suspect.segment.key == segment.key), None)
         if suspected is None:

@@ -1,1 +1,1 @@
-"""The machine: what works on it, and how many cores it has."""
+"""This machine: what works on it, and how many cores it has."""

@@ -1,14 +1,17 @@
-"""What works on this machine: the decoders, each tried on a real clip, and the optional packages, each imported."""
+"""Checks of this machine: video decoders and optional packages.
+
+Each decoder is tried on a real clip, each package is imported.
+"""
 
 import importlib.metadata
 import platform
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 
+from longvid.errors import short_reason
 from longvid.pipelines.machine.cores import available_cores
-from longvid.video.backends.check import short_reason
 
 
 @dataclass(frozen=True)
@@ -23,35 +26,47 @@ class Check:
     advice: str = ""
 
 
+STAGES = {
+    "torch": ("both stages", "pip install 'longvid[extract,train]'"),
+    "av": ("reading videos", "pip install 'longvid[extract]'"),
+    "transformers": ("Hugging Face encoders", "pip install 'longvid[extract]'"),
+    "distributed": ("extraction in several processes", "pip install 'longvid[extract]'"),
+    "lightning": ("training decoders", "pip install 'longvid[train]'"),
+}
+"""What the two stages need; who only reads stores has none of it."""
 OPTIONAL = {
     "torchvision": ("torchvision encoders", "pip install 'longvid[timm]'"),
-    "triton": ("the fastest S4 kernels on a GPU", "pip install triton (torch's CUDA builds bring it)"),
+    "triton": ("the fastest S4 kernels on a GPU", "pip install triton (part of torch's CUDA builds)"),
     "timm": ("timm encoders", "pip install 'longvid[timm]'"),
     "dask_jobqueue": ("SLURM", "pip install 'longvid[slurm]'"),
     "s3fs": ("stores on S3", "pip install 'longvid[s3]'"),
     "zarrs": ("faster reads of sharded stores", "pip install 'longvid[zarrs]'"),
 }
-NEEDED = ("numpy", "zarr", "torch", "transformers", "lightning", "distributed")
+NEEDED = ("numpy", "zarr")
 
 
 def examine() -> list[Check]:
     """Every check, the needed ones first."""
     checks = [Check("python", platform.python_version(), sys.version_info >= (3, 11), True, sys.executable)]
-    checks += [_package(name, needed=True, what="", cure="pip install longvid") for name in NEEDED]
-    checks += _decoders()
-    checks += [_package(name, needed=False, what=what, cure=cure) for name, (what, cure) in OPTIONAL.items()]
-    checks += [_gpu(), _compiler(), _cores()]
+    checks += [_package(name, needed=True, what="", remedy="pip install longvid") for name in NEEDED]
+    stages = [_package(name, needed=True, what=what, remedy=remedy) for name, (what, remedy) in STAGES.items()]
+    # one that is not installed is not needed here; one that is installed and broken is
+    checks += [check if check.works or check.version != "-" else replace(check, needed=False) for check in stages]
+    installed = {check.name for check in stages if check.works}
+    checks += _decoders() if "av" in installed else []
+    checks += [_package(name, needed=False, what=what, remedy=remedy) for name, (what, remedy) in OPTIONAL.items()]
+    checks += [*([_gpu()] if "torch" in installed else []), _compiler(), _cores()]
     return checks
 
 
-def _package(name: str, *, needed: bool, what: str, cure: str) -> Check:
+def _package(name: str, *, needed: bool, what: str, remedy: str) -> Check:
     """Whether the package imports; a broken binary raises OSError or RuntimeError as often as ImportError."""
     try:
         import_module(name)
     except (ImportError, OSError, RuntimeError) as error:
-        reason = short_reason(error)
         missing = isinstance(error, ModuleNotFoundError)
-        return Check(name, "-", False, needed, f"{what + ': ' if what else ''}{cure if missing else reason}")
+        advice = remedy if missing else short_reason(error)
+        return Check(name, "-" if missing else "?", False, needed, f"{what + ': ' if what else ''}{advice}")
     return Check(name, _version(name), True, needed, what)
 
 
@@ -73,7 +88,7 @@ def _decoders() -> list[Check]:
             status.version or "-",
             status.works,
             needed=not one_works,
-            advice="" if status.works else f"{status.reason}; {status.cure}",
+            advice="" if status.works else f"{short_reason(status.reason)}; {status.remedy}",
         )
         for status in found
     ]
@@ -89,7 +104,7 @@ def _gpu() -> Check:
 
 def _compiler() -> Check:
     path = shutil.which("g++")
-    advice = "PyKeOps kernels can be compiled" if path else "no g++: PyKeOps is not used, the plain kernels are"
+    advice = "PyKeOps kernels can be compiled" if path else "no g++: the plain kernels are used, not PyKeOps"
     return Check("g++", path or "-", path is not None, False, advice)
 
 

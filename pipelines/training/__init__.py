@@ -1,1 +1,1 @@
-"""Stage two: train long-range decoders over stored features."""
+"""Stage two: train long-range decoders on stored features."""

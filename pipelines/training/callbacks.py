@@ -1,7 +1,7 @@
-"""What happens at the end of an epoch: its row is written, the best weights are kept, the run can go on from there.
+"""Callbacks at the end of an epoch: history, best weights, resume point.
 
-`ResumePoint` is the last of the three by Lightning's rule that checkpoints come after other callbacks; so it holds the
-state of the others as it is after the epoch.
+`ResumePoint` runs last, because Lightning calls checkpoints after other callbacks; so it saves the others' state as it
+is after the epoch.
 """
 
 import csv
@@ -24,7 +24,7 @@ from longvid.trained import weights_sha256
 
 
 class History(Callback):
-    """A row an epoch: to `history.csv`, to the progress display, and kept through interruptions."""
+    """Writes one row per epoch to `history.csv` and the progress display; rows survive interruptions."""
 
     def __init__(self, folder: SeedFolder, progress: TrainingProgress) -> None:
         self.folder = folder
@@ -60,7 +60,7 @@ class History(Callback):
         return {"rows": [asdict(row) for row in self.rows]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the rows back."""
+        """Restore the rows."""
         self.rows = [EpochRow(**row) for row in state_dict["rows"]]
 
     def _write(self, names: tuple[str, ...]) -> None:
@@ -78,8 +78,8 @@ class History(Callback):
 class BestWeights(Callback):
     """Keeps the weights of the best validated epoch; stops training that no longer improves.
 
-    Of epochs with equal scores the one with the lower validation loss is kept: few validation videos make ties common,
-    and the first epoch to get them all right is seldom the one that is sure of them.
+    Of epochs with equal scores the one with the lower validation loss is kept: with few validation videos ties are
+    common, and the first epoch with all answers right is seldom the one with the most confident answers.
     """
 
     def __init__(self, folder: SeedFolder, early_stopping: EarlyStoppingSettings | None) -> None:
@@ -89,7 +89,7 @@ class BestWeights(Callback):
         self.epoch = -1
         self.waited = 0
         self.sha256: str | None = None
-        """Of the weights of that epoch."""
+        """Digest of that epoch's weights."""
         self._best: float | None = None
         self._loss = float("inf")
 
@@ -99,7 +99,7 @@ class BestWeights(Callback):
         return self.early_stopping is not None and self.waited >= self.early_stopping.patience
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Compare the epoch with the best so far."""
+        """Compare the epoch with the best one so far."""
         assert isinstance(pl_module, DecoderModule)
         metrics = {name: float(trainer.callback_metrics[f"val/{name}"]) for name in pl_module.task.metrics}
         value = metrics[pl_module.monitor]
@@ -126,14 +126,14 @@ class BestWeights(Callback):
         return known | {"best": self._best, "loss": self._loss, "sha256": self.sha256}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the best back."""
+        """Restore the best."""
         self.metrics, self.epoch = state_dict["metrics"], state_dict["epoch"]
         self.waited, self._best, self._loss = state_dict["waited"], state_dict["best"], state_dict["loss"]
         self.sha256 = state_dict.get("sha256")
 
 
 class ResumePoint(Checkpoint):
-    """Puts down, after each epoch, all that a continued training needs, under one name and in one move."""
+    """Saves all that a continued training needs after each epoch, in one atomic file."""
 
     def __init__(self, folder: SeedFolder) -> None:
         self.folder = folder

@@ -1,9 +1,9 @@
-"""What a training run is: one validated object, from a YAML recipe and `key=value` overrides.
+"""Settings of a training run, from a YAML recipe and overrides.
 
     config = load_config("recipe.yaml", ["store=features.zarr", "decoder.name=mean-linear", "seeds=[0, 1, 2]"])
 
-Every impossible or unknown setting is a `ConfigError` of one line that names the setting. Paths in a recipe file are
-relative to that file, paths in overrides to the working directory.
+Overrides are `key=value` words. Every impossible or unknown setting is a `ConfigError` of one line that names the
+setting. Paths in a recipe file are relative to that file, paths in overrides to the working directory.
 """
 
 import difflib
@@ -28,22 +28,22 @@ LONGEST_SHOWN = 80
 
 
 class Settings(BaseModel):
-    """A part of a recipe; frozen, and nothing unknown is taken."""
+    """A part of a recipe; frozen; unknown settings are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True, protected_namespaces=())
 
 
 class DecoderSettings(Settings):
-    """Which long-range decoder."""
+    """The long-range decoder."""
 
     name: str = "vis4mer"
     """A name that `longvid decoders` lists."""
     options: dict[str, Any] = {}
-    """Fields of that decoder's config; width, outputs and usual length are known from the store, task and window."""
+    """Fields of that decoder's config; width, outputs and usual length follow from the store, task and window."""
 
 
 class WindowSettings(Settings):
-    """What a decoder sees at once: one of `clips`, `seconds`, `segments`; with none of them the whole video."""
+    """What a decoder sees at once: one of `clips`, `seconds` and `segments`; without any, the whole video."""
 
     clips: int | None = Field(default=None, gt=0)
     seconds: float | None = Field(default=None, gt=0)
@@ -52,11 +52,11 @@ class WindowSettings(Settings):
     """Clips from one evaluated window to the next; none: they do not overlap."""
     stride_seconds: float | None = Field(default=None, gt=0)
     shortest_seconds: float | None = Field(default=None, gt=0)
-    """A window that the video's end cuts is kept if it lasts this long; none: it is moved back to end there."""
+    """A window that the video's end cuts short is kept if it lasts this long; none: it is moved to end there."""
     short: Literal["masked", "padded"] = "masked"
-    """A video with fewer clips than a window: masked, or padded with zero clips that count (ViS4mer)."""
+    """How a video with fewer clips than a window is filled: masked, or with zero clips that count (ViS4mer)."""
     draw: Literal["videos", "windows"] = "videos"
-    """A training epoch takes a random window of every video, or as many from all windows of all videos (LVU)."""
+    """Windows of a training epoch: a random one of every video, or as many drawn from all windows (LVU)."""
 
     @model_validator(mode="after")
     def _possible(self) -> "WindowSettings":
@@ -69,31 +69,31 @@ class WindowSettings(Settings):
 
 
 class OptimiserSettings(Settings):
-    """AdamW; state-space dynamics learn in groups of their own (`Decoder.param_groups`)."""
+    """Settings of AdamW; state-space dynamics have their own parameter groups (`Decoder.param_groups`)."""
 
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
     clip_norm: float | None = Field(default=1.0, gt=0)
-    """Longest gradient; none: gradients are not clipped."""
+    """Largest norm of the gradient; none: gradients are not clipped."""
 
 
 class ScheduleSettings(Settings):
-    """How the learning rate moves."""
+    """How the learning rate changes."""
 
     name: Literal["cosine", "plateau", "constant"] = "cosine"
     warmup: float = Field(default=0.05, ge=0, lt=1)
     """Share of all steps over which the rate rises from zero (`cosine` and `constant`)."""
     factor: float = Field(default=0.2, gt=0, lt=1)
-    """`plateau`: what the rate is multiplied with when validation has not improved for `patience` validations."""
+    """`plateau`: factor on the rate when validation has not improved for `patience` validations."""
     patience: int = Field(default=5, ge=0)
     backwards: bool = False
-    """`plateau`, as ViS4mer's code runs it: a rising accuracy counts as no improvement, so the rate falls as long as
-    the model learns. For its published schedule only; regressions are stepped the right way."""
+    """`plateau` as in ViS4mer's code: a rising accuracy counts as no improvement, so the rate falls while the model
+    learns. Only for its published schedule; for regression it makes no difference."""
 
 
 class EarlyStoppingSettings(Settings):
-    """Stop when validation has not improved."""
+    """Stops training when validation has not improved."""
 
     patience: int = Field(default=10, ge=1)
     """Validations without improvement."""
@@ -101,18 +101,18 @@ class EarlyStoppingSettings(Settings):
 
 
 class ValidationSettings(Settings):
-    """How the validation split is carved from training videos where the manifest has none. Never from test."""
+    """How validation videos are taken from the training videos where the manifest has none; never from test."""
 
     fraction: float = Field(default=0.15, gt=0, lt=1)
     seed: int = 0
     every_epochs: int = Field(default=1, ge=1)
     on_test: bool = False
     """Choose the best epoch by the test videos, as some authors did. Needs `as_published: true`; the run and its
-    results are labelled."""
+    results carry a label."""
 
 
 class TaskSettings(Settings):
-    """What is asked; without a kind the manifest's labels say it (`longvid.tasks.infer_task`)."""
+    """The task; without `kind` it is inferred from the manifest's labels (`longvid.tasks.infer_task`)."""
 
     name: str = "labels"
     kind: Literal["classification", "multilabel", "regression", "dense"] | None = None
@@ -127,17 +127,17 @@ class TaskSettings(Settings):
     def _stated(self) -> "TaskSettings":
         loose = [name for name in ("outputs", "transform", "labels_per_second") if getattr(self, name)]
         if loose and self.kind is None and not self.classes:
-            raise ValueError(f"{loose[0]} says nothing without `kind`; state the task's kind too")
+            raise ValueError(f"{loose[0]} needs `kind`; give the task's kind too")
         return self
 
 
 class FeatureSettings(Settings):
-    """How stage one makes the features: `longvid extract --recipe` does so, training says where a store differs."""
+    """How stage one makes the features: `longvid extract --recipe` does; training notes where a store differs."""
 
     encoder: str
-    """A name `longvid extract --encoder` takes."""
+    """A name that `longvid extract --encoder` accepts."""
     options: dict[str, Any] = {}
-    """Of the encoder."""
+    """Options of the encoder."""
     sampling: dict[str, Any] | None = None
     """Fields of `longvid.Sampling`; none: the encoder's own."""
     preprocessing: dict[str, Any] = {}
@@ -146,11 +146,11 @@ class FeatureSettings(Settings):
     dtype: Literal["float16", "float32", "int8"] = "float16"
 
     def the_sampling(self) -> Sampling | None:
-        """The rule of the clips; `ConfigError` for a field that does not exist."""
+        """The sampling; `ConfigError` for a field that does not exist."""
         return None if self.sampling is None else Sampling.from_dict(self.sampling)
 
     def differences(self, made: dict[str, Any]) -> list[str]:
-        """Where a store's recipe (`stores.Recipe.to_dict()`) is not what is wanted here, `pooling: class, not mean`."""
+        """Differences of a store's recipe (`Recipe.to_dict()`) from these settings, `pooling: class, not mean`."""
         wanted = {"encoder": self.encoder, "dtype": self.dtype} | ({"pooling": self.pooling} if self.pooling else {})
         for part, fields in (("sampling", self.sampling), ("preprocessing", self.preprocessing)):
             wanted |= {f"{part}.{name}": value for name, value in (fields or {}).items()}
@@ -161,7 +161,7 @@ class FeatureSettings(Settings):
 
 
 class TrainConfig(Settings):
-    """One training run. Frozen; `load_config` makes it from a file, the constructor from keyword arguments."""
+    """Settings of one training run. Frozen; `load_config` makes it from a file."""
 
     name: str = "run"
     store: str
@@ -169,23 +169,23 @@ class TrainConfig(Settings):
     manifest: str
     """Videos, splits and labels: .jsonl, .csv or .parquet."""
     features: FeatureSettings | None = None
-    """The features the recipe is meant for; none: any."""
+    """The features that the recipe is meant for; none: any."""
     protocol: str | None = None
-    """A way to measure that `longvid tasks` lists; it sets `window`, and what the recipe says there goes on top."""
+    """A protocol that `longvid tasks --protocols` lists; it sets `window`; the recipe's own settings override it."""
     as_published: bool = False
-    """Whether the quirks of a published code (`validation.on_test`, `schedule.backwards`) are wanted."""
+    """Whether quirks of published code (`validation.on_test`, `schedule.backwards`) are allowed."""
     split_column: str | None = None
     """Manifest column that holds the splits, for manifests with several; none: its own `split`."""
     key_column: str | None = None
     """Manifest column that holds the videos' keys in the store, for stores made elsewhere; none: `key`."""
     span: Literal["listed", "whole"] = "listed"
-    """Of each video: the part between the manifest's start_seconds and end_seconds, or all of it."""
+    """Part of each video that is used: between the manifest's start_seconds and end_seconds, or all of it."""
     task: TaskSettings = TaskSettings()
     joint: list[str] = []
-    """Known tasks that one decoder learns together; the labels that count stand in `task.column`, by task."""
+    """Known tasks that one decoder learns together; their labels are in `task.column`, by task."""
     decoder: DecoderSettings = DecoderSettings()
     standardise: bool = False
-    """Give the decoder features of mean 0 and deviation 1 over the training videos, for encoders without a norm."""
+    """Scale features to mean 0 and deviation 1 over the training videos, for encoders without a final norm."""
     window: WindowSettings = WindowSettings()
     batch_size: int = Field(default=16, ge=1)
     eval_batch_size: int = Field(default=32, ge=1)
@@ -195,13 +195,13 @@ class TrainConfig(Settings):
     early_stopping: EarlyStoppingSettings | None = None
     validation: ValidationSettings = ValidationSettings()
     seeds: list[int] = Field(default=[0], min_length=1)
-    """One training for each; results are given as mean and standard deviation over them."""
+    """One training per seed; results are mean and standard deviation over seeds."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     workers: int = Field(default=0, ge=0)
     """Processes that read windows; 0 reads in the training process, which is enough for small windows."""
     allow_missing: bool = False
-    """Train and evaluate on the videos that are in the store; without it a missing video is an error."""
+    """Train and evaluate on the videos that are in the store; otherwise a missing video is an error."""
     tensorboard: bool = True
     out: str = "runs/run"
     """Folder of the run: weights, logs, results."""
@@ -209,7 +209,7 @@ class TrainConfig(Settings):
     @model_validator(mode="before")
     @classmethod
     def _with_protocol(cls, settings: Any) -> Any:
-        """Put the protocol's window under the recipe's."""
+        """Take the protocol's window settings where the recipe gives none."""
         if not isinstance(settings, dict) or not isinstance(settings.get("protocol"), str):
             return settings
         window, given = dict(find_protocol(settings["protocol"]).window), settings.get("window") or {}
@@ -222,7 +222,7 @@ class TrainConfig(Settings):
             "schedule.backwards": self.schedule.backwards,
         }.items():
             if wanted and not self.as_published:
-                raise ValueError(f"{name} repeats a mistake of a published code; it needs as_published=true")
+                raise ValueError(f"{name} repeats a mistake of published code; it needs as_published=true")
         return self
 
     @property
@@ -248,7 +248,7 @@ class TrainConfig(Settings):
 
     @classmethod
     def of(cls, settings: dict[str, Any], *, source: str = "recipe") -> "TrainConfig":
-        """The config of plain nested values; `ConfigError` with everything that is wrong with them, in one line."""
+        """The config of plain nested values; `ConfigError` with all faults in one line."""
         try:
             return cls.model_validate(settings)
         except ValidationError as error:
@@ -266,11 +266,11 @@ class TrainConfig(Settings):
 
 
 def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> TrainConfig:
-    """The config of a YAML recipe, with `dotted.key=value` overrides on top; a path of None starts from the defaults.
+    """The config of a YAML recipe with `dotted.key=value` overrides; a path of None starts from the defaults.
 
     Values are read as YAML: `epochs=20`, `seeds=[0, 1, 2]`, `early_stopping=null`, `optimiser.learning_rate=1e-3`.
-    A recipe file may name folders and files of this machine; a URL, or an `out` far from the file, has to be an
-    override.
+    A recipe file may name folders and files on this machine; a URL, or an `out` that is neither beside the file nor
+    below the working folder, has to be an override.
     """
     settings: dict[str, Any] = {} if path is None else _read_recipe(Path(path))
     if path is not None and is_recipe_file(path):
@@ -280,30 +280,30 @@ def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> Train
     source = "overrides" if path is None else str(path)
     absent = [name for name in ("store", "manifest") if name not in settings]
     if absent:
-        cure = " ".join(f"{name}=..." for name in absent)
-        raise ConfigError(f"{source}: no {' and no '.join(absent)} is given; add `{cure}`")
+        remedy = " ".join(f"{name}=..." for name in absent)
+        raise ConfigError(f"{source}: no {' and no '.join(absent)} is given; add `{remedy}`")
     return TrainConfig.of(settings, source=source)
 
 
 def kept_config(path: Path) -> TrainConfig:
-    """The config in a run's own recipe.yaml, to look its settings up; none of the places in it is opened for it."""
+    """The config in a run's own recipe.yaml, for its settings; no path or URL in it is opened."""
     return TrainConfig.of(_read_recipe(path), source=str(path))
 
 
 def is_elsewhere(place: str) -> bool:
-    """Whether a place lies on another machine: a URL, or a share of the network."""
+    """Whether a place is on another machine: a URL or a network share."""
     return ("://" in place and not place.startswith("file://")) or "::" in place or place.startswith(("//", "\\\\"))
 
 
 def is_recipe_file(recipe: str | Path) -> bool:
-    """Whether a recipe is a file, of whoever made it; the others come with longvid, by name."""
+    """Whether a recipe is a file, made by anybody; other recipes come with longvid, by name."""
     return Path(recipe).is_file() or Path(recipe).suffix in (".yaml", ".yml")
 
 
 def _refuse_elsewhere(settings: dict[str, Any], path: Path, overrides: Sequence[str]) -> None:
-    """Raise `ConfigError` for a place that a recipe file has asked over the network, or written far from itself.
+    """Raise `ConfigError` for a place in a recipe file that is on the network, or for an `out` far from the file.
 
-    Given now, by `store=...` or `out=...`, any place is good.
+    As an override (`store=...`, `out=...`) any place is accepted.
     """
     given = {override.partition("=")[0].strip() for override in overrides}
     for name in _PATHS:
@@ -312,39 +312,37 @@ def _refuse_elsewhere(settings: dict[str, Any], path: Path, overrides: Sequence[
             continue
         if is_elsewhere(value):
             raise ConfigError(
-                f"{path}: {name}: {value} is elsewhere, which is not asked because a file names it; give {name}={value}"
+                f"{path}: {name}: {value} is not opened just because a file names it; give {name}={value}"
             )
         folders = [path.parent.resolve(), Path.cwd()]
         if name == "out" and not any(Path(value).resolve().is_relative_to(folder) for folder in folders):
             raise ConfigError(
-                f"{path}: out: {value} lies neither beside the file nor below the working folder; give out={value}"
+                f"{path}: out: {value} is neither beside the file nor below the working folder; give out={value}"
             )
 
 
 def load_features(recipe: str | Path, *, allow_code: bool = False) -> FeatureSettings:
-    """What a recipe file, or the recipe of that name, says of its features; `ConfigError` where it says nothing.
+    """The feature settings of a recipe file, or of the recipe of that name; `ConfigError` if it has none.
 
-    `allow_code`: the file is one's own, and may name an encoder that is code (`module:callable`), which is imported
-    where features are made; without it that is an `EncoderError`.
+    `allow_code`: the file is the user's own, and may name an encoder that is code (`module:callable`), which will be
+    imported; without it that is an `EncoderError`.
     """
     settings = _read_recipe(Path(recipe))
     if settings.get("features") is None:
-        raise ConfigError(
-            f"{recipe}: says nothing of features; give --encoder, or see the recipe for how they are made"
-        )
+        raise ConfigError(f"{recipe}: has no feature settings; give --encoder, or read in the recipe how they are made")
     placeholders = {"store": "store", "manifest": "manifest"}
     features = TrainConfig.of(settings | placeholders, source=str(recipe)).features
     assert features is not None
     if not allow_code:
         from longvid.encoders.registry import refuse_code
 
-        remedy = f"give --encoder {features.encoder}, or --allow-code where the file is your own"
+        remedy = f"give --encoder {features.encoder}, or --allow-code if the file is your own"
         refuse_code(features.encoder, source=str(recipe), remedy=remedy)
     return features
 
 
 def _read_recipe(path: Path) -> dict[str, Any]:
-    """Settings of a recipe file, or of the recipe of that name that comes with longvid."""
+    """The settings of a recipe file, or of longvid's recipe of that name."""
     if not path.is_file() and path.suffix not in (".yaml", ".yml"):
         return recipe_settings(path.as_posix())
     if not path.is_file():
@@ -385,8 +383,8 @@ def _fault(fault: Any) -> str:
     if fault["type"] == "extra_forbidden":
         known = _known_settings(location[:-1])
         near = _meant(location)
-        cure = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
-        return f"{where} is not a setting; {cure}"
+        remedy = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
+        return f"{where} is not a setting; {remedy}"
     if fault["type"] == "missing":
         return f"{where} must be given"
     value = "" if isinstance(fault["input"], dict) else f"={' '.join(str(fault['input']).split())[:SHOWN_CHARACTERS]}"
@@ -401,10 +399,10 @@ def _fault(fault: Any) -> str:
 
 
 def _meant(location: list[str]) -> list[str]:
-    """Settings that a wrong name may stand for, with their places.
+    """Dotted names of the settings that a wrong name may mean.
 
-    Names beside it that are spelt alike; else, anywhere, settings of that very name or whose initials it is (`lr` is
-    optimiser.learning_rate); else settings anywhere that are spelt alike.
+    First similar names in the same part of the recipe; else settings elsewhere of that name or those initials (`lr` is
+    optimiser.learning_rate); else similar names elsewhere.
     """
     wrong, prefix = location[-1], ".".join([*location[:-1], ""])
     beside = difflib.get_close_matches(wrong, _known_settings(location[:-1]), 1)
@@ -433,7 +431,7 @@ def _all_settings(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 def _settings_of(model: type[BaseModel], name: str) -> type[BaseModel] | None:
-    """The class of a setting that has settings of its own."""
+    """The class of a setting that has inner settings, else None."""
     annotation = model.model_fields[name].annotation
     choices = [annotation, *getattr(annotation, "__args__", ())]
     return next((c for c in choices if isinstance(c, type) and issubclass(c, BaseModel)), None)

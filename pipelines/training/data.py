@@ -31,12 +31,12 @@ from longvid.tasks.manifest import SPLITS
 from longvid.windows import RandomWindows, WindowBatch, WindowDataset, collate, split_by_presence
 
 CLIPS_AT_ONCE = 256
-"""Read together in a pass over all features."""
+"""Clips read at once in a pass over all features."""
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a run trains on and is selected by; `record` says the same for later."""
+    """What a run is trained on and validated by; `record` keeps the facts in the run's folder."""
 
     task: Task
     manifest: Manifest
@@ -46,10 +46,10 @@ class TrainingData:
 
 
 def open_training_data(config: TrainConfig) -> TrainingData:
-    """Read the manifest, settle task and splits, and open the store.
+    """Read the manifest, decide task and splits, and open the store.
 
-    Raises `AnnotationError` for labels that mean nothing, for splits without videos and, unless
-    `config.allow_missing`, for videos that are not complete in the store; `stores.StoreNotFound` without a store.
+    Raises `AnnotationError` for labels without meaning, for splits without videos and, unless `config.allow_missing`,
+    for videos that are not complete in the store; `stores.StoreNotFound` without a store.
     """
     store = FeatureStore.open(config.store)
     manifest = listed_videos(config)
@@ -80,11 +80,11 @@ def open_training_data(config: TrainConfig) -> TrainingData:
 
 
 def listed_videos(config: TrainConfig) -> Manifest:
-    """The manifest's videos that take part, in the splits and with the span that the recipe asks for."""
+    """The manifest's videos, with the splits, keys and span that the recipe asks for."""
     if config.task.name in KNOWN_TASKS and not Path(config.manifest).is_file():
         benchmark = config.task.name.partition("/")[0]
         raise AnnotationError(
-            f"{config.manifest}: no such file; `longvid prepare {benchmark}` makes it, or manifest=..."
+            f"{config.manifest}: no such file; make it with `longvid prepare {benchmark}`, or give manifest=..."
         )
     manifest = Manifest.read(config.manifest)
     if config.split_column is not None:
@@ -101,12 +101,12 @@ def _refuse_no_training(manifest: Manifest) -> None:
     if not manifest.split("train"):
         counts = ", ".join(f"{count} in {split or 'none'}" for split, count in manifest.counts().items())
         raise AnnotationError(
-            f"{manifest.name}: no video has the split 'train' ({counts}); say train, val or test in a column `split`"
+            f"{manifest.name}: no video has the split 'train' ({counts}); put train, val or test in a column `split`"
         )
 
 
 def _unseen_classes(manifest: Manifest, task: Task) -> list[str]:
-    """A note where a class that is tested or validated on has no training video: nobody can answer it."""
+    """A note if a class of the test or validation videos has no training video, so that it cannot be learned."""
     if task.kind not in ("classification", "multilabel"):
         return []
     by_split = {split: {name for row in manifest.split(split) for name in _classes_of(row, task)} for split in SPLITS}
@@ -116,7 +116,7 @@ def _unseen_classes(manifest: Manifest, task: Task) -> list[str]:
     one = len(unseen) == 1
     return [
         f"{'A class has' if one else f'{len(unseen)} classes have'} no training video and cannot be learned: "
-        f"{shown(unseen)}. If {'it is' if one else 'they are'} misspelt, mend the manifest."
+        f"{shown(unseen)}. If {'it is' if one else 'they are'} misspelt, correct the manifest."
     ]
 
 
@@ -130,12 +130,12 @@ def _classes_of(row: ManifestRow, task: Task) -> list[str]:
 def _with_validation(
     manifest: Manifest, config: TrainConfig, task: Task, store_recipe: dict[str, Any]
 ) -> tuple[Manifest, list[str]]:
-    """The manifest with videos to select the best epoch by, and what has to be said about them and the features."""
+    """The manifest with videos to choose the best epoch by, and notes about them and about the features."""
     validation, notes = config.validation, []
     if validation.on_test:
         notes.append(
             f"AS PUBLISHED: the best epoch is chosen by the {len(manifest.split('test'))} test videos, so the test "
-            "scores are too high; compare them only with numbers found in the same way."
+            "scores are too high; compare them only with numbers measured in the same way."
         )
     elif not manifest.split("val"):
         manifest = carve_split(manifest, fraction=validation.fraction, seed=validation.seed, column=task.column)
@@ -144,14 +144,14 @@ def _with_validation(
             f"it, whole groups by a hash of their names (fraction {validation.fraction:g}, seed {validation.seed})."
         )
     if config.features is not None and (other := config.features.differences(store_recipe)):
-        notes.append(f"The features are not those the recipe is meant for ({'; '.join(other)}).")
+        notes.append(f"The features are not those that the recipe is meant for ({'; '.join(other)}).")
     if config.protocol_changes:
-        notes.append(f"Not to the letter {config.protocol}: window {', '.join(config.protocol_changes)}.")
+        notes.append(f"Not exactly {config.protocol}: window {', '.join(config.protocol_changes)}.")
     return manifest, notes
 
 
 def task_of(config: TrainConfig, manifest: Manifest) -> Task:
-    """The task the recipe states or names (`longvid tasks`), or the one the manifest's labels speak of."""
+    """The task that the recipe states or names (`longvid tasks`), or that is inferred from the manifest's labels."""
     settings = config.task
     if config.joint:
         parts = tuple(name_classes(find_task(name), manifest) for name in config.joint)
@@ -174,7 +174,7 @@ def task_of(config: TrainConfig, manifest: Manifest) -> Task:
     if unfit and not task.labels_per_second:
         raise AnnotationError(
             f"task {task.name!r}: metric {unfit[0]!r} counts frames of the labels; "
-            "state how many there are in a second by task.labels_per_second"
+            "give how many there are per second by task.labels_per_second"
         )
     return task
 
@@ -182,9 +182,9 @@ def task_of(config: TrainConfig, manifest: Manifest) -> Task:
 def find_videos(
     store: FeatureStore, manifest: Manifest, *, allow_missing: bool, selection: str = "val"
 ) -> tuple[dict[str, list[ManifestRow]], dict[str, list[ManifestRow]]]:
-    """Rows of each split whose videos are complete in the store, and those whose are not.
+    """Rows of each split whose videos are complete in the store, and rows whose videos are not.
 
-    Raises `AnnotationError` that names missing videos unless they are allowed, and where nothing is left to train on.
+    Raises `AnnotationError` that names missing videos unless they are allowed, and if nothing is left to train on.
     """
     there, not_there = split_by_presence(store, manifest.rows)
     found = {split: [row for row in there if row.split == split] for split in SPLITS}
@@ -194,14 +194,14 @@ def find_videos(
         held = shown(sorted(store.keys())[:3]) or "nothing"
         raise AnnotationError(
             f"none of the {len(absent)} videos of {manifest.name} is in {store.location}: it lists {shown(absent, 3)}, "
-            f"the store holds {held}; extract them, or bring the keys together by the manifest's column `key` "
+            f"the store holds {held}; extract them, or make the keys agree in the manifest's column `key` "
             "(key_column=... names another)"
         )
     if absent and not allow_missing:
         listed = sum(len(rows) for rows in found.values()) + len(absent)
         raise AnnotationError(
             f"{len(absent)} of {listed} videos of {manifest.name} are not complete in {store.location}: "
-            f"{shown(absent)}; extract them, or train without them by allow_missing=true"
+            f"{shown(absent)}; extract them, or train without them (allow_missing=true)"
         )
     for split in ("train", selection):
         if not found[split]:
@@ -218,25 +218,25 @@ def _decoder_record(config: TrainConfig, task: Task, train: WindowDataset) -> De
 
 
 def training_features(data: WindowDataset) -> Iterator[Float[np.ndarray, "clips tokens dim"]]:
-    """The stored features that count of every video, a few clips at a time."""
+    """The stored features of every video in its span, a few clips at a time."""
     for index in range(len(data.rows)):
         yield from video_features(data, index)
 
 
 def video_features(data: WindowDataset, index: int) -> Iterator[Float[np.ndarray, "clips tokens dim"]]:
-    """The stored features that count of one row's video, a few clips at a time."""
+    """The stored features of one row's video in its span, a few clips at a time."""
     first, stop = data.span(index)
     for begin in range(first, stop, CLIPS_AT_ONCE):
         yield data.video(index).read(begin, min(begin + CLIPS_AT_ONCE, stop))
 
 
 def refuse_short_windows(decoder: Decoder, *datasets: WindowDataset) -> None:
-    """Raise `DecoderError` naming the video where the shortest window has fewer tokens than the decoder needs."""
+    """Raise `DecoderError` with the video's name if the shortest window has too few tokens for the decoder."""
     for data in datasets:
         lengths = np.diff(data.ranges)[:, 0]
         shortest = int(lengths.argmin())
         if data.windows.segments or lengths[shortest] == lengths.max():
-            continue  # all alike: the first step would say it of every video
+            continue  # all are equally long: the first training step raises it
         item = data[shortest]
         try:
             with torch.inference_mode():
@@ -274,17 +274,17 @@ def _loader(
 
 
 def batch_dtype(device: torch.device) -> torch.dtype | None:
-    """Type of a batch's tokens: float32, or as stored where a GPU does the conversion.
+    """The dtype of a batch's tokens: float32, or None (as stored) if a GPU does the conversion.
 
-    A window of ViS4mer's size takes 4 ms of CPU as stored and 27 ms as float32, most of it for fresh memory.
+    A window of ViS4mer's size takes 4 ms of CPU time as stored and 27 ms as float32, mostly for new memory.
     """
     return torch.float32 if device.type == "cpu" else None
 
 
 def _worker_context() -> BaseContext:
-    """How worker processes start: not as copies of this one, whose threads (zarr's, torch's) could be in any state.
+    """How worker processes start: not as forks of this one, whose threads (zarr's, torch's) could be in any state.
 
-    Where there is a fork server it imports torch once for all of them.
+    A fork server, where there is one, imports torch once for all of them.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")

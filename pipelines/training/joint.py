@@ -1,7 +1,7 @@
-"""One decoder for several tasks: its loss, its selection, and the runs of its parts.
+"""One decoder for several tasks: loss, selection, runs of the parts.
 
-After training, the folder of the run holds a folder for each part, `runs/lvu/all/relationship`: an ordinary run, with
-the part's task, videos and outputs, to be evaluated, reported and compared like any other.
+After training, the run's folder has one folder per part, such as `runs/lvu/all/relationship`: an ordinary run with the
+part's task, videos and outputs, which can be evaluated, reported and compared like any other.
 """
 
 import csv
@@ -45,11 +45,11 @@ class JointModule(DecoderModule):
         self.train_targets = train.targets()
 
     def loss(self, logits: Float[Tensor, "batch outputs"], targets: Float[Tensor, "batch parts"]) -> Float[Tensor, ""]:
-        """Mean over all labels of the batch, whatever they belong to."""
+        """Mean loss over all labels of the batch, of any task."""
         return joint_loss(logits, targets, self.joint)
 
     def on_validation_epoch_start(self) -> None:
-        """Begin a new set of scores: logits, which become scores part by part."""
+        """Start a new set of scores: logits, which become scores part by part."""
         self._found = WindowScores("regression")
 
     def validation_metrics(self) -> dict[str, float]:
@@ -61,7 +61,7 @@ class JointModule(DecoderModule):
 def joint_loss(
     logits: Float[Tensor, "batch outputs"], targets: Float[Tensor, "batch parts"], task: JointTask
 ) -> Float[Tensor, ""]:
-    """Cross-entropies and squared errors of all labels that are there, over their number."""
+    """Sum of the cross-entropies and squared errors of all known labels, divided by their number."""
     total = logits.new_zeros(())
     for index, (part, columns) in enumerate(zip(task.parts, task.columns(), strict=True)):
         known = ~torch.isnan(targets[:, index])
@@ -97,9 +97,9 @@ def joint_metrics(
 def joint_baseline(
     targets: Float[np.ndarray, "videos parts"], train_targets: Float[np.ndarray, "listed parts"], task: JointTask
 ) -> dict[str, float]:
-    """What `joint_metrics` gives for answers that ignore the videos; their skill is 0.
+    """The `joint_metrics` of answers that ignore the video; their skill is 0.
 
-    Raises `AnnotationError` for a part that no training or no validation video has a label of.
+    Raises `AnnotationError` for a part without a label in any training or in any validation video.
     """
     for split, labels in (("training", train_targets), ("validation", targets)):
         unasked = [p.name for p, none in zip(task.parts, np.isnan(labels).all(axis=0), strict=True) if none]
@@ -117,20 +117,20 @@ def joint_baseline(
 
 
 def skill(value: float, baseline: float, part: Task) -> float:
-    """How far a part is from not looking (0) to all right (1); below 0 where not looking is better."""
+    """A part's score between the baseline (0) and all answers right (1); negative if the baseline is better."""
     if part.kind == "regression":
         return 1 - value / baseline if baseline > 0 else 0.0
     return (value - baseline) / (1 - baseline) if baseline < 1 else 0.0
 
 
 def _own(targets: Float[np.ndarray, " videos"], part: Task) -> np.ndarray:
-    """A part's targets in the form its metrics take."""
+    """A part's known targets in the form that its metrics take."""
     known = targets[~np.isnan(targets)]
     return known.astype(np.int64) if part.kind == "classification" else known[:, None]
 
 
 def write_parts(run: RunFolder, data: TrainingData, config: TrainConfig, result: TrainResult) -> list[Path]:
-    """An ordinary run for each part of a joint run whose seeds are trained; their folders."""
+    """Write an ordinary run for each part of a trained joint run; return their folders."""
     assert isinstance(data.task, JointTask)
     folders = []
     for part, columns in zip(data.task.parts, data.task.columns(), strict=True):
@@ -191,7 +191,7 @@ def _write_seed(
 
 
 def _part_history(path: Path, part: Task) -> str:
-    """The joint run's history with the part's metrics under their own names, and without the others'."""
+    """The joint run's history with the part's metrics under their own names and without other parts' metrics."""
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))
     names = {f"{part.column}/{metric}": metric for metric in part.metrics}
@@ -204,7 +204,7 @@ def _part_history(path: Path, part: Task) -> str:
 
 
 def part_folders(run_dir: str | Path) -> list[Path]:
-    """The folder itself; of a joint run, those of its parts."""
+    """The folder itself, or for a joint run the folders of its parts."""
     folder = Path(run_dir)
     if RunFolder(folder).record().task.get("kind") != "joint":
         return [folder]

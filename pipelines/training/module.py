@@ -1,4 +1,4 @@
-"""A decoder, its loss, its optimiser and its schedule, as Lightning wants them."""
+"""The Lightning module: a decoder, its loss, optimiser and schedule."""
 
 import math
 from typing import Any
@@ -18,7 +18,7 @@ from longvid.windows import WindowBatch, WindowDataset
 
 
 def rate_factor(step: int, *, steps: int, settings: ScheduleSettings) -> float:
-    """What the learning rate is multiplied with at a step: a linear rise, then constant or half a cosine to zero."""
+    """Factor on the learning rate at a step: a linear rise, then constant or half a cosine to zero."""
     rise = math.ceil(settings.warmup * steps)
     if step < rise:
         return (step + 1) / rise
@@ -34,8 +34,8 @@ class TrainingDiverged(LongvidError, ArithmeticError):
 class DecoderModule(LightningModule):
     """Trains a decoder on windows and scores it on the validation videos after each epoch.
 
-    Everything random follows from the seed and from how far training is, so that a run that goes on from the end of an
-    epoch is the run that was never interrupted.
+    All random numbers follow from the seed and the step, so that a run that continues after an epoch is the same as
+    one that was never interrupted.
     """
 
     def __init__(self, decoder: Decoder, config: TrainConfig, val: WindowDataset, *, seed: int, steps: int) -> None:
@@ -57,7 +57,7 @@ class DecoderModule(LightningModule):
         return self.task.metrics[0]
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """What training makes small."""
+        """The loss that training minimises."""
         return loss_of(logits, targets, self.task.kind)
 
     def validation_metrics(self) -> dict[str, float]:
@@ -65,7 +65,7 @@ class DecoderModule(LightningModule):
         return split_scores(self._found, self.val).metrics(self.task)
 
     def training_step(self, batch: WindowBatch, batch_index: int) -> Tensor:
-        """Loss of a batch. Dropout is a function of seed and step: nothing else may have drawn from the generator."""
+        """Loss of a batch. The generator is seeded by seed and step, so that dropout is the same in a resumed run."""
         assert batch.targets is not None
         torch.manual_seed((self.seed + 1) * 1_000_000_007 + self.global_step)
         logits = logits_of(self.decoder, batch, task=self.task, num_tokens=self.num_tokens)
@@ -74,7 +74,7 @@ class DecoderModule(LightningModule):
         return loss
 
     def refuse_diverged(self, loss: float) -> None:
-        """Raise `TrainingDiverged` for a loss that is no number: no metric of such answers means anything."""
+        """Raise `TrainingDiverged` for a loss that is NaN or infinite: metrics would mean nothing."""
         if not math.isfinite(loss):
             raise TrainingDiverged(
                 f"{self.config.out}, seed {self.seed}: the loss became {loss} in epoch {self.current_epoch + 1}; "
@@ -82,7 +82,7 @@ class DecoderModule(LightningModule):
             )
 
     def on_validation_epoch_start(self) -> None:
-        """Begin a new set of scores."""
+        """Start a new set of scores."""
         self._found = WindowScores(self.task.kind)
 
     def validation_step(self, batch: WindowBatch, batch_index: int) -> None:
@@ -95,14 +95,14 @@ class DecoderModule(LightningModule):
         self._found.add(logits, batch)
 
     def on_validation_epoch_end(self) -> None:
-        """Metrics over videos; the plateau schedule looks at the first of them."""
+        """Log metrics over videos; step the plateau schedule by the first of them."""
         metrics = self.validation_metrics()
         self.log_dict({f"val/{name}": value for name, value in metrics.items()})
         if self._plateau is not None:
             self._plateau.step(metrics[self.monitor])
 
     def configure_optimizers(self) -> Any:
-        """AdamW over the decoder's own groups, with the schedule of the recipe."""
+        """AdamW over the decoder's parameter groups, with the recipe's schedule."""
         settings, schedule = self.config.optimiser, self.config.schedule
         groups = self.decoder.param_groups(settings.learning_rate, settings.weight_decay)
         optimiser = AdamW(groups, lr=settings.learning_rate, betas=settings.betas)
@@ -117,7 +117,7 @@ class DecoderModule(LightningModule):
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": moves, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The plateau schedule is ours, not Lightning's: its state goes along."""
+        """Save the plateau schedule's state, which Lightning does not know."""
         if self._plateau is not None:
             state = self._plateau.state_dict()
             checkpoint["plateau"] = {
@@ -125,7 +125,7 @@ class DecoderModule(LightningModule):
             }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the plateau schedule's state back."""
+        """Restore the plateau schedule's state."""
         self._plateau_state = checkpoint.get("plateau")
         if self._plateau is not None and self._plateau_state is not None:
             self._plateau.load_state_dict(self._plateau_state)

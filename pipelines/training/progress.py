@@ -1,4 +1,4 @@
-"""What a training tells of how far it is; the command line draws it (`longvid.pipelines.cli`)."""
+"""Progress of a training, as an interface; the command line draws it."""
 
 from typing import Protocol, runtime_checkable
 
@@ -7,14 +7,14 @@ from longvid.pipelines.training.results import EpochRow, SeedResult
 
 @runtime_checkable
 class TrainingProgress(Protocol):
-    """Hears how far a run is."""
+    """Receives a run's progress."""
 
     def seed_started(self, seed: int, *, epochs: int, done: int) -> None:
-        """The training of a seed begins, or goes on after `done` epochs."""
+        """The training of a seed starts, or continues after `done` epochs."""
         ...
 
     def epoch_ended(self, row: EpochRow) -> None:
-        """An epoch is trained and, where it was its turn, validated."""
+        """An epoch is trained and, if it was due, validated."""
         ...
 
     def seed_ended(self, result: SeedResult) -> None:
@@ -23,13 +23,13 @@ class TrainingProgress(Protocol):
 
 
 class Quiet:
-    """A `TrainingProgress` that says nothing."""
+    """A `TrainingProgress` that does nothing."""
 
     def seed_started(self, seed: int, *, epochs: int, done: int) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
     def epoch_ended(self, row: EpochRow) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
     def seed_ended(self, result: SeedResult) -> None:
-        """Say nothing."""
+        """Do nothing."""

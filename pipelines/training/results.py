@@ -1,4 +1,4 @@
-"""What came out of a training: plain values, the same in memory and in the run's files."""
+"""Results of a training: plain values, equal in memory and in files."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from longvid.trained import made
 
 @dataclass(frozen=True)
 class EpochRow:
-    """One epoch of one seed; epochs count from 0. `metrics` is empty where the epoch was not validated."""
+    """One epoch of one seed; epochs count from 0. `metrics` is empty if the epoch was not validated."""
 
     epoch: int
     train_loss: float
@@ -28,7 +28,7 @@ class SeedResult:
     seed: int
     best_epoch: int
     epochs: int
-    """Epochs trained: fewer than asked for where training stopped early."""
+    """Epochs trained; fewer than asked for if training stopped early."""
     metrics: dict[str, float]
     train_seconds: float
     weights_sha256: str
@@ -43,22 +43,22 @@ class Summary:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Summary":
-        """The summary of one value a seed."""
+        """The summary of one value per seed."""
         if len(values) < 2:
             return cls(float(np.mean(values)), None)
-        if len(set(values)) == 1:  # rounding would give a deviation of 1e-16, and a mean that is none of the values
+        if len(set(values)) == 1:  # rounding would give a deviation of 1e-16 and a mean beside the value
             return cls(float(values[0]), 0.0)
         return cls(float(np.mean(values)), float(np.std(values, ddof=1)))
 
 
 def summarise(metrics: Sequence[dict[str, float]]) -> dict[str, Summary]:
-    """Each metric over seeds."""
+    """The summary of each metric over seeds."""
     return {name: Summary.of([seed[name] for seed in metrics]) for name in metrics[0]} if metrics else {}
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """One trained run: every seed, and what they were trained on."""
+    """One trained run: every seed, and what it was trained on."""
 
     JSON_PROPERTIES: ClassVar = ("validation",)
 
@@ -78,7 +78,7 @@ class TrainResult:
 
     @property
     def train_seconds(self) -> float:
-        """Mean over seeds."""
+        """Mean training time over seeds."""
         return float(np.mean([seed.train_seconds for seed in self.seeds]))
 
     def coverage(self, split: str) -> str:

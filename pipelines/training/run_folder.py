@@ -1,4 +1,4 @@
-"""The folder of a training run: what lies in it, and how it is written so that a killed run leaves no half files.
+"""The folder of a training run; a killed run leaves no half files.
 
 run/
   recipe.yaml            the whole recipe, defaults included
@@ -7,7 +7,7 @@ run/
   result.json            `TrainResult`, once all seeds are trained
   seed-0/best.safetensors   weights of the best epoch by validation
   seed-0/resume.ckpt        everything a continued training needs; read with weights_only
-  seed-0/history.csv        one line an epoch
+  seed-0/history.csv        one line per epoch
   seed-0/result.json        once the seed is trained
   seed-0/tensorboard/
   evaluation/<split>.json and <split>-predictions.csv
@@ -53,14 +53,14 @@ __all__ = [
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What was trained, on what: enough to evaluate and predict without the recipe or the manifest it came from."""
+    """What was trained on what: enough to evaluate and predict without the original recipe and manifest."""
 
     name: str
     task: dict[str, Any]
     decoder: DecoderRecord
     windows: dict[str, Any]
     store: str
-    """Location of the feature store, absolute where it is a folder."""
+    """Location of the feature store; absolute if it is a folder."""
     store_recipe: dict[str, Any]
     """How the features were made (`stores.Recipe`)."""
     manifest: str
@@ -71,7 +71,7 @@ class RunRecord:
     notes: list[str] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
     made_with: dict[str, str] = field(default_factory=dict)
-    """Where the encoder of the features was (`stores.FeatureStore.made_with`)."""
+    """Where the encoder of the features was (`FeatureStore.made_with`)."""
     format: int = FORMAT
 
     def found(self, split: str) -> int:
@@ -79,7 +79,7 @@ class RunRecord:
         return self.listed.get(split, 0) - len(self.missing.get(split, []))
 
     def the_task(self) -> Task:
-        """The question that was trained."""
+        """The task that was trained."""
         return Task.from_dict(self.task)
 
     def the_windows(self) -> Windows:
@@ -87,14 +87,14 @@ class RunRecord:
         return made(Windows, self.windows)
 
     def coverage(self, split: str) -> str:
-        """`all 42 videos` or `40 of 42 videos`: what every number of the split rests on."""
+        """`all 42 videos` or `40 of 42 videos`: how many videos the split's numbers rest on."""
         listed, found = self.listed.get(split, 0), self.found(split)
         return f"all {listed} videos" if found == listed else f"{found} of {listed} videos"
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Paths and files of one run. Each lies in its folder: `ConfigError` for one that a link leads out of it."""
+    """Paths and files of one run, all inside its folder; `ConfigError` if a link leads out of it."""
 
     path: Path
 
@@ -105,7 +105,7 @@ class RunFolder:
 
     @property
     def result_file(self) -> Path:
-        """`TrainResult` as JSON, there once all seeds are trained."""
+        """`TrainResult` as JSON, written once all seeds are trained."""
         return inside(self.path, "result.json")
 
     @property
@@ -119,7 +119,7 @@ class RunFolder:
         return inside(self.path, "manifest.jsonl")
 
     def evaluation_file(self, split: str, ending: str = ".json") -> Path:
-        """What `evaluate` writes for a split."""
+        """The file that `evaluate` writes for a split."""
         return inside(self.path, "evaluation", f"{split}{ending}")
 
     def seed(self, seed: int) -> "SeedFolder":
@@ -131,22 +131,22 @@ class RunFolder:
         return trained_seeds(self.path)
 
     def untrained_seeds(self, asked: Iterable[int]) -> tuple[int, ...]:
-        """Those of the seeds a recipe asks for whose training is not finished."""
+        """The seeds among `asked` whose training is not finished."""
         trained = set(self.trained_seeds())
         return tuple(seed for seed in asked if seed not in trained)
 
     def has_finished_epoch(self) -> bool:
-        """Whether any seed got as far as the end of an epoch, so that there is something to go on from."""
+        """Whether any seed has finished an epoch, so that there is something to continue from."""
         return any(any(self.path.glob(f"seed-*/{name}")) for name in ("history.csv", "resume.ckpt", "result.json"))
 
     def write_record(self, record: RunRecord, manifest: Manifest, recipe_yaml: str) -> None:
-        """Put down what is trained, before the first step."""
+        """Write what is to be trained, before the first step."""
         manifest.write(self.manifest_file)
         write_bytes(self.recipe_file, recipe_yaml.encode())
         write_json(self.record_file, asdict(record))
 
     def record(self) -> RunRecord:
-        """What was trained; `ConfigError` where the folder holds no run."""
+        """The record of what was trained; `ConfigError` if the folder holds no run."""
         if not self.record_file.is_file():
             raise ConfigError(f"{self.path}: holds no training run (no run.json); train one with `longvid train`")
         return read_made(self.record_file, self._made_record, remedy="train again into another folder")
@@ -167,7 +167,7 @@ class RunFolder:
 
 @dataclass(frozen=True)
 class SeedFolder:
-    """Paths of one seed's training, each in its folder."""
+    """Paths of one seed's training, all inside its folder."""
 
     path: Path
 
@@ -183,12 +183,12 @@ class SeedFolder:
 
     @property
     def history_file(self) -> Path:
-        """One line an epoch."""
+        """One line per epoch."""
         return inside(self.path, "history.csv")
 
     @property
     def result_file(self) -> Path:
-        """`SeedResult` as JSON, there once the seed is trained; its digest is checked where weights are loaded."""
+        """`SeedResult` as JSON, written once the seed is trained; its digest is checked when weights are loaded."""
         return inside(self.path, SEED_FILE)
 
 
@@ -199,7 +199,7 @@ def save_weights(path: Path, decoder: Decoder) -> None:
 
 
 def torch_device(name: str) -> torch.device:
-    """The device of a setting: `auto` is CUDA where there is one. `ConfigError` where CUDA is asked for and absent."""
+    """The device of a setting: `auto` is CUDA if there is one. `ConfigError` if CUDA is asked for and absent."""
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
         raise ConfigError("device=cuda: torch sees no CUDA device; use device=cpu")

@@ -1,4 +1,4 @@
-"""From windows to scores; one road, for validation, evaluation and the prediction of one video.
+"""From windows to scores, for validation, evaluation and prediction.
 
 batches --decoder--> WindowScores --answers_of--> Answers (no label needed) --split_scores--> SplitScores
 """
@@ -25,13 +25,13 @@ from longvid.windows import WindowBatch, WindowDataset
 def logits_of(
     decoder: Decoder, batch: WindowBatch, *, task: Task, num_tokens: int
 ) -> Float[Tensor, "batch *clips outputs"]:
-    """The decoder's answer to each window; for dense tasks the mean over the tokens of each clip."""
+    """The decoder's outputs for each window; for dense tasks averaged over the tokens of each clip."""
     logits = decoder(batch.tokens.float(), batch.lengths)
     return logits.unflatten(1, (-1, num_tokens)).mean(dim=2) if task.kind == "dense" else logits
 
 
 def loss_of(logits: Float[Tensor, "batch *clips outputs"], targets: Tensor, kind: str) -> Float[Tensor, ""]:
-    """Cross-entropy, one logistic loss a label, or mean squared error; clips without a label count in none."""
+    """Cross-entropy, one logistic loss per label, or mean squared error; unlabelled clips do not count."""
     logits = logits.float()
     if kind == "classification":
         return functional.cross_entropy(logits, targets)
@@ -46,7 +46,7 @@ def loss_of(logits: Float[Tensor, "batch *clips outputs"], targets: Tensor, kind
 
 @dataclass
 class WindowScores:
-    """Scores of windows as they come in, batch by batch; `answers_of` turns them into those of videos."""
+    """Collects scores of windows batch by batch; `answers_of` turns them into the scores of videos."""
 
     kind: str
     scores: list[np.ndarray] = field(default_factory=list)
@@ -54,7 +54,7 @@ class WindowScores:
     clips: list[np.ndarray] = field(default_factory=list)
 
     def add(self, logits: Tensor, batch: WindowBatch) -> None:
-        """Take the answers to a batch."""
+        """Add the outputs for a batch."""
         self.scores.extend(probabilities(logits.detach().float().cpu().numpy(), self.kind))
         self.videos.append(batch.videos.cpu().numpy())
         self.clips.append(batch.clips.cpu().numpy())
@@ -62,23 +62,23 @@ class WindowScores:
 
 @dataclass(frozen=True, kw_only=True)
 class Answers:
-    """What a decoder says to a data set, labelled or not.
+    """A decoder's scores for a data set, labelled or not.
 
-    `windows`, `window_videos` and `window_clips` hold the answer to each window; empty for dense tasks.
+    `windows`, `window_videos` and `window_clips` hold the scores of each window; empty for dense tasks.
     """
 
     kind: str
-    """The task's."""
+    """The task's kind."""
     windows: Float[np.ndarray, "windows outputs"]
     window_videos: Int[np.ndarray, " windows"]
     window_clips: Int[np.ndarray, "windows 2"]
     along: tuple[ScoredVideo, ...] = ()
-    """Dense tasks: the scores of every clip that a window holds, video by video."""
+    """Dense tasks: the scores of every clip that is in a window, video by video."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SplitScores(Answers):
-    """Scores of every video of a split (dense: of every clip), with the targets they are held against."""
+    """Scores of every video of a split (dense: of every clip), with their targets."""
 
     scores: Float[np.ndarray, "items outputs"]
     targets: Num[np.ndarray, "items *outputs"]
@@ -92,17 +92,17 @@ class SplitScores(Answers):
         return {name: found[name] for name in task.metrics}
 
     def answering(self, answer: Float[np.ndarray, " outputs"]) -> "SplitScores":
-        """The same items with one and the same answer to all."""
+        """The same items with the same answer to all."""
         along = (replace(v, scores=np.broadcast_to(answer, v.scores.shape)) for v in self.along)
         return replace(self, scores=np.broadcast_to(answer, self.scores.shape), along=tuple(along))
 
     def window_metrics(self, task: Task) -> dict[str, float]:
-        """The same with every window counted on its own."""
+        """The task's metrics with every window counted on its own."""
         return score(task.metrics, self.windows, self.targets[self.window_videos]) if len(self.windows) else {}
 
 
 def answers_of(found: WindowScores, dataset: WindowDataset) -> Answers:
-    """The answer to each window; for dense tasks, the mean for each clip over the windows that hold it."""
+    """The scores of each window; for dense tasks, of each clip, averaged over the windows that contain it."""
     if found.kind == "dense":
         return _dense_answers(_every_clip(found, dataset), dataset)
     return Answers(
@@ -114,7 +114,7 @@ def answers_of(found: WindowScores, dataset: WindowDataset) -> Answers:
 
 
 def split_scores(found: WindowScores, dataset: WindowDataset) -> SplitScores:
-    """Mean scores of each video over its windows, and of each clip for dense tasks, beside their targets."""
+    """Mean scores of each video over its windows (for dense tasks, of each clip), with their targets."""
     if found.kind == "dense":
         return _dense_scores(_every_clip(found, dataset), dataset)
     answers = answers_of(found, dataset)
@@ -127,13 +127,13 @@ def split_scores(found: WindowScores, dataset: WindowDataset) -> SplitScores:
 
 
 def _no_windows(outputs: int) -> dict[str, Any]:
-    """Of windows on their own, for what has no answer to them."""
+    """Empty fields of windows, for scores that have none."""
     none = np.zeros(0, np.int64)
     return {"windows": np.zeros((0, outputs)), "window_videos": none, "window_clips": none.reshape(0, 2)}
 
 
 def constant_scores(answer: Float[np.ndarray, " outputs"], dataset: WindowDataset) -> SplitScores:
-    """The scores of someone who gives one and the same answer to every item of a split, and sees no video."""
+    """The scores of a baseline that ignores the video: the same answer to every item of a split."""
     assert dataset.task is not None
     videos = range(len(dataset.rows))
     if dataset.task.kind == "dense":
@@ -142,6 +142,7 @@ def constant_scores(answer: Float[np.ndarray, " outputs"], dataset: WindowDatase
         along = tuple(ScoredVideo(dataset.rows[v], dataset.seconds(v), every[v]) for v in videos)
         targets, item_videos = np.concatenate(labels), np.repeat(np.arange(len(labels)), [len(own) for own in labels])
         labelled = targets != UNLABELLED
+        _refuse_nothing_scored(labelled, dataset)
         targets, item_videos = targets[labelled], item_videos[labelled]
     else:
         along, targets, item_videos = (), dataset.targets(), np.arange(len(dataset.rows))
@@ -156,7 +157,7 @@ def constant_scores(answer: Float[np.ndarray, " outputs"], dataset: WindowDatase
 
 
 def _every_clip(found: WindowScores, data: WindowDataset) -> list[Float[np.ndarray, "clips outputs"]]:
-    """Scores of every stored clip of each video: the mean over the windows that hold it, NaN where none does."""
+    """Scores of every stored clip of each video: the mean over the windows that contain it, NaN without any."""
     videos, clips = np.concatenate(found.videos), np.concatenate(found.clips)
     lengths = [len(data.seconds(video)) for video in range(len(data.rows))]
     offsets = np.cumsum([0, *lengths])
@@ -168,22 +169,18 @@ def _every_clip(found: WindowScores, data: WindowDataset) -> list[Float[np.ndarr
 
 
 def _dense_answers(every: list[Float[np.ndarray, "clips outputs"]], data: WindowDataset) -> Answers:
-    """The clips of each video that a window holds."""
+    """The scores of the clips of each video that are in a window."""
     held = [~np.isnan(scores).any(axis=1) for scores in every]
     along = tuple(ScoredVideo(data.rows[v], data.seconds(v)[held[v]], every[v][held[v]]) for v in range(len(every)))
     return Answers(kind="dense", **_no_windows(every[0].shape[1]), along=along)
 
 
 def _dense_scores(every: list[Float[np.ndarray, "clips outputs"]], data: WindowDataset) -> SplitScores:
-    """The same, and the clips of them that have a label as items."""
+    """The same, with the labelled clips as items."""
     scores = np.concatenate(every)
     targets = np.concatenate([data.clip_targets(video) for video in range(len(data.rows))])
     scored = (targets != UNLABELLED) & ~np.isnan(scores).any(axis=1)
-    if not scored.any():
-        raise AnnotationError(
-            f"{data.rows[0].where}: no clip of the {len(data.rows)} videos to be scored lies where their labels do; "
-            "see that the labels' times are seconds of the video, and that task.labels_per_second is right"
-        )
+    _refuse_nothing_scored(scored, data)
     return SplitScores(
         **vars(_dense_answers(every, data)),
         scores=scores[scored],
@@ -192,10 +189,19 @@ def _dense_scores(every: list[Float[np.ndarray, "clips outputs"]], data: WindowD
     )
 
 
+def _refuse_nothing_scored(scored: np.ndarray, data: WindowDataset) -> None:
+    """Raise `AnnotationError` if no clip of a dense split has a label to be scored by."""
+    if not scored.any():
+        raise AnnotationError(
+            f"{data.rows[0].where}: no clip of the {len(data.rows)} videos to be scored has a label at its time; check "
+            "that the labels' times are seconds of the video and that task.labels_per_second is right"
+        )
+
+
 def score_windows(
     decoder: Decoder, batches: Iterable[WindowBatch], dataset: WindowDataset, *, device: torch.device
 ) -> SplitScores:
-    """Scores of a decoder on every window of a data set with a task, in evaluation mode."""
+    """Scores of a decoder in evaluation mode on every window of a data set with a task."""
     assert dataset.task is not None
     return split_scores(window_scores(decoder, batches, dataset, task=dataset.task, device=device), dataset)
 
@@ -204,7 +210,7 @@ def score_windows(
 def window_scores(
     decoder: Decoder, batches: Iterable[WindowBatch], dataset: WindowDataset, *, task: Task, device: torch.device
 ) -> WindowScores:
-    """What a decoder says to every window of a data set, in evaluation mode; the data set needs no labels."""
+    """Scores of a decoder in evaluation mode on every window of a data set, which needs no labels."""
     decoder = decoder.to(device).eval()
     found = WindowScores(task.kind)
     for batch in batches:

@@ -1,9 +1,9 @@
-"""Stage two: train a long-range decoder over stored features, once for each seed.
+"""Stage two: train a long-range decoder on stored features, per seed.
 
     result = train(load_config("recipe.yaml", ["store=features.zarr"]))
 
-The best epoch is chosen by the validation videos, never by test. A run that was interrupted, at any moment, goes on
-from its last finished epoch when it is started again, and ends with the weights it would have had otherwise.
+The best epoch is chosen by the validation videos, never by test. An interrupted run continues from its last finished
+epoch when it is started again, and ends with the weights that it would have had without the interruption.
 """
 
 import logging
@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -45,10 +44,11 @@ from longvid.pipelines.training.scoring import constant_scores
 from longvid.plain import as_json
 from longvid.tasks.joint import JointTask
 from longvid.trained import load_trained, made, weights_sha256
+from longvid.weights.files import read_torch
 
 _PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
 _MAY_CHANGE = ("seeds", "workers", "device", "tensorboard", "eval_batch_size", "out", "name")
-"""Settings that may differ when a run goes on: they do not change what a seed learns."""
+"""Settings that may change when a run continues: they do not change what a seed learns."""
 
 _HARMLESS = (
     r".*does not have many workers.*",  # small windows need none; `longvid bench feed` shows it
@@ -58,11 +58,11 @@ _HARMLESS = (
 
 
 def train(config: TrainConfig, *, progress: TrainingProgress | None = None) -> TrainResult:
-    """Train every seed of the recipe and put the run into `config.out`; what is already trained there is kept.
+    """Train every seed of the recipe and write the run into `config.out`; seeds already trained there are kept.
 
-    Raises `ConfigError` where `config.out` holds another run, `AnnotationError` and `stores.StoreError` for what is
-    wrong with the data, `DecoderError` for a decoder that cannot be built, `TrainingDiverged` for a loss that is no
-    number. Nothing is printed but by `progress`.
+    Raises `ConfigError` if `config.out` holds another run, `AnnotationError` and `stores.StoreError` for faults of the
+    data, `DecoderError` for a decoder that cannot be built, `TrainingDiverged` for a loss that is NaN or infinite. Only
+    `progress` prints.
     """
     progress = progress or Quiet()
     device = torch_device(config.device)
@@ -73,7 +73,7 @@ def train(config: TrainConfig, *, progress: TrainingProgress | None = None) -> T
     _refuse_another_run(run, config, data)
     decoder = data.record.decoder.build()
     refuse_short_windows(decoder, data.train, data.val)
-    baseline = _baseline(data)  # before training: a metric that these labels do not allow fails here
+    baseline = _baseline(data)  # before training: a metric that does not fit the labels fails here
     run.write_record(data.record, data.manifest, config.absolute().to_yaml())
     with quiet_lightning():
         seeds = tuple(_train_seed(config, data, run.seed(seed), seed, device, progress) for seed in config.seeds)
@@ -97,7 +97,7 @@ def train(config: TrainConfig, *, progress: TrainingProgress | None = None) -> T
 
 
 def _baseline(data: TrainingData) -> dict[str, float]:
-    """Validation metrics of the best answer that ignores the videos: how often each class occurs, the mean value."""
+    """Validation metrics of the best answer that ignores the video: class frequencies, or the mean value."""
     task = data.task
     if isinstance(task, JointTask):
         return joint_baseline(data.val.targets(), data.train.targets(), task)
@@ -106,9 +106,9 @@ def _baseline(data: TrainingData) -> dict[str, float]:
 
 
 def _refuse_another_run(run: RunFolder, config: TrainConfig, data: TrainingData) -> None:
-    """Raise `ConfigError` naming the difference where the folder holds a run of other settings, features or videos.
+    """Raise `ConfigError` with the differences if the folder holds a run with other settings, features or videos.
 
-    A run that ended before its first epoch did has nothing to lose, and is replaced.
+    A run without a finished epoch has nothing to lose and is replaced.
     """
     if not run.record_file.is_file() or not run.has_finished_epoch():
         return
@@ -117,7 +117,7 @@ def _refuse_another_run(run: RunFolder, config: TrainConfig, data: TrainingData)
     changed = [line for name in kept for line in _differences(name, before[name], now[name])]
     record = run.record()
     if record.store_recipe != data.record.store_recipe:
-        changed.append("the features were made in another way")
+        changed.append("the features were made with other settings")
     if run.manifest().rows != data.manifest.rows or record.missing != data.record.missing:
         changed.append("the manifest or the videos in the store changed")
     if changed:
@@ -125,7 +125,7 @@ def _refuse_another_run(run: RunFolder, config: TrainConfig, data: TrainingData)
 
 
 def _differences(name: str, before: Any, now: Any) -> Iterator[str]:
-    """`decoder.name: gru != vis4mer` for each value of two settings that differs."""
+    """`decoder.name: gru != vis4mer` for each value that differs."""
     if isinstance(before, dict) and isinstance(now, dict):
         for key in dict.fromkeys([*before, *now]):
             yield from _differences(f"{name}.{key}", before.get(key), now.get(key))
@@ -141,7 +141,7 @@ def _train_seed(
     device: torch.device,
     progress: TrainingProgress,
 ) -> SeedResult:
-    """Train one seed from its last finished epoch; a seed that is already trained is read."""
+    """Train one seed from its last finished epoch; a finished seed's result is read."""
     if folder.result_file.is_file():
         result = read_made(
             folder.result_file,
@@ -207,31 +207,28 @@ def _trainer(config: TrainConfig, folder: SeedFolder, device: torch.device, call
 
 
 def _restored(folder: SeedFolder, module: DecoderModule, history: History, best: BestWeights) -> int:
-    """Give the callbacks what they knew at the last finished epoch; how many epochs are done."""
+    """Restore the callbacks' state after the last finished epoch; return how many epochs are done."""
     if not folder.resume_file.is_file():
         return 0
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a foreign file is an error below
-            kept = torch.load(folder.resume_file, map_location="cpu", weights_only=True)
+        kept = read_torch(folder.resume_file)
         for callback in (history, best):
             callback.load_state_dict(kept["callbacks"][callback.state_key])
         shapes = {name: tensor.shape for name, tensor in kept["state_dict"].items()}
-    except (UnpicklingError, EOFError, RuntimeError, KeyError, TypeError, ValueError) as error:
-        # torch's own message advises to load the file without its safeguard
+    except (WeightsError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise WeightsError(
             f"{folder.resume_file}: is damaged, or was not written by longvid ({type(error).__name__}); "
-            "delete it to train the seed from its beginning"
+            "delete it to train the seed from the start"
         ) from None
     if shapes != {name: tensor.shape for name, tensor in module.state_dict().items()}:
         raise WeightsError(
-            f"{folder.resume_file}: was written for another form of the decoder; delete it to train the seed again"
+            f"{folder.resume_file}: was written for a decoder of other sizes; delete it to train the seed again"
         )
     return len(history.rows)
 
 
 def _weights_sha256(folder: SeedFolder, decoder: Decoder, best: BestWeights) -> str:
-    """The digest of the file of weights, which must still be what the best epoch wrote."""
+    """The digest of the weights file, which must still be what the best epoch wrote."""
     load_trained(folder.weights_file, decoder, sha256=best.sha256)
     return weights_sha256(decoder)
 
@@ -255,7 +252,7 @@ def quiet_lightning() -> Iterator[None]:
 
 @contextmanager
 def interrupts_kept() -> Iterator[None]:
-    """Ctrl-C stays a `KeyboardInterrupt`: Lightning turns it into an exit and then ignores the signal for good."""
+    """Keep Ctrl-C a `KeyboardInterrupt`; Lightning turns it into an exit and ignores the signal from then on."""
     handler = signal.getsignal(signal.SIGINT)
     try:
         yield

@@ -1,4 +1,4 @@
-"""How other projects lay out the features of one video in one array."""
+"""The ways in which projects lay out one video's features in an array."""
 
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -24,12 +24,12 @@ class ArrayLike(Protocol):
 
 @dataclass(frozen=True)
 class ArrayLayout:
-    """The order of an array's axes, out of clip, token and dim; without a token axis a clip has one token."""
+    """The order of an array's axes, from clip, token and dim; without a token axis a clip has one token."""
 
     axes: tuple[str, ...]
 
     def check(self, array: ArrayLike, *, name: str) -> tuple[int, int, int]:
-        """(clips, tokens, dim) of the array. Raises ConversionError, naming it, if it is not of this layout."""
+        """(clips, tokens, dim) of the array. Raises ConversionError, with its name, if it is not of this layout."""
         if len(array.shape) != len(self.axes) or 0 in array.shape:
             raise ConversionError(f"{name}: an array of shape {array.shape}, expected ({', '.join(self.axes)})")
         if array.dtype.kind != "f":
@@ -39,11 +39,11 @@ class ArrayLayout:
         return sizes["clip"], sizes.get("token", 1), sizes["dim"]
 
     def shape(self, num_clips: int, num_tokens: int, dim: int) -> tuple[int, ...]:
-        """Shape of the array for so many clips. Raises ConversionError if it has no axis for several tokens."""
+        """Shape of the array for this many clips. Raises ConversionError if it has no axis for several tokens."""
         if num_tokens > 1 and "token" not in self.axes:
             raise ConversionError(
-                f"{num_tokens} tokens a clip do not fit an array of ({', '.join(self.axes)}); use layout='vis4mer', or "
-                "extract with a pooling that leaves one token"
+                f"{num_tokens} tokens per clip do not fit an array of ({', '.join(self.axes)}); use layout='vis4mer', "
+                "or extract with a pooling that leaves one token"
             )
         sizes = {"clip": num_clips, "token": num_tokens, "dim": dim}
         return tuple(sizes[axis] for axis in self.axes)
@@ -51,7 +51,7 @@ class ArrayLayout:
     def read(self, array: ArrayLike, start_clip: int, stop_clip: int) -> np.ndarray:
         """The clips [start_clip, stop_clip) as (clips, tokens, dim) in the machine's byte order.
 
-        Of an array in memory a view, unless its bytes lie in the other order.
+        For an array in memory it is a view, unless its byte order is the other one.
         """
         span = {"clip": slice(start_clip, stop_clip)}
         part = array[tuple(span.get(axis, slice(None)) for axis in self.axes)]
@@ -66,12 +66,12 @@ ARRAY_LAYOUTS = {
     "mstcn": ArrayLayout(("dim", "clip")),
     "rows": ArrayLayout(("clip", "dim")),
 }
-"""vis4mer: (T, 197, 1024), the patch tokens of a second in a row. mstcn: (2048, T), channels first, as MS-TCN and its
-heirs publish Breakfast. rows: (T, dim)."""
+"""vis4mer: (T, 197, 1024), the patch tokens of one second per row. mstcn: (2048, T), channels first, as MS-TCN and its
+successors publish Breakfast. rows: (T, dim)."""
 
 
 def array_layout(name: str) -> ArrayLayout:
-    """The layout of that name. Raises ConversionError listing those there are."""
+    """The layout called `name`. Raises ConversionError with the known names for another one."""
     if name not in ARRAY_LAYOUTS:
         raise ConversionError(f"layout {name!r}: choose one of {', '.join(ARRAY_LAYOUTS)}")
     return ARRAY_LAYOUTS[name]

@@ -1,7 +1,7 @@
-"""How large a claim an import believes, and what it calls a file that cannot be read.
+"""Limits on what an imported file may claim, and its read errors.
 
 A header of a few bytes can claim any shape. What an import holds in memory (times of clips, one shard, one chunk) is
-bounded here before anything is allocated for it.
+limited here before anything is allocated for it.
 """
 
 from collections.abc import Iterator
@@ -12,23 +12,23 @@ from longvid.stores.layout import Layout, item_bytes
 from longvid.stores.recipe import Recipe
 
 MOST_CLIPS = 10_000_000
-"""Of one video: more than a week at fifteen clips per second."""
+"""Most clips of one video: more than a week at fifteen clips per second."""
 MOST_CLIP_BYTES = 64 * 2**20
-"""Of one clip: several times the largest token grid of any known encoder."""
+"""Most bytes of one clip: several times the largest token grid of any known encoder."""
 MOST_CHUNK_BYTES = 2**30
-"""Of one chunk, which is read and checked as a whole."""
+"""Most bytes of one chunk, which is read and checked as a whole."""
 
 
 @contextmanager
 def reading(name: str, what: str) -> Iterator[None]:
-    """Whatever a parser raises over the bytes of `name` becomes one ConversionError; a StoreError goes through."""
+    """Turns whatever a parser raises for the bytes of `name` into a ConversionError; a StoreError is passed on."""
     try:
         yield
     except StoreError:
         raise
-    except Exception as error:  # a parser raises what it happens to meet in damaged bytes, MemoryError included
+    except Exception as error:  # damaged bytes make a parser raise anything, MemoryError included
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ConversionError(f"{name}: is no readable {what} ({reason}); fetch or write the file again") from error
+        raise ConversionError(f"{name}: is not a readable {what} ({reason}); fetch or write the file again") from error
 
 
 def check_claim(num_clips: int, clip_bytes: int, *, name: str) -> None:
@@ -46,7 +46,7 @@ def check_claim(num_clips: int, clip_bytes: int, *, name: str) -> None:
 
 
 def check_described(recipe: Recipe, layout: Layout, *, name: str) -> None:
-    """Raises ConversionError for a description of a store whose clips or chunks nobody could hold in memory."""
+    """Raises ConversionError for a description of a store whose clips or chunks are too large for memory."""
     clip_bytes = recipe.num_tokens * recipe.dim * item_bytes(recipe.dtype)
     check_claim(1, clip_bytes, name=name)
     sizes = (layout.clips_per_shard, layout.clips_per_chunk)
@@ -54,4 +54,6 @@ def check_described(recipe: Recipe, layout: Layout, *, name: str) -> None:
         raise ConversionError(f"{name}: describes shards of {sizes[0]!r} clips in chunks of {sizes[1]!r}")
     if layout.clips_per_chunk * clip_bytes > MOST_CHUNK_BYTES:
         chunk_bytes = layout.clips_per_chunk * clip_bytes
-        raise ConversionError(f"{name}: describes chunks of {chunk_bytes:,} bytes; {MOST_CHUNK_BYTES:,} are the most")
+        raise ConversionError(
+            f"{name}: describes chunks of {chunk_bytes:,} bytes; at most {MOST_CHUNK_BYTES:,} are allowed"
+        )

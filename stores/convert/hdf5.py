@@ -1,4 +1,4 @@
-"""One HDF5 file for a whole store, and stores from HDF5 files of other projects.
+"""Export to one HDF5 file, and import from any HDF5 file.
 
     features.h5
       longvid_store              scalar string: JSON with recipe and layout
@@ -7,8 +7,8 @@
       videos/<name>/scale        for int8
       videos/<name>/seconds      (clips, 2) float64
 
-Importing such a file gives the same store again, file by file. Of any other HDF5 file, every floating-point data set of
-the layout's number of axes becomes a video whose key is its path.
+Importing such a file gives the same store again, file by file. In any other HDF5 file, every floating-point data set
+with the layout's number of axes becomes a video whose key is its path.
 """
 
 import os
@@ -47,9 +47,9 @@ def export_hdf5(
     keys: Iterable[str] | None = None,
     on_video: Callable[[str], None] | None = None,
 ) -> Path:
-    """Write each complete video (or those of `keys`) to one new HDF5 file, a shard in memory at a time.
+    """Write each complete video (or those of `keys`) to one new HDF5 file, with one shard in memory at a time.
 
-    `on_video` is called with each key when its video is written. Raises ConversionError if the file is there already,
+    `on_video` is called with each key when its video is written. Raises ConversionError if the file exists already,
     StoreAccessError if it cannot be written.
     """
     target = Path(path)
@@ -69,7 +69,7 @@ def export_hdf5(
 
 
 def _file_bytes(store: FeatureStore, keys: list[str]) -> int:
-    """No less than the file will take: chunks filled up, and generous room for HDF5's own documents."""
+    """An upper limit of the file's size: whole chunks, and a generous amount for HDF5's own structures."""
     total = 1_000_000
     for key in keys:
         num_clips = store.video(key).num_clips
@@ -103,10 +103,10 @@ def import_hdf5(
     storage_options: dict[str, Any] | None = None,
     on_video: Callable[[str], None] | None = None,
 ) -> FeatureStore:
-    """A store of the file's videos. A file that `export_hdf5` wrote says everything itself; of any other, `layout`,
-    `seconds_per_clip` and `dtype` are used as `import_npy` does. Can be interrupted and run again.
+    """A store of the file's videos. A file that `export_hdf5` wrote describes itself; for any other, `layout`,
+    `seconds_per_clip` and `dtype` are used as by `import_npy`. Can be interrupted and run again.
 
-    `on_video` is called with each data set's name when it is in the store. Raises ConversionError naming the data set.
+    `on_video` is called with each data set's name when it is in the store. Raises ConversionError with that name.
     """
     order = array_layout(layout)
     with open_hdf5(Path(path)) as file:
@@ -142,13 +142,13 @@ def _groups(file: h5py.File) -> list[h5py.Group]:
     if videos is None:
         return []
     if not isinstance(videos, h5py.Group):
-        raise ConversionError(f"{file.filename}: videos is no group")
+        raise ConversionError(f"{file.filename}: videos is not a group")
     with reading(f"{file.filename}: videos", "HDF5 group"):
         names = list(videos)
     groups = [member(videos, name) for name in names]
     for name, group in zip(names, groups, strict=True):
         if not isinstance(group, h5py.Group):
-            raise ConversionError(f"{shown(videos, name)}: is no group of one video's data sets")
+            raise ConversionError(f"{shown(videos, name)}: is not a group of one video's data sets")
     return groups
 
 
@@ -170,7 +170,7 @@ def _import_video(store: FeatureStore, group: h5py.Group) -> None:
     store.plan(key, seconds, source)
     for shard_index in store.missing(key):
         start_clip, stop_clip = store.shard_clips(key, shard_index)
-        with reading(f"{group.file.filename}: {group.name}", "features of a video"):
+        with reading(f"{group.file.filename}: {group.name}", "set of features"):
             clips = {name: _in_native_order(array[start_clip:stop_clip]) for name, array in stored.items()}
         if "scale" in clips and not (np.isfinite(clips["scale"]) & (clips["scale"] >= 0)).all():
             raise ConversionError(
@@ -178,19 +178,19 @@ def _import_video(store: FeatureStore, group: h5py.Group) -> None:
                 "write the file again from its store"
             )
         if store.recipe.dtype == "int8" and "scale" in clips:
-            store.put_stored(key, shard_index, clips)  # to quantise again could change the last bit of a scale
+            store.put_stored(key, shard_index, clips)  # quantising again could change the last bit of a scale
         else:
             store.write_shard(key, shard_index, from_stored(clips))
     store.complete(key)
 
 
 def _about(group: h5py.Group) -> tuple[str, dict[str, Any], np.ndarray]:
-    """Key, source and seconds of a video. Raises ConversionError, naming it, where one of them is something else."""
+    """Key, source and seconds of a video. Raises ConversionError, with its name, where one of them is wrong."""
     where = shown(group, "about")
     try:
         about = parse_json_object(text_of(member(group, "about"), where))
     except ValueError as error:
-        reason = str(error) if isinstance(error, ConversionError) else f"{where}: is no JSON ({error})"
+        reason = str(error) if isinstance(error, ConversionError) else f"{where}: is not JSON ({error})"
         raise ConversionError(reason) from error
     key, source = about.get("key"), about.get("source")
     if not isinstance(key, str) or not isinstance(source, dict):
@@ -204,7 +204,7 @@ def _about(group: h5py.Group) -> tuple[str, dict[str, Any], np.ndarray]:
 
 
 def _stored_arrays(store: FeatureStore, group: h5py.Group, num_clips: int) -> dict[str, h5py.Dataset]:
-    """The data sets that hold the video as a store does, of the shapes and types that the store's recipe wants."""
+    """The data sets that hold the video as a store does, with the shapes and types of the store's recipe."""
     shape = (num_clips, store.recipe.num_tokens, store.recipe.dim)
     found = {name: item for name in ("scale", "tokens") if (item := member(group, name)) is not None}
     wanted = {"tokens": (shape, "i" if "scale" in found else "f"), "scale": (shape[:2], "f")}

@@ -1,7 +1,8 @@
-"""HDF5 files of others, read as data alone: nothing outside the file, nothing that it claims and does not hold.
+"""Safe reading of untrusted HDF5 files.
 
-HDF5 lets a file point elsewhere in four ways: external links, external storage, virtual data sets and references. The
-library would open whatever path the file names. Here only hard links are followed, and each of the four is refused.
+Nothing outside the file is read, and nothing that the file only claims to hold. HDF5 lets a file point elsewhere in
+four ways: external links, external storage, virtual data sets and references. The library would open whatever path the
+file names. Here only hard links are followed, and each of the four is refused.
 """
 
 import math
@@ -22,9 +23,9 @@ MOST_TEXT_BYTES = 64 * 2**20
 
 @contextmanager
 def open_hdf5(path: Path) -> Iterator[h5py.File]:
-    """The file, open for reading. Raises ConversionError where it is no HDF5 file."""
+    """The file, open for reading. Raises ConversionError where it is not an HDF5 file."""
     if not path.is_file():
-        raise ConversionError(f"{path}: is no readable HDF5 file (no regular file lies there)")
+        raise ConversionError(f"{path}: is not a readable HDF5 file (there is no regular file)")
     with reading(str(path), "HDF5 file"):
         file = h5py.File(path, "r")
     try:
@@ -48,7 +49,7 @@ def member(group: h5py.Group, name: str) -> Item | None:
 
 
 def text_of(item: Item | None, name: str) -> str:
-    """The text in a scalar data set of strings. Raises ConversionError for anything else."""
+    """The text of a scalar data set of strings. Raises ConversionError for anything else."""
     with reading(name, "text in HDF5"):
         if not isinstance(item, h5py.Dataset) or item.shape != () or h5py.check_string_dtype(item.dtype) is None:
             raise ConversionError(f"{name}: expected a single text")
@@ -61,9 +62,9 @@ def text_of(item: Item | None, name: str) -> str:
 
 
 def walk(group: h5py.Group) -> Iterator[tuple[str, Item]]:
-    """Every group and data set below, each once, by its path; soft links are passed over, as what they name comes too.
+    """Every group and data set below, each once, with its path; soft links are skipped, as their targets come too.
 
-    Raises ConversionError, naming it, for a link to another file, and for what `check_dataset` refuses.
+    Raises ConversionError, with the name, for a link to another file, and for what `check_dataset` refuses.
     """
     with reading(shown(group, ""), "HDF5 object"):
         seen = {_address(group)}
@@ -76,7 +77,7 @@ def walk(group: h5py.Group) -> Iterator[tuple[str, Item]]:
                 if isinstance(_refuse_link_out(parent, name), h5py.SoftLink):
                     continue
                 item = parent[name]
-                if not isinstance(item, Item) or _address(item) in seen:  # a named type, or a circle of hard links
+                if not isinstance(item, Item) or _address(item) in seen:  # a named type, or hard links in a circle
                     continue
                 seen.add(_address(item))
                 if isinstance(item, h5py.Dataset):
@@ -87,7 +88,7 @@ def walk(group: h5py.Group) -> Iterator[tuple[str, Item]]:
 
 
 def check_dataset(dataset: h5py.Dataset) -> None:
-    """Raises ConversionError, naming it, for a data set whose numbers are not all in this file.
+    """Raises ConversionError, with the name, for a data set whose numbers are not all in this file.
 
     A chunk that was never written would read as zeros, so a few bytes could claim to be terabytes.
     """
@@ -109,7 +110,7 @@ def check_dataset(dataset: h5py.Dataset) -> None:
     chunk_bytes = math.prod(dataset.chunks) * dataset.dtype.itemsize
     if chunk_bytes > MOST_CHUNK_BYTES:
         raise ConversionError(
-            f"{name}: its chunks have {chunk_bytes:,} bytes, {MOST_CHUNK_BYTES:,} are the most; "
+            f"{name}: its chunks have {chunk_bytes:,} bytes, at most {MOST_CHUNK_BYTES:,} are allowed; "
             "`h5repack -l CHUNK=...` makes smaller ones"
         )
     expected = math.prod(-(-size // chunk) for size, chunk in zip(dataset.shape, dataset.chunks, strict=True))
@@ -119,7 +120,7 @@ def check_dataset(dataset: h5py.Dataset) -> None:
 
 
 def shown(group: h5py.Group, name: str) -> str:
-    """How messages name a member."""
+    """The name of a member in messages."""
     return f"{group.file.filename}: {(group.name or '').rstrip('/')}/{name}"
 
 

@@ -1,4 +1,4 @@
-"""From arrays of another project to a store: the part that every import shares."""
+"""The part that all imports share: from arrays to a store."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ from longvid.stores.store import FeatureStore
 
 @dataclass(frozen=True)
 class Incoming:
-    """One video on its way in."""
+    """One video to be imported."""
 
     key: str
     name: str
-    """The file or data set it comes from, for messages."""
+    """The file or data set that it comes from, for messages."""
     seconds: np.ndarray
     """(clips, 2)"""
     source: dict[str, Any]
@@ -39,7 +39,7 @@ def described(
     clips_per_shard: int | None,
     storage_options: dict[str, Any] | None,
 ) -> FeatureStore:
-    """A store with the recipe and layout that `outgoing.describe` wrote to `name`, except for what is given."""
+    """A store with the recipe and layout that `outgoing.describe` wrote to `name`; arguments that are given win."""
     try:
         fields = parse_json_object(description)
         recipe, layout = Recipe.from_dict(fields["recipe"]), Layout(**fields["layout"])
@@ -62,9 +62,9 @@ def imported_recipe(
     dtype: TokenType | None,
     seconds_per_clip: int | float | None,
 ) -> Recipe:
-    """The recipe of named arrays of which nothing else is known; they must agree in tokens and dim.
+    """The recipe for named arrays without further description; they must agree in tokens and dim.
 
-    `dtype=None` takes the narrowest that can hold them all, where float64 counts as float32 (see `write_incoming`).
+    `dtype=None` takes the narrowest that can hold all of them; float64 counts as float32 (see `write_incoming`).
     """
     shapes = {name: layout.check(array, name=name)[1:] for name, array in arrays}
     num_tokens, dim = next(iter(shapes.values()))
@@ -93,7 +93,7 @@ def rows_of_seconds(num_clips: int, seconds_per_clip: int | float | None, *, nam
     """(clips, 2): clip i lasts from i to i + 1 times `seconds_per_clip`."""
     if seconds_per_clip is None:
         raise ConversionError(
-            f"{name}: nothing tells how long a clip lasts; give seconds_per_clip (1 for ViS4mer's LVU features, 1/15 "
+            f"{name}: nothing says how long a clip lasts; give seconds_per_clip (1 for ViS4mer's LVU features, 1/15 "
             "for MS-TCN's Breakfast)"
         )
     edges = np.arange(num_clips + 1) * np.float64(seconds_per_clip)
@@ -101,9 +101,9 @@ def rows_of_seconds(num_clips: int, seconds_per_clip: int | float | None, *, nam
 
 
 def write_incoming(store: FeatureStore, video: Incoming, *, exact: bool) -> None:
-    """Write the shards the store does not have yet, one in memory at a time, and complete the video.
+    """Write the shards that the store does not have yet, with one in memory at a time, and complete the video.
 
-    With `exact`, raises ConversionError at the first number that the store's dtype would round.
+    With `exact`, raises ConversionError for the first number that the store's dtype would round.
     """
     dtype = store.recipe.dtype
     shape = video.layout.check(video.array, name=video.name)
@@ -128,7 +128,7 @@ def write_incoming(store: FeatureStore, video: Incoming, *, exact: bool) -> None
 
 
 def _survives(clips: np.ndarray, dtype: np.dtype) -> bool:
-    """Whether every finite number is the same after a round trip through `dtype`."""
+    """Whether every finite number is unchanged by a round trip through `dtype`."""
     if dtype.kind == "f" and clips.dtype.itemsize <= dtype.itemsize:
         return True
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):

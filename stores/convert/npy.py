@@ -1,8 +1,9 @@
-"""Folders of `.npy` files, one a video: ViS4mer's, MS-TCN's, anyone's.
+"""Import and export of folders of `.npy` files, one per video.
 
-Beside `key.npy` lies `key.json` with what an array cannot say: the key, the seconds of each clip, the source. An export
-also writes `_store.json`, so that importing the folder again gives the same store, file by file. Folders of other
-projects have neither; `seconds_per_clip` then says where the clips lie, and the recipe says "imported".
+An export writes `key.json` beside `key.npy`, with what an array cannot hold: the key, the seconds of each clip, the
+source. It also writes `_store.json`, so that importing the folder again gives the same store, file by file. Folders of
+other projects (ViS4mer, MS-TCN) have neither; `seconds_per_clip` then gives the clips' times, and the recipe says
+"imported".
 """
 
 import os
@@ -44,12 +45,12 @@ def import_npy(
     storage_options: dict[str, Any] | None = None,
     on_video: Callable[[str], None] | None = None,
 ) -> FeatureStore:
-    """A store of every `.npy` under `folder`; its key is the path below, without the ending, or as `key.json` says.
+    """A store of every `.npy` file under `folder`; its key is the path in it without the suffix, or that of `key.json`.
 
-    `dtype=None` keeps every number: float16 stays, float32 stays, and float64 is stored as float32 if that is exact (it
-    is where a float32 model's output was saved as float64), else refused. A dtype chosen explicitly may round. Can be
-    interrupted and run again. `on_video` is called with each file's path when it is in the store. Raises
-    ConversionError naming the file.
+    `dtype=None` keeps every number: float16 and float32 are stored as they are, and float64 as float32 if that is exact
+    (as it is where a float32 model's output was saved as float64), else it is refused. A dtype chosen explicitly may
+    round. Can be interrupted and run again. `on_video` is called with each file's path when it is in the store. Raises
+    ConversionError with the name of the file.
     """
     root, order = Path(folder), array_layout(layout)
     files = sorted(root.rglob("*.npy"))
@@ -78,9 +79,9 @@ def export_npy(
 ) -> list[Path]:
     """Write each complete video (or those of `keys`) to `folder` as `key.npy` and `key.json`; returns the `.npy` paths.
 
-    Numbers have the dtype they were imported with, else the store's (float32 for int8). A key that is no plain relative
-    path gets the name it has in the store. `on_video` is called with each file's path when it is written. Raises
-    ConversionError if a file is there already.
+    Numbers have the dtype with which they were imported, else the store's (float32 for int8). A key that is not a plain
+    relative path gets its path name in the store. `on_video` is called with each file's path when it is written. Raises
+    ConversionError if a file exists already.
     """
     root, order = Path(folder), array_layout(layout)
     order.shape(1, store.recipe.num_tokens, store.recipe.dim)
@@ -100,22 +101,22 @@ def _write_text(target: Path, text: str) -> None:
 
 
 def _load(root: Path, file: Path) -> np.ndarray:
-    """The array, mapped: nothing is read yet. Pickled objects are never loaded."""
+    """The array, memory-mapped, so nothing is read yet. Pickled objects are never loaded."""
     _refuse_irregular(root, file)
     with reading(str(file), ".npy file"):
         return np.lib.format.open_memmap(file, mode="r")
 
 
 def _refuse_irregular(root: Path, file: Path) -> None:
-    """Raises ConversionError for what is no regular file (a pipe would wait for ever) and for a way out of `root`."""
+    """Raises ConversionError unless it is a regular file (a pipe would wait for ever) that lies within `root`."""
     if not file.is_file():
-        raise ConversionError(f"{file}: is no regular file; move it out of the folder")
+        raise ConversionError(f"{file}: is not a regular file; move it out of the folder")
     if not file.resolve().is_relative_to(root.resolve()):
         raise ConversionError(f"{file}: is a link to a file outside {root}; put the file itself there")
 
 
 def _header(root: Path, file: Path) -> np.ndarray:
-    """An array of the file's shape and dtype, but of zeros: it holds no file open, of which there may be thousands."""
+    """An array of zeros with the file's shape and dtype: it keeps no file open, of which there may be thousands."""
     array = _load(root, file)
     return np.broadcast_to(np.zeros((), array.dtype), array.shape)
 
@@ -153,14 +154,14 @@ def _read_sidecar(root: Path, file: Path) -> dict[str, Any]:
     except ConversionError:
         raise
     except ValueError as error:
-        raise ConversionError(f"{file}: is no JSON with key, seconds and source ({error})") from error
+        raise ConversionError(f"{file}: is not JSON with key, seconds and source ({error})") from error
     if not isinstance(about, dict):
         raise ConversionError(f"{file}: expected a JSON object with key, seconds and source")
     return about
 
 
 def _text(root: Path, file: Path) -> str:
-    """The text of a JSON file of the folder."""
+    """The text of a JSON file in the folder."""
     _refuse_irregular(root, file)
     with reading(str(file), "JSON file"):
         if file.stat().st_size > MOST_BYTES:
@@ -169,7 +170,7 @@ def _text(root: Path, file: Path) -> str:
 
 
 def _file_stems(keys: list[str]) -> list[str]:
-    """Paths of the keys' files without the ending: the key itself if it is plain and no other differs only in case."""
+    """Paths of the keys' files without suffix: the key itself if it is plain and no other differs only in case."""
     folded = Counter(key.casefold() for key in keys)
     plain = [len(key) <= 200 and all(_PLAIN_PART.fullmatch(part) for part in key.split("/")) for key in keys]
     return [
@@ -179,7 +180,7 @@ def _file_stems(keys: list[str]) -> list[str]:
 
 
 def _export_video(video: StoredVideo, target: Path, layout: ArrayLayout) -> None:
-    """Write `target` and its sidecar, a shard in memory at a time."""
+    """Write `target` and its sidecar, with one shard in memory at a time."""
     about = {"key": video.key, "seconds": video.seconds.tolist(), "source": video.source}
     _write_text(target.with_suffix(".json"), canonical_json(about))
     shape = layout.shape(video.num_clips, video.num_tokens, video.dim)
@@ -195,7 +196,7 @@ def _export_video(video: StoredVideo, target: Path, layout: ArrayLayout) -> None
 
 
 def _imported_dtype(video: StoredVideo) -> np.dtype:
-    """The dtype the video was imported with, if its source says one of floating point; else the store's."""
+    """The floating-point dtype with which the video was imported, if its source names one; else the store's."""
     imported = video.source.get("imported")
     name = imported.get("dtype") if isinstance(imported, dict) else None
     return np.dtype(name if name in _FLOATS else video.dtype)

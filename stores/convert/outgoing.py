@@ -1,4 +1,4 @@
-"""From a store to files of others: the part that every export shares."""
+"""The part that all exports share: from a store to files."""
 
 import os
 from collections.abc import Iterator
@@ -13,15 +13,15 @@ from longvid.stores.store import FeatureStore
 
 
 def describe(store: FeatureStore) -> str:
-    """The store's recipe and layout as JSON, from which an import makes an equal one."""
+    """The store's recipe and layout as JSON, from which an import makes an equal store."""
     return canonical_json({"recipe": store.recipe.to_dict(), "layout": asdict(store.layout)})
 
 
 @contextmanager
 def new_file(target: Path) -> Iterator[Path]:
-    """A temporary path beside `target` that becomes `target` when the block ends, and is removed when it fails.
+    """A temporary path beside `target`, renamed to `target` when the block ends, removed when it fails.
 
-    Failures of the file system become StoreAccessError.
+    Errors of the file system become StoreAccessError.
     """
     try:
         with replacing(target) as temporary:
@@ -34,9 +34,9 @@ def new_file(target: Path) -> Iterator[Path]:
 
 
 def reserve(file: Path, num_bytes: int) -> None:
-    """Take the file's space on the disk now. Raises OSError if there is not enough.
+    """Allocate the file's space on the disk now. Raises OSError if there is not enough.
 
-    What writes it afterwards would crash the process on a full disk: a mapping with SIGBUS, HDF5 while closing.
+    On a full disk, writing it later would crash the process: a mapping with SIGBUS, HDF5 while closing.
     """
     if hasattr(os, "posix_fallocate"):
         with file.open("ab") as opened:

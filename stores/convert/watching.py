@@ -1,4 +1,4 @@
-"""Telling who waits which video has just been converted."""
+"""Progress reports: which video has just been converted."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
@@ -9,7 +9,7 @@ Item = TypeVar("Item")
 def watched(
     items: Iterable[Item], on_video: Callable[[str], None] | None, name_of: Callable[[Item], str] = str
 ) -> Iterator[Item]:
-    """The items; `on_video` is called with each one's name when the loop over them asks for the next."""
+    """Yields the items; `on_video` is called with an item's name when the loop asks for the next one."""
     for item in items:
         yield item
         if on_video is not None:

@@ -8,7 +8,6 @@ from rounding import rounding
 from torch import Tensor, nn
 
 from longvid.checkpoints import load_official
-from longvid.checkpoints.official import fit_official
 from longvid.encoders.mobile_former.blocks import BridgedBlock, DownSampling, DynamicReLU, LiteBlock, build_block
 from longvid.encoders.mobile_former.bridges import to_rows
 from longvid.encoders.mobile_former.config import MobileFormerConfig
@@ -17,6 +16,7 @@ from longvid.encoders.mobile_former.model import MobileFormer
 from longvid.encoders.mobile_former.official import LAYOUT, PUBLISHED_ARGUMENTS, author_block
 from longvid.layers.tokens import Read
 from longvid.weights import Checkpoint
+from longvid.weights.layout import fit_official
 
 # Bounds from precision and depth (`tests/support/rounding.py`): the authors' arrays are float32 as well, so what is
 # apart here is the rounding of two machines. Float64 arrays are equalled far beyond any float32 rounding.

@@ -8,7 +8,21 @@ from rich.text import Text
 from longvid.pipelines.cli.console import PlainConsole, PlainTable
 from longvid.printable import printable
 
-OBEYED = ["\x1b[31m", "\x1b]0;title\x07", "\x9b2J", "\r", "\b", "\u202e", "\u2066", "\u2028", "\u200b", "\udcff"]
+pytestmark = pytest.mark.faults
+
+OBEYED = [
+    "\x1b[31m",
+    "\x1b]0;title\x07",
+    "\x9b2J",
+    "\r",
+    "\b",
+    "\x7f",
+    "\u202e",
+    "\u2066",
+    "\u2028",
+    "\u200b",
+    "\udcff",
+]
 KEPT = [
     "\U0001f469\u200d\U0001f469\u200d\U0001f467",
     "\u2764\ufe0f",

@@ -1,6 +1,6 @@
 """Each public data set from its own annotation layout to a report, through the command line, on videos made here.
 
-What a video shows follows from its label, so a model that learns anything beats the answer that never looks.
+What a video shows follows from its label, so a model that learns anything beats the baseline that ignores it.
 """
 
 import json
@@ -40,7 +40,7 @@ def extract(longvid, manifest: str, out: str, *, fps: int = 2) -> None:
 
 
 def scores(run: str, split: str = "test") -> tuple[dict[str, float], dict[str, float]]:
-    """Metrics of a run, and those of the answer that never looks."""
+    """Metrics of a run, and of the baseline that ignores the video."""
     found = read_json(Path(run) / "evaluation" / f"{split}.json")
     return {name: value["mean"] for name, value in found["metrics"].items()}, found["baseline"]
 
@@ -100,7 +100,7 @@ def test_lvu_from_its_lists_to_a_report_with_both_regressions(longvid, tmp_path,
     longvid("report", "runs/lvu/relationship", "--out", "page.html")
     page = (tmp_path / "page.html").read_text()
     assert "lvu/relationship" in page
-    assert "features are not those the recipe is meant for" in page
+    assert "features are not those that the recipe is meant for" in page
     assert all(text in page for text in ("ViS4mer", "57.14 %", "Video Token Merging (NeurIPS 2024), table 2"))
 
 
@@ -200,7 +200,7 @@ def test_breakfast_dishes_and_frame_labels_from_camera_folders_to_a_report(longv
 
 
 def write_coin(folder: Path, make_video) -> None:
-    """Two tasks of one step each, in the middle third of the video; the part that matters begins after a second."""
+    """Two tasks of one step each, in the middle third of the video; the part that matters starts after one second."""
     database = {}
     for number in range(14):
         blue = number % 2

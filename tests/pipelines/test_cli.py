@@ -40,7 +40,7 @@ def test_info_and_verify_speak_in_80_columns_and_in_json(folder: Path) -> None:
     result = longvid("info", folder / "x.zarr", "--videos")
     assert result.returncode == 0, result.stderr
     assert max(map(len, result.stdout.splitlines())) <= 80
-    assert "1 frame at 4 a second, a clip every 0.25 s" in result.stdout
+    assert "1 frame at 4 per second, a clip every 0.25 s" in result.stdout
     result = longvid("verify", folder / "x.zarr")
     assert result.returncode == 0, result.stderr
     assert len(result.stdout.splitlines()) == 1, "in a file a sentence is a line"
@@ -92,7 +92,7 @@ def test_a_store_of_version_0_1_0_is_sound_and_gains_digests(tmp_path: Path) -> 
     store = shutil.copytree(old, tmp_path / "old.zarr")
     found = longvid("verify", store, columns=200)
     assert found.returncode == 0
-    assert "2 videos of version 0.1.0 without digests" in found.stdout
+    assert "2 videos from version 0.1.0 without digests" in found.stdout
     assert "`longvid verify --record` records them" in found.stdout
     recorded = longvid("verify", store, "--record", columns=200)
     assert (recorded.returncode, "digests recorded for 2 videos" in recorded.stdout) == (0, True)

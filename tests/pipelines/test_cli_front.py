@@ -10,11 +10,10 @@ import pytest
 
 import longvid
 from longvid.benchmarks.known_tasks import KNOWN_TASKS
-from longvid.errors import AnnotationError
+from longvid.errors import AnnotationError, short_reason
 from longvid.pipelines.cli.main import main
 from longvid.pipelines.prepare.benchmarks import load_benchmark
 from longvid.pipelines.recipes import recipe_names
-from longvid.video.backends.check import short_reason
 
 TORCHCODEC = """Could not load libtorchcodec. Likely causes:
           1. FFmpeg is not properly installed in your environment.

@@ -27,7 +27,7 @@ def test_published_numbers_stand_by_protocol_with_their_sources(command, monkeyp
     assert status == 0
     assert "57.14 %" in out
     assert "VideoMamba (arXiv 2403.06977), table 7" in out
-    assert "none of your runs answers this" in out
+    assert "none of your runs is trained for this" in out
     only = command("results", "lvu/relationship", "--protocol", "lvu/ma-lmm")[1]
     assert "HERMES" in only
     assert "57.14 %" not in only

@@ -8,6 +8,8 @@ import h5py
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.faults
+
 DEEP = "[" * 100_000
 
 
@@ -35,7 +37,7 @@ def petabyte(path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "make", "message"),
     [
-        ("npy", object_array, "is no readable .npy file"),
+        ("npy", object_array, "is not a readable .npy file"),
         ("npy", deep_sidecar, "nested deeper than 64 levels"),
         ("x.h5", external_storage, "keeps its numbers in other files"),
         ("x.h5", petabyte, "the others were never written"),

@@ -196,4 +196,4 @@ def test_leaks_between_tasks_are_shown(command, lvu, tmp_path):
         (other / f"{split}.csv").write_text(LIST + line)
     (tmp_path / "clips").mkdir()
     _, out, _ = command("prepare", "lvu", "--annotations", lvu, "--videos", "clips")
-    assert "2 test videos in all are trained or validated on in another task" in out
+    assert "2 test videos in all are used for training or validation in another task" in out

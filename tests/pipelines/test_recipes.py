@@ -131,7 +131,7 @@ def test_features_of_another_kind_than_the_recipes_are_told():
 
 
 def test_a_recipe_for_features_from_elsewhere_says_so_at_extraction():
-    with pytest.raises(ConfigError, match="says nothing of features; give --encoder"):
+    with pytest.raises(ConfigError, match="has no feature settings; give --encoder"):
         load_features("breakfast-segmentation-as-published")
 
 

@@ -1,4 +1,4 @@
-"""Progress fits eighty columns in a terminal, is plain lines elsewhere, and is silent where nobody asked."""
+"""Progress fits eighty columns in a terminal, is plain lines elsewhere, and is silent unless asked for."""
 
 import io
 from contextlib import suppress

@@ -53,7 +53,7 @@ def test_every_command_it_shows_exists() -> None:
     from longvid.pipelines.cli.main import app
 
     known = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
-    # in code, where a command stands at the begin of a line, after && or in backquotes
+    # in code, where a command stands at the start of a line, after && or in backquotes
     shown = set(re.findall(r"(?:^    |&& |`)longvid ([a-z]+(?:-[a-z]+)*)\b", README, flags=re.MULTILINE))
     assert len(shown) > 10
     assert shown <= known, shown - known

@@ -140,7 +140,7 @@ def test_what_cannot_be_imported_is_named(tmp_path, unchecked):
 
     refused("there is no .npy file")
     save(tmp_path, {"a": draw((3, 5, 4), "float32")})
-    refused(r"a\.npy: nothing tells how long a clip lasts; give seconds_per_clip", seconds_per_clip=None)
+    refused(r"a\.npy: nothing says how long a clip lasts; give seconds_per_clip", seconds_per_clip=None)
     refused(r"shape \(3, 5, 4\), expected \(dim, clip\)", layout="mstcn")
     code = "from longvid.stores.convert import import_npy\nimport_npy({!r}, {!r}, seconds_per_clip=1, dtype='float64')"
     error = unchecked(code.format(str(tmp_path), str(tmp_path / "new.zarr")))
@@ -151,7 +151,7 @@ def test_what_cannot_be_imported_is_named(tmp_path, unchecked):
     (tmp_path / "a.json").write_text("[]")
     refused(r"a\.json: expected a JSON object")
     (tmp_path / "a.json").write_text("{")
-    refused(r"a\.json: is no JSON")
+    refused(r"a\.json: is not JSON")
     (tmp_path / "a.json").unlink()
     save(tmp_path, {"b": draw((3, 6, 4), "float32")})
     refused(r"b\.npy: clips of \(6, 4\) \(tokens, dim\), but the first array's are \(5, 4\)")
@@ -161,9 +161,9 @@ def test_what_cannot_be_imported_is_named(tmp_path, unchecked):
     with pytest.raises(InvalidTokens, match="video 'b', shard 0: clip 0 of the shard, token 0: the encoder gave nan"):
         import_npy(tmp_path, MemoryStore(), seconds_per_clip=1)
     (tmp_path / "b.npy").write_bytes(b"no numpy")
-    refused(r"b\.npy: is no readable \.npy file")
+    refused(r"b\.npy: is not a readable \.npy file")
     np.save(tmp_path / "b.npy", np.array([{}], dtype=object))
-    refused(r"b\.npy: is no readable \.npy file")
+    refused(r"b\.npy: is not a readable \.npy file")
     (tmp_path / "b.npy").unlink()
     (tmp_path / "_store.json").write_text("{}")
     refused(r"_store\.json: does not describe a store")
@@ -171,7 +171,7 @@ def test_what_cannot_be_imported_is_named(tmp_path, unchecked):
 
 def test_what_is_no_hdf5_file_is_named(tmp_path):
     (tmp_path / "x.h5").write_bytes(b"no")
-    with pytest.raises(ValueError, match=r"x\.h5: is no readable HDF5 file"):
+    with pytest.raises(ValueError, match=r"x\.h5: is not a readable HDF5 file"):
         import_hdf5(tmp_path / "x.h5", MemoryStore())
     with h5py.File(tmp_path / "y.h5", "w") as file:
         file["labels"] = np.arange(4)
@@ -182,7 +182,7 @@ def test_what_is_no_hdf5_file_is_named(tmp_path):
 def test_an_interrupted_import_goes_on_where_it_was(tmp_path):
     save(tmp_path / "in", {"a": draw((9, 5, 4), "float32"), "b": draw((9, 5, 4), "float32", 1)})
     (tmp_path / "in/b.json").write_text("{")
-    with pytest.raises(ValueError, match="is no JSON"):
+    with pytest.raises(ValueError, match="is not JSON"):
         import_npy(tmp_path / "in", tmp_path / "store", seconds_per_clip=1, clips_per_shard=4)
     shard = tmp_path / "store/videos/a/tokens/c.0.0.0"
     before = shard.stat().st_mtime_ns
@@ -193,7 +193,7 @@ def test_an_interrupted_import_goes_on_where_it_was(tmp_path):
 
 
 def test_tokens_that_a_layout_has_no_axis_for_are_refused(store, tmp_path):
-    with pytest.raises(ValueError, match=r"3 tokens a clip do not fit an array of \(dim, clip\)"):
+    with pytest.raises(ValueError, match=r"3 tokens per clip do not fit an array of \(dim, clip\)"):
         export_npy(store, tmp_path / "out", layout="mstcn")
     assert not (tmp_path / "out").exists()
 

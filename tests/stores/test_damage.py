@@ -8,6 +8,8 @@ import pytest
 
 from longvid.stores import Damage, FeatureStore, NotAFeatureStore, repair, verify
 
+pytestmark = pytest.mark.faults
+
 
 @pytest.fixture
 def folder(store: FeatureStore, make_features, write_video) -> Path:

@@ -36,7 +36,7 @@ def assert_reads_as_written(store: FeatureStore, key: str) -> None:
 
 def test_a_store_of_version_0_1_0_is_read(old: FeatureStore):
     assert old.keys() == ["Cam01/P03", "plain"]
-    for key in old.keys():  # noqa: SIM118 -- a store is no dictionary
+    for key in old.keys():  # noqa: SIM118 -- a store is not a dictionary
         assert_reads_as_written(old, key)
         starts = np.arange(KEYS[key]) + 0.5
         np.testing.assert_array_equal(old.video(key).seconds, np.stack([starts, starts + 2.0], axis=1))

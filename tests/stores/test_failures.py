@@ -11,6 +11,8 @@ import pytest
 from longvid.stores import FeatureStore, RecipeMismatch, StoreAccessError, StoreError, StoreReadOnly, verify
 from longvid.stores.convert import export_hdf5, export_npy
 
+pytestmark = pytest.mark.faults
+
 
 @contextmanager
 def largest_file(num_bytes: int) -> Iterator[None]:

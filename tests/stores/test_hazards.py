@@ -27,6 +27,8 @@ from longvid.stores.canonical import digest, document_bytes
 from longvid.stores.errors import VideoNotInStore
 from longvid.stores.place import FolderPlace, Place
 
+pytestmark = pytest.mark.faults
+
 
 @pytest.fixture
 def folder(store: FeatureStore, make_features, write_video) -> Path:

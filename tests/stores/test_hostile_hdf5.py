@@ -12,6 +12,8 @@ from zarr.storage import MemoryStore
 from longvid.stores import FeatureStore, StoreError
 from longvid.stores.convert import export_hdf5, import_hdf5
 
+pytestmark = pytest.mark.faults
+
 ARRAY = np.arange(60, dtype=np.float32).reshape(3, 5, 4)
 SECRET = np.arange(60, dtype=np.float32).reshape(3, 5, 4) + 1000
 
@@ -112,10 +114,10 @@ def test_what_is_no_hdf5_file_at_all_is_refused_in_one_line(tmp_path: Path) -> N
     whole = (tmp_path / "whole.h5").read_bytes()
     for number, content in enumerate((b"", b"no", whole[:100], whole[: len(whole) // 2], whole[:8] + bytes(4000))):
         (tmp_path / f"{number}.h5").write_bytes(content)
-        refused(tmp_path / f"{number}.h5", "is no readable HDF5 file")
+        refused(tmp_path / f"{number}.h5", "is not a readable HDF5 file")
     (tmp_path / "folder.h5").mkdir()
-    refused(tmp_path / "folder.h5", "is no readable HDF5 file")
-    refused(tmp_path / "absent.h5", "is no readable HDF5 file")
+    refused(tmp_path / "folder.h5", "is not a readable HDF5 file")
+    refused(tmp_path / "absent.h5", "is not a readable HDF5 file")
 
 
 @pytest.fixture
@@ -164,17 +166,17 @@ OWN: dict[str, tuple[Callable[[h5py.File, Path], None], str]] = {
     "store that is no text": (replaced("longvid_store", data=1.0), "longvid_store: expected a single text"),
     "store that is a list": (replaced("longvid_store", data=["a", "b"]), "longvid_store: expected a single text"),
     "store that is deep": (replaced("longvid_store", data=DEEP), "does not describe a store"),
-    "store that is no JSON": (replaced("longvid_store", data="{"), "does not describe a store"),
+    "store that is not JSON": (replaced("longvid_store", data="{"), "does not describe a store"),
     "store elsewhere": (moved_out("longvid_store"), "is a link to another file"),
-    "videos that are numbers": (replaced("videos", data=1.0), "videos is no group"),
+    "videos that are numbers": (replaced("videos", data=1.0), "videos is not a group"),
     "videos elsewhere": (moved_out("videos"), "is a link to another file"),
-    "a video that is numbers": (replaced("videos/v", data=1.0), "is no group of one video"),
+    "a video that is numbers": (replaced("videos/v", data=1.0), "is not a group of one video"),
     "a video elsewhere": (moved_out("videos/v"), "is a link to another file"),
     "no about": (lambda f, _: f.__delitem__("videos/v/about"), "about: expected a single text"),
-    "about that is deep": (replaced("videos/v/about", data=DEEP), "about: is no JSON"),
-    "about that is a list": (replaced("videos/v/about", data="[]"), "about: is no JSON"),
+    "about that is deep": (replaced("videos/v/about", data=DEEP), "about: is not JSON"),
+    "about that is a list": (replaced("videos/v/about", data="[]"), "about: is not JSON"),
     "about without a key": (replaced("videos/v/about", data="{}"), "about: expected a JSON object with the"),
-    "about that is bytes": (replaced("videos/v/about", data=np.bytes_(b"\xff\xfe")), "about: is no readable text"),
+    "about that is bytes": (replaced("videos/v/about", data=np.bytes_(b"\xff\xfe")), "about: is not a readable text"),
     "no seconds": (lambda f, _: f.__delitem__("videos/v/seconds"), "seconds: expected the start and end"),
     "seconds of text": (replaced("videos/v/seconds", data=["a"]), "seconds: expected the start and end"),
     "seconds elsewhere": (moved_out("videos/v/seconds"), "is a link to another file"),

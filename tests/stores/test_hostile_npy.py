@@ -15,6 +15,8 @@ from zarr.storage import MemoryStore
 from longvid.stores import FeatureStore, StoreError, verify
 from longvid.stores.convert import export_npy, import_npy
 
+pytestmark = pytest.mark.faults
+
 ARRAY = np.arange(60, dtype=np.float32).reshape(3, 5, 4)
 
 
@@ -51,24 +53,24 @@ def archive() -> bytes:
 
 
 FILES: dict[str, tuple[bytes, str]] = {
-    "empty": (b"", "is no readable .npy file"),
-    "no npy": (b"no numpy at all", "is no readable .npy file"),
-    "only the magic": (b"\x93NUMPY", "is no readable .npy file"),
-    "unknown version": (with_header("{}", version=b"\x09\x09"), "is no readable .npy file"),
-    "cut in the header": (saved(ARRAY)[:40], "is no readable .npy file"),
-    "cut in the numbers": (saved(ARRAY)[:-7], "is no readable .npy file"),
-    "header length that lies": (with_header("{}", length=65535), "is no readable .npy file"),
-    "header that is code": (with_header("__import__('os').mkdir('pwned')"), "is no readable .npy file"),
-    "header nested deep": (with_header("(" * 9000 + ")" * 9000), "is no readable .npy file"),
-    "header of other keys": (with_header("{'descr': '<f4'}"), "is no readable .npy file"),
-    "object array": (saved(np.array([Sneaky()], dtype=object)), "is no readable .npy file"),
-    "bare pickle": (b"\x80\x04\x95\x0f\x00\x00\x00\x00\x00\x00\x00]\x94.", "is no readable .npy file"),
-    "archive of arrays": (archive(), "is no readable .npy file"),
-    "a terabyte claimed": (of_shape("(250_000_000_000, 1, 1)"), "is no readable .npy file"),
-    "more than an address": (of_shape("(2**70, 5, 4)"), "is no readable .npy file"),
-    "shape beyond 64 bits": (of_shape(f"({2**70}, 5, 4)"), "is no readable .npy file"),
-    "negative shape": (of_shape("(-3, 5, 4)"), "is no readable .npy file"),
-    "shape of text": (of_shape("('3', 5, 4)"), "is no readable .npy file"),
+    "empty": (b"", "is not a readable .npy file"),
+    "no npy": (b"no numpy at all", "is not a readable .npy file"),
+    "only the magic": (b"\x93NUMPY", "is not a readable .npy file"),
+    "unknown version": (with_header("{}", version=b"\x09\x09"), "is not a readable .npy file"),
+    "cut in the header": (saved(ARRAY)[:40], "is not a readable .npy file"),
+    "cut in the numbers": (saved(ARRAY)[:-7], "is not a readable .npy file"),
+    "header length that lies": (with_header("{}", length=65535), "is not a readable .npy file"),
+    "header that is code": (with_header("__import__('os').mkdir('pwned')"), "is not a readable .npy file"),
+    "header nested deep": (with_header("(" * 9000 + ")" * 9000), "is not a readable .npy file"),
+    "header of other keys": (with_header("{'descr': '<f4'}"), "is not a readable .npy file"),
+    "object array": (saved(np.array([Sneaky()], dtype=object)), "is not a readable .npy file"),
+    "bare pickle": (b"\x80\x04\x95\x0f\x00\x00\x00\x00\x00\x00\x00]\x94.", "is not a readable .npy file"),
+    "archive of arrays": (archive(), "is not a readable .npy file"),
+    "a terabyte claimed": (of_shape("(250_000_000_000, 1, 1)"), "is not a readable .npy file"),
+    "more than an address": (of_shape("(2**70, 5, 4)"), "is not a readable .npy file"),
+    "shape beyond 64 bits": (of_shape(f"({2**70}, 5, 4)"), "is not a readable .npy file"),
+    "negative shape": (of_shape("(-3, 5, 4)"), "is not a readable .npy file"),
+    "shape of text": (of_shape("('3', 5, 4)"), "is not a readable .npy file"),
     "no clip": (saved(ARRAY[:0]), "an array of shape (0, 5, 4), expected (clip, token, dim)"),
     "no axis": (saved(np.float32(1)), "an array of shape (), expected (clip, token, dim)"),
     "integers": (saved(ARRAY.astype(int)), "features must be floating point"),
@@ -76,7 +78,7 @@ FILES: dict[str, tuple[bytes, str]] = {
     "records": (saved(np.zeros((3, 5, 4), [("a", "<f4"), ("b", "<f4")])), "features must be floating point"),
     "dates": (saved(np.zeros((3, 5, 4), "datetime64[s]")), "features must be floating point"),
     "text": (saved(np.full((3, 5, 4), "1.0")), "features must be floating point"),
-    "unknown type": (of_shape("(3, 5, 4)", "'<f3'"), "is no readable .npy file"),
+    "unknown type": (of_shape("(3, 5, 4)", "'<f3'"), "is not a readable .npy file"),
     "nan": (saved(np.where(ARRAY == 7, np.nan, ARRAY)), "gave nan"),
     "infinity": (saved(np.where(ARRAY == 7, np.inf, ARRAY)), "gave inf"),
 }
@@ -103,16 +105,16 @@ def refused(folder: Path, message: str, name: str) -> None:
 
 DEEP = "[" * 100_000 + "]" * 100_000
 SIDECARS = {
-    "deep": (DEEP, "v.json: is no JSON"),
+    "deep": (DEEP, "v.json: is not JSON"),
     "deep where it can still be read": ('{"source": {"a": ' + "[" * 500 + "]" * 500 + "}}", "nested deeper than"),
     "deep seconds": ('{"seconds": ' + "[[" + "[" * 40 + "]" * 40 + "]]}", "but (1, 5, 4) were expected"),
-    "no text": ("\udcff\udcfe", "v.json: is no readable JSON file"),
-    "ragged seconds": ('{"seconds": [[0, 1], [1]]}', "v.json: is no readable list of seconds"),
-    "seconds of text": ('{"seconds": [["a", "b"]]}', "v.json: is no readable list of seconds"),
-    "seconds that are an object": ('{"seconds": {"a": 1}}', "v.json: is no readable list of seconds"),
+    "no text": ("\udcff\udcfe", "v.json: is not a readable JSON file"),
+    "ragged seconds": ('{"seconds": [[0, 1], [1]]}', "v.json: is not a readable list of seconds"),
+    "seconds of text": ('{"seconds": [["a", "b"]]}', "v.json: is not a readable list of seconds"),
+    "seconds that are an object": ('{"seconds": {"a": 1}}', "v.json: is not a readable list of seconds"),
     "seconds that are NaN": ('{"seconds": [[0, NaN]]}', "NaN is not JSON"),
     "seconds backwards": ('{"seconds": [[2, 3], [1, 2], [0, 1]]}', "clip 1 lies before clip 0"),
-    "huge number": ('{"seconds": [[0, ' + "9" * 5000 + "]]}", "v.json: is no JSON"),
+    "huge number": ('{"seconds": [[0, ' + "9" * 5000 + "]]}", "v.json: is not JSON"),
     "source that is a list": ('{"source": [1]}', "v.json: its source must be a JSON object"),
     "key that is a list": ('{"key": ["a"]}', "a key must be a string"),
     "key that is empty": ('{"key": ""}', "a key must be a string"),
@@ -173,7 +175,7 @@ def test_what_is_no_file_of_the_folder_is_not_opened(kind: str, tmp_path: Path) 
         "link loop": lambda: file.symlink_to(file),
     }
     makers[kind]()
-    refused(folder, "link to a file outside" if "outside" in kind else "is no regular file", "v.")
+    refused(folder, "link to a file outside" if "outside" in kind else "is not a regular file", "v.")
 
 
 @pytest.mark.parametrize("order", ["<", ">"])

@@ -1,4 +1,4 @@
-"""What a store takes on the disk can be told before it is made."""
+"""The size of a store on disk is known before it is made."""
 
 from pathlib import Path
 

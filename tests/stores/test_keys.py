@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from longvid.stores import FeatureStore, path_name
 
+pytestmark = pytest.mark.faults
+
 HOSTILE = [
     "../../etc/passwd",
     "/etc/passwd",
@@ -38,7 +40,7 @@ HOSTILE = [
     "$HOME",
     "%2e%2e",
     "s3://bucket/key",
-    "file-\udcff.mp4",  # a file name that is no UTF-8
+    "file-\udcff.mp4",  # a file name that is not UTF-8
     "__init__",
 ]
 

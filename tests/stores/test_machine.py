@@ -29,6 +29,8 @@ from longvid.stores import (
 from longvid.stores.place import ZarrPlace
 from longvid.stores.records import VideoRecord
 
+pytestmark = pytest.mark.faults
+
 KEYS = ["a", "b"]
 NUM_CLIPS, CLIPS_PER_SHARD = 6, 4
 SHARDS = [0, 1]
@@ -100,9 +102,9 @@ class StoreMachine(RuleBasedStateMachine):
         self.place = _Place(made.place.zarr_store(), writable=True)
         self.store = FeatureStore(self.place, made.recipe, made.layout)
         self.planned: dict[str, int] = {}
-        """By key, the version of the file it was planned from."""
+        """The version of the file that each key was planned from."""
         self.held: list[tuple[VideoRecord, str, int]] = []
-        """Of workers that took up a shard and have not put it yet: the record they read, its key and version."""
+        """Shards that workers have started but not put yet: the record they read, its key and version."""
         self.tampered = False
 
     @contextmanager

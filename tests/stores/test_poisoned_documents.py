@@ -9,6 +9,8 @@ from longvid.stores import FeatureStore, StoreError
 from longvid.stores.bounded_json import MOST_LEVELS, parse_json
 from longvid.stores.canonical import digest
 
+pytestmark = pytest.mark.faults
+
 DEEP = b"[" * 100_000
 ROW = {"name": "v", "key": "v", "num_clips": 3, "start_seconds": 0.5, "end_seconds": 4.5, "complete": True}
 POISONED_ROWS = {

@@ -17,6 +17,8 @@ from zarr.storage import MemoryStore
 from longvid.stores import FeatureStore, IncompleteVideo, StoreAccessError, repair, verify
 from longvid.stores.place import FolderPlace, ZarrPlace
 
+pytestmark = pytest.mark.faults
+
 NUM_CLIPS = 40
 
 

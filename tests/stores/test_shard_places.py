@@ -23,6 +23,8 @@ from longvid.stores import (
 from longvid.stores.convert import export_hdf5, export_npy
 from longvid.stores.damage import record
 
+pytestmark = pytest.mark.faults
+
 VIDEOS = {"a": (9, 0), "b": (9, 1), "c": (4, 2)}
 """Number of clips and seed of each video."""
 

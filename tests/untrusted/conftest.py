@@ -1,4 +1,4 @@
-"""A store and a run that all is well with, for tests to poison; and a module that tells when it is imported."""
+"""A sound store and run for tests to tamper with, and a module that records when it is imported."""
 
 import json
 import os

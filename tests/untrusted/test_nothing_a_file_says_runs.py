@@ -20,6 +20,8 @@ from longvid.pipelines.evaluation.predict import predict
 from longvid.pipelines.training.config import load_features
 from longvid.stores import FeatureStore, Recipe, StoreError
 
+pytestmark = pytest.mark.faults
+
 CODE = ["os:system", "evil:build", "evil:nothing"]
 """What a file may name: in the standard library, beside the working folder, not there at all."""
 
@@ -48,7 +50,7 @@ def test_what_the_run_says_of_where_its_encoder_was_is_text_too(world, refused):
     name_encoder(world, "colour", encoder="evil:build", weights="evil.pt")
     assert "--encoder evil:build" in refused("predict", world.run, world.video)
     name_encoder(world, "colour")
-    assert "'colour', which is not an encoder of longvid's own" in refused("predict", world.run, world.video)
+    assert "'colour', which is not a built-in encoder" in refused("predict", world.run, world.video)
 
 
 def test_options_in_a_run_reach_only_what_a_builder_of_longvids_declares(world, longvid):

@@ -14,6 +14,8 @@ from longvid.pipelines.evaluation.evaluate import evaluate
 from longvid.pipelines.training.config import load_config
 from longvid.pipelines.training.run_folder import RunFolder
 
+pytestmark = pytest.mark.faults
+
 
 def test_a_store_elsewhere_that_a_run_names_is_not_asked(world, refused, server):
     place = f"{server.url}/x.zarr"
@@ -22,7 +24,7 @@ def test_a_store_elsewhere_that_a_run_names_is_not_asked(world, refused, server)
     assert f"give --store {place}" in line
     for share in (r"\\host\share\x.zarr", "//host/share/x.zarr", f"simplecache::{place}"):
         world.change(world.run / "run.json", lambda record, share=share: record.update(store=share))
-        with pytest.raises(ConfigError, match="a place elsewhere is not asked"):
+        with pytest.raises(ConfigError, match="is not opened just because a file names it"):
             evaluate(world.run)
     assert evaluate(world.run, store=str(world.store), device="cpu").evaluated == 1, "a place given now is opened"
     assert server.asked == []

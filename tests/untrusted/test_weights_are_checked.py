@@ -20,6 +20,8 @@ from longvid.pipelines.evaluation.predict import predict
 from longvid.pipelines.extraction import ExtractionJob
 from longvid.stores import FeatureStore, verify
 
+pytestmark = pytest.mark.faults
+
 SETTINGS = ["manifest=manifest.jsonl", "decoder.name=mean-linear", "epochs=1", "tensorboard=false", "device=cpu"]
 
 

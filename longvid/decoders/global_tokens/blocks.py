@@ -1,8 +1,8 @@
 """One block of the global-token decoder: Read -> Former -> Local -> Write.
 
 A sequence is cut into segments: (batch, segments, length, dim) with tokens (batch, segments, num_tokens, token_dim).
-Offline there is one segment, and its tokens have seen everything. In the causal form a segment's tokens have seen it
-and what came before, so the same weights run segment by segment on a stream, with `BlockState` carried along.
+Offline there is one segment, and its tokens have read everything. In the causal form a segment's tokens have read it
+and the segments before it, so the same weights run segment by segment on a stream; `BlockState` is carried along.
 """
 
 from typing import NamedTuple
@@ -18,14 +18,14 @@ from longvid.layers.tokens import Former, Read, SlopeGenerator, Write, rms
 
 
 class BlockState(NamedTuple):
-    """What a block of the causal form remembers: what was read, and the last inputs of its convolution."""
+    """State of a block of the causal form: what was read so far, and the last inputs of its convolution."""
 
     read: ReadState | None
     recent: Tensor
 
 
 class GlobalTokenBlock(nn.Module):
-    """Positions and tokens that have looked at each other; any part can be left out (`config.without`)."""
+    """Lets positions and tokens exchange information; any part can be left out (`config.without`)."""
 
     def __init__(self, config: GlobalTokenConfig, dilation: int) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class GlobalTokenBlock(nn.Module):
     ) -> tuple[
         Float[Tensor, "batch segments length dim"], Float[Tensor, "batch segments num_tokens token_dim"], BlockState
     ]:
-        """Updated positions and tokens, and what the next segment needs."""
+        """Updated positions and tokens, and the state for the next segment."""
         read_state = None if state is None else state.read
         if self.read is not None:
             seen = read_in_chunks(self.read.queries(tokens), rms(x), valid, self.read.heads, self.read_chunk)
@@ -77,7 +77,7 @@ class GlobalTokenBlock(nn.Module):
 
 
 class Local(nn.Module):
-    """Inverted bottleneck along time: widen, dilated depth-wise convolution, narrow; activations set by token 0."""
+    """Inverted bottleneck along time: widen, dilated depth-wise convolution, narrow; token 0 sets the activations."""
 
     def __init__(self, config: GlobalTokenConfig, dilation: int) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ class Local(nn.Module):
         valid: Bool[Tensor, "batch segments length"] | None,
         recent: Tensor | None,
     ) -> tuple[Float[Tensor, "batch segments length dim"], Tensor]:
-        """x with its residual, and the convolution's last inputs (causal form)."""
+        """x plus the block's output, and the convolution's last inputs (causal form)."""
         h = activate(self.up(rms(x)), self.before, token)
         if valid is not None:
             h = h.masked_fill(~valid[..., None], 0.0)

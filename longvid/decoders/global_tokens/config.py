@@ -8,7 +8,7 @@ from longvid.validation import Count, Share, settings
 
 Part = Literal["tokens", "read", "write", "local", "gate", "dynamic-relu", "time-code"]
 PARTS: tuple[Part, ...] = get_args(Part)
-"""What an ablation can leave out; without `tokens` nothing is read or written."""
+"""Parts that an ablation can leave out; without `tokens` nothing is read or written."""
 
 PRESETS: dict[str, dict[str, Any]] = {
     "small": {"width": 128, "token_dim": 128, "num_tokens": 8},
@@ -28,28 +28,28 @@ class GlobalTokenConfig(DecoderConfig):
     token_dim: Count = 256
     heads: Count = 4
     dilations: tuple[Count, ...] = (1, 4, 16, 64)
-    """Of the local convolution, one a block."""
+    """Dilations of the local convolutions, one per block."""
     kernel_size: Count = 5
     expansion: Count = 2
     pool: Count = 1
-    """Positions averaged into one after each block but the last: tokens of later blocks then read coarser scales."""
+    """Positions averaged into one after each block except the last, so that later blocks read coarser scales."""
     queries: Literal["fixed", "content"] = "fixed"
-    """`fixed`: each block reads with queries of its own; `content`: with the incoming tokens (offline only)."""
+    """`fixed`: each block reads with learned queries of its own; `content`: with the incoming tokens (offline only)."""
     causal: bool = False
-    """The streaming form: tokens see segments of `segment` positions one after the other, convolutions the past."""
+    """The streaming form: tokens read one segment of `segment` positions after the other, convolutions see the past."""
     segment: Count = 128
     read_chunk: Count = 4096
-    """Positions whose scores are in memory at once."""
+    """Positions whose attention scores are in memory at once."""
     dropout: Share = 0.1
-    """Before the last layer of the head."""
+    """Dropout before the last layer of the head."""
     without: tuple[Part, ...] = ()
     """Parts left out, for ablations; see `PARTS`."""
     checkpointing: bool = False
-    """Recompute each block in the backward pass."""
+    """Recompute each block in the backward pass, to save memory."""
 
     def __post_init__(self) -> None:
         if not self.dilations:
-            raise DecoderError("dilations=() names no block; give one number a block")
+            raise DecoderError("dilations=() names no block; give one number per block")
         for name in ("width", "token_dim"):
             if getattr(self, name) % self.heads:
                 raise DecoderError(f"{name}={getattr(self, name)} cannot be cut into heads={self.heads}")
@@ -58,10 +58,10 @@ class GlobalTokenConfig(DecoderConfig):
         if self.causal and self.pool > 1:
             raise DecoderError(f"pool={self.pool} cannot stream: use pool=1 with causal=True")
         if "local" in self.without and "write" in self.without:
-            raise DecoderError("without local and write nothing would ever change the positions")
+            raise DecoderError("without local and write nothing changes the positions; leave one in")
 
     def has(self, part: str) -> bool:
-        """Whether a part of `PARTS` is in; read and write need tokens."""
+        """Whether a part of `PARTS` is present; read and write need tokens."""
         if part in ("read", "write", "gate") and "tokens" in self.without:
             return False
         return part not in self.without

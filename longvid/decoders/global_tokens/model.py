@@ -1,8 +1,8 @@
-"""The global-token decoder: a few learned tokens read a sequence of any length and write back to it; linear cost.
+"""The global-token decoder: learned tokens read and write a sequence.
 
-Mobile-Former's two bridged streams with time as the only axis: positions (local, convolutions) and tokens (global,
-attention among themselves), exchanged both ways in every block. Time is added once, as a code, because Read is blind to
-order.
+The sequence can have any length; the cost is linear in it. The design is Mobile-Former's two bridged streams with time
+as the only axis: positions (local, convolutions) and tokens (global, attention among themselves), which exchange
+information both ways in every block. A code of time is added once, because Read ignores order.
 """
 
 from typing import NamedTuple
@@ -24,7 +24,7 @@ from longvid.layers.tokens import rms
 
 
 class GlobalTokenDecoder(Decoder):
-    """Input projection and time code, blocks, and a head that reads the positions' mean beside the first token."""
+    """Input projection and time code, blocks, and a head on the positions' mean and the first token."""
 
     config: GlobalTokenConfig
 
@@ -63,12 +63,12 @@ class GlobalTokenDecoder(Decoder):
     def embed(
         self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None, *, first: int = 0
     ) -> Float[Tensor, "batch length width"]:
-        """Positions before the first block; `first` is the number of the first token in its stream."""
+        """Positions before the first block; `first` is the index of the first token in its stream."""
         x = self.project(self.norm(tokens.to(self.project.weight.dtype)))
         return x if self.time is None else x + self.time(tokens.shape[1], lengths, first=first)
 
     def cut(self, x: Float[Tensor, "batch length width"], lengths: Int[Tensor, " batch"] | None) -> "Run":
-        """Positions in segments, each with the learned tokens."""
+        """The positions cut into segments, each with the learned tokens."""
         size = self.config.segment if self.config.causal else x.shape[1]
         spare = -x.shape[1] % size
         if spare and lengths is None:
@@ -88,17 +88,17 @@ class GlobalTokenDecoder(Decoder):
 
 
 class Run(NamedTuple):
-    """Where a pass through the blocks stands."""
+    """Intermediate state of a pass through the blocks."""
 
     x: Float[Tensor, "batch segments size width"]
     tokens: Float[Tensor, "batch segments num_tokens token_dim"]
     lengths: Int[Tensor, " batch"] | None
     """Real positions of each item at this scale."""
     finer: tuple[Scale, ...]
-    """Finished scales before this one."""
+    """Scales that are finished, before this one."""
 
     def positions(self) -> Float[Tensor, "batch length width"]:
-        """Segments joined."""
+        """The positions with their segments joined."""
         return self.x.flatten(1, 2)
 
     def valid(self) -> Bool[Tensor, "batch segments size"] | None:
@@ -108,11 +108,11 @@ class Run(NamedTuple):
         return ~beyond(self.positions(), self.lengths)[..., 0].unflatten(1, self.x.shape[1:3])
 
     def after(self, x: Tensor, tokens: Tensor) -> "Run":
-        """After a block."""
+        """The state after a block."""
         return self._replace(x=x, tokens=tokens)
 
     def pooled(self, factor: int) -> "Run":
-        """One scale coarser (one segment)."""
+        """The state one scale coarser (for one segment)."""
         x, lengths = pool_time(self.positions(), self.lengths, factor)
         return Run(x[:, None], self.tokens, lengths, (*self.finer, (self.positions(), self.lengths)))
 
@@ -129,7 +129,7 @@ class Run(NamedTuple):
 
 
 class VideoHead(nn.Module):
-    """Mean of the positions beside the first token, through one hidden layer."""
+    """Logits from the mean of the positions and the first token, through one hidden layer."""
 
     def __init__(self, config: GlobalTokenConfig) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
-"""A few tokens look at a sequence of any length by cross attention, in chunks, exactly.
+"""Exact cross attention from a few tokens to a sequence, in chunks.
 
-The softmax of one token over all positions needs three things of every chunk: the largest score m, the sum s of
-exp(score - m), and the sum a of exp(score - m) times the row. Two chunks merge by bringing both to the larger m, in any
-order, so a chunk can be forgotten once it has been read. The result is a / s.
+The softmax of one token over all positions needs three numbers from every chunk: the largest score m, the sum s of
+exp(score - m), and the sum a of exp(score - m) times the row. Two chunks merge by rescaling both to the larger m, in
+any order, so a chunk can be forgotten once it has been read. The result is a / s.
 """
 
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 NOTHING = -1e30
-"""Largest score of no position at all; finite, so that two empty chunks merge without NaN."""
+"""Largest score of a chunk without positions; finite, so that two empty chunks merge without NaN."""
 
 
 class ReadState(NamedTuple):
@@ -23,7 +23,7 @@ class ReadState(NamedTuple):
     weighted: Float[Tensor, "*batch heads num_tokens head_dim"]
 
     def merge(self, other: "ReadState") -> "ReadState":
-        """Both, as if read at once."""
+        """The state after reading both."""
         largest = torch.maximum(self.largest, other.largest)
         mine, theirs = (self.largest - largest).exp(), (other.largest - largest).exp()
         return ReadState(
@@ -33,7 +33,7 @@ class ReadState(NamedTuple):
         )
 
     def seen(self) -> Float[Tensor, "*batch num_tokens dim"]:
-        """What each token has seen, heads joined; zero where nothing has been read."""
+        """Attention output of each token, heads joined; zero where nothing has been read."""
         return (self.weighted / self.total.clamp(min=1e-30)[..., None]).transpose(-3, -2).flatten(-2)
 
 
@@ -43,9 +43,9 @@ def read_chunk(
     valid: Bool[Tensor, "*batch length"] | None,
     heads: int,
 ) -> ReadState:
-    """State of one chunk; rows are keys and values at once, heads are slices of their channels.
+    """State of one chunk; rows are both keys and values, heads are slices of their channels.
 
-    Rows that are not valid have no part in it, whatever they hold.
+    Rows that are not valid have no effect, even if they hold NaN.
     """
     if valid is not None:
         rows = rows.masked_fill(~valid[..., None], 0.0)  # a weight of zero times NaN is NaN
@@ -80,7 +80,7 @@ def read_in_chunks(
 
 
 def prefixes(states: ReadState, before: ReadState | None) -> ReadState:
-    """State after each segment of axis 1, everything earlier (and `before`) merged in."""
+    """State after each segment of axis 1, merged with all earlier ones (and with `before`)."""
     merged = []
     running = before
     for largest, total, weighted in zip(*(part.unbind(1) for part in states), strict=True):

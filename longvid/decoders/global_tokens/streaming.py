@@ -12,15 +12,15 @@ from longvid.layers.tokens import rms
 
 
 class StreamingGlobalTokens:
-    """Holds the state of `batch` videos that run in step; constant memory, scores equal to one pass at any time.
+    """Holds the state of `batch` videos that advance together; constant memory, scores always equal to one pass.
 
-    Tokens are worked off in the segments the decoder was trained with; what does not fill one yet waits, and counts in
-    the scores all the same. Raises DecoderError for a decoder that was not built with `causal=True`.
+    Tokens are processed in the segments the decoder was trained with; those that do not fill one yet are kept, and
+    included in the scores. Raises DecoderError for a decoder that was not built with `causal=True`.
     """
 
     def __init__(self, decoder: GlobalTokenDecoder, *, batch: int = 1) -> None:
         if not decoder.config.causal:
-            raise DecoderError("this global-token decoder reads whole videos: train one with causal=True to stream it")
+            raise DecoderError("this global-token decoder needs whole videos: train one with causal=True to stream")
         if not isinstance(decoder.head, VideoHead):
             raise DecoderError(f"head={decoder.config.head!r} does not stream here; use head='video'")
         if decoder.training:
@@ -30,7 +30,7 @@ class StreamingGlobalTokens:
         self.reset()
 
     def reset(self) -> None:
-        """Forget every token: a new video begins."""
+        """Forget every token, before a new video."""
         self._states: list[BlockState | None] = [None] * len(self._decoder.blocks)
         self._done = 0
         self._total = torch.zeros(self._batch, self._decoder.config.width, dtype=torch.float64)
@@ -38,12 +38,12 @@ class StreamingGlobalTokens:
 
     @property
     def tokens_seen(self) -> int:
-        """Of each video."""
+        """Number of tokens of each video so far."""
         return self._done + (0 if self._waiting is None else self._waiting.shape[1])
 
     @torch.no_grad()
     def push(self, tokens: Float[Tensor, "batch length dim"]) -> Float[Tensor, "batch outputs"] | None:
-        """Take the next tokens; the scores so far, or None before the first token."""
+        """Take the next tokens; returns the scores so far, or None before the first token."""
         tokens = checked_tokens(tokens, None, dim=self._decoder.config.dim, minimum=0)
         if len(tokens) != self._batch:
             raise DecoderError(f"{len(tokens)} videos were pushed to a stream of {self._batch}")
@@ -59,7 +59,7 @@ class StreamingGlobalTokens:
         return scores if self._waiting is None else self._run(self._waiting)[0]
 
     def _run(self, tokens: Tensor) -> tuple[Tensor, list[BlockState | None], Tensor]:
-        """Scores with one more segment, and the states and the sum of positions after it."""
+        """Scores after one more segment, with the states and the sum of positions after it."""
         decoder = self._decoder
         x = decoder.embed(tokens, None, first=self._done)[:, None]
         read = decoder.tokens.expand(len(x), 1, -1, -1)

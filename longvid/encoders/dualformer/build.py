@@ -5,18 +5,18 @@ from pathlib import Path
 
 import torch
 
-from longvid.checkpoints import load_official, load_weights
-from longvid.checkpoints.own import HEADER
 from longvid.clips.preprocessing import Preprocessing
 from longvid.clips.sampling import Sampling
 from longvid.encoders.base import EncoderSpec, PublishedFigures
 from longvid.encoders.dualformer.config import VARIANTS, DualFormerConfig
 from longvid.encoders.dualformer.model import DualFormer
-from longvid.encoders.dualformer.official import is_image_model, load_image_weights
+from longvid.encoders.dualformer.official import LAYOUT, is_image_model, load_image_weights
 from longvid.encoders.dualformer.sizes import fitted_size
 from longvid.errors import EncoderError
 from longvid.plain import as_json
 from longvid.weights import read_checkpoint, state_sha256
+from longvid.weights.layout import load_layout
+from longvid.weights.saved import is_saved, load_saved
 
 LICENCE = "Apache-2.0"
 ARCHITECTURE = "dualformer"
@@ -107,7 +107,11 @@ def _weighted(name: str, weights: str | Path | None, seed: int) -> tuple[DualFor
         model = _random(VARIANTS[name], seed)
         load_image_weights(model, checkpoint)
         return model, f"{weights} (an image model, inflated)"
-    loaded = load_weights(weights) if HEADER in checkpoint.beside else load_official(ARCHITECTURE, weights)
+    loaded = (
+        load_saved(weights, {ARCHITECTURE: LAYOUT.from_config})
+        if is_saved(checkpoint)
+        else load_layout(LAYOUT, weights)
+    )
     if not isinstance(loaded, DualFormer) or _body(loaded.config) != _body(VARIANTS[name]):
         raise EncoderError(f"{weights}: these weights are for a model other than {name}")
     return loaded, str(weights)

@@ -76,9 +76,9 @@ class DualFormerConfig:
     in_channels: Count = 3
     qkv_bias: bool = True
     attention_scale: Number | None = None
-    """Of the attention logits; None is head_dim ** -0.5."""
+    """Scale of the attention logits; None is head_dim ** -0.5."""
     drop_path: Share = 0.0
-    """Of the last block; rates rise linearly from 0 at the first. Acts in training only."""
+    """Rate of the last block; rates rise linearly from 0 at the first. It acts in training only."""
     num_classes: Count | None = None
     """Outputs of the classifier; None for a model without one."""
     token_label: bool = False

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from longvid.checkpoints.official import OfficialLayout
 from longvid.encoders.dualformer.config import VARIANTS, DualFormerConfig, Size, StageConfig
 from longvid.encoders.dualformer.model import DualFormer
 from longvid.errors import WeightsError
 from longvid.layers.transformer import inflate_2d
 from longvid.weights.files import Checkpoint
 from longvid.weights.fit import fit_state
+from longvid.weights.layout import OfficialLayout
 
 COARSE_STAGES = 2
 """The released code gives a coarse level only to its first two stages, whatever the settings list."""

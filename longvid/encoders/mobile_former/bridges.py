@@ -1,4 +1,4 @@
-"""The two sides of Mobile-Former's bridges: a map as rows for Read and Write, and rows as a map again.
+"""Maps as rows for Read and Write, and rows as maps again.
 
 A clip's positions are one set of time x height x width; the tokens belong to the whole clip. Read, Former and Write are
 those of `longvid.layers.tokens`.

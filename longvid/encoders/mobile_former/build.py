@@ -5,17 +5,18 @@ from pathlib import Path
 
 import torch
 
-from longvid.checkpoints import load_official, load_weights
-from longvid.checkpoints.own import HEADER
 from longvid.clips.preprocessing import Preprocessing
 from longvid.clips.sampling import Sampling
 from longvid.encoders.base import EncoderSpec, PublishedFigures
 from longvid.encoders.mobile_former.config import IMAGE_CONFIGS, MobileFormerConfig, for_video
 from longvid.encoders.mobile_former.inflation import inflate
 from longvid.encoders.mobile_former.model import MobileFormer
+from longvid.encoders.mobile_former.official import LAYOUT
 from longvid.errors import EncoderError
 from longvid.plain import as_json
 from longvid.weights import read_checkpoint, state_sha256
+from longvid.weights.layout import load_layout
+from longvid.weights.saved import is_saved, load_saved
 
 ARCHITECTURE = "mobile_former"
 LICENCE = "none stated by the author of the published image weights"
@@ -114,8 +115,8 @@ def _seeded(config: MobileFormerConfig, seed: int) -> MobileFormer:
 def _load(name: str, path: str | Path, seed: int) -> MobileFormer:
     """The net in a file of ours or of the author's; inflated if it is the image net of the requested variant."""
     wanted = VARIANTS[name].config
-    ours = HEADER in read_checkpoint(path).beside
-    model = load_weights(path) if ours else load_official(ARCHITECTURE, path)
+    ours = is_saved(read_checkpoint(path))
+    model = load_saved(path, {ARCHITECTURE: LAYOUT.from_config}) if ours else load_layout(LAYOUT, path)
     if isinstance(model, MobileFormer) and _body(model.config) == _body(wanted):
         return model
     if isinstance(model, MobileFormer) and model.config.time_taps == 1 and _body(model.config) == _body(_image(wanted)):

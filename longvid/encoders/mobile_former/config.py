@@ -28,7 +28,7 @@ class BlockConfig:
     expansion: Count
     """Width of the (first) depth-wise convolution: `expansion` x the channels before the block."""
     stride: Count = 1
-    """Of height and width."""
+    """Stride of height and width."""
     second_expansion: NonNegative = 0
     """`down` only: width of the second depth-wise convolution, in units of `dim`."""
     time_stride: Count = 1

@@ -19,11 +19,11 @@ from typing import Any
 
 from torch import Tensor
 
-from longvid.checkpoints.official import OfficialLayout
 from longvid.encoders.mobile_former.config import IMAGE_CONFIGS, BlockConfig, MobileFormerConfig
 from longvid.encoders.mobile_former.model import MobileFormer
 from longvid.errors import WeightsError
 from longvid.weights.files import Checkpoint
+from longvid.weights.layout import OfficialLayout
 
 _BLOCK = r"features\.(\d+)\."
 

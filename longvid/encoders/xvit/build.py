@@ -6,16 +6,17 @@ from typing import Literal
 
 import torch
 
-from longvid.checkpoints import load_official, load_weights
-from longvid.checkpoints.own import HEADER
 from longvid.clips.preprocessing import Preprocessing
 from longvid.clips.sampling import Sampling
 from longvid.encoders.base import EncoderSpec, PublishedFigures
 from longvid.encoders.xvit.image_weights import is_image_transformer, start_from_image
 from longvid.encoders.xvit.model import XViT, XViTConfig
+from longvid.encoders.xvit.official import LAYOUT
 from longvid.errors import EncoderError
 from longvid.plain import as_json
 from longvid.weights import read_checkpoint, state_sha256
+from longvid.weights.layout import load_layout
+from longvid.weights.saved import is_saved, load_saved
 
 LICENCE = "Apache-2.0"
 ARCHITECTURE = "xvit"
@@ -108,14 +109,14 @@ def _weighted(name: str, weights: str | Path | None, seed: int) -> tuple[XViT, s
     if weights is None or weights == "random":
         return _random(config, seed), f"random (seed {seed})"
     checkpoint = read_checkpoint(weights)
-    if HEADER in checkpoint.beside:
-        model = load_weights(weights)
+    if is_saved(checkpoint):
+        model = load_saved(weights, {ARCHITECTURE: LAYOUT.from_config})
     elif is_image_transformer(checkpoint):
         model = start_from_image(_random(config, seed), checkpoint)
         return model, f"{weights} (an image model: what follows the backbone is random, seed {seed})"
     else:
         told = {"segment_frames": config.segment_frames, "shift_div": config.shift_div}
-        model = load_official(ARCHITECTURE, weights, **told, summary_tokens=config.summary_tokens)
+        model = load_layout(LAYOUT, weights, **told, summary_tokens=config.summary_tokens)
     if not isinstance(model, XViT) or _body(model.config) != _body(config):
         raise EncoderError(f"{weights}: these weights are for a model other than {name}")
     return model, str(weights)

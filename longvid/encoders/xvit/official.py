@@ -11,11 +11,11 @@ from typing import Any
 
 from torch import Tensor
 
-from longvid.checkpoints.official import OfficialLayout
 from longvid.encoders.xvit.model import XViT, XViTConfig
 from longvid.errors import WeightsError
 from longvid.safe_yaml import parse_yaml
 from longvid.weights.files import Checkpoint
+from longvid.weights.layout import OfficialLayout
 
 BLOCK = r"norm[12]|attn|mlp"
 
@@ -100,7 +100,7 @@ def _told(checkpoint: Checkpoint) -> dict[str, Any]:
     try:
         sections = parse_yaml(text)
     except ValueError as error:
-        raise WeightsError(f"{checkpoint.source}: its configuration text (cfg) is no YAML ({error})") from error
+        raise WeightsError(f"{checkpoint.source}: its configuration text (cfg) is not YAML ({error})") from error
     said: dict[str, Any] = {}
     for section in sections.values() if isinstance(sections, dict) else ():
         said |= section if isinstance(section, dict) else {}

@@ -1,9 +1,9 @@
-"""The S4 kernel from its generating function, in real arithmetic that never divides by zero.
+"""The S4 kernel from its generating function, in real arithmetic.
 
-At ω = exp(-2πi j/L) the truncated generating function is a sum of simple fractions in z = 2(1-ω)/(1+ω), which blows up
-at ω = -1. With θ = πj/L, c = cos θ, s = sin θ, z is 2i tan θ; multiplied through by c² nothing is infinite, no power of
-a rounded ω is needed, and the sums over the states are real matrix products (`longvid.ssm.kernels.resolvent`). The
-kernel is the inverse FFT.
+At ω = exp(-2πi j/L) the truncated generating function is a sum of simple fractions in z = 2(1-ω)/(1+ω), which is
+infinite at ω = -1. With θ = πj/L, c = cos θ, s = sin θ, z is 2i tan θ; multiplied by c² everything is finite, nothing
+is divided by zero, no power of a rounded ω is needed, and the sums over the states are real matrix products
+(`longvid.ssm.kernels.resolvent`). The kernel is the inverse FFT.
 """
 
 import math
@@ -22,10 +22,10 @@ def cauchy_kernel(system: StateSpace, length: int, dtype: torch.dtype) -> Float[
 
 
 def even_cauchy_kernel(system: StateSpace, length: int, dtype: torch.dtype) -> Float[Tensor, "channel length"]:
-    """What ViS4mer's released layer uses at odd `length`, where its inverse FFT is not told the length.
+    """The kernel of ViS4mer's released layer, whose inverse FFT does not get the length and assumes an even one.
 
-    It has length - 1 taps, reads the last frequency as Nyquist, and its last tap is missing (zero here). Trained
-    weights have adapted to it; at even lengths it is the exact kernel.
+    At odd `length` it has length - 1 taps, takes the last frequency for Nyquist, and its last tap is missing (zero
+    here). Trained weights have adapted to it; at even lengths it is the exact kernel.
     """
     points = 2 * (length // 2)
     kernel = torch.fft.irfft(generating_function(system, length, dtype), n=points)
@@ -53,7 +53,7 @@ def frequencies(length: int, device: torch.device) -> tuple[Float[Tensor, " freq
 def coefficients(
     system: StateSpace,
 ) -> tuple[Float[Tensor, "channel 8 half"], Float[Tensor, "channel half"], Float[Tensor, "channel half"]]:
-    """(Re v, Re v w̄') of the four pairs cb, cp, qb, qp as rows; |w'|²; Re w'."""
+    """Rows (Re v, Re v w̄') of the four pairs cb, cp, qb, qp; |w'|²; Re w'."""
     step = system.step[:, None]
     w = (system.eigenvalues * step).expand_as(system.p)
     left = torch.stack([system.c, system.c, system.q, system.q], dim=1).conj()

@@ -1,9 +1,9 @@
-"""Which kernel backend is the fastest here: checked and measured once per kind of machine and size, then remembered.
+"""The choice of the fastest correct kernel backend on this machine.
 
-That happens on the first call of a size (three passes of each backend over a few channels), never at import, and is
-kept in longvid's cache folder. Where there is no such folder, or it cannot be read or written, each process measures
-for itself. A backend that does not give the recurrence's kernel and gradients is not taken, however fast, and the log
-says so.
+The backends are checked and timed once per kind of machine and size, on the first call of that size (three passes of
+each over a few channels), never at import. The result is kept in longvid's cache folder; where that folder does not
+exist, or cannot be read or written, each process measures for itself. A backend whose kernel or gradients differ from
+the recurrence's is never used, however fast, and the log says so.
 """
 
 import logging
@@ -30,16 +30,16 @@ _remembered: dict[str, str] = {}
 
 
 def cache_folder() -> Path | None:
-    """The folder for what can be made again: `LONGVID_CACHE_DIR`, or `longvid` in the platform's cache folder.
+    """The cache folder: `LONGVID_CACHE_DIR`, or `longvid` in the platform's cache folder.
 
-    None where the user has no home: without HOME and an entry in the list of users, as in many containers.
+    None where the user has no home folder: neither HOME nor an entry in the user database, as in many containers.
     """
     asked = os.environ.get("LONGVID_CACHE_DIR")
     if asked:
         return Path(asked)
     try:
         folder = user_cache_path("longvid", appauthor=False)
-    except RuntimeError:  # what platformdirs says where there is no home; older ones give "~/.cache" as it stands
+    except RuntimeError:  # platformdirs raises this where there is no home; older versions return "~/.cache" unexpanded
         return None
     return folder if folder.is_absolute() else None
 
@@ -58,7 +58,7 @@ def fastest_backend(system: StateSpace, length: int, backends: dict[str, Backend
 
 
 def _candidates(system: StateSpace) -> list[str]:
-    """Backends worth a trial: PyKeOps never won on a CPU or beside Triton, so it is not compiled there unless asked."""
+    """Backends worth a trial: PyKeOps was never fastest on a CPU or next to Triton, so it is not compiled there."""
     names = ["cauchy", "dense-power"]
     device = system.step.device.type
     if device == "cpu":
@@ -69,7 +69,7 @@ def _candidates(system: StateSpace) -> list[str]:
 
 
 def _key(system: StateSpace, length: int) -> str:
-    """Machine and size; sizes to the nearest power of two."""
+    """Key of a machine and size, with sizes rounded to the nearest power of two."""
     device = system.step.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     sizes = [f"{word}{_octave(size)}" for word, size in (("h", system.num_channels), ("l", length))]
@@ -84,7 +84,7 @@ def _octave(size: int) -> int:
 
 
 def _measure(system: StateSpace, length: int, candidates: dict[str, Backend]) -> str:
-    """Fastest of the candidates on a few channels of the system itself; alternating rounds."""
+    """Name of the fastest candidate on a few channels of the system itself, timed in alternating rounds."""
     best = dict.fromkeys(candidates, float("inf"))
     for _ in range(ROUNDS):
         for name, backend in candidates.items():
@@ -112,7 +112,7 @@ def _wait(system: StateSpace) -> None:
 
 
 def _read() -> dict[str, str]:
-    """What the file remembers; nothing if it is not there or damaged."""
+    """Choices in the cache file; empty if it does not exist or is damaged."""
     folder = cache_folder()
     if folder is None:
         return {}
@@ -127,7 +127,7 @@ def _read() -> dict[str, str]:
 
 
 def _write(key: str, name: str) -> None:
-    """Add one line to the file; it is replaced whole, so a reader never sees half of it."""
+    """Add one choice to the cache file, which is replaced as a whole, so a reader never sees half of it."""
     folder = cache_folder()
     if folder is None:
         _log.info("the choice of kernel backend is not remembered: this user has no home folder")

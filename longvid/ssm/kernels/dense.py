@@ -1,7 +1,7 @@
-"""Discrete S4 systems as dense real matrices: powers of dA, and output maps truncated or not.
+"""Discrete S4 systems as dense real matrices, and their powers.
 
-Real basis: (Re x_1, Im x_1, Re x_2, ...), N numbers, the layout of `torch.view_as_real`. There dA is a real matrix, and
-its products cost a quarter of complex ones. Rounding in a square doubles with the next one, so powers are made in
+Real basis: (Re x_1, Im x_1, Re x_2, ...), N numbers, the layout of `torch.view_as_real`. There dA is a real matrix,
+whose products cost a quarter of complex ones. Each squaring doubles the rounding error, so powers are computed in
 float64.
 """
 
@@ -15,7 +15,7 @@ from longvid.ssm.system import StateSpace, advance
 
 
 class DenseSystem(NamedTuple):
-    """The discrete system in the real basis: x' = A x + B u, y = C x'. Real, one a channel."""
+    """Discrete systems in the real basis, one per channel: x' = A x + B u, y = C x'."""
 
     A: Float[Tensor, "channel state state"]
     B: Float[Tensor, "channel state"]
@@ -36,19 +36,19 @@ def discretise(system: StateSpace) -> DenseSystem:
 
 
 class Squares:
-    """A, A², A⁴, ... each made once, when asked for."""
+    """A, A², A⁴, ... each computed once, on first use."""
 
     def __init__(self, A: Float[Tensor, "channel state state"]) -> None:
         self._powers = [A]
 
     def __getitem__(self, level: int) -> Float[Tensor, "channel state state"]:
-        """A to the 2^level."""
+        """A to the power 2^level."""
         while len(self._powers) <= level:
             self._powers.append(self._powers[-1] @ self._powers[-1])
         return self._powers[level]
 
     def power(self, exponent: int) -> Float[Tensor, "channel state state"]:
-        """A to any exponent of at least 1."""
+        """A to the power `exponent`, at least 1."""
         factors = [self[level] for level in range(exponent.bit_length()) if exponent >> level & 1]
         product = factors[0]
         for factor in factors[1:]:
@@ -57,10 +57,10 @@ class Squares:
 
 
 def truncate(system: StateSpace, length: int) -> StateSpace:
-    """The same system with its output map truncated at `length` or, where it is longer, at a length that contains it.
+    """The same system with its output map truncated at `length`, or at a greater length that serves for it.
 
-    A map truncated at T serves every length up to T (the kernel is cut) and by doubling every longer one:
-    c̃_2T = (I + dA^T)* c̃_T. Nothing is solved, so slow channels stay exact.
+    A map truncated at T serves every length up to T (the kernel is cut), and by doubling every longer one:
+    c̃_2T = (I + dA^T)* c̃_T. No equation is solved, so slow channels stay exact.
     """
     if system.truncated_at >= length:
         return system
@@ -79,7 +79,7 @@ def truncate(system: StateSpace, length: int) -> StateSpace:
 
 
 def untruncate(system: StateSpace) -> StateSpace:
-    """The same system with its output map itself: one solve with I - dA^L a channel."""
+    """The same system with its output map not truncated: one solve with I - dA^L per channel."""
     if system.truncated_at == 0:
         return system
     dense = discretise(system.double())
@@ -88,7 +88,7 @@ def untruncate(system: StateSpace) -> StateSpace:
 
 
 def output_row(dense: DenseSystem, squares: Squares, truncated_at: int) -> Float[Tensor, "channel state"]:
-    """The output map itself of a dense system whose `C` may be truncated, as a real row."""
+    """The output map, not truncated, of a dense system whose `C` may be truncated, as a real row."""
     if truncated_at == 0:
         return dense.C
     identity = torch.eye(dense.A.shape[-1], dtype=dense.A.dtype, device=dense.A.device)

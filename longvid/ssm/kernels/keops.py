@@ -1,8 +1,9 @@
-"""The Cauchy sums by PyKeOps: compiled on first use, nothing of size (channel, n, frequency) ever in memory.
+"""The S4 kernel's Cauchy sums by PyKeOps, compiled on first use.
 
-The same division-safe real form as `longvid.ssm.kernels.cauchy`. KeOps needs a C++ compiler (and nvcc for a GPU), so
-nothing here is tried before `runs_here` has seen a tiny kernel compile and give the right number in a process of its
-own: a compiler that hangs or crashes takes only that process with it.
+No array of size (channel, n, frequency) is ever in memory. The real form is that of `longvid.ssm.kernels.cauchy`, which
+never divides by zero. KeOps needs a C++ compiler (and nvcc for a GPU), so it is used only after `why_no_keops` has seen
+a tiny kernel compile and give the right number in a process of its own: a compiler that hangs or crashes ends only that
+process.
 """
 
 import functools
@@ -33,7 +34,7 @@ assert torch.allclose(sums[0], torch.ones_like(sums[0])) and not sums[1].any(), 
 
 
 def keops_kernel(system: StateSpace, length: int) -> Float[Tensor, "channel length"]:
-    """K[t] for t < length. Raises BackendUnavailable where PyKeOps does not run."""
+    """Kernel K[t] for t < length. Raises BackendUnavailable where PyKeOps does not run."""
     problem = why_no_keops(system.step.device.type)
     if problem:
         raise BackendUnavailable(f"pykeops does not run on this machine ({problem}); use backend='auto'")
@@ -52,7 +53,7 @@ def resolvent_sums(
     c: Float[Tensor, " frequency"],
     s: Float[Tensor, " frequency"],
 ) -> Float[Tensor, "2 channel 8 frequency"]:
-    """Real and imaginary part of the eight sums over n of numerator / ( c²|w'|² - 4s² - 4isc Re w' )."""
+    """Real and imaginary parts of the eight sums over n of numerator / ( c²|w'|² - 4s² - 4isc Re w' )."""
     import pykeops
     from pykeops.torch import LazyTensor
 
@@ -68,13 +69,15 @@ def resolvent_sums(
     real = over_frequencies(c * c) * over_states(modulus) - over_frequencies(4 * s * s)
     imaginary = over_frequencies(4 * s * c) * over_states(decay)
     scale = real * real + imaginary * imaginary
-    both = (terms * (real / scale)).concat(terms * (imaginary / scale))  # one reduction: one formula to compile
+    both = (terms * (real / scale)).concat(
+        terms * (imaginary / scale)
+    )  # one reduction, so only one formula is compiled
     return both.sum(dim=2).view(len(modulus), len(c), 2, 8).permute(2, 0, 3, 1)
 
 
 @functools.cache
 def why_no_keops(device: str) -> str:
-    """Empty where PyKeOps has just run a tiny kernel on this kind of device; otherwise the reason in one line."""
+    """Why PyKeOps does not run on this kind of device, in one line; empty where it has just run a tiny kernel."""
     try:
         trial = subprocess.run(
             [sys.executable, "-c", TRIAL.format(device=device)],

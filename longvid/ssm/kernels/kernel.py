@@ -1,7 +1,7 @@
-"""The S4 kernel as a pure function with interchangeable ways to compute it.
+"""The S4 kernel as a pure function with interchangeable backends.
 
-`s4_kernel(system, length)` is K[t] = 2 Re( c* dA^t dB ) for t < length, whatever the backend: an output map truncated
-at another length is converted, functionally, before or after. Float32 or better whatever the autocast.
+`s4_kernel(system, length)` is K[t] = 2 Re( c* dA^t dB ) for t < length with every backend: an output map truncated at
+another length is converted, on a copy of the system. Float32 or better, even under autocast.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from longvid.ssm.system import StateSpace
 
 
 def kernel_by_cauchy(system: StateSpace, length: int) -> Tensor:
-    """Generating function in real tiles; the fastest on a CPU at most sizes."""
+    """The kernel by its generating function in real tiles; the fastest on a CPU at most sizes."""
     wide = truncate(system.double(), length)
     return cauchy_kernel(wide, wide.truncated_at, system.step.dtype)[:, :length]
 
@@ -41,8 +41,8 @@ def s4_kernel(
 ) -> Float[Tensor, "channel length"]:
     """Convolution kernel of every channel, `length` taps.
 
-    `odd_length="official"` repeats what ViS4mer's released layer does where its internal length is odd (see
-    `even_cauchy_kernel`); it needs a truncated output map and no other backend has it.
+    `odd_length="official"` does what ViS4mer's released layer does where its internal length is odd (see
+    `even_cauchy_kernel`); it needs a truncated output map, and `backend` then has no effect.
     Raises DecoderError for a length below 1 or an unknown backend.
     """
     if length < 1:

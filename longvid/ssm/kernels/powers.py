@@ -1,8 +1,8 @@
 """The S4 kernel as a product of two thin matrices of powers.
 
 With M about √L, X = [dB, dA dB, .. dA^(M-1) dB] and Y = [C; C dA^M; C dA^2M; ..], K is Y X read row by row. Both grow
-by doubling, so the cost is log L squarings of an N x N matrix a channel, whatever the parity of the length, and no FFT
-nodes are involved.
+by doubling, so the cost is log L squarings of an N x N matrix per channel, for even and odd lengths alike, without FFT
+nodes.
 """
 
 import torch
@@ -14,12 +14,12 @@ from longvid.ssm.kernels.dense import Squares, discretise, output_row
 from longvid.ssm.system import StateSpace
 
 GROUP_ELEMENTS = 1 << 19
-"""Numbers one power of dA may hold, which decides how many channels are taken together; the backward pass repeats each
-group, so no more than one group's powers live at a time."""
+"""Numbers in one power of dA, at most, which decides how many channels are computed together; the backward pass
+computes each group again, so the powers of only one group are in memory at a time."""
 
 
 def dense_power_kernel(system: StateSpace, length: int) -> Float[Tensor, "channel length"]:
-    """K[t] = C dA^t dB for t < length."""
+    """Kernel K[t] = C dA^t dB for t < length."""
     w = system.eigenvalues.expand_as(system.p)
     group = max(1, GROUP_ELEMENTS // system.state_size**2)
     tensors = (w, system.p, system.q, system.b, system.c, system.step)

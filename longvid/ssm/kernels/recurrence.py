@@ -1,4 +1,4 @@
-"""The kernel as its definition says: step the state, read it, step again. Slow, obvious: the reference."""
+"""The S4 kernel by its definition, step by step: slow, the reference."""
 
 import torch
 from jaxtyping import Float
@@ -9,12 +9,12 @@ from longvid.ssm.system import StateSpace
 
 
 def recurrence_kernel(system: StateSpace, length: int) -> Float[Tensor, "channel length"]:
-    """K[t] = C dA^t dB for t < length, one step after the other, in float64; returned in the system's precision."""
+    """Kernel K[t] = C dA^t dB for t < length, step by step in float64; returned in the system's precision."""
     return recurrence_taps(system, 0, length)
 
 
 def recurrence_taps(system: StateSpace, first: int, count: int) -> Float[Tensor, "channel count"]:
-    """K[t] for first <= t < first + count; the state before the first comes from a power of dA."""
+    """Kernel K[t] for first <= t < first + count; the state before the first comes from a power of dA."""
     dense = discretise(system.double())
     squares = Squares(dense.A)
     state = dense.B[..., None] if first == 0 else squares.power(first) @ dense.B[..., None]

@@ -1,16 +1,17 @@
-"""The sums of the S4 generating function and their gradients, in tiles of real matrix products.
+"""The sums of the S4 generating function and their gradients, in tiles.
 
-For each channel and frequency (c = cos θ, s = sin θ) eight rows of numerators are summed over the n half-states,
+For each channel and frequency (c = cos θ, s = sin θ) eight rows of numerators are summed over the n half-states, by
+real matrix products,
 
     D = c²|w'|² - 4s² - 4isc Re w',   R_ab = 2 Σ_n ( 2is Re v_ab - c Re(v_ab w̄') ) / D,   a ∈ {c̃, q}, b ∈ {b, p}
     k̂ = ( R_cb - c R_cp R_qb / (1 + c R_qp) ) (c + is)
 
-Memory beyond the result is one tile (channel, n, frequency); the backward pass makes the tiles again. Tiles are
-float32. But where a frequency meets an eigenvalue the two terms of k̂ are a thousand times their difference: so the
-real part of D, itself a difference, is rounded only once, and the entries with |c R_qp| above about `NEAR`, one in a
-hundred, are computed in float64. Without them the worst channel of 64 is off by 2e-5, with them by 2e-6.
+Memory beyond the result is one tile (channel, n, frequency); the backward pass computes the tiles again. Tiles are
+float32. But where a frequency is close to an eigenvalue, the two terms of k̂ are a thousand times their difference: so
+the real part of D, itself a difference, is rounded only once, and the entries with |c R_qp| above about `NEAR`, one in
+a hundred, are computed in float64. Without this the worst channel of 64 has an error of 2e-5, with it of 2e-6.
 
-To torch the whole is one operator, forward and backward: it is traced, compiled and counted as one.
+For torch all of this is one operator, forward and backward: it is traced, compiled and counted as one.
 """
 
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 TILE_FREQUENCIES = 512
 TILE_ELEMENTS = {"cpu": 1 << 17, "cuda": 1 << 25}
-"""(channel, n, frequency) cells a tile: on a CPU its three float32 arrays stay in the second-level cache."""
+"""(channel, n, frequency) cells per tile: on a CPU its three float32 arrays fit in the second-level cache."""
 
 NEAR = 32.0
 NEAR_ENTRIES = 4096
@@ -35,7 +36,7 @@ Tile = tuple[slice, slice]
 def resolvent(numerators: Tensor, modulus: Tensor, decay: Tensor, c: Tensor, s: Tensor, dtype: torch.dtype) -> Tensor:
     """k̂ (channel, frequency), complex of precision `dtype`.
 
-    All in float64: numerators (channel, 8, n): Re v of cb, cp, qb, qp, then Re(v w̄') of the same; modulus |w'|² and
+    Inputs are float64: numerators (channel, 8, n): Re v of cb, cp, qb, qp, then Re(v w̄') of the same; modulus |w'|² and
     decay Re w' (channel, n); c and s (frequency,).
     """
     whole = Coefficients(numerators, modulus, decay, c, s)
@@ -55,7 +56,7 @@ def resolvent(numerators: Tensor, modulus: Tensor, decay: Tensor, c: Tensor, s: 
 def resolvent_backward(
     numerators: Tensor, modulus: Tensor, decay: Tensor, c: Tensor, s: Tensor, grad: Tensor, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients to the first three."""
+    """Gradients with respect to numerators, modulus and decay."""
     whole = Coefficients(numerators, modulus, decay, c, s)
     totals = torch.zeros_like(numerators), torch.zeros_like(modulus), torch.zeros_like(decay)
     if dtype != torch.float64:
@@ -73,7 +74,7 @@ def resolvent_backward(
 
 
 class Coefficients:
-    """Coefficients of channels, and frequencies: one row of them for all channels, or one each (`entries`)."""
+    """Coefficients of channels, and frequencies: one row for all channels, or one frequency per row (`entries`)."""
 
     def __init__(self, numerators: Tensor, modulus: Tensor, decay: Tensor, c: Tensor, s: Tensor) -> None:
         self.numerators, self.modulus, self.decay, self.c, self.s = numerators, modulus, decay, c, s
@@ -89,22 +90,22 @@ class Coefficients:
                 yield slice(row, row + num_rows), slice(column, column + num_columns)
 
     def part(self, tile: Tile) -> "Coefficients":
-        """Of one tile."""
+        """The coefficients of one tile."""
         rows, columns = tile
         return Coefficients(
             self.numerators[rows], self.modulus[rows], self.decay[rows], self.c[columns], self.s[columns]
         )
 
     def entries(self, rows: Tensor, columns: Tensor) -> "Coefficients":
-        """Of single (channel, frequency) pairs."""
+        """The coefficients of single (channel, frequency) pairs."""
         c, s = self.c[columns].view(-1, 1, 1), self.s[columns].view(-1, 1, 1)
         return Coefficients(self.numerators[rows], self.modulus[rows], self.decay[rows], c, s)
 
     def near(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """(rows, columns) of the entries that float32 would spoil, some at a time.
+        """(rows, columns) of the entries that need float64, at most `NEAR_ENTRIES` at a time.
 
         |c R_qp| is about |v_qp| / |z - w'| near an eigenvalue and z runs along the imaginary axis, so for each channel
-        and n they are an interval of frequencies.
+        and n these entries are an interval of frequencies.
         """
         channels, frequencies = len(self.modulus), len(self.c)
         imaginary = (self.modulus - self.decay**2).clamp(min=1e-30).sqrt()
@@ -112,7 +113,7 @@ class Coefficients:
         v_squared = v_real**2 + ((vw_real - v_real * self.decay) / imaginary) ** 2
         reach = (v_squared / NEAR**2 - self.decay**2).clamp(min=0).sqrt()
         spacing = torch.atan2(self.s[1], self.c[1]) if frequencies > 1 else 1.0
-        # a system that is no number has no near entries, and its kernel is no number either
+        # a system with NaN has no near entries, and its kernel is NaN too
         first, last = (torch.atan(z / 2).nan_to_num(0) / spacing for z in (imaginary - reach, imaginary + reach))
         first, last = first.ceil().clamp(0, frequencies).long(), (last.floor() + 1).clamp(0, frequencies).long()
         inside = torch.maximum(last, first)
@@ -123,7 +124,7 @@ class Coefficients:
         return zip(rows.split(NEAR_ENTRIES), columns.split(NEAR_ENTRIES), strict=True)
 
     def reciprocals(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Real and imaginary part of 1 / D: (channel, n, frequency) each."""
+        """Real and imaginary parts of 1 / D: (channel, n, frequency) each."""
         c, s = self.c, self.s
         real = torch.addcmul(-4 * s * s, self.modulus[..., None], c * c).to(dtype)
         imaginary = self.decay.to(dtype)[..., None] * (4 * s * c).to(dtype)
@@ -131,12 +132,12 @@ class Coefficients:
         return real.mul_(scale), imaginary.mul_(scale)
 
     def sums(self, reciprocals: tuple[Tensor, Tensor]) -> Tensor:
-        """(2, channel, 8, frequency): real and imaginary part of the sums of numerator / D."""
+        """Real and imaginary parts of the sums of numerator / D: (2, channel, 8, frequency)."""
         numerators = self.numerators.to(reciprocals[0].dtype)
         return torch.stack([numerators @ part for part in reciprocals])
 
     def gradients(self, grad: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-        """To numerators, modulus and decay. With P = 1/D, dP = -P² dD, and D is linear in |w'|² and Re w'."""
+        """Gradients to numerators, modulus and decay: with P = 1/D, dP = -P² dD, and D is linear in |w'|² and Re w'."""
         real, imaginary = self.reciprocals(dtype)
         c, s, numerators = (tensor.to(dtype) for tensor in (self.c, self.s, self.numerators))
         sums_grad = _woodbury_gradient(self.sums((real, imaginary)), c, s, grad)
@@ -210,13 +211,13 @@ resolvent.register_autograd(_backward, setup_context=_keep_inputs)
 
 @register_flop_formula(torch.ops.longvid.resolvent)
 def _operations(numerators: Any, modulus: Any, decay: Any, c: Any, *_: Any, **__: Any) -> int:
-    """Of `torch.utils.flop_counter`: the two products with eight rows, and eight operations for the reciprocal."""
+    """Count for `torch.utils.flop_counter`: two products with eight rows, and eight operations per reciprocal."""
     cells: int = modulus[0] * modulus[1] * c[0]
     return cells * (2 * 2 * 8 + 8)
 
 
 @register_flop_formula(torch.ops.longvid.resolvent_backward)
 def _backward_operations(numerators: Any, modulus: Any, decay: Any, c: Any, *_: Any, **__: Any) -> int:
-    """The same again, two products each way, and the chain through the reciprocal."""
+    """Count of the sums again, two products for each gradient, and the chain rule through the reciprocal."""
     cells: int = modulus[0] * modulus[1] * c[0]
     return cells * (3 * 2 * 2 * 8 + 8 + 14)

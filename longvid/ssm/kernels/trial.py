@@ -1,7 +1,7 @@
-"""A trial of kernel backends on a few channels of a system: which of them give what the recurrence gives.
+"""A trial of kernel backends: which of them agree with the recurrence.
 
-A kernel is compared on stretches of taps from its start to its end, where the recurrence starts from a power of dA, and
-with it the gradients of a weighted sum of those taps, where gradients are wanted.
+Kernels of a few channels are compared on several stretches of taps from start to end, for which the recurrence starts
+from a power of dA. Where gradients are needed, those of a weighted sum of these taps are compared too.
 """
 
 import logging
@@ -18,20 +18,20 @@ Backend = Callable[[StateSpace, int], Tensor]
 
 TRIAL_CHANNELS = 16
 SECTIONS, SECTION_TAPS = 4, 64
-"""Number of stretches, and their taps."""
+"""Number of stretches, and taps per stretch."""
 CANCELLATION = 1000
-"""Where a frequency meets an eigenvalue, terms are a thousand times what they add up to."""
+"""Where a frequency is close to an eigenvalue, terms are about this many times their sum."""
 
 _log = logging.getLogger(__name__)
 
 
 def wants_grad(system: StateSpace) -> bool:
-    """Whether a gradient to any part of the system may be asked for."""
+    """Whether any part of the system may need a gradient."""
     return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in system[:6])
 
 
 def few_channels(system: StateSpace, grad: bool) -> StateSpace:
-    """A copy of the first channels, as leaves."""
+    """A copy of the first channels, as leaf tensors."""
     few = slice(None, TRIAL_CHANNELS)
     shared, *others = (tensor.detach() for tensor in system[:6])
     tensors = [shared if shared.ndim == 1 else shared[few], *(tensor[few] for tensor in others)]
@@ -46,7 +46,7 @@ class _Answer(NamedTuple):
     gradients: list[Tensor]
 
     def differs_from(self, reference: "_Answer", tolerance: float) -> str:
-        """Empty, or what differs and by how much, relative to the reference's norm."""
+        """What differs and by how much, relative to the reference's norm; empty if nothing does."""
         size = float(reference.kernel.norm())
         if not self._apart(self.kernel, reference.kernel, size) <= tolerance:
             return f"its kernel is off by {self._apart(self.kernel, reference.kernel, size):.1g}"
@@ -62,9 +62,9 @@ class _Answer(NamedTuple):
 
 
 def right_ones(system: StateSpace, length: int, candidates: dict[str, Backend]) -> dict[str, Backend]:
-    """Candidates that give the recurrence's numbers on the channels of the trial; the log names the others.
+    """Candidates that agree with the recurrence on the channels of the trial; the log names the others.
 
-    A system whose own kernel is not finite tells nothing, and drops none.
+    A system whose own kernel is not finite proves nothing, and excludes none.
     """
     taps = min(SECTION_TAPS, length)
     starts = sorted({(length - taps) * section // (SECTIONS - 1) for section in range(SECTIONS)})
@@ -87,11 +87,11 @@ def right_ones(system: StateSpace, length: int, candidates: dict[str, Backend]) 
     for name, backend in candidates.items():
         problem = _answer(by(backend), system, length).differs_from(reference, tolerance)
         if problem:
-            _log.warning("kernel backend %s is not taken at length %d: %s", name, length, problem)
+            _log.warning("kernel backend %s is not used at length %d: %s", name, length, problem)
         else:
             right[name] = backend
     if not right:
-        _log.warning("no fast kernel backend is right at length %d: the slow recurrence is taken", length)
+        _log.warning("no fast kernel backend is correct at length %d: the slow recurrence is used", length)
     return right
 
 

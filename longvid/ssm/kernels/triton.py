@@ -1,8 +1,9 @@
-"""The S4 generating function by Triton: one program a channel and block of frequencies, nothing larger in memory.
+"""The S4 generating function by Triton.
 
-The same sums as `longvid.ssm.kernels.resolvent`, but in float64 throughout: a GPU's registers hold what a CPU's cache
-cannot, so the sums cost less than writing float32 tiles to memory would, and no entry needs a second look. The backward
-pass computes the sums again. To torch each direction is one operator, from the system to its generating function.
+One program computes one channel and one block of frequencies; nothing larger is in memory. The sums are those of
+`longvid.ssm.kernels.resolvent`, but in float64 throughout: a GPU's registers hold what a CPU's cache cannot, so this
+costs less than writing float32 tiles to memory would, and no entry is computed twice. The backward pass computes the
+sums again. For torch each direction is one operator, from the system to its generating function.
 """
 
 import functools
@@ -21,13 +22,13 @@ from longvid.ssm.kernels.dense import truncate
 from longvid.ssm.system import StateSpace
 
 FORWARD, BACKWARD = {"BLOCK": 64, "num_warps": 2}, {"BLOCK": 256, "num_warps": 1}
-"""Frequencies and warps of a program. On an H200, 1,024 channels of 11,820 steps: 0.65 and 2.4 ms, the best of 20
-and within 6 % of it (smaller blocks cost the backward pass more memory); tiles of torch's operators take 17 and 36 ms.
-Not measured: devices with little float64 arithmetic, where `auto` has the tiles to fall back on."""
+"""Frequencies and warps per program. On an H200, 1,024 channels of 11,820 steps take 0.65 and 2.4 ms: of 20 settings
+tried, the best and one within 6 % of the best (smaller blocks cost the backward pass more memory); tiles of torch's
+operators take 17 and 36 ms. Not measured: devices with slow float64 arithmetic, where `auto` can choose the tiles."""
 
 
 def triton_kernel(system: StateSpace, length: int) -> Float[Tensor, "channel length"]:
-    """K[t] for t < length. Raises BackendUnavailable where Triton does not run."""
+    """Kernel K[t] for t < length. Raises BackendUnavailable where Triton does not run."""
     problem = why_no_triton(system.step.device.type)
     if problem:
         raise BackendUnavailable(f"triton does not run on this machine ({problem}); use backend='auto'")
@@ -39,12 +40,12 @@ def triton_kernel(system: StateSpace, length: int) -> Float[Tensor, "channel len
 
 @functools.cache
 def why_no_triton(device: str) -> str:
-    """Empty where Triton's programs can run on this kind of device; otherwise the reason in one line."""
+    """Why Triton's programs cannot run on this kind of device, in one line; empty where they can."""
     if find_spec("triton") is None:
         return "the package triton is not installed"
     try:
         interpreted = _programs().forward.__class__.__name__ != "JITFunction"
-    except (ImportError, OSError, RuntimeError) as error:  # a build for another driver fails in its own way
+    except (ImportError, OSError, RuntimeError) as error:  # a build for another driver can raise any of these
         return f"triton cannot be imported: {error}".splitlines()[0]
     if device == "cuda" or (interpreted and device == "cpu"):
         return ""
@@ -87,7 +88,7 @@ def triton_resolvent(
 def triton_resolvent_backward(
     w: Tensor, p: Tensor, q: Tensor, b: Tensor, c: Tensor, step: Tensor, cosine: Tensor, sine: Tensor, grad: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients to the first six."""
+    """Gradients with respect to w, p, q, b, c and step."""
     channels, half = p.shape
     num_blocks = -(-len(cosine) // BACKWARD["BLOCK"])
     partial = torch.empty(channels, num_blocks, 10, half, dtype=torch.float64, device=p.device)
@@ -120,7 +121,7 @@ def _pairs(tensor: Tensor) -> Tensor:
 
 
 def _a_channel(half: int) -> dict[str, int]:
-    """Of the programs that take one channel each: its states, and the power of two that holds them."""
+    """Constants of the programs that take one channel each: its half-states, and the power of two above them."""
     return {"HALF": half, "PADDED": 1 << (half - 1).bit_length(), "num_warps": 1}
 
 

@@ -1,10 +1,10 @@
-"""The programs of `longvid.ssm.kernels.triton`; importing this file needs Triton.
+"""Triton programs of `longvid.ssm.kernels.triton`; needs Triton.
 
-`prepare` makes ten real coefficients of each (channel, state) out of the system; `forward` sums over the states, a
-program for each channel and `BLOCK` neighbouring frequencies; `backward` gives the gradient to the ten and `pull_back`
-that to the system. Formulas and names are those of `longvid.ssm.kernels.resolvent`: complex numbers are two real ones,
-rows of the table are Re v of cb, cp, qb, qp, Re(v w̄') of the same, |w'|² and Re w', and P = 1 / D. Inside all is
-float64.
+`prepare` computes ten real coefficients per (channel, state) from the system; `forward` sums over the states, in one
+program per channel and `BLOCK` neighbouring frequencies; `backward` gives the gradient to the ten coefficients, and
+`pull_back` that to the system. Formulas and names are those of `longvid.ssm.kernels.resolvent`: complex numbers are two
+real ones, rows of the table are Re v of cb, cp, qb, qp, Re(v w̄') of the same, |w'|² and Re w', and P = 1 / D. All
+arithmetic is float64.
 """
 
 from typing import no_type_check
@@ -59,7 +59,7 @@ def _store_rows(cell, inside, left, right, step, w, HALF: tl.constexpr):
 @triton.jit
 @no_type_check
 def prepare(w, p, q, b, c, step, table, w_stride, HALF: tl.constexpr, PADDED: tl.constexpr):
-    """table (channel, 10, HALF), float64. Grid: channels."""
+    """Computes the table (channel, 10, HALF), float64. Grid: channels."""
     channel = tl.program_id(0).to(tl.int64)
     n = tl.arange(0, PADDED)
     inside = n < HALF
@@ -86,14 +86,14 @@ def _reciprocal(modulus, decay, c, s):
 @triton.jit
 @no_type_check
 def _resolvent_sum(c, s, v_real, v_imaginary, vw_real, vw_imaginary):
-    """R_ab from the sums of its two rows of numerators over D."""
+    """R_ab from the sums over D of its two rows of numerators."""
     return -4 * s * v_imaginary - 2 * c * vw_real, 4 * s * v_real - 2 * c * vw_imaginary
 
 
 @triton.jit
 @no_type_check
 def _resolvents(table, c, s, HALF: tl.constexpr):
-    """R_cb, R_cp, R_qb, R_qp of one channel: real and imaginary part, one number a frequency."""
+    """R_cb, R_cp, R_qb, R_qp of one channel: real and imaginary parts, one number per frequency."""
     zero = c * 0
     v0r, v0i, v1r, v1i, v2r, v2i, v3r, v3i = zero, zero, zero, zero, zero, zero, zero, zero
     w0r, w0i, w1r, w1i, w2r, w2i, w3r, w3i = zero, zero, zero, zero, zero, zero, zero, zero
@@ -200,7 +200,7 @@ def backward(table, cosine, sine, grad, partial, num_frequencies, HALF: tl.const
 @triton.jit
 @no_type_check
 def _pair_gradient(v_grad, vw_grad, left, right, step, w):
-    """From the two rows of v = left̄ right Δ: gradients to left, right, Δ and w'."""
+    """Gradients to left, right, Δ and w' from those to the two rows of v = left̄ right Δ."""
     u_real, u_imaginary = _times(left[0], -left[1], right[0], right[1])
     real, imaginary = v_grad + vw_grad * w[0], vw_grad * w[1]
     step_grad = real * u_real + imaginary * u_imaginary
@@ -231,7 +231,7 @@ def pull_back(
     HALF: tl.constexpr,
     PADDED: tl.constexpr,
 ):
-    """Gradients to the system from those to the table; all have an entry a channel, also w's. Grid: channels."""
+    """Gradients to the system from those to the table; all have an entry per channel, w's too. Grid: channels."""
     channel = tl.program_id(0).to(tl.int64)
     n = tl.arange(0, PADDED)
     inside = n < HALF

@@ -1,4 +1,4 @@
-"""Whether a decoder works on this machine: not by importing it, but by having it decode."""
+"""Whether a backend works on this machine, tested by decoding a clip."""
 
 import tempfile
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from longvid.errors import UnreadableVideo
+from longvid.errors import UnreadableVideo, short_reason
 from longvid.video.backends.registry import BACKENDS
 from longvid.video.numbered import numbered_picture, read_number
 from longvid.video.probing import probe
@@ -19,15 +19,15 @@ HEIGHT, WIDTH = 64, 80
 
 @dataclass(frozen=True)
 class BackendStatus:
-    """One row of what `longvid doctor` prints about decoders."""
+    """One row of what `longvid doctor` prints about backends."""
 
     name: str
     version: str | None
-    """None where it cannot even be imported."""
+    """None where it cannot be imported."""
     works: bool
     reason: str
     """Why it does not work; empty if it does."""
-    cure: str
+    remedy: str
     """What to do about it; empty if it works."""
 
 
@@ -38,30 +38,18 @@ def check_all() -> list[BackendStatus]:
 
 @cache
 def check_backend(name: str) -> BackendStatus:
-    """Has the backend decode a clip of known pictures; asked once a process, then remembered."""
+    """Lets the backend decode a clip of known pictures; done once per process, then remembered."""
     backend, version = BACKENDS[name], None
     try:
         version = backend.version()
         reason = _wrong_frames(name)
     except (ImportError, OSError, RuntimeError, UnreadableVideo) as error:
         reason = short_reason(error)
-    return BackendStatus(name, version, not reason, reason, backend.cure if reason else "")
-
-
-def short_reason(error: Exception) -> str:
-    """What an error says first, as a clause; without an announcement (`Likely causes:`) of lines left out here."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if not lines:
-        return type(error).__name__
-    first = lines[0]
-    if first.endswith(":") and len(lines) > 1:
-        sentence, stop, _ = first.rpartition(". ")
-        first = sentence if stop else first.rstrip(": ")
-    return first.rstrip(".")[:200]
+    return BackendStatus(name, version, not reason, reason, backend.remedy if reason else "")
 
 
 def _wrong_frames(name: str) -> str:
-    """What is wrong with the frames the backend gives for a clip made on the spot; empty if nothing is."""
+    """What is wrong with the frames that the backend gives for a newly made clip; empty if nothing is."""
     wanted = list(range(0, NUM_FRAMES, 2))
     with tempfile.TemporaryDirectory() as folder:
         # MPEG-4 part 2 is in every build of FFmpeg, of any licence

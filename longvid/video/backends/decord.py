@@ -1,11 +1,11 @@
-"""decord: unmaintained since 2022, with an old FFmpeg of its own (no AV1); kept for comparing with older work.
+"""The decord backend, kept for comparison with older work.
 
-Used through checks only: its frame count and its times, which it moves to begin at 0, have to be those of the demux
-pass, and the frames it would silently replace by a neighbour are an error. Read frame by frame from the first on,
-because after a seek or a skip it returns wrong frames without a word (HEVC, MPEG-TS, FLV): a late segment costs what a
-whole video costs.
-One thread: with more it decodes ahead of a slow reader without bound. A hang inside it holds the interpreter's lock, so
-run it in a process that may be killed.
+decord is unmaintained since 2022 and has an old FFmpeg of its own (no AV1). Its frame count and times, which it shifts
+to start at 0, must agree with the demux pass, and frames that it would silently replace by a neighbour are an error.
+It is read frame by frame from the first on, because after a seek or a skip it silently returns wrong frames (HEVC,
+MPEG-TS, FLV): a late piece costs as much as the whole video up to there.
+It runs with one thread: with more it decodes ahead of a slow reader without limit. A hang inside it holds the
+interpreter's lock, so run it in a process that may be killed.
 """
 
 from collections.abc import Iterator
@@ -23,11 +23,11 @@ SAME_TIME_SECONDS = 0.0005
 """decord keeps times as float32 seconds: 10 hours in, they are 4 ms apart, so the tolerance grows with them."""
 
 NO_REPLACEMENTS = 1e-9
-"""Share of frames that decord may replace by a neighbour before it raises; 0 would mean that it never does."""
+"""Share of frames that decord may replace by a neighbour before it raises; with 0 it would never raise."""
 
 
 UNINDEXED_CONTAINERS = ("mpegts", "mpeg")
-"""Containers in which decord's rewind, even to the begin, lands too late and its first frames are others'."""
+"""Containers in which decord's rewind, even to the start, lands too late, so that its first frames are wrong."""
 
 
 def version() -> str:
@@ -46,7 +46,7 @@ def read_frames(
     interpolation: Interpolation,
     num_threads: int,
 ) -> Iterator[Frame]:
-    """The frames at strictly increasing display positions, see `backends.ReadFrames`; always with one thread."""
+    """Yields the frames at strictly increasing display positions, see `backends.ReadFrames`; always one thread."""
     import decord
 
     decord.logging.set_level(decord.logging.FATAL)
@@ -64,7 +64,7 @@ def read_frames(
 
 
 def _require_same_frames(video: VideoProbe, reader: Any) -> None:
-    """Refuses a file that decord sees otherwise than the demux pass."""
+    """Raise UnreadableVideo for a file about which decord disagrees with the demux pass."""
     measured = video.measured
     if video.header.container in UNINDEXED_CONTAINERS:
         raise UnreadableVideo(
@@ -81,4 +81,4 @@ def _require_same_frames(video: VideoProbe, reader: Any) -> None:
     seconds = reader.get_frame_timestamp(np.arange(len(reader)))[:, 0]
     expected = measured.frame_seconds - measured.begin_seconds
     if (np.abs(seconds - expected) > SAME_TIME_SECONDS + expected * np.finfo(np.float32).eps).any():
-        raise UnreadableVideo(f"{video.path}: decord takes its frames for shown at other times; use PyAV")
+        raise UnreadableVideo(f"{video.path}: decord gives other presentation times; use PyAV")

@@ -1,10 +1,10 @@
-"""PyAV: FFmpeg in the process, bundled with its wheel, so the backend that is always there.
+"""The PyAV backend: FFmpeg bundled with a wheel, so always available.
 
 Exact by construction: a frame is what the decoder gives for the presentation time that the demux pass measured.
-Fast by three things: unneeded frames that no other frame refers to are skipped inside the decoder, unneeded stretches
-from one keyframe to another are jumped over, and only wanted frames are ever converted to RGB.
-Strict: the decoder is told to report damage instead of painting over it, and after damage nothing is believed until the
-next keyframe.
+Fast for three reasons: unneeded frames that no other frame refers to are skipped inside the decoder, unneeded stretches
+from one keyframe to another are jumped over, and only wanted frames are converted to RGB.
+Strict: the decoder is set to report damage instead of concealing it, and after damage no frame is used before the next
+keyframe.
 """
 
 from collections.abc import Generator, Iterator
@@ -27,29 +27,29 @@ from longvid.video.opening import open_video, packets_of
 from longvid.video.scaling import Frame, Scaler
 
 SEEK_GAIN_FRAMES = 4
-"""A jump has to save decoding at least this many frames. Measured on 360p and 720p H.264: any gain from 1 to 8 costs
-the same within noise; at one frame a second jumping takes 0.42 x the time with a keyframe every half second."""
+"""A jump must save the decoding of at least this many frames. Measured on 360p and 720p H.264: any value from 1 to 8
+costs the same within noise; at one frame per second jumping takes 0.42 x the time with a keyframe every half second."""
 
 NEVER = 2**63 - 1
-"""A presentation time after all others."""
+"""A presentation time later than all others."""
 
 UNSEEKABLE_CONTAINERS = ("mpeg",)
-"""MPEG program streams give packets other times after a jump than in order (38 of 120 frames, off by one to many)."""
+"""MPEG program streams, whose packets have other times after a jump than in order (38 of 120 frames were wrong)."""
 
 SEEK_EARLIER_SECONDS = {"mpegts": 0.5}
-"""Transport streams are sought by decoding time, which lies before the presentation time by the depth of reordering."""
+"""Seconds to seek earlier: transport streams are sought by decoding time, which reordering puts before display."""
 
 RETRY_KEYFRAMES = (1, 4)
-"""Where a frame does not come, decoding starts again so many keyframes earlier, skipping nothing: containers may
-land behind the keyframe they were asked for, and frames of open GOPs refer across it."""
+"""Where a frame does not come, decoding starts again this many keyframes earlier, without skipping: containers may
+land after the keyframe that was sought, and frames of open GOPs refer across it."""
 
 ERROR_DETECTION = "crccheck+bitstream+buffer+explode"
-"""What FFmpeg's decoders are to take for an error, and raise. "aggressive" and "compliant" found nothing more in 800
-damaged files, and refuse a sound one of an older encoder."""
+"""What FFmpeg's decoders are to raise as an error. "aggressive" and "compliant" found nothing more in 800 damaged
+files, and reject an intact file of an older encoder."""
 
 SKIPPING_CODECS = ("h264", "hevc", "mpeg4", "mpeg2video")
-"""Codecs whose decoders heed "skip this one if nothing refers to it" from packet to packet; dav1d, for AV1, takes the
-first such word for all that follow."""
+"""Codecs whose decoders can change from packet to packet whether to skip frames that no other refers to; dav1d, for
+AV1, applies the first such setting to all packets that follow."""
 
 
 def version() -> str:
@@ -58,7 +58,7 @@ def version() -> str:
 
 
 def decodes(codec: str) -> bool:
-    """Whether this build of FFmpeg has a decoder for the codec, by FFmpeg's name of it."""
+    """Whether this build of FFmpeg has a decoder for the codec, given by FFmpeg's name."""
     try:
         av.codec.Codec(codec, "r")
     except av.codec.codec.UnknownCodecError:
@@ -75,7 +75,7 @@ def read_frames(
     interpolation: Interpolation,
     num_threads: int,
 ) -> Iterator[Frame]:
-    """The frames at strictly increasing display positions, see `backends.ReadFrames`."""
+    """Yields the frames at strictly increasing display positions, see `backends.ReadFrames`."""
     scaler = Scaler(height, width, interpolation, video.header.rotation_degrees)
     reader = _ForwardReader(video, indices, num_threads)
     try:
@@ -88,7 +88,7 @@ def read_frames(
 
 
 class _ForwardReader:
-    """Goes forward through one stream from wanted picture to wanted picture."""
+    """Reads one stream forward, from wanted picture to wanted picture."""
 
     def __init__(self, video: VideoProbe, indices: Int64[np.ndarray, "frames"], num_threads: int) -> None:
         self._video, self._timing, self._num_threads = video, video.measured, num_threads
@@ -99,14 +99,14 @@ class _ForwardReader:
         self._may_seek = self._timing.has_presentation_times and video.header.container not in UNSEEKABLE_CONTAINERS
 
     def close(self) -> None:
-        """Lets go of the file and of the pictures in flight."""
+        """Closes the file and drops the pictures in the decoder."""
         if self._run is not None:
             self._run.close()
         if self._opened is not None:
             self._opened[0].close()
 
     def picture(self, index: int) -> VideoFrame:
-        """The picture at a display position beyond the last one asked for. Raises UnreadableVideo if it is damaged."""
+        """The picture at a display position after the last one requested. Raises DamagedVideo if it is damaged."""
         pts = int(self._timing.frame_pts[index])
         for run in self._attempts(index):
             picture = run.picture(pts)
@@ -117,7 +117,7 @@ class _ForwardReader:
         raise DamagedVideo(f"{self._video.path}: the frame at {seconds:.3f} s is damaged and cannot be decoded")
 
     def _attempts(self, index: int) -> Iterator["_Run"]:
-        """Runs of decoding that should come to the picture: the cheapest first, then ever safer ones."""
+        """Decoding runs that should reach the picture: the cheapest first, then safer ones."""
         keyframe = int(np.searchsorted(self._timing.keyframe_indices, index, side="right")) - 1
         gain_frames = int(self._timing.keyframe_indices[keyframe]) - (self._position + 1) if keyframe >= 0 else 0
         if self._may_seek and gain_frames >= SEEK_GAIN_FRAMES:
@@ -135,7 +135,7 @@ class _ForwardReader:
             yield self._start(None, skip=False)
 
     def _start(self, keyframe: int | None, *, skip: bool = True) -> "_Run":
-        """A new run, from a keyframe or, where that is None or not there, from the begin of the file."""
+        """A new run, from a keyframe or, where that is None or cannot be sought, from the start of the file."""
         may_skip = skip and self._timing.has_presentation_times and self._video.header.codec in SKIPPING_CODECS
         pts = None
         if keyframe is not None and keyframe >= 0:
@@ -155,7 +155,7 @@ class _ForwardReader:
 
 
 def _open(video: VideoProbe, num_threads: int) -> tuple[InputContainer, VideoStream]:
-    """The file and its stream, with a decoder that reports damage."""
+    """The file and its stream, with a decoder that is set to report damage."""
     container = open_video(video.path)
     stream = container.streams[video.stream_index]
     assert isinstance(stream, VideoStream)
@@ -167,10 +167,10 @@ def _open(video: VideoProbe, num_threads: int) -> tuple[InputContainer, VideoStr
 class _Run:
     """Decoding without a jump, from the first keyframe among the packets on.
 
-    `keyframe_pts` is the time of the keyframe that was sought, None at the begin of the file; `wanted_pts=None` wants
-    every picture. After a jump the first packet has to carry the time of a keyframe, and the first picture has to be
-    that keyframe: if not, `landed_wrong`, and nothing comes. (Program streams give packets other times after a jump;
-    with intra refresh, what containers call keyframes are only where a picture begins to mend.)
+    `keyframe_pts` is the time of the keyframe that was sought, None at the start of the file; `wanted_pts=None` wants
+    every picture. After a jump the first packet must have the time of a keyframe, and the first picture must be that
+    keyframe: if not, `landed_wrong` is set and no picture comes. (In program streams packets have other times after a
+    jump; with intra refresh, what containers call a keyframe is only where pictures start to become complete.)
     """
 
     def __init__(
@@ -190,19 +190,19 @@ class _Run:
         self._pictures = self._shown() if timing.has_presentation_times else self._counted()
 
     def close(self) -> None:
-        """Ends the generator, which refers to the run that refers to it: left to the garbage collector, such rings keep
-        a full-size picture each, and a film with many jumps fills the memory."""
+        """Closes the generator. It and the run refer to each other; left to the garbage collector, each such cycle
+        keeps a full-size picture, and a film with many jumps fills the memory."""
         self._pictures.close()
 
     def picture(self, pts: int) -> VideoFrame | None:
-        """Goes on to the picture with this presentation time; None where it does not come, or comes damaged."""
+        """Decodes up to the picture with this presentation time; None where it does not come, or comes damaged."""
         for picture_pts, picture in self._pictures:
             if picture_pts >= pts:
                 return picture if picture_pts == pts and pts >= self._sound_from else None
         return None
 
     def _shown(self) -> Generator[tuple[int, VideoFrame]]:
-        """Pictures by their own presentation times, those of an open GOP before the first keyframe left out."""
+        """Pictures with their presentation times, without those of an open GOP before the first keyframe."""
         is_first = True
         for picture in self._decode():
             if picture.pts is None or self._begin_pts is None or picture.pts < self._begin_pts:
@@ -218,14 +218,14 @@ class _Run:
             yield picture.pts, picture
 
     def _counted(self) -> Generator[tuple[int, VideoFrame]]:
-        """Pictures in the decoder's order, each with the next time there is. One lost spoils all that follow."""
+        """Pictures in the decoder's order, each with the next known time; a lost one invalidates all that follow."""
         for pts, picture in zip(self._timing.frame_pts.tolist(), self._decode(), strict=False):
             if picture.is_corrupt:
                 self._distrust(NEVER)
             yield pts, picture
 
     def _decode(self) -> Iterator[VideoFrame]:
-        """All that comes out of the decoder."""
+        """All pictures that the decoder gives."""
         for packet in self._packets:
             if self._begin_pts is None:
                 self._begin_pts = packet.pts
@@ -239,12 +239,12 @@ class _Run:
             yield from pictures
 
     def _distrust(self, pts: int) -> None:
-        """After damage at this time, believes nothing before the next keyframe."""
+        """After damage at this time, uses no picture before the next keyframe."""
         later = self._all_keyframe_pts[np.searchsorted(self._all_keyframe_pts, pts, side="right") :]
         self._sound_from = max(self._sound_from, int(later[0]) if len(later) else NEVER)
 
     def _is_wanted(self, packet: Packet) -> bool:
-        """Whether the packet's picture was asked for; if not, and no other refers to it, it need not be decoded."""
+        """Whether the packet's picture is wanted; if not, and no other refers to it, it need not be decoded."""
         if self._wanted_pts is None or packet.pts is None:
             return True
         at = int(np.searchsorted(self._wanted_pts, packet.pts))
@@ -252,7 +252,7 @@ class _Run:
 
 
 def _without_torn_end(packets: Iterator[Packet]) -> Iterator[Packet]:
-    """All packets but a last one that is only there in part, which the demux pass left out as well."""
+    """All packets except an incomplete last one, which the demux pass left out as well."""
     held: Packet | None = None
     for packet in packets:
         if held is not None and packet.size:

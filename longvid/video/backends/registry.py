@@ -1,4 +1,4 @@
-"""What a backend is, and the dict of them."""
+"""The definition of a backend, and the dict of them."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from longvid.video.scaling import Frame
 
 @runtime_checkable
 class ReadFrames(Protocol):
-    """What a backend does: the frames at strictly increasing display positions, one by one."""
+    """The function of a backend: yields the frames at strictly increasing display positions."""
 
     def __call__(
         self,
@@ -27,20 +27,20 @@ class ReadFrames(Protocol):
         interpolation: Interpolation,
         num_threads: int,
     ) -> Iterator[Frame]:
-        """Upright RGB frames of the asked size. Raises UnreadableVideo rather than leave one out or take another."""
+        """Upright RGB frames of the given size. Raises UnreadableVideo rather than omit or replace a frame."""
 
 
 @dataclass(frozen=True)
 class Backend:
-    """One decoder: how it reads, how its version is asked for, and what to do where it does not run."""
+    """One backend: functions for reading and for its version, and what to do where it does not run."""
 
     read_frames: ReadFrames
     version: Callable[[], str]
-    cure: str
+    remedy: str
     decodes: Callable[[str], bool] = lambda codec: True
-    """Whether it has a decoder for a codec, by FFmpeg's name of it."""
+    """Whether it has a decoder for a codec, given by FFmpeg's name."""
     in_auto: bool = True
-    """Whether `auto` may take it; if not, it is there for who names it."""
+    """Whether `auto` may take it; if not, it is used only where it is named."""
 
 
 BACKENDS: dict[str, Backend] = {
@@ -54,7 +54,7 @@ BACKENDS: dict[str, Backend] = {
         decord.read_frames,
         decord.version,
         "pip install decord (there are wheels for Linux on x86-64 only)",
-        in_auto=False,  # unmaintained, and what PyAV cannot decode its old FFmpeg cannot either
+        in_auto=False,  # unmaintained, and its old FFmpeg cannot decode what PyAV cannot
     ),
 }
-"""In the order in which `auto` tries them."""
+"""The backends by name, in the order in which `auto` tries them."""

@@ -1,4 +1,4 @@
-"""From "auto", or a name a user wrote, to a backend that reads a certain file."""
+"""The choice of a backend for a file, from "auto" or a name."""
 
 import threading
 
@@ -11,11 +11,11 @@ _ONE_AT_A_TIME = threading.Lock()
 
 
 def resolve_backend(video: VideoProbe, backend: str = "auto") -> str:
-    """The name of the backend that will read the file, to be recorded with what is made from it.
+    """The name of the backend that will read the file, to be recorded with the features.
 
     A named backend has to work on this machine (else BackendUnavailable). "auto" is the first that works here and has
-    a decoder for the file's codec; UnreadableVideo with every backend's reason if none does. No file is ever tried: one
-    that the first decoder refuses as damaged must not come to another that paints over the damage.
+    a decoder for the file's codec; UnreadableVideo with every backend's reason if none does. The choice never depends
+    on whether a backend can read the file: one that PyAV refuses as damaged must not go to one that conceals damage.
     """
     require_backend(backend)
     if backend != "auto":
@@ -32,17 +32,17 @@ def resolve_backend(video: VideoProbe, backend: str = "auto") -> str:
 
 
 def require_backend(backend: str) -> None:
-    """Raise ConfigError for a name that is none, BackendUnavailable for one that does not work on this machine."""
+    """Raise ConfigError for an unknown name, BackendUnavailable for a backend that does not work on this machine."""
     if backend == "auto":
         return
     if backend not in BACKENDS:
         raise ConfigError(f"backend={backend!r}: expected one of auto, {', '.join(BACKENDS)}")
     status = _status(backend)
     if not status.works:
-        raise BackendUnavailable(f"backend {backend} does not run here: {status.reason}; {status.cure}")
+        raise BackendUnavailable(f"backend {backend} does not run here: {status.reason}; {status.remedy}")
 
 
 def _status(name: str) -> BackendStatus:
-    """The backend's status; threads that ask at once wait for one trial."""
+    """The backend's status; threads that ask at the same time wait for one trial."""
     with _ONE_AT_A_TIME:
         return check_backend(name)

@@ -1,10 +1,10 @@
-"""torchcodec: PyTorch's decoder over the FFmpeg libraries installed on the machine.
+"""The torchcodec backend: PyTorch's decoder on the installed FFmpeg.
 
-Used in its exact mode, which scans the file once more when it is opened. What it cannot be trusted with is refused:
-files whose frame count or times it sees differently from the demux pass (MPEG-TS, for one, starts it at the second
-keyframe) and files without presentation times. Damage it paints over without a word, which PyAV reports.
-Frames are turned to RGB at full size and shrunk then, by its own decoder for "bilinear" and by `Scaler` otherwise:
-colours are off by 1 level of 255 on average against exact conversion, to the dark side.
+Used in its exact mode, which scans the file once more when it is opened. Refused are files whose frame count or times
+it sees differently from the demux pass (in MPEG-TS, for one, it starts at the second keyframe) and files without
+presentation times. It silently conceals damage, which PyAV reports.
+Frames are converted to RGB at full size and then resized, by its own decoder for "bilinear" and by `Scaler` otherwise:
+colours are darker by 1 level of 255 on average than with exact conversion.
 """
 
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ def read_frames(
     interpolation: Interpolation,
     num_threads: int,
 ) -> Iterator[Frame]:
-    """The frames at strictly increasing display positions, see `backends.ReadFrames`."""
+    """Yields the frames at strictly increasing display positions, see `backends.ReadFrames`."""
     from torchcodec.decoders import VideoDecoder
     from torchcodec.transforms import Resize
 

@@ -47,7 +47,7 @@ def attempt() -> Callable[[Callable[[], Any]], tuple[Any, str]]:
 
 
 def video_id(number: int) -> str:
-    """A YouTube id for a number; the first ones begin with a dash, as 161 of LVU's do."""
+    """A YouTube id for a number; the first ones start with a dash, as 161 of LVU's do."""
     return f"-vid_{number:06d}"
 
 

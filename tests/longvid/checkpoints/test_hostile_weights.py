@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from longvid.checkpoints import load_weights, save_weights
 from longvid.decoders import build_decoder
 from longvid.errors import LongvidError, WeightsError
-from longvid.pipelines.training.run_folder import load_weights as load_run_weights
+from longvid.trained import load_trained
 from longvid.weights import fit_state, read_checkpoint
 
 STATE = {"weight": torch.arange(12.0).reshape(3, 4), "bias": torch.arange(3.0)}
@@ -189,10 +189,10 @@ def test_a_run_whose_weights_are_nan_or_damaged_is_refused(tmp_path: Path) -> No
         with pytest.raises(
             WeightsError, match=r"best\.safetensors: weights do not fit the decoder .*train the seed again"
         ):
-            load_run_weights(path, decoder)
+            load_trained(path, decoder, sha256=None)
     path.write_bytes(save(state)[:-3])
     with pytest.raises(WeightsError, match="cut short"):
-        load_run_weights(path, decoder)
+        load_trained(path, decoder, sha256=None)
 
 
 @pytest.mark.parametrize("flips", [300, pytest.param(4000, marks=pytest.mark.slow)])

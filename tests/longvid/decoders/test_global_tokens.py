@@ -168,8 +168,8 @@ def test_a_block_may_be_recomputed_in_the_backward_pass() -> None:
         ({"causal": True, "pool": 2}, "pool=2 cannot stream"),
         ({"width": 18}, "width=18 cannot be cut into heads=4"),
         ({"without": ("nothing",)}, r"without\[0\]='nothing': should be 'tokens', 'read'"),
-        ({"dilations": ()}, "give one number a block"),
-        ({"without": ("local", "write")}, "nothing would ever change"),
+        ({"dilations": ()}, "give one number per block"),
+        ({"without": ("local", "write")}, "nothing changes the positions"),
     ],
 )
 def test_an_impossible_setting_is_refused(options: dict[str, object], message: str) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from longvid.encoders.dualformer import mean_features, mean_probabilities, token_label_loss, token_targets, view_frames
 
 ROUNDING = {"terms": 16, "layers": 4}
-"""Of a softmax and a mean of few numbers."""
+"""Rounding of a softmax and a mean of few numbers."""
 
 
 def test_the_clips_of_a_video_lie_evenly_over_it() -> None:

@@ -9,7 +9,7 @@ from longvid.encoders.huggingface.layouts import LAYOUTS
 from longvid.errors import EncoderError
 
 ROUNDING = {"terms": 64, "layers": 16}
-"""Of two blocks: their MLPs are 64 wide, and each has four sums and two norms."""
+"""Rounding of two blocks: their MLPs are 64 wide, and each has four sums and two norms."""
 
 # family: (class token first, tokens dropped after it, patches)
 IMAGE_FAMILIES = {

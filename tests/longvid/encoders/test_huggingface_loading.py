@@ -1,4 +1,4 @@
-"""What is read from a model's folder, what is refused, and what a user is told."""
+"""What is read from a model's folder, what is refused, and with which message."""
 
 import json
 import pickle
@@ -15,7 +15,7 @@ from longvid.errors import EncoderError, LongvidError, WeightsError
 from longvid.weights import state_sha256
 
 ROUNDING = {"terms": 64, "layers": 16}
-"""Of two blocks: their MLPs are 64 wide, and each has four sums and two norms."""
+"""Rounding of two blocks: their MLPs are 64 wide, and each has four sums and two norms."""
 
 
 def change_weights(folder, change):

@@ -8,7 +8,7 @@ from longvid.encoders import POOLINGS, EncoderOutput, pool
 from longvid.errors import EncoderError
 
 ROUNDING = {"terms": 64, "layers": 1}
-"""Of one sum over all tokens."""
+"""Rounding of one sum over all tokens."""
 
 BATCH, TIME, TOKENS, DIM = 2, 3, 4, 5
 

@@ -180,7 +180,7 @@ def test_a_callable_that_needs_more_than_is_given_is_told_so():
 
 
 def test_a_builder_annotated_with_types_nobody_can_check_gets_its_options_as_they_are(monkeypatch):
-    def build(*, size: "NotImported" = None, scale: torch.nn.Module = None):
+    def build(*, size: "NotImported" = None, scale: torch.nn.Module = None):  # noqa: F821
         return build_encoder("patch-statistics", size=size)
 
     monkeypatch.setitem(ENCODERS, "odd", build)

@@ -9,7 +9,7 @@ from longvid.encoders.timm import optional_package
 from longvid.errors import BackendUnavailable, EncoderError, WeightsError
 
 ROUNDING = {"terms": 768, "layers": 12}
-"""Of twelve blocks whose MLPs are 768 wide."""
+"""Rounding of twelve blocks whose MLPs are 768 wide."""
 
 
 @pytest.fixture

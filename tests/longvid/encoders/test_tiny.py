@@ -9,7 +9,7 @@ from longvid.encoders.tiny import NUM_STATISTICS, patch_mean
 from longvid.errors import EncoderError
 
 ROUNDING = {"terms": 256, "layers": 1}
-"""Of one sum over the pixels of a patch."""
+"""Rounding of one sum over the pixels of a patch."""
 
 SIZE, PATCH = 64, 16
 

@@ -10,7 +10,7 @@ from longvid.encoders.torchvision import MODELS, _preprocessing
 from longvid.errors import BackendUnavailable, EncoderError, WeightsError
 
 ROUNDING = {"terms": 512, "layers": 18}
-"""Of eighteen layers of at most 512 channels."""
+"""Rounding of eighteen layers with at most 512 channels."""
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Metrics give what one counts by hand, leave out what has no label, and baselines answer without looking."""
+"""Metrics give what one counts by hand, leave out what has no label, and baselines ignore the video."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from longvid.metrics import items as metrics
 
-# six items of four classes: 0 twice right; 1 once right, once taken for 0; 2 taken for 3; class 3 has none
+# six items of four classes: 0 twice right; 1 once right, once mistaken for 0; 2 mistaken for 3; class 3 has none
 TARGETS = np.array([0, 0, 1, 1, 2, 2])
 ANSWERS = np.array([0, 0, 1, 0, 3, 2])
 SCORES = np.eye(4)[ANSWERS]

@@ -137,7 +137,7 @@ def test_proposals_of_clear_scores_are_the_actions():
         (2, 3.0, 8.0),
         (1, 12.0, 15.0),
     ]
-    assert 0 not in propose(7, seconds, scores).label  # background is no step
+    assert 0 not in propose(7, seconds, scores).label  # background is not a step
 
 
 @given(data=st.data(), num_clips=st.integers(1, 12), outputs=st.integers(2, 5))

@@ -179,7 +179,7 @@ MAKERS: dict[str, Callable[[Path], Truth]] = {
 
 
 def replaced(truth: Truth, *, shift: bool = False, **refused_by: str) -> Truth:
-    """The truth with backends that refuse it; `shift` for containers that move the begin away from 0."""
+    """The truth with backends that refuse it; `shift` for containers that move the start away from 0."""
     seconds = truth.seconds
     if shift:
         with av.open(str(truth.path)) as container:

@@ -48,14 +48,14 @@ def with_backend():
 def test_pyav_works_wherever_longvid_is_installed():
     status = check_backend("pyav")
     assert status.works, status.reason
-    assert (status.reason, status.cure) == ("", "")
+    assert (status.reason, status.remedy) == ("", "")
 
 
 def test_every_backend_has_a_status_and_a_cure_if_it_does_not_work():
     statuses = check_all()
     assert [status.name for status in statuses] == list(BACKENDS)
     for status in statuses:
-        assert status.works or (status.reason and status.cure), status
+        assert status.works or (status.reason and status.remedy), status
 
 
 def test_a_library_that_cannot_be_loaded_is_a_status_of_one_line_and_not_a_crash(with_backend):

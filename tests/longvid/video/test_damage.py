@@ -46,7 +46,7 @@ def test_clips_of_a_truncated_file_end_where_it_ends(cut_short):
 
 
 def noisy_pictures():
-    """Numbered pictures under moving grain, so that every packet carries data that can be hurt."""
+    """Numbered pictures under moving grain, so that every packet carries data that can be damaged."""
     grain = np.random.default_rng(0).integers(-15, 16, (HEIGHT, WIDTH, 3))
     for number in range(NUM_FRAMES):
         picture = numbered_picture(number, HEIGHT, WIDTH).astype(int) + np.roll(grain, 3 * number, axis=1)
@@ -62,7 +62,7 @@ def noisy(tmp_path_factory):
 
 
 def test_damage_in_the_middle_never_gives_a_wrong_frame(noisy, tmp_path):
-    """PyAV: sixteen files hurt at random give either the sound frames or an error that names a second."""
+    """PyAV: sixteen files with random damage give either the right frames or an error that names a second."""
     data, path, rng = noisy.read_bytes(), tmp_path / "hurt.mp4", np.random.default_rng(3)
     whole = probe(noisy)
     sound = list(iter_frames(whole, whole.measured.frame_seconds, height=HEIGHT, width=WIDTH, backend="pyav"))

@@ -34,7 +34,7 @@ def pictures():
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory):
-    """`sound("steady.ts")` is five seconds at 30 frames a second, a keyframe each second."""
+    """`sound("steady.ts")` is five seconds at 30 frames per second, with a keyframe each second."""
     folder, made = tmp_path_factory.mktemp("sound"), {}
 
     def make(name):

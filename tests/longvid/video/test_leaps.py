@@ -1,4 +1,4 @@
-"""One wild number in a file is named; it never becomes a plan of days, and still pictures that last are let be."""
+"""One wild number in a file is named; it never becomes a plan of days, and long still pictures are accepted."""
 
 from fractions import Fraction
 

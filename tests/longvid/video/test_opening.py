@@ -1,4 +1,4 @@
-"""A file is opened as the video it is: no playlist is followed, no name is taken for a protocol, no tag ends a run."""
+"""A file is opened as a video only: no playlist is followed, no name is read as a protocol, no tag ends a run."""
 
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer

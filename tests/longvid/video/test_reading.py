@@ -161,7 +161,7 @@ def test_clips_come_one_by_one_while_the_video_is_read(make_video):
 
 
 def test_frames_are_let_go_when_no_later_clip_needs_them():
-    """The obvious bound: never more than the frames between the begin and the end of one clip."""
+    """The obvious bound: never more than the frames between the start and the end of one clip."""
     alive = weakref.WeakSet()
 
     def frames():
@@ -194,7 +194,7 @@ def test_a_film_with_many_jumps_leaves_nothing_to_the_garbage_collector(make_vid
 def test_clips_out_of_order_are_refused(make_video):
     video = probe(make_video("steady.mp4").path)
     plan = Sampling(2, 10, 0.5).plan_video(video)
-    with pytest.raises(ValueError, match="clips in the order of their begins"):
+    with pytest.raises(ValueError, match="clips in the order of their starts"):
         iter_clips(video, plan[::-1], Preprocessing(height=32, width=40))
 
 

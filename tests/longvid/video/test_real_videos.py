@@ -22,7 +22,7 @@ EXPECTED = {
     "av1_short.mkv": (360, 640, 125, 0.0, 5.0),
     "rotated90.mov": (568, 320, 3, 0.0, 0.1),
 }
-"""Height, width, frames, begin and end, as ffprobe -count_frames gives them."""
+"""Height, width, frames, start and end, as ffprobe -count_frames gives them."""
 
 
 @pytest.fixture(params=list(EXPECTED))

@@ -24,7 +24,7 @@ def recipe(num_tokens: int, dim: int, dtype: str) -> Recipe:
 
 @pytest.fixture
 def make_store(tmp_path) -> Callable[..., FeatureStore]:
-    """A store whose token [clip, token, 0] of video i holds 100 i + clip + token / 10, one clip a second."""
+    """A store whose token [clip, token, 0] of video i holds 100 i + clip + token / 10, one clip per second."""
 
     def make(clips: dict[str, int], *, num_tokens: int = 2, dim: int = 3, dtype: str = "float16", stretch: float = 1.0):
         store = FeatureStore.create(tmp_path / "toy.zarr", recipe(num_tokens, dim, dtype), clips_per_shard=4)

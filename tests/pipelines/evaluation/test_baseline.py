@@ -52,7 +52,7 @@ def test_a_split_without_videos_is_refused(make_data, recipe_for):
 
 def test_a_dense_task_is_refused(make_data, recipe_for):
     folder = make_data(UNEVEN, label=lambda order: [[0, 8, order], [8, 16, 1 - order]])
-    with pytest.raises(ConfigError, match="is dense; a linear baseline answers"):
+    with pytest.raises(ConfigError, match="is dense; a linear model is for"):
         baseline(recipe_for(folder, task={"kind": "dense", "classes": ["x", "y"]}))
 
 

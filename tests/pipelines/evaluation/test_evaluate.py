@@ -1,4 +1,4 @@
-"""Evaluation scores what was trained, beside an answer that never looks, and says how many videos it rests on."""
+"""Evaluation scores what was trained, beside a baseline that ignores the video, and counts its videos."""
 
 import csv
 import re
@@ -17,7 +17,7 @@ from longvid.stores import FeatureStore
 from longvid.tasks import Manifest
 
 ROUNDING = rounding(np.float32, terms=64, layers=4)
-"""Of probabilities: the decoder computes in float32."""
+"""Rounding of probabilities, which the decoder computes in float32."""
 
 
 def predictions(folder, ending: str = "csv") -> list[dict[str, str]]:

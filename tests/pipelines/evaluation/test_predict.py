@@ -22,7 +22,7 @@ from longvid.pipelines.training.train import train
 from longvid.tasks import Manifest, ManifestRow
 
 ROUNDING = rounding(np.float32, terms=64, layers=4)
-"""Of probabilities: the decoder computes in float32."""
+"""Rounding of probabilities, which the decoder computes in float32."""
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from longvid.tasks import ManifestRow, Task
 from longvid.windows import WindowDataset, Windows
 
 ROUNDING = rounding(torch.float32, terms=64, layers=4)
-"""Of probabilities: the decoder computes in float32."""
+"""Rounding of probabilities, which the decoder computes in float32."""
 
 TASK = Task("t", "classification", ("a", "b"))
 DECODER = {"width": 8, "layers": 2, "state_size": 4}

@@ -31,7 +31,7 @@ def requests(video_folder: Path) -> list[VideoRequest]:
 
 @pytest.fixture
 def job() -> ExtractionJob:
-    """The hand-made encoder over four frames a second."""
+    """The hand-made encoder over four frames per second."""
     return ExtractionJob("patch-statistics", sampling=SAMPLING, torch_threads=1)
 
 

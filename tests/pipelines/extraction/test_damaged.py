@@ -8,6 +8,8 @@ import pytest
 from longvid.pipelines.extraction import expand_inputs, extract
 from longvid.tasks import Manifest, ManifestRow
 
+pytestmark = pytest.mark.faults
+
 
 @pytest.fixture
 def manifest(video_folder, tmp_path):

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.faults
+
 
 def interrupted_in_a_terminal(command: list[str], ready: Callable[[float, bytes], bool]) -> tuple[int, str]:
     """Exit status and all that was shown of a command that gets Ctrl-C typed once `ready` says so."""

@@ -13,6 +13,8 @@ import pytest
 from longvid.pipelines.extraction import VideoRequest
 from longvid.stores import FeatureStore, verify
 
+pytestmark = pytest.mark.faults
+
 Bytes = Callable[[Path], dict[str, bytes]]
 
 

@@ -14,6 +14,8 @@ import pytest
 
 from longvid.pipelines.extraction.process import ProcessDied, UnpicklableWork, WorkProcess
 
+pytestmark = pytest.mark.faults
+
 
 def test_a_value_and_an_exception_come_back_and_what_is_printed_harms_neither() -> None:
     def chatty(value: int) -> int:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.faults
+
 SCRIPT = """
 from longvid.pipelines.extraction import ExtractionJob, VideoRequest, extract
 extract([VideoRequest("a", {video!r})], ExtractionJob("patch-statistics"), {store!r}, scheduler="local", workers=1)

@@ -14,7 +14,7 @@ from longvid.pipelines.training.train import train
 from longvid.tasks import Manifest, ManifestRow
 
 FOUR_DIGITS = 1e-4 + rounding(np.float32, terms=64, layers=4)
-"""Of written probabilities, which a decoder computes in float32."""
+"""Rounding of written probabilities, which a decoder computes in float32."""
 
 
 def rewrite(folder, change) -> None:
@@ -124,7 +124,7 @@ def test_features_of_another_encoder_than_the_recipes_are_noted(make_data, recip
     wanted = {"encoder": "toy", "pooling": "class", "sampling": {"fps": 2}}
     notes = open_training_data(recipe_for(folder, features=wanted)).record.notes
     assert notes == [
-        "The features are not those the recipe is meant for (pooling: mean, not class; sampling.fps: 1, not 2)."
+        "The features are not those that the recipe is meant for (pooling: mean, not class; sampling.fps: 1, not 2)."
     ]
 
 

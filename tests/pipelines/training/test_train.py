@@ -63,6 +63,7 @@ SCHEDULES = {
 }
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("settings", SCHEDULES.values(), ids=SCHEDULES)
 def test_an_interrupted_training_goes_on_to_the_same_weights(make_data, recipe_for, settings):
     data = make_data({"train": 8, "val": 4})
@@ -81,6 +82,7 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(make_data, recipe_f
     assert [row | {"seconds": ""} for row in rows[0]] == [row | {"seconds": ""} for row in rows[1]]
 
 
+@pytest.mark.faults
 def test_a_killed_process_leaves_a_run_that_goes_on_to_the_same_weights(make_data, recipe_for):
     data = make_data({"train": 8, "val": 4})
     config = recipe_for(data, epochs=25, out=str(data / "killed"))

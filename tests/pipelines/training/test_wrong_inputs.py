@@ -1,4 +1,4 @@
-"""Whatever is wrong with data, settings or a run's folder is one line that names it and the cure."""
+"""Whatever is wrong with data, settings or a run's folder is one line that names it and the remedy."""
 
 import os
 import pickle
@@ -17,6 +17,8 @@ from longvid.pipelines.training.config import load_config
 from longvid.pipelines.training.run_folder import read_json
 from longvid.pipelines.training.train import train
 from longvid.tasks import Manifest
+
+pytestmark = pytest.mark.faults
 
 POOLED = {"name": "mean-linear", "options": {}}
 
@@ -56,7 +58,7 @@ def with_rows(data: Path, change) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda row: row | {"split": None}, r"no video has the split 'train' \(16 in none\); say train, val or test"),
+        (lambda row: row | {"split": None}, r"no video has the split 'train' \(16 in none\); put train, val or test"),
         (
             lambda row: row | {"key": f"videos/{row['key']}"},
             r"none of the 16 videos .* lists 'videos/train/0', .* the store holds 'test/0', .*column `key`",
@@ -78,14 +80,14 @@ def test_a_class_that_only_the_test_videos_have_is_told(data, recipe_for):
     with_rows(data, lambda row: row | {"label": "a then b" if row["key"] == "test/0" else row["label"]})
     result = train(recipe_for(data, decoder=POOLED, epochs=1))
     assert result.notes == (
-        "A class has no training video and cannot be learned: 'a then b'. If it is misspelt, mend the manifest.",
+        "A class has no training video and cannot be learned: 'a then b'. If it is misspelt, correct the manifest.",
     )
 
 
 def test_labels_that_lie_outside_the_video_are_an_error_and_not_a_score(make_data, recipe_for):
     data = make_data({"train": 8, "val": 4, "test": 4}, label=lambda order: [[1000, 1008, order]])
     task = {"kind": "dense", "classes": ["x", "y"]}
-    with pytest.raises(AnnotationError, match="no clip of the 4 videos to be scored lies where their labels do"):
+    with pytest.raises(AnnotationError, match="no clip of the 4 videos to be scored has a label at its time"):
         train(recipe_for(data, task=task, decoder={"name": "gru", "options": {"width": 4}}))
 
 
@@ -94,7 +96,7 @@ def test_labels_that_lie_outside_the_video_are_an_error_and_not_a_score(make_dat
     [
         ({"optimiser": {"betas": [2, 2]}}, r"optimiser\.betas\.0=2: should be less than 1"),
         ({"seeds": [10**20]}, "distinct numbers from 0 to 4294967295"),
-        ({"task": {"transform": {"function": "log"}}}, "transform says nothing without `kind`"),
+        ({"task": {"transform": {"function": "log"}}}, "transform needs `kind`"),
         (
             {"decoder": {"name": "gru", "options": {"width": "wide"}}},
             r"decoder 'gru': GRUConfig\.width='wide': should be a whole number",
@@ -181,7 +183,7 @@ def test_a_resume_file_of_another_form_of_the_decoder_is_refused(finished):
     kept = torch.load(resume, weights_only=True)
     kept["state_dict"]["decoder.extra"] = torch.zeros(2)
     torch.save(kept, resume)
-    with pytest.raises(WeightsError, match=r"resume\.ckpt: was written for another form of the decoder; delete it"):
+    with pytest.raises(WeightsError, match=r"resume\.ckpt: was written for a decoder of other sizes; delete it"):
         train(load_config(finished / "recipe.yaml"))
 
 

@@ -160,7 +160,7 @@ def test_a_backend_that_differs_from_the_recurrence_is_dropped_with_a_line_in_th
     monkeypatch.setitem(BACKENDS, "cauchy", off_by("cauchy", change))
     choose.fastest_backend(system, length, BACKENDS)
     assert list(json.loads(cache.read_text()).values()) == ["dense-power"]
-    assert f"kernel backend cauchy is not taken at length {length}: its " in caplog.text
+    assert f"kernel backend cauchy is not used at length {length}: its " in caplog.text
 
 
 def test_where_every_fast_backend_is_wrong_the_recurrence_is_taken_and_not_remembered(
@@ -169,7 +169,7 @@ def test_where_every_fast_backend_is_wrong_the_recurrence_is_taken_and_not_remem
     for name in ("cauchy", "dense-power"):
         monkeypatch.setitem(BACKENDS, name, off_by(name, last_tap_wrong))
     assert torch.equal(s4_kernel(make_system(), 64), s4_kernel(make_system(), 64, backend="recurrence"))
-    assert "the slow recurrence is taken" in caplog.text
+    assert "the slow recurrence is used" in caplog.text
     assert not cache.exists()
 
 

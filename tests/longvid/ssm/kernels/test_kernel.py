@@ -55,7 +55,7 @@ def test_float32_gradients_equal_those_of_the_float64_recurrence(make_system: Ma
 
 
 def gradients(system: StateSpace, length: int, weight: Tensor, backend: str) -> list[Tensor]:
-    """Of a weighted sum of the kernel, to every tensor of the system."""
+    """Gradients of a weighted sum of the kernel to every tensor of the system."""
     leaves = [tensor.clone().requires_grad_() for tensor in system[:6]]
     kernel = s4_kernel(StateSpace(*leaves, system.truncated_at), length, backend=backend)
     return list(torch.autograd.grad((kernel * weight).sum(), leaves))

@@ -1,0 +1,105 @@
+"""Weights that longvid saved: safetensors with a model's settings."""
+
+import json
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from longvid.errors import WeightsError
+from longvid.files import replacing
+from longvid.weights.files import Checkpoint, read_safetensors
+from longvid.weights.fit import fit_shapes, fit_state
+
+HEADER = "longvid"
+"""Key of the header entry that marks a file as ours."""
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class OwnWeights:
+    """What a file of ours holds."""
+
+    architecture: str
+    config: dict[str, Any]
+    state: dict[str, Tensor]
+    extra: dict[str, Any]
+    """Whatever else the writer noted: data set, epoch, score."""
+
+
+def save_weights(
+    module: nn.Module, path: str | Path, *, architecture: str, config: Any, extra: Mapping[str, Any] | None = None
+) -> Path:
+    """Write the module's state and how to build it again; the file appears whole or not at all.
+
+    `config`: a dataclass or a dict of plain JSON values.
+    """
+    from safetensors.torch import save_file
+
+    target = Path(path)
+    if target.suffix != ".safetensors":
+        raise WeightsError(f"{target}: our weights are .safetensors files; give it that suffix")
+    settings = asdict(config) if is_dataclass(config) and not isinstance(config, type) else config
+    header = {"format": FORMAT, "architecture": architecture, "config": settings, "extra": dict(extra or {})}
+    # a clone each: safetensors refuses tensors that share memory, and tied weights are loaded by name anyway
+    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in module.state_dict().items()}
+    with replacing(target) as temporary:
+        save_file(state, temporary, metadata={HEADER: json.dumps(header, sort_keys=True)})
+    return target
+
+
+def read_weights(path: str | Path) -> OwnWeights:
+    """Architecture, configuration and state of a file that `save_weights` wrote."""
+    checkpoint = read_safetensors(Path(path))
+    text = checkpoint.beside.get(HEADER)
+    if text is None:
+        raise WeightsError(f"{path}: not written by longvid (no configuration in its header); use load_official")
+    try:
+        header = json.loads(text)
+        written, architecture = header["format"], header["architecture"]
+        config, extra = header["config"], header["extra"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise WeightsError(f"{path}: its header is not what longvid writes ({error!r:.200}); save it again") from error
+    if written != FORMAT:
+        raise WeightsError(f"{path}: weights format {written!r:.80}, this longvid reads {FORMAT}: update longvid")
+    if not (isinstance(architecture, str) and isinstance(config, dict) and isinstance(extra, dict)):
+        raise WeightsError(f"{path}: its header is not what longvid writes (types of its fields); save it again")
+    return OwnWeights(architecture, config, checkpoint.state, extra)
+
+
+def is_saved(checkpoint: Checkpoint) -> bool:
+    """Whether `save_weights` wrote the file."""
+    return HEADER in checkpoint.beside
+
+
+def load_saved(path: str | Path, builders: Mapping[str, Callable[[dict[str, Any]], nn.Module]]) -> nn.Module:
+    """The module that `save_weights` wrote, built by its architecture's builder, in evaluation mode.
+
+    `builders`: from an architecture's name to a function of its configuration. Raises `WeightsError` for another
+    architecture, and for a configuration or weights that do not fit.
+    """
+    weights = read_weights(path)
+    if weights.architecture not in builders:
+        known = ", ".join(sorted(builders))
+        raise WeightsError(f"{path}: architecture {weights.architecture!r} is not one of {known}")
+    build = builders[weights.architecture]
+    try:
+        # first without memory for its numbers, whatever sizes the header claims; HiPPO's start needs numbers to compute
+        with suppress(NotImplementedError), torch.device("meta"):
+            fit_shapes(build(weights.config), weights.state, source=str(path))
+        module = build(weights.config)
+    except WeightsError:
+        raise
+    except Exception as error:  # impossible sizes fail wherever the model first meets them
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise WeightsError(
+            f"{path}: this longvid cannot build {weights.architecture} from the configuration inside ({reason}); "
+            "it was written by another version, or is damaged"
+        ) from error
+    fit_state(module, weights.state, source=str(path))
+    return module.eval()

@@ -1,0 +1,64 @@
+"""Commands whose packages are not installed: which extra brings them."""
+
+from longvid.errors import BackendUnavailable
+
+EXTRAS = {
+    "extract": "extract",
+    "encoders": "extract",
+    "prepare": "extract",
+    "train": "train",
+    "baseline": "train",
+    "evaluate": "train",
+    "decoders": "train",
+    "results": "train",
+    "predict": "extract,train",
+    "report": "report,train",
+    "export": "hdf5",
+    "import": "hdf5",
+    "bench": "all",
+    "demo": "all",
+}
+"""Command -> the extras of pyproject.toml that it needs; the others need the core alone."""
+
+PACKAGES = frozenset(
+    [
+        "PIL",
+        "av",
+        "cloudpickle",
+        "cryptography",
+        "dask",
+        "distributed",
+        "einops",
+        "fsspec",
+        "h5py",
+        "huggingface_hub",
+        "jinja2",
+        "lightning",
+        "markupsafe",
+        "matplotlib",
+        "platformdirs",
+        "plotly",
+        "psutil",
+        "pyarrow",
+        "pykeops",
+        "rapidfuzz",
+        "safetensors",
+        "scipy",
+        "sklearn",
+        "tensorboard",
+        "torch",
+        "transformers",
+    ]
+)
+"""Modules of those extras."""
+
+
+def missing_extra(error: ModuleNotFoundError, command: str) -> BackendUnavailable | None:
+    """The error that names the extra to install; None where something else is missing."""
+    package = (error.name or "").partition(".")[0]
+    if package not in PACKAGES:
+        return None
+    extra = EXTRAS.get(command, "all")
+    return BackendUnavailable(
+        f"longvid {command} needs {package}, which is not installed: pip install 'longvid[{extra}]'"
+    )
