@@ -176,14 +176,15 @@ def use_up_inodes(folder: str) -> None:
         return
 
 
-def _run(strike: Strike) -> None:
-    """The fork: runs the command, and never returns."""
+def _run(strike: Strike, *pipes: int) -> None:
+    """The fork: runs the command, and never returns. It prints to pipes, which no limit of file sizes concerns."""
     from longvid.pipelines.cli import main
 
     counting = _Counting(strike)
     events = os.open(f"{strike.out}.events", os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
-    for descriptor, name in ((1, strike.out), (2, f"{strike.out}.err")):
-        os.dup2(os.open(name, os.O_CREAT | os.O_TRUNC | os.O_WRONLY), descriptor)
+    for descriptor, pipe in enumerate(pipes, 1):
+        os.dup2(pipe, descriptor)
+        os.close(pipe)
     if strike.uid is not None:
         os.setgroups([])
         os.setgid(strike.uid)
@@ -216,9 +217,15 @@ def _serve() -> None:
     for line in sys.stdin:
         strike = Strike(**json.loads(line))
         Path(f"{strike.out}.events").unlink(missing_ok=True)
+        (out, out_end), (err, err_end) = os.pipe(), os.pipe()
         pid = os.fork()
         if pid == 0:
-            _run(strike)
+            _run(strike, out_end, err_end)
+        os.close(out_end)
+        os.close(err_end)
+        for pipe, name in ((out, strike.out), (err, f"{strike.out}.err")):
+            with open(pipe, "rb") as stream:
+                Path(name).write_bytes(stream.read())
         _, status = os.waitpid(pid, 0)
         if os.WIFSIGNALED(status):
             Path(f"{strike.out}.events").unlink(missing_ok=True)

@@ -232,9 +232,9 @@ def test_writing_that_is_forbidden_at_any_kind_of_write_is_one_line_and_the_next
     kind: str, small_disk: Runs, sound: Sound
 ) -> None:
     """As another user, since the superuser may write anywhere."""
+    os.chown(small_disk.folder, NOBODY, NOBODY)
     line = assert_one_line(struck_at(small_disk, sound, kind, "forbidden", NOBODY))
     assert "Permission denied" in line
     assert "x.zarr" in line
     subprocess.run(["chmod", "-R", "u+rwX,a+rX", str(small_disk.folder)], check=True)
-    small_disk.folder.chmod(0o777)
     assert_finished(small_disk, small_disk.extract(uid=NOBODY), sound)
