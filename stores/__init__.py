@@ -15,8 +15,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from longvid.stores.absent import DamagedClips
     from longvid.stores.damage import repair, restore_root, unrecorded, verify
     from longvid.stores.errors import (
+        AbsentClips,
         ConversionError,
         DamagedStore,
         IncompleteVideo,
@@ -36,13 +38,16 @@ if TYPE_CHECKING:
     from longvid.stores.faults import Damage
     from longvid.stores.info import StoreInfo
     from longvid.stores.keys import path_name
+    from longvid.stores.present import PresentClips
     from longvid.stores.recipe import Recipe
     from longvid.stores.store import FeatureStore
     from longvid.stores.video import StoredVideo
 
 __all__ = [
+    "AbsentClips",
     "ConversionError",
     "Damage",
+    "DamagedClips",
     "DamagedStore",
     "FeatureStore",
     "IncompleteVideo",
@@ -51,6 +56,7 @@ __all__ = [
     "InvalidTokens",
     "InvalidWindow",
     "NotAFeatureStore",
+    "PresentClips",
     "Recipe",
     "RecipeMismatch",
     "SourceChanged",
@@ -69,10 +75,12 @@ __all__ = [
 ]
 
 _HOMES = {
+    "longvid.stores.absent": ("DamagedClips",),
     "longvid.stores.damage": ("repair", "restore_root", "unrecorded", "verify"),
     "longvid.stores.faults": ("Damage",),
     "longvid.stores.info": ("StoreInfo",),
     "longvid.stores.keys": ("path_name",),
+    "longvid.stores.present": ("PresentClips",),
     "longvid.stores.recipe": ("Recipe",),
     "longvid.stores.store": ("FeatureStore",),
     "longvid.stores.video": ("StoredVideo",),

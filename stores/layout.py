@@ -112,7 +112,7 @@ def item_bytes(dtype: str) -> int:
     return {"float16": 2, "float32": 4, "int8": 1}[dtype]
 
 
-def fill_value(dtype: np.dtype) -> float:
+def fill_value(dtype: np.dtype) -> int | float:
     """What a missing number of an array reads as, and what fills the last chunk of a shard."""
     return INT8_MISSING if dtype == np.int8 else math.nan
 

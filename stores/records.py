@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from longvid.stores.absent import DAMAGED, Ranges, as_plain, num_damaged, parse_ranges
 from longvid.stores.bounded_json import parse_json_object
 from longvid.stores.canonical import differences, digest, document_bytes, plain
 from longvid.stores.errors import DamagedStore, InvalidWindow
@@ -42,10 +43,17 @@ class VideoRecord:
     stands under `about` describes the file and is never compared."""
     digests_sha256: str = ""
     """sha256 of the document of the shards' digests; empty while the video is planned, and in stores of 0.1.0."""
+    damaged: Ranges = ()
+    """Clips that are not there. While the video is planned: what was known when it was complete before."""
 
-    def completed(self, digests_sha256: str) -> "VideoRecord":
-        """The same video, complete, with the digests of that document."""
-        return replace(self, status="complete", digests_sha256=digests_sha256)
+    def completed(self, digests_sha256: str, damaged: Ranges = ()) -> "VideoRecord":
+        """The same video, complete, with the digests of that document, and without those clips."""
+        return replace(self, status="complete", digests_sha256=digests_sha256, damaged=damaged)
+
+    @property
+    def num_damaged(self) -> int:
+        """How many of the clips are not there."""
+        return num_damaged(self.damaged)
 
     def reopened(self) -> "VideoRecord":
         """The same video, planned."""
@@ -89,8 +97,9 @@ class VideoRecord:
         return document_bytes(group_document(attributes))
 
     def _checked(self) -> dict[str, Any]:
-        """What the checksum covers; as in version 0.1.0 where there are no digests."""
-        return self.plan() | ({"digests_sha256": self.digests_sha256} if self.digests_sha256 else {})
+        """What the checksum covers; as in version 0.1.0 where there are no digests, and every clip is there."""
+        digests = {"digests_sha256": self.digests_sha256} if self.digests_sha256 else {}
+        return self.plan() | digests | ({DAMAGED: as_plain(self.damaged)} if self.damaged else {})
 
     @classmethod
     def from_bytes(cls, document: bytes) -> "VideoRecord":
@@ -98,8 +107,12 @@ class VideoRecord:
         try:
             attributes = dict(parse_json_object(document)["attributes"])
             checksum = attributes.pop("checksum")
+            damaged = attributes.pop(DAMAGED, [])
             record = cls(**attributes)
+            record = replace(record, damaged=parse_ranges(damaged, record.num_clips))
             sound = record.status in ("planned", "complete") and digest(record._checked()) == checksum
+        except DamagedStore:
+            raise
         except (ValueError, TypeError, KeyError) as error:
             raise DamagedStore(f"its zarr.json is not a video's ({type(error).__name__}: {error})") from error
         if not sound:

@@ -146,7 +146,7 @@ def chunk_checksums(data: bytes, layout: Layout, clip_bytes: int) -> bytes:
     return b"".join(crc32c(_unpacked(piece[:-CRC_BYTES], layout, chunk_bytes)) for piece in pieces)
 
 
-def checksums_of(clips: np.ndarray, layout: Layout, *, fill_value: float) -> list[int]:
+def checksums_of(clips: np.ndarray, layout: Layout, *, fill_value: int | float) -> list[int]:
     """The crc32c of each chunk of the clips (n, ...), whose first one starts a chunk, as `chunk_checksums` gives it."""
     little = clips.astype(clips.dtype.newbyteorder("<"), copy=False)
     size = layout.clips_per_chunk

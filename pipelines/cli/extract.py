@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import typer
 
@@ -94,6 +94,12 @@ def extract(
     allow_truncated: Annotated[
         bool, typer.Option("--allow-truncated", help="Use what is there of files that end early.")
     ] = False,
+    allow_damaged: Annotated[
+        bool,
+        typer.Option(
+            "--allow-damaged", help="Keep what is sound of damaged files: clips at the damage are marked as not there."
+        ),
+    ] = False,
     full_hash: Annotated[
         bool,
         typer.Option(
@@ -165,6 +171,7 @@ def extract(
         batch_clips=batch_clips,
         backend=backend,
         allow_truncated=allow_truncated,
+        allow_damaged=allow_damaged,
         full_hash=full_hash,
         torch_threads=threads,
         fetch=encoder is not None or not is_recipe_file(str(recipe)),

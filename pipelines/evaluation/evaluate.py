@@ -25,7 +25,7 @@ from longvid.pipelines.training.results import Summary, summarise
 from longvid.pipelines.training.run_folder import RunFolder, RunRecord, read_made, torch_device, write_json
 from longvid.pipelines.training.scoring import SplitScores, score_windows
 from longvid.plain import as_json
-from longvid.stores import FeatureStore, StoredVideo
+from longvid.stores import FeatureStore, PresentClips, StoredVideo
 from longvid.tasks import Task
 from longvid.tasks.frame_labels import UNLABELLED
 from longvid.tasks.manifest_files import write_records
@@ -79,6 +79,8 @@ class EvaluationResult:
     evaluated: int
     windows: int
     missing: tuple[str, ...] = ()
+    partial: dict[str, int] = field(default_factory=dict)
+    """Evaluated videos that lack clips, because their files are damaged, and how many: the others are scored."""
     confusion: list[list[int]] | None = None
     """Rows true, columns predicted, summed over seeds; None for multilabel and regression."""
     per_class: list[ClassRow] = field(default_factory=list)
@@ -235,6 +237,7 @@ def _result(
         evaluated=len(dataset.rows),
         windows=len(dataset),
         missing=tuple(missing),
+        partial=dataset.partial,
         confusion=None if confusion is None else confusion.tolist(),
         per_class=_class_table(task, confusion, first),
         timelines=list(_timelines(decoder, first, dataset, task)),
@@ -290,7 +293,7 @@ def _timelines(decoder: Decoder, scores: SplitScores, data: WindowDataset, task:
         yield VideoTimeline(row.key, row.path, target, along.to_dict())
 
 
-def clip_reader(video: StoredVideo, decoder: Decoder, *, offset: int = 0) -> ReadClips:
+def clip_reader(video: StoredVideo | PresentClips, decoder: Decoder, *, offset: int = 0) -> ReadClips:
     """Reads clips of a stored video, counted from `offset`, as float32 to where the decoder is."""
     device = next(decoder.parameters()).device
 

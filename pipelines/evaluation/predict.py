@@ -25,7 +25,7 @@ from longvid.pipelines.extraction.run import Progress
 from longvid.pipelines.rebuilding import Given, rebuilt
 from longvid.pipelines.training.config import kept_config
 from longvid.pipelines.training.run_folder import RunFolder, RunRecord, torch_device
-from longvid.stores import FeatureStore, Recipe
+from longvid.stores import FeatureStore, PresentClips, Recipe
 from longvid.tasks import Task
 
 
@@ -49,6 +49,8 @@ class Prediction:
     seeds: tuple[int, ...]
     untrained_seeds: tuple[int, ...] = ()
     """Seeds of the recipe that are not trained to the end, and so have no part in the scores."""
+    damaged: tuple[str, ...] = ()
+    """Clips that no score rests on, because the file is damaged there: their seconds, and why."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; one object a row of scores."""
@@ -65,6 +67,7 @@ class Prediction:
             "kind": self.kind,
             "seeds": list(self.seeds),
             "untrained_seeds": list(self.untrained_seeds),
+            "damaged": list(self.damaged),
             "timeline": rows,
         }
 
@@ -78,10 +81,12 @@ def predict(
     encoder_options: dict[str, Any] | None = None,
     device: str = "auto",
     allow_truncated: bool = False,
+    allow_damaged: bool = False,
     progress: Progress | None = None,
 ) -> Prediction:
     """Answers of a trained run along a video file.
 
+    `allow_damaged` answers from what is sound of a damaged file, and `Prediction.damaged` says what is not.
     `weights` is the encoder's weights file where it is not where it was at the extraction. `encoder` and
     `encoder_options` are needed for an encoder of your own, which a run can name and nothing but you can have imported,
     for one that moved, and for a hub's whose weights are not on this machine. Raises `EncoderError` where it is needed,
@@ -95,11 +100,12 @@ def predict(
     recipe = Recipe.from_dict(record.store_recipe)
     given = Given(encoder, encoder_options, weights)
     job, built = rebuilt(recipe, record.made_with, given, source=str(run.path), device=str(torch_device(device)))
-    job = replace(job, allow_truncated=allow_truncated)
+    job = replace(job, allow_truncated=allow_truncated, allow_damaged=allow_damaged)
     with TemporaryDirectory(prefix="longvid-predict-") as folder:
         store = _features(str(video), job, built, Path(folder) / "features.zarr", progress)
         lines = [_along(run, record, seed, store, torch_device(device)) for seed in seeds]
-    return _prediction(str(video), run, record, lines, seeds)
+        damaged = tuple(map(str, store.video("video").damaged))
+    return replace(_prediction(str(video), run, record, lines, seeds), damaged=damaged)
 
 
 def _features(
@@ -117,7 +123,7 @@ def _features(
 
 def _along(run: RunFolder, record: RunRecord, seed: int, store: FeatureStore, device: Any) -> Timeline:
     decoder = trained_decoder(run, record, seed).to(device)
-    video = store.video("video")
+    video = PresentClips(store.video("video"))
     read = clip_reader(video, decoder)
     return timeline(decoder, read, video.seconds, task=record.the_task(), windows=record.the_windows())
 

@@ -25,6 +25,8 @@ class VideoRow:
     reason: str = ""
     num_clips: int = 0
     """Clips encoded in this run; a resumed video counts only what was missing."""
+    damaged_clips: int = 0
+    """Clips of the whole video that are not there, because its file is damaged."""
     video_seconds: float = 0.0
     decode_seconds: float = 0.0
     encode_seconds: float = 0.0

@@ -1,13 +1,13 @@
 """From a store to files of others: the part that every export shares."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 from longvid.stores.canonical import canonical_json
-from longvid.stores.errors import StoreAccessError, StoreError
+from longvid.stores.errors import ConversionError, StoreAccessError, StoreError
 from longvid.stores.place import PARTIAL
 from longvid.stores.store import FeatureStore
 
@@ -15,6 +15,17 @@ from longvid.stores.store import FeatureStore
 def describe(store: FeatureStore) -> str:
     """The store's recipe and layout as JSON, from which an import makes an equal one."""
     return canonical_json({"recipe": store.recipe.to_dict(), "layout": asdict(store.layout)})
+
+
+def refuse_partial(store: FeatureStore, keys: Sequence[str]) -> None:
+    """Raises ConversionError for a video that lacks clips: other formats cannot say so, and would serve NaN."""
+    lacking = store.num_damaged_clips()
+    for key in keys:
+        if key in lacking:
+            raise ConversionError(
+                f"{store.location}: video {key!r} lacks {lacking[key]} clips, because its file is damaged, which the "
+                "files of an export cannot say; delete it from the store, or export the others (keys=...)"
+            )
 
 
 @contextmanager
