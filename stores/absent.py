@@ -1,4 +1,4 @@
-"""Clips of a video that are not there, because its file is damaged where they lie.
+"""Clips of a video that are not there, as its file is damaged.
 
 Nothing of a film could be stored if one damaged stretch refused all of it. So an extraction may leave clips out: their
 place in the arrays holds NaN (int8: zeros under a scale of NaN), and the video's own document says which they are.

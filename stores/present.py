@@ -1,4 +1,4 @@
-"""A video without the clips that are not there: what is left, in order, as if it were all."""
+"""The clips of a video that are there, read as if they were all."""
 
 from typing import Any
 

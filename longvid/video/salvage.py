@@ -1,4 +1,4 @@
-"""What is sound of a damaged video: its clips but those that need a frame that is lost or broken.
+"""The sound clips of a damaged video, and why the others are lost.
 
 Damage is shown by the container (`VideoProbe.damage`), which is known before anything is decoded, or by the decoder
 when it comes to it. A frame that the decoder cannot give spoils all up to the next keyframe, as it would in one pass.

@@ -1,4 +1,4 @@
-"""Of a video that lacks clips, windows hold the others: no NaN, no step that stands for nothing, labels in place."""
+"""Windows hold the clips of a video that are there: no NaN in any."""
 
 import numpy as np
 import pytest

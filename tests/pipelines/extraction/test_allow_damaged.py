@@ -1,4 +1,4 @@
-"""With `allow_damaged`, what is sound of a damaged film is kept, and what is not is marked as not there."""
+"""A damaged film keeps its sound clips, where that is allowed."""
 
 from dataclasses import replace
 
