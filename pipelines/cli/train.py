@@ -161,6 +161,8 @@ def _print_evaluation(result: Any) -> None:
     console.print(f"{result.coverage} of {result.split}, {result.windows} windows, {seeds}")
     _say_untrained(result)
     if result.partial:
+        from longvid.pipelines.training.data import shown
+
         named = shown([f"{key} ({count} clips)" for key, count in result.partial.items()])
         videos = f"{len(result.partial)} of the videos lack" if len(result.partial) > 1 else "1 of the videos lacks"
         console.print(printable(f"{videos} clips, where the file is damaged: {named}"), style="yellow")
