@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING
 import lazy_loader
 
 if TYPE_CHECKING:
+    from longvid.stores.absent import DamagedClips
     from longvid.stores.damage import repair, restore_root, unrecorded, verify
     from longvid.stores.errors import (
+        AbsentClips,
         ConversionError,
         DamagedStore,
         IncompleteVideo,
@@ -37,13 +39,16 @@ if TYPE_CHECKING:
     from longvid.stores.faults import Damage
     from longvid.stores.info import StoreInfo
     from longvid.stores.keys import path_name
+    from longvid.stores.present import PresentClips
     from longvid.stores.recipe import Recipe
     from longvid.stores.store import FeatureStore
     from longvid.stores.video import StoredVideo
 
 __all__ = [
+    "AbsentClips",
     "ConversionError",
     "Damage",
+    "DamagedClips",
     "DamagedStore",
     "FeatureStore",
     "IncompleteVideo",
@@ -52,6 +57,7 @@ __all__ = [
     "InvalidTokens",
     "InvalidWindow",
     "NotAFeatureStore",
+    "PresentClips",
     "Recipe",
     "RecipeMismatch",
     "SourceChanged",
@@ -72,8 +78,10 @@ __all__ = [
 __getattr__, __dir__, _ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "absent": ["DamagedClips"],
         "damage": ["repair", "restore_root", "unrecorded", "verify"],
         "errors": [
+            "AbsentClips",
             "ConversionError",
             "DamagedStore",
             "IncompleteVideo",
@@ -93,6 +101,7 @@ __getattr__, __dir__, _ = lazy_loader.attach(
         "faults": ["Damage"],
         "info": ["StoreInfo"],
         "keys": ["path_name"],
+        "present": ["PresentClips"],
         "recipe": ["Recipe"],
         "store": ["FeatureStore"],
         "video": ["StoredVideo"],

@@ -33,6 +33,8 @@ class CatalogueRow:
     start_seconds: float
     end_seconds: float
     complete: bool
+    num_damaged: int = 0
+    """Clips that are not there (`absent.py`)."""
 
 
 def catalogue_rows(place: Place) -> list[CatalogueRow]:
@@ -87,6 +89,7 @@ def _checked(row: CatalogueRow) -> CatalogueRow:
     """The row, if it is possible for a video. Raises ValueError otherwise: a checksum can be made for any rows."""
     counted = type(row.num_clips) is int and 0 < row.num_clips <= MOST_CLIPS and type(row.complete) is bool
     timed = all(type(edge) in (int, float) and math.isfinite(edge) for edge in (row.start_seconds, row.end_seconds))
+    counted = counted and type(row.num_damaged) is int and 0 <= row.num_damaged <= row.num_clips
     if not (counted and timed and row.start_seconds <= row.end_seconds and path_name(row.key) == row.name):
         raise ValueError(f"{row!r:.200} does not describe a video")
     return row
@@ -98,8 +101,16 @@ def video_names(place: Place) -> list[str]:
 
 
 def _document(rows: list[CatalogueRow]) -> bytes:
-    videos = [asdict(row) for row in rows]
+    videos = [_plain(row) for row in rows]
     return document_bytes(group_document({"videos": videos, "checksum": digest(videos)}))
+
+
+def _plain(row: CatalogueRow) -> dict[str, Any]:
+    """The row as it stands in the document; a video that lacks no clip says nothing of that."""
+    plain = asdict(row)
+    if not row.num_damaged:
+        del plain["num_damaged"]
+    return plain
 
 
 def _row(name: str, document: bytes | None) -> CatalogueRow | None:
@@ -110,5 +121,11 @@ def _row(name: str, document: bytes | None) -> CatalogueRow | None:
     except DamagedStore:
         return None
     return CatalogueRow(
-        name, record.key, record.num_clips, record.start_seconds, record.end_seconds, record.status == "complete"
+        name,
+        record.key,
+        record.num_clips,
+        record.start_seconds,
+        record.end_seconds,
+        record.status == "complete",
+        record.num_damaged,
     )

@@ -8,6 +8,7 @@
     ├── InvalidKey          a video id that cannot be a key
     ├── VideoNotInStore     no video of that key was ever planned here
     ├── IncompleteVideo     some of the video's shards have not been written yet
+    ├── AbsentClips         clips that were left out, because the video's file is damaged where they lie
     ├── SourceChanged       the video was planned from another file, or with other clips
     ├── InvalidTokens       an array that cannot become a shard: wrong shape, not finite, out of the dtype's range
     ├── InvalidWindow       clips or seconds that the video does not have
@@ -50,6 +51,10 @@ class VideoNotInStore(StoreError, LookupError):
 
 class IncompleteVideo(StoreError, LookupError):
     """Some of the video's shards have not been written yet, so it cannot be read or completed."""
+
+
+class AbsentClips(StoreError, LookupError):
+    """Clips that are not there, because the video's file is damaged where they lie."""
 
 
 class SourceChanged(StoreError, ValueError):

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from longvid.stores import layout as on_disk
+from longvid.stores.absent import absent_mask
 from longvid.stores.canonical import document_bytes
 from longvid.stores.digests import Rows, digests_path
 from longvid.stores.errors import DamagedStore, StoreAccessError
@@ -178,6 +179,9 @@ def _check_contents(shards: VideoShards, array: str, shard_index: int, data: byt
     check_shard(data, shards.layout, num_clips)
     planned = on_disk.array_documents(shards.recipe, shards.layout, shards.record.num_clips)[array]
     dtype, clip_shape = np.dtype(planned["data_type"]), tuple(planned["shape"][1:])
-    fault = stored_fault(array, decode_shard(data, shards.layout, dtype, clip_shape, num_clips))
-    if fault is not None:
-        raise DamagedStore(fault)
+    clips = decode_shard(data, shards.layout, dtype, clip_shape, num_clips)
+    clip_range = shards.layout.shard_clips(shards.record.num_clips, shard_index)
+    damaged = dict.fromkeys(shards.damaged_of(shard_index))
+    faults = [stored_fault(array, clips, absent_mask(ranges, *clip_range)) for ranges in damaged]
+    if all(fault is not None for fault in faults):
+        raise DamagedStore(faults[0])

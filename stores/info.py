@@ -26,7 +26,11 @@ class StoreInfo:
     planned_videos: int
     """Videos that are planned, but not complete."""
     num_clips: int
-    """Clips of the complete videos."""
+    """Clips of the complete videos, those that are not there included."""
+    damaged_videos: int
+    """Complete videos that lack clips, because their files are damaged."""
+    damaged_clips: int
+    """The clips that they lack."""
     seconds: float
     """From the first clip's start to the last one's end, summed over the complete videos."""
     token_bytes: int
@@ -51,6 +55,8 @@ def store_info(place: Place, recipe: Recipe, layout: Layout) -> StoreInfo:
         complete_videos=len(complete),
         planned_videos=len(rows) - len(complete),
         num_clips=num_clips,
+        damaged_videos=sum(row.num_damaged > 0 for row in complete),
+        damaged_clips=sum(row.num_damaged for row in complete),
         seconds=sum(row.end_seconds - row.start_seconds for row in complete),
         token_bytes=num_clips * clip_bytes(recipe),
         file_bytes=None if place.folder is None else _folder_bytes(place.folder),

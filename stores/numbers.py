@@ -9,11 +9,18 @@ from longvid.stores.recipe import TokenType
 INT8_LARGEST = 127
 
 
-def to_stored(tokens: np.ndarray, dtype: TokenType) -> dict[str, np.ndarray]:
+def to_stored(tokens: np.ndarray, dtype: TokenType, absent: np.ndarray | None = None) -> dict[str, np.ndarray]:
     """Arrays to store for `tokens` (clips, tokens, dim) of any float dtype: `tokens`, and `scale` for int8.
 
-    Raises InvalidTokens for other types, NaN, infinity, and values that would become infinite in the dtype.
+    `absent` (clips,) bool marks absent clips: whatever their numbers are, NaN is stored (int8: zeros with NaN scales).
+    Raises InvalidTokens for other types, and in the other clips for NaN, infinity, and values that would become
+    infinite in the dtype.
     """
+    if absent is not None and absent.any():
+        # the place of an absent clip holds zeros on the way, so that messages count the clips of the shard
+        arrays = to_stored(np.where(absent[:, None, None], tokens.dtype.type(0), tokens), dtype)
+        arrays["scale" if dtype == "int8" else "tokens"][absent] = np.nan
+        return arrays
     if tokens.dtype.kind != "f":
         raise InvalidTokens(f"tokens of dtype {tokens.dtype}: features must be floating point")
     _refuse_not_finite(tokens)
@@ -22,11 +29,16 @@ def to_stored(tokens: np.ndarray, dtype: TokenType) -> dict[str, np.ndarray]:
     return {"tokens": _narrow(tokens, np.dtype(dtype))}
 
 
-def check_stored(arrays: dict[str, np.ndarray], dtype: TokenType, clips_shape: tuple[int, int, int]) -> None:
+def check_stored(
+    arrays: dict[str, np.ndarray],
+    dtype: TokenType,
+    clips_shape: tuple[int, int, int],
+    absent: np.ndarray | None = None,
+) -> None:
     """Raise InvalidTokens unless these are the arrays that a shard of `clips_shape` (clips, tokens, dim) stores.
 
     These are `tokens` of the store's dtype, with `scale` (clips, tokens) float32 for int8; all numbers must be finite,
-    and none may be the value of a missing shard.
+    and none may be the value of a missing shard, except in clips that are `absent`, which hold NaN.
     """
     expected = {"tokens": (clips_shape, np.dtype(dtype))}
     if dtype == "int8":
@@ -39,13 +51,26 @@ def check_stored(arrays: dict[str, np.ndarray], dtype: TokenType, clips_shape: t
             raise InvalidTokens(f"`{name}` of shape {array.shape}, expected {shape}")
         if array.dtype.newbyteorder("=") != kind:
             raise InvalidTokens(f"`{name}` of dtype {array.dtype}, expected {kind}")
-        fault = stored_fault(name, array)
+        fault = stored_fault(name, array, absent)
         if fault is not None:
             raise InvalidTokens(fault)
 
 
-def stored_fault(name: str, clips: np.ndarray) -> str | None:
-    """Why these numbers cannot be a shard of the array `name`; None if they can."""
+def stored_fault(name: str, clips: np.ndarray, absent: np.ndarray | None = None) -> str | None:
+    """Why these numbers cannot be a shard of the array `name`; None if they can.
+
+    `absent` (clips,) bool marks the absent clips, which must hold NaN (integers: 0).
+    """
+    if absent is not None and absent.any():
+        there = np.isnan(clips) if clips.dtype.kind == "f" else clips == 0
+        wrong = absent.reshape(-1, *[1] * (clips.ndim - 1)) & ~there
+        if wrong.any():
+            where = _first(wrong)
+            return (
+                f"clip {where[0]} of the shard, token {where[1]}: `{name}` holds {clips[where]}; an absent clip holds "
+                f"{'NaN' if clips.dtype.kind == 'f' else '0'}"
+            )
+        clips = np.where(absent.reshape(wrong.shape[:1] + (1,) * (clips.ndim - 1)), clips.dtype.type(0), clips)
     if clips.dtype.kind != "f":
         wrong = clips == INT8_MISSING
     elif _all_finite(clips) and (name != "scale" or (clips >= 0).all()):

@@ -8,17 +8,22 @@ have been the last: then the file itself decides. A shard with receipts of anoth
 that outlived its plan; it counts as missing. One without a receipt was written by version 0.1.0.
 
 The name contains the plan and depends on the bytes, so that a listing is enough to know what is missing, and two
-writers with different bytes never use one name.
+writers with different bytes never use one name. Where clips of the shard are absent, the receipt says which, and why
+(`absent.py`); `complete` enters that into the video's document.
 """
 
 import hashlib
 import re
 from dataclasses import dataclass
+from typing import Any
 
+from longvid.stores.absent import DAMAGED, Ranges, as_plain, parse_ranges
 from longvid.stores.bounded_json import parse_json_object
 from longvid.stores.canonical import canonical_json
 from longvid.stores.digests import ShardDigest
+from longvid.stores.errors import DamagedStore
 from longvid.stores.layout import RECEIPTS, video_path
+from longvid.stores.records import MOST_CLIPS
 
 _DIGITS = 16
 _NAME = re.compile(rf"(0|[1-9][0-9]{{0,11}})\.([0-9a-f]{{{_DIGITS}}})\.([0-9a-f]{{{_DIGITS}}})")
@@ -45,9 +50,10 @@ class Receipt:
         return plan_id.startswith(self.plan)
 
 
-def make_receipt(plan_id: str, shard_index: int, digests: Digests) -> tuple[Receipt, bytes]:
-    """The receipt for a shard with these digests, and the bytes to put under its name."""
-    data = canonical_json({array: str(digest) for array, digest in digests.items()}).encode("ascii")
+def make_receipt(plan_id: str, shard_index: int, digests: Digests, damaged: Ranges = ()) -> tuple[Receipt, bytes]:
+    """The receipt of a shard with these digests, and the bytes to put under its name."""
+    said: dict[str, Any] = {array: str(digest) for array, digest in digests.items()}
+    data = canonical_json(said | ({DAMAGED: as_plain(damaged)} if damaged else {})).encode("ascii")
     return Receipt(shard_index, plan_id[:_DIGITS], _content(data)), data
 
 
@@ -62,9 +68,19 @@ def parse_receipt(receipt: Receipt, data: bytes | None) -> Digests | None:
     if data is None or _content(data) != receipt.content:
         return None
     try:
-        return {array: ShardDigest.from_text(text) for array, text in parse_json_object(data).items()}
+        said = parse_json_object(data)
+        said.pop(DAMAGED, None)
+        return {array: ShardDigest.from_text(text) for array, text in said.items()}
     except (ValueError, TypeError, AttributeError):
         return None
+
+
+def parse_damaged(data: bytes | None) -> Ranges:
+    """The clips of the shard that are not there, by a receipt that `parse_receipt` found sound."""
+    try:
+        return parse_ranges(parse_json_object(data or b"{}").get(DAMAGED, []), MOST_CLIPS)
+    except (DamagedStore, ValueError):
+        return ()
 
 
 def receipt_path(name: str, receipt: Receipt) -> str:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from longvid.stores.absent import DAMAGED, Ranges, as_plain, num_damaged, parse_ranges
 from longvid.stores.bounded_json import parse_json_object
 from longvid.stores.canonical import differences, digest, document_bytes, plain
 from longvid.stores.errors import DamagedStore, InvalidWindow
@@ -42,10 +43,17 @@ class VideoRecord:
     `about` describe the file and are never compared."""
     digests_sha256: str = ""
     """sha256 of the document of the shards' digests; empty while the video is only planned, and in stores of 0.1.0."""
+    damaged: Ranges = ()
+    """Absent clips. While the video is planned: what was known when it was complete before."""
 
-    def completed(self, digests_sha256: str) -> "VideoRecord":
-        """The record as complete, with the sha256 of its digests document."""
-        return replace(self, status="complete", digests_sha256=digests_sha256)
+    def completed(self, digests_sha256: str, damaged: Ranges = ()) -> "VideoRecord":
+        """The record as complete, with the sha256 of its digests document and the absent clips."""
+        return replace(self, status="complete", digests_sha256=digests_sha256, damaged=damaged)
+
+    @property
+    def num_damaged(self) -> int:
+        """Number of absent clips."""
+        return num_damaged(self.damaged)
 
     def reopened(self) -> "VideoRecord":
         """The record as planned, not complete."""
@@ -89,8 +97,9 @@ class VideoRecord:
         return document_bytes(group_document(attributes))
 
     def _checked(self) -> dict[str, Any]:
-        """The content that the checksum covers; as in version 0.1.0 where there are no digests."""
-        return self.plan() | ({"digests_sha256": self.digests_sha256} if self.digests_sha256 else {})
+        """The content that the checksum covers; as in version 0.1.0 where there are no digests and no absent clips."""
+        digests = {"digests_sha256": self.digests_sha256} if self.digests_sha256 else {}
+        return self.plan() | digests | ({DAMAGED: as_plain(self.damaged)} if self.damaged else {})
 
     @classmethod
     def from_bytes(cls, document: bytes) -> "VideoRecord":
@@ -98,8 +107,12 @@ class VideoRecord:
         try:
             attributes = dict(parse_json_object(document)["attributes"])
             checksum = attributes.pop("checksum")
+            damaged = attributes.pop(DAMAGED, [])
             record = cls(**attributes)
+            record = replace(record, damaged=parse_ranges(damaged, record.num_clips))
             sound = record.status in ("planned", "complete") and digest(record._checked()) == checksum
+        except DamagedStore:
+            raise
         except (ValueError, TypeError, KeyError) as error:
             raise DamagedStore(f"its zarr.json is not a video's ({type(error).__name__}: {error})") from error
         if not sound:

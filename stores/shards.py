@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from longvid.stores import layout as on_disk
+from longvid.stores.absent import DamagedClips, Ranges, joined, within
 from longvid.stores.digests import (
     Rows,
     ShardDigest,
@@ -16,7 +17,15 @@ from longvid.stores.errors import DamagedStore
 from longvid.stores.keys import path_name
 from longvid.stores.layout import Layout, shard_arrays, shard_file, video_path
 from longvid.stores.place import Place
-from longvid.stores.receipts import Digests, Receipt, parse_name, parse_receipt, receipt_path, receipts_path
+from longvid.stores.receipts import (
+    Digests,
+    Receipt,
+    parse_damaged,
+    parse_name,
+    parse_receipt,
+    receipt_path,
+    receipts_path,
+)
 from longvid.stores.recipe import Recipe
 from longvid.stores.records import VideoRecord
 from longvid.stores.shard import check_shard, clip_bytes_of, shard_shape
@@ -48,6 +57,8 @@ class Collected:
     """Indices of shards that had to be read, because more than one writer may have been the last."""
     receipts: list[Receipt]
     """All receipts of the video."""
+    damaged: Ranges = ()
+    """Absent clips."""
 
 
 class VideoShards:
@@ -118,11 +129,11 @@ class VideoShards:
             return None
         return None if rows is None else {array: digests[shard_index] for array, digests in rows.items()}
 
-    def record_all(self, rows: Rows) -> VideoRecord:
+    def record_all(self, rows: Rows, damaged: Ranges = ()) -> VideoRecord:
         """Put the digests of all shards; returns the record with their sha256, which is not put yet."""
         document = digests_document(self.record, rows)
         self.place.put(digests_path(self._name), document)
-        return self.record.completed(document_sha256(document))
+        return self.record.completed(document_sha256(document), damaged)
 
     def collect(self) -> Collected:
         """The digest of each shard of a video without missing shards.
@@ -134,12 +145,15 @@ class VideoShards:
         receipts = [receipt for one in told.values() for receipt in one.own]
         notes = self.place.get_many(receipt_path(self._name, receipt) for receipt in receipts)
         candidates: dict[int, list[Digests]] = {}
+        told_damaged: dict[int, list[Ranges]] = {}
         for receipt, note in zip(receipts, notes, strict=True):
             digests = parse_receipt(receipt, note)
             if digests is not None and digests.keys() == set(self.arrays):
                 candidates.setdefault(receipt.shard_index, []).append(digests)
+                told_damaged.setdefault(receipt.shard_index, []).append(parse_damaged(note))
         everything = [receipt for one in told.values() for receipt in one.all]
-        collected = Collected({array: [] for array in self.arrays}, [], [], everything)
+        rows: Rows = {array: [] for array in self.arrays}
+        stale, contested, damaged = [], [], list[DamagedClips]()
         for index in range(self.num_shards):
             known = candidates.get(index, [])
             if before is not None and (earlier := {array: before[array][index] for array in before}) not in known:
@@ -147,14 +161,26 @@ class VideoShards:
             foreign = index in told and bool(told[index].foreign)
             digests = known[0] if len(known) == 1 else None
             if digests is None or foreign:
-                collected.contested.append(index)
+                contested.append(index)
                 digests = self.found(index)
             if digests is None or (known and digests not in known) or (not known and foreign):
-                collected.stale.append(index)
+                stale.append(index)
                 continue
             for array in self.arrays:
-                collected.rows[array].append(digests[array])
-        return collected
+                rows[array].append(digests[array])
+            own = candidates.get(index, [])
+            damaged += told_damaged[index][own.index(digests)] if digests in own else self._damaged_before(index)
+        return Collected(rows, stale, contested, everything, joined(damaged))
+
+    def damaged_of(self, shard_index: int) -> list[Ranges]:
+        """What may be true of the clips of a shard that are not there: what is recorded, or what each writer says."""
+        told = [] if self.record.status == "complete" else self._told().get(shard_index, _Told()).own
+        notes = [self.place.get(receipt_path(self._name, receipt)) for receipt in told]
+        return [parse_damaged(note) for note in notes] + [self._damaged_before(shard_index)]
+
+    def _damaged_before(self, shard_index: int) -> Ranges:
+        """The clips of the shard that are not there, by the video's document."""
+        return within(self.record.damaged, *self.layout.shard_clips(self.record.num_clips, shard_index))
 
     def are_still(self, collected: Collected) -> bool:
         """Whether no shard was written since `collect`: no new receipt, and the same file where several had written."""

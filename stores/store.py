@@ -1,6 +1,6 @@
 """The feature store: written by many workers, read by trainers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -8,11 +8,13 @@ from numpy.typing import ArrayLike
 
 from longvid.files import PARTIAL
 from longvid.stores import layout as on_disk
+from longvid.stores.absent import Ranges, absent_mask, damaged_ranges, num_damaged
 from longvid.stores.bounded_json import parse_json_object
 from longvid.stores.canonical import document_bytes
 from longvid.stores.catalogue import catalogue_rows, drop_catalogue, video_names, write_catalogue
 from longvid.stores.digests import Rows
 from longvid.stores.errors import (
+    AbsentClips,
     DamagedStore,
     IncompleteVideo,
     InvalidTokens,
@@ -32,8 +34,8 @@ from longvid.stores.numbers import check_stored, to_stored
 from longvid.stores.place import Location, Place, open_place
 from longvid.stores.receipts import Digests, Receipt, make_receipt, receipt_path, receipts_path
 from longvid.stores.recipe import Recipe
-from longvid.stores.records import VideoRecord, make_record
-from longvid.stores.shard import encode_seconds, encode_shard
+from longvid.stores.records import VideoRecord, make_record, seconds_sha256
+from longvid.stores.shard import decode_seconds, encode_seconds, encode_shard
 from longvid.stores.shards import Collected, VideoShards
 from longvid.stores.video import Check, StoredVideo
 
@@ -178,8 +180,16 @@ class FeatureStore:
 
     def num_clips(self) -> dict[str, int]:
         """Number of clips of each complete video, by key in sorted order; from the catalogue, so no video is opened."""
+        return {key: num_clips for key, (num_clips, _) in self.clip_counts().items()}
+
+    def num_damaged_clips(self) -> dict[str, int]:
+        """How many clips are not there, by key, of each complete video that lacks some; from the catalogue."""
+        return {key: damaged for key, (_, damaged) in self.clip_counts().items() if damaged}
+
+    def clip_counts(self) -> dict[str, tuple[int, int]]:
+        """Of each complete video, by key, how many clips it has and how many of them are not there."""
         rows = [row for row in catalogue_rows(self.place) if row.complete]
-        return {row.key: row.num_clips for row in sorted(rows, key=lambda row: row.key)}
+        return {row.key: (row.num_clips, row.num_damaged) for row in sorted(rows, key=lambda row: row.key)}
 
     def video(self, key: str) -> StoredVideo:
         """The complete video `key`. Raises VideoNotInStore, or IncompleteVideo while shards are missing."""
@@ -298,8 +308,12 @@ class FeatureStore:
         """The shard's first clip and the one after its last."""
         return self._shard_clips(self._planned(key), shard_index)
 
-    def write_shard(self, key: str, shard_index: int, tokens: ArrayLike) -> int:
+    def write_shard(
+        self, key: str, shard_index: int, tokens: ArrayLike, *, damaged: Mapping[int, str] | None = None
+    ) -> int:
         """Put the shard's features (clips, tokens, dim), any float dtype; returns the bytes written.
+
+        `damaged` gives, by the clip's number in the video, why a clip is absent; its numbers do not matter then.
 
         One atomic put (int8: the scale, then the tokens; the shard is present when both are), after a receipt with its
         digests. A complete video is not written again: 0 is returned. Raises InvalidTokens for a wrong shape, NaN,
@@ -316,10 +330,25 @@ class FeatureStore:
                 f"shape {array.shape}, expected {expected}"
             )
         try:
-            arrays = to_stored(array, self.recipe.dtype)
+            ranges = self._damaged_ranges(record, first_clip, stop_clip, damaged or {})
+            arrays = to_stored(array, self.recipe.dtype, absent_mask(ranges, first_clip, stop_clip))
         except InvalidTokens as error:
             raise InvalidTokens(f"{self.location}: video {key!r}, shard {shard_index}: {error}") from error
-        return self._put_shard(record, shard_index, arrays)
+        return self._put_shard(record, shard_index, arrays, ranges)
+
+    def _damaged_ranges(
+        self, record: VideoRecord, first_clip: int, stop_clip: int, damaged: Mapping[int, str]
+    ) -> Ranges:
+        if not damaged:
+            return ()
+        outside = [clip for clip in damaged if not first_clip <= clip < stop_clip]
+        if outside:
+            raise InvalidTokens(f"damaged clip {outside[0]} is not one of the shard's, {first_clip} to {stop_clip}")
+        data = self.place.get(f"{self._path(record.key)}/seconds/{on_disk.SECONDS_FILE}")
+        seconds = None if data is None else decode_seconds(data)
+        if seconds is None or seconds_sha256(seconds) != record.seconds_sha256:
+            raise DamagedStore(f"{self.location}: video {record.key!r}: its seconds are damaged; run `longvid repair`")
+        return damaged_ranges(damaged, seconds)
 
     def put_stored(self, key: str, shard_index: int, arrays: dict[str, np.ndarray]) -> int:
         """Put arrays from `StoredVideo.read_stored` unchanged, for copying int8 tokens; otherwise as `write_shard`.
@@ -330,12 +359,15 @@ class FeatureStore:
         self._shard_clips(record, shard_index)
         return self._put_shard(record, shard_index, arrays)
 
-    def _put_shard(self, record: VideoRecord, shard_index: int, arrays: dict[str, np.ndarray]) -> int:
+    def _put_shard(
+        self, record: VideoRecord, shard_index: int, arrays: dict[str, np.ndarray], damaged: Ranges = ()
+    ) -> int:
         """Check the arrays and put them; both ways to write end here."""
         self._refuse_read_only()
         first_clip, stop_clip = self._shard_clips(record, shard_index)
+        shape = (stop_clip - first_clip, *on_disk.token_shape(self.recipe))
         try:
-            check_stored(arrays, self.recipe.dtype, (stop_clip - first_clip, *on_disk.token_shape(self.recipe)))
+            check_stored(arrays, self.recipe.dtype, shape, absent_mask(damaged, first_clip, stop_clip))
         except InvalidTokens as error:
             raise InvalidTokens(f"{self.location}: video {record.key!r}, shard {shard_index}: {error}") from error
         if record.status == "complete":
@@ -345,15 +377,15 @@ class FeatureStore:
         for name in shards.arrays:
             data = encode_shard(arrays[name], self.layout, fill_value=on_disk.fill_value(arrays[name].dtype))
             files[shards.path(name, shard_index)], digests[name] = data, shards.digest(name, data)
-        receipt, note = make_receipt(record.plan_id, shard_index, digests)
-        self._put_receipt(record, receipt, note)
+        receipt, note = make_receipt(record.plan_id, shard_index, digests, damaged)
+        self._put_receipt(record, receipt, note, flush=bool(damaged))
         self._put_together(files)
         self._look_back(record, receipt, note, digests)
         return sum(map(len, files.values()))
 
-    def _put_receipt(self, record: VideoRecord, receipt: Receipt, note: bytes) -> None:
-        # not flushed: if a power cut removes it, the digest is computed from the file itself
-        self.place.put(receipt_path(path_name(record.key), receipt), note, flush=False)
+    def _put_receipt(self, record: VideoRecord, receipt: Receipt, note: bytes, *, flush: bool = True) -> None:
+        # mostly not flushed: if a power cut removes it, the digest is computed from the file; why a clip is absent is not
+        self.place.put(receipt_path(path_name(record.key), receipt), note, flush=flush)
 
     def _put_together(self, files: dict[str, bytes]) -> None:
         """Put a shard's files in order, so that all are of the same call once the last is present.
@@ -412,7 +444,12 @@ class FeatureStore:
         shards = self._shards(record)
         for _attempt in range(_PUT_ATTEMPTS):
             collected = self._collect(shards)
-            completed = shards.record_all(collected.rows)
+            if num_damaged(collected.damaged) == record.num_clips:
+                raise AbsentClips(
+                    f"{self.location}: video {key!r} cannot be completed: none of its clips is there "
+                    f"({'; '.join(map(str, collected.damaged))}); get a sound file, delete the video, extract it again"
+                )
+            completed = shards.record_all(collected.rows, collected.damaged)
             shards.remove_receipts(collected.receipts)  # a complete video has none, even if its completion is cut short
             self._put_record(completed)
             if shards.are_still(collected):

@@ -2,14 +2,15 @@
 
 import os
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import zarr
 
+from longvid.stores.absent import Missing, Ranges, absent_mask, within
 from longvid.stores.bounded_json import parse_json
 from longvid.stores.digests import Rows, ShardDigest, misplaced, recorded_checksum
-from longvid.stores.errors import DamagedStore, InvalidWindow
+from longvid.stores.errors import AbsentClips, DamagedStore, InvalidWindow
 from longvid.stores.keys import path_name
 from longvid.stores.layout import (
     DOCUMENT,
@@ -95,25 +96,53 @@ class StoredVideo:
             self._seconds = seconds
         return self._seconds
 
-    def read(self, start_clip: int, stop_clip: int) -> np.ndarray:
+    @property
+    def damaged(self) -> Ranges:
+        """Ranges of clips that are not there, because the file is damaged where they lie; mostly none."""
+        return self._record.damaged
+
+    @property
+    def present(self) -> np.ndarray:
+        """(clips,) bool: which of the clips are there."""
+        return ~absent_mask(self.damaged, 0, self.num_clips)
+
+    def read(self, start_clip: int, stop_clip: int, *, missing: Missing = "refuse") -> np.ndarray:
         """Tokens (stop_clip - start_clip, tokens, dim) of the clips [start_clip, stop_clip), a copy.
 
-        In the store's dtype, or float32 from an int8 store. Raises InvalidWindow unless 0 <= start_clip < stop_clip <=
-        num_clips, DamagedStore if a shard is missing or broken.
+        In the store's dtype, or float32 from an int8 store. `missing` says what becomes of absent clips: they are
+        refused with AbsentClips, they are NaN ("nan"), or they are left out ("drop"), so that fewer rows come. Raises
+        InvalidWindow unless 0 <= start_clip < stop_clip <= num_clips, DamagedStore if a shard is missing or broken.
         """
+        if missing not in get_args(Missing):
+            raise ValueError(f"missing={missing!r}: choose {', '.join(get_args(Missing))}")
+        self._refuse_outside(start_clip, stop_clip)
+        if missing == "refuse":
+            self._refuse_absent(start_clip, stop_clip)
+        tokens = from_stored(self._read_stored(start_clip, stop_clip))
+        return tokens[~absent_mask(self.damaged, start_clip, stop_clip)] if missing == "drop" else tokens
+
+    def _refuse_outside(self, start_clip: int, stop_clip: int) -> None:
         if not 0 <= start_clip < stop_clip <= self.num_clips:
             raise InvalidWindow(
                 f"{self._place.location}: video {self.key!r} has clips 0 to {self.num_clips}, but [{start_clip}, "
                 f"{stop_clip}) was asked"
             )
-        if len(self._arrays) == 1:
-            return self._read_array("tokens", start_clip, stop_clip)
-        return from_stored(self.read_stored(start_clip, stop_clip))
 
-    def read_seconds(self, start_seconds: int | float, stop_seconds: int | float) -> tuple[np.ndarray, np.ndarray]:
+    def _refuse_absent(self, start_clip: int, stop_clip: int) -> None:
+        absent = within(self.damaged, start_clip, stop_clip)
+        if absent:
+            raise AbsentClips(
+                f"{self._place.location}: video {self.key!r}: {'; '.join(map(str, absent))}; these clips are not "
+                "there: read with missing='nan' or 'drop', or get a sound file, delete the video and extract it again"
+            )
+
+    def read_seconds(
+        self, start_seconds: int | float, stop_seconds: int | float, *, missing: Missing = "refuse"
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Tokens and seconds of the clips that overlap [start_seconds, stop_seconds).
 
-        A clip without duration counts as an instant. Raises InvalidWindow if the range is empty or holds no clip.
+        A clip without duration counts as an instant. `missing` is as for `read`. Raises InvalidWindow if the range is
+        empty or holds no clip.
         """
         starts, ends = self.seconds[:, 0], self.seconds[:, 1]
         shares = (starts < stop_seconds) & ((ends > start_seconds) | ((ends == starts) & (starts >= start_seconds)))
@@ -124,15 +153,24 @@ class StoredVideo:
                 f"[{start_seconds:g}, {stop_seconds:g}) s"
             )
         start_clip, stop_clip = int(clips[0]), int(clips[-1]) + 1
-        return self.read(start_clip, stop_clip), self.seconds[start_clip:stop_clip].copy()
+        tokens, seconds = self.read(start_clip, stop_clip, missing=missing), self.seconds[start_clip:stop_clip]
+        absent = absent_mask(self.damaged, start_clip, stop_clip)
+        return tokens, seconds[~absent] if missing == "drop" else seconds.copy()
 
-    def iter_shards(self) -> Iterator[np.ndarray]:
+    def iter_shards(self, *, missing: Missing = "refuse") -> Iterator[np.ndarray]:
         """Yields the tokens shard by shard, for reading a video of any length in little memory."""
         for shard_index in range(self._layout.num_shards(self.num_clips)):
-            yield self.read(*self._layout.shard_clips(self.num_clips, shard_index))
+            yield self.read(*self._layout.shard_clips(self.num_clips, shard_index), missing=missing)
 
-    def read_stored(self, start_clip: int, stop_clip: int) -> dict[str, np.ndarray]:
-        """The arrays as they are stored: `tokens`, and `scale` for int8."""
+    def read_stored(
+        self, start_clip: int, stop_clip: int, *, missing: Literal["refuse", "nan"] = "refuse"
+    ) -> dict[str, np.ndarray]:
+        """The arrays as they are stored: `tokens`, and `scale` for int8. `missing` is as for `read`."""
+        if missing != "nan":
+            self._refuse_absent(start_clip, stop_clip)
+        return self._read_stored(start_clip, stop_clip)
+
+    def _read_stored(self, start_clip: int, stop_clip: int) -> dict[str, np.ndarray]:
         return {name: self._read_array(name, start_clip, stop_clip) for name in self._arrays}
 
     def _recorded(self) -> Rows | None:
@@ -213,6 +251,7 @@ class StoredVideo:
         # a missing shard is read as a value that is never written, so one number per clip shows it
         witness = window.reshape(len(window), -1)[:, 0]
         missing = witness == INT8_MISSING if window.dtype == np.int8 else np.isnan(witness)
+        missing &= ~absent_mask(self.damaged, start, stop)
         if missing.any():
             shard_index = (start + int(missing.argmax())) // self._layout.clips_per_shard
             raise self._damaged(f"shard {shard_index} of `{name}` is missing")

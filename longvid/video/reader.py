@@ -41,7 +41,7 @@ def iter_frames(
     seconds = np.asarray(seconds, np.float64)
     _require_readable(video, seconds, allow_truncated)
     indices = frames_on_screen(video.measured.frame_seconds, seconds)
-    return _repeated(indices, _decoded(video, indices, height, width, interpolation, backend, num_threads))
+    return _repeated(indices, decoded_frames(video, indices, height, width, interpolation, backend, num_threads))
 
 
 def iter_clips(
@@ -65,7 +65,8 @@ def iter_clips(
     indices = frames_on_screen(video.measured.frame_seconds, plan.frame_seconds)
     height, width = preprocessing.resized(video.height, video.width)
     rows, columns = preprocessing.crop(height, width)
-    frames = _decoded(video, indices.reshape(-1), height, width, preprocessing.interpolation, backend, num_threads)
+    wanted = indices.reshape(-1)
+    frames = decoded_frames(video, wanted, height, width, preprocessing.interpolation, backend, num_threads)
     return _gathered(indices, ((index, frame[rows, columns]) for index, frame in frames))
 
 
@@ -92,11 +93,7 @@ def touching(video: VideoProbe, seconds: Float64[np.ndarray, "*instants"]) -> li
 
 def _require_readable(video: VideoProbe, seconds: Float64[np.ndarray, "frames"], allow_truncated: bool) -> None:
     """Refuse instants that have no correct frame, before anything is decoded."""
-    if video.truncated and not allow_truncated:
-        raise TruncatedVideo(
-            f"{video.path}: {video.problems[0]}; get the whole file, or allow truncated videos to use its "
-            f"{video.duration_seconds:.2f} s"
-        )
+    refuse_truncated(video, allow_truncated)
     if len(seconds) == 0:
         return
     if not np.isfinite(seconds).all() or (np.diff(seconds) < 0).any():
@@ -106,7 +103,16 @@ def _require_readable(video: VideoProbe, seconds: Float64[np.ndarray, "frames"],
     require_sound(video, seconds)
 
 
-def _decoded(
+def refuse_truncated(video: VideoProbe, allow_truncated: bool) -> None:
+    """Raise TruncatedVideo for a file that ends early, unless that is allowed."""
+    if video.truncated and not allow_truncated:
+        raise TruncatedVideo(
+            f"{video.path}: {video.problems[0]}; get the whole file, or allow truncated videos to use its "
+            f"{video.duration_seconds:.2f} s"
+        )
+
+
+def decoded_frames(
     video: VideoProbe,
     indices: Int64[np.ndarray, "frames"],
     height: int,

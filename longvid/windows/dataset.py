@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from longvid.errors import AnnotationError, ConfigError
-from longvid.stores import FeatureStore, StoredVideo
+from longvid.stores import FeatureStore, PresentClips, StoredVideo
 from longvid.tasks.frame_labels import UNLABELLED, clip_labels
 from longvid.tasks.manifest import ManifestRow
 from longvid.tasks.task import Task
@@ -31,7 +31,10 @@ class Draw(NamedTuple):
 
 
 class WindowItem(NamedTuple):
-    """One window. `tokens` as stored (float16 or float32); `target` is None if the rows have no task."""
+    """One window. `tokens` as stored (float16 or float32); `target` is None if the rows have no task.
+
+    `first_clip` and `stop_clip` count the clips of the video that are there: all, unless its file is damaged.
+    """
 
     tokens: Num[Tensor, "length dim"]
     target: Tensor | None
@@ -43,7 +46,8 @@ class WindowItem(NamedTuple):
 class WindowBatch(NamedTuple):
     """Windows padded to one length; `lengths` counts the real tokens of each.
 
-    `videos` are indices into `WindowDataset.rows`, `clips` the half-open range of stored clips of each window.
+    `videos` are indices into `WindowDataset.rows`, `clips` the half-open range of stored clips of each window,
+    counted among those that are there.
     """
 
     tokens: Float[Tensor, "batch length dim"]
@@ -63,8 +67,14 @@ class WindowDataset(Dataset[WindowItem]):
     """All windows of the given videos, in the order of the rows and of time.
 
     `training=True` holds every window a draw may choose, `training=False` those at the evaluation stride. The store
-    is opened anew in each worker process. Raises `AnnotationError` for a row whose video is not complete in the store,
-    whose time span contains no clip, or whose label is invalid in the task.
+    is opened anew in each worker process.
+
+    Of a video that lacks clips, because its file is damaged, only the others exist here: windows are cut from them, one
+    after the other, labels are those of their seconds, and clips are counted among them. So no decoder ever sees NaN,
+    or a step that stands for nothing; `partial` names these videos.
+
+    Raises `AnnotationError` for a row whose video is not complete in the store, whose time span contains no clip, or
+    whose label is invalid in the task.
     """
 
     def __init__(
@@ -82,8 +92,10 @@ class WindowDataset(Dataset[WindowItem]):
         self.rows = tuple(rows)
         self.windows = windows
         self.task = task
-        self._videos: dict[int, StoredVideo] = {}
-        self._spans = self._clip_spans()
+        self._videos: dict[int, StoredVideo | PresentClips] = {}
+        counts = store.clip_counts()
+        self._num_damaged = {key: damaged for key, (_, damaged) in counts.items() if damaged}
+        self._spans = self._clip_spans({key: total - damaged for key, (total, damaged) in counts.items()})
         ranges = [self._ranges(index, training) for index in range(len(self.rows))]
         self.ranges = np.concatenate([np.zeros((0, 2), np.int64), *ranges])
         """(windows, 2): the clips of each window."""
@@ -109,14 +121,22 @@ class WindowDataset(Dataset[WindowItem]):
         target = self._window_target(video, first, stop, picks)
         return WindowItem(torch.from_numpy(tokens.reshape(-1, tokens.shape[-1])), target, video, first, stop)
 
-    def video(self, index: int) -> StoredVideo:
-        """The stored video of a row; opened once in each process."""
+    @property
+    def partial(self) -> dict[str, int]:
+        """How many clips are not there, by key, of each video that lacks some."""
+        keys = {row.key for row in self.rows}
+        return {key: count for key, count in self._num_damaged.items() if key in keys}
+
+    def video(self, index: int) -> StoredVideo | PresentClips:
+        """The stored video of a row, or what is there of it; opened once in each process."""
         if index not in self._videos:
-            self._videos[index] = self.store.video(self.rows[index].key)
+            key = self.rows[index].key
+            video = self.store.video(key)
+            self._videos[index] = PresentClips(video) if key in self._num_damaged else video
         return self._videos[index]
 
     def seconds(self, video: int) -> Float[np.ndarray, "clips 2"]:
-        """Start and end of each stored clip of a row's video."""
+        """Start and end of each stored clip of a row's video that is there."""
         return self.video(video).seconds
 
     def span(self, video: int) -> tuple[int, int]:
@@ -148,9 +168,8 @@ class WindowDataset(Dataset[WindowItem]):
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_videos": {}}
 
-    def _clip_spans(self) -> list[tuple[int, int]]:
-        """The clips of each row that count: all, or those between its start and end seconds."""
-        num_clips = self.store.num_clips()
+    def _clip_spans(self, num_clips: dict[str, int]) -> list[tuple[int, int]]:
+        """The clips of each row that count: all that are there, or those between its start and end seconds."""
         spans = []
         for index, row in enumerate(self.rows):
             if row.key not in num_clips:

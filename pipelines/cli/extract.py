@@ -96,6 +96,12 @@ def extract(
     allow_truncated: Annotated[
         bool, typer.Option("--allow-truncated", help="Use the part that is there of files that end early.")
     ] = False,
+    allow_damaged: Annotated[
+        bool,
+        typer.Option(
+            "--allow-damaged", help="Keep what is sound of damaged files: clips at the damage are marked as not there."
+        ),
+    ] = False,
     full_hash: Annotated[
         bool,
         typer.Option(
@@ -167,6 +173,7 @@ def extract(
         batch_clips=batch_clips,
         backend=backend,
         allow_truncated=allow_truncated,
+        allow_damaged=allow_damaged,
         full_hash=full_hash,
         torch_threads=threads,
         fetch=encoder is not None or not is_recipe_file(str(recipe)),

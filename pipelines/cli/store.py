@@ -52,16 +52,18 @@ def info(
     opened = FeatureStore.open(store)
     facts = opened.info()
     if as_json:
-        listed = {"videos": opened.num_clips()} if videos else {}
+        listed = {"videos": opened.num_clips(), "damaged": opened.num_damaged_clips()} if videos else {}
         print_json(facts.to_dict() | listed)
         return 0
     _print_info(facts)
     if facts.planned_videos:
         _print_incomplete(opened, store)
     if videos:
-        listed_videos = table("video", "clips", right=("clips",))
+        lacking = opened.num_damaged_clips()
+        columns = ("clips", "not there") if lacking else ("clips",)
+        listed_videos = table("video", *columns, right=columns)
         for key, num_clips in opened.num_clips().items():
-            listed_videos.add_row(key, str(num_clips))
+            listed_videos.add_row(key, str(num_clips), *([str(lacking.get(key, 0))] if lacking else []))
         console.print(listed_videos)
     return 0
 
@@ -79,6 +81,8 @@ def _print_info(facts: "StoreInfo") -> None:
     waiting = f", {facts.planned_videos} not complete" if facts.planned_videos else ""
     rows.add_row("videos", f"{facts.complete_videos} complete{waiting}")
     rows.add_row("clips", f"{facts.num_clips} over {human_seconds(facts.seconds)}")
+    if facts.damaged_clips:
+        rows.add_row("not there", f"{facts.damaged_clips} clips of {counted(facts.damaged_videos, 'damaged video')}")
     on_disk = f", {human_bytes(facts.file_bytes)} on disk" if facts.file_bytes is not None else ""
     rows.add_row("size", f"{human_bytes(facts.token_bytes)} of tokens{on_disk}")
     compression = layout.compression or "not compressed"

@@ -160,6 +160,12 @@ def _print_evaluation(result: Any) -> None:
     seeds = f"{len(result.seeds)} seeds" if len(result.seeds) > 1 else "1 seed"
     console.print(f"{result.coverage} of {result.split}, {result.windows} windows, {seeds}")
     _say_untrained(result)
+    if result.partial:
+        from longvid.pipelines.training.data import shown
+
+        named = shown([f"{key} ({count} clips)" for key, count in result.partial.items()])
+        videos = f"{len(result.partial)} of the videos lack" if len(result.partial) > 1 else "1 of the videos lacks"
+        console.print(printable(f"{videos} clips, where the file is damaged: {named}"), style="yellow")
     console.print(printable(f"baseline: {result.baseline_answer}"))
     if result.per_class:
         numbers = ("items", "precision", "recall", "F1")
@@ -186,6 +192,9 @@ def predict(
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="An option of that encoder; repeatable.")
     ] = None,
     weights: Annotated[str | None, typer.Option(help="Checkpoint file of the encoder, if it has moved.")] = None,
+    allow_damaged: Annotated[
+        bool, typer.Option("--allow-damaged", help="Use the sound clips of a damaged file.")
+    ] = False,
     as_json: JSON = False,
 ) -> int:
     """Compute class scores over time straight from a video file."""
@@ -193,7 +202,9 @@ def predict(
 
     find_own_code(encoder)
     options = parse_options(option) if option else None
-    prediction = run_prediction(run, video, encoder=encoder, encoder_options=options, weights=weights)
+    prediction = run_prediction(
+        run, video, encoder=encoder, encoder_options=options, weights=weights, allow_damaged=allow_damaged
+    )
     if as_json:
         print_json(prediction.to_dict())
     else:
@@ -214,6 +225,8 @@ def _print_prediction(prediction: Any) -> None:
     console.print(rows)
     total = ", ".join(f"{name} {score:.3f}" for name, score in prediction.total.items())
     _say_untrained(prediction)
+    for line in prediction.damaged:
+        console.print(printable(f"not seen: {line}"), style="yellow")
     answer = prediction.answer if prediction.answer is not None else "see the rows above"
     console.print(printable(f"{prediction.video}: {answer} ({total})"))
 

@@ -78,6 +78,8 @@ class EvaluationResult:
     evaluated: int
     windows: int
     missing: tuple[str, ...] = ()
+    partial: dict[str, int] = field(default_factory=dict)
+    """Evaluated videos that lack clips, because their files are damaged, and how many: the others are scored."""
     confusion: list[list[int]] | None = None
     """Rows true, columns predicted, summed over seeds; None for multilabel and regression."""
     per_class: list[ClassRow] = field(default_factory=list)
@@ -234,6 +236,7 @@ def _result(
         evaluated=len(dataset.rows),
         windows=len(dataset),
         missing=tuple(missing),
+        partial=dataset.partial,
         confusion=None if confusion is None else confusion.tolist(),
         per_class=_class_table(task, confusion, first),
         timelines=list(_timelines(decoder, first, dataset, task)),

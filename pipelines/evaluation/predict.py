@@ -58,6 +58,8 @@ class Prediction:
     seeds: tuple[int, ...]
     untrained_seeds: tuple[int, ...] = ()
     """Seeds of the recipe that are not fully trained and not part of the scores."""
+    damaged: tuple[str, ...] = ()
+    """Clips that are not part of the scores because the file is damaged there: their seconds, and why."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; one object per row of scores."""
@@ -74,6 +76,7 @@ class Prediction:
             "kind": self.kind,
             "seeds": list(self.seeds),
             "untrained_seeds": list(self.untrained_seeds),
+            "damaged": list(self.damaged),
             "timeline": rows,
         }
 
@@ -87,10 +90,12 @@ def predict(
     encoder_options: dict[str, Any] | None = None,
     device: str = "auto",
     allow_truncated: bool = False,
+    allow_damaged: bool = False,
     progress: Progress | None = None,
 ) -> Prediction:
     """Answers of a trained run along a video file.
 
+    `allow_damaged` uses the sound clips of a damaged file; `Prediction.damaged` names the others.
     `weights`: the encoder's weights file, if it has moved since the extraction. `encoder` and `encoder_options` are
     needed for your own encoder (a run's files never make longvid import code), for one that has moved, and for a hub's
     encoder whose weights are not on this machine. Raises `EncoderError` if `encoder` is needed, `ConfigError` for
@@ -104,11 +109,12 @@ def predict(
     recipe = Recipe.from_dict(record.store_recipe)
     given = Given(encoder, encoder_options, weights)
     job, built = rebuilt(recipe, record.made_with, given, source=str(run.path), device=str(torch_device(device)))
-    job = replace(job, allow_truncated=allow_truncated)
+    job = replace(job, allow_truncated=allow_truncated, allow_damaged=allow_damaged)
     with TemporaryDirectory(prefix="longvid-predict-") as folder:
         store = _features(str(video), job, built, Path(folder) / "features.zarr", progress)
         lines = [_along(run, record, seed, store, torch_device(device)) for seed in seeds]
-    return _prediction(str(video), run, record, lines, seeds)
+        damaged = tuple(map(str, store.video("video").damaged))
+    return replace(_prediction(str(video), run, record, lines, seeds), damaged=damaged)
 
 
 def _features(

@@ -42,6 +42,8 @@ class ExtractionJob:
     batch_clips: Count = 8
     backend: str = "auto"
     allow_truncated: bool = False
+    allow_damaged: bool = False
+    """Keep what is sound of a damaged video: clips that need a lost or broken frame are marked as not there."""
     full_hash: bool = False
     """Also identify each file by the sha256 of all its bytes; reads it once more when it is planned."""
     device: str = "auto"

@@ -21,7 +21,7 @@ from longvid.pipelines.extraction.probes import probe_once
 from longvid.pipelines.extraction.process import ProcessDied, WorkProcess
 from longvid.pipelines.extraction.unchanged import Remembered
 from longvid.pipelines.machine.cores import available_cores
-from longvid.video import VideoProbe, require_sound
+from longvid.video import VideoProbe
 from longvid.video.backends import resolve_backend
 from longvid.video.checksum import require_sha256
 from longvid.video.content import checks, modified
@@ -92,7 +92,6 @@ def measure(wanted: Wanted) -> Measured | Unchanged:
                 f"{wanted.path}: {'; '.join(video.problems)}; use --allow-truncated to extract the part that is there"
             )
         clips = wanted.sampling.plan_video(video, wanted.part_seconds)
-        require_sound(video, clips.frame_seconds)
         content = checks(video.packets_crc32c, path=video.path if wanted.full_hash else None)
         return Measured(video, clips, resolve_backend(video, wanted.backend), content, written)
     except (LongvidError, OSError) as error:

@@ -11,7 +11,7 @@ import numpy as np
 from longvid.clips.sampling import ClipPlan, Sampling
 from longvid.encoders import Encoder
 from longvid.encoders.origin import WeightsOrigin
-from longvid.errors import EncoderError, LongvidError
+from longvid.errors import DamagedVideo, EncoderError, LongvidError
 from longvid.pipelines.extraction.inputs import VideoRequest
 from longvid.pipelines.extraction.job import ExtractionJob
 from longvid.pipelines.extraction.measuring import (
@@ -27,8 +27,10 @@ from longvid.pipelines.extraction.outcomes import unexpected
 from longvid.pipelines.extraction.segment import Segment, encode_frames
 from longvid.pipelines.extraction.unchanged import Remembered
 from longvid.plain import as_json
-from longvid.stores import FeatureStore, Recipe, StoreError
-from longvid.video import VideoProbe
+from longvid.stores import DamagedStore, FeatureStore, Recipe, StoreError
+from longvid.video import VideoProbe, damaged_clips, require_sound
+
+ALLOW_DAMAGED = "or use --allow-damaged to extract the rest of it"
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,26 @@ class PlanFailure:
 
     request: VideoRequest
     reason: str
+
+
+def refusal(plan: VideoPlan, job: ExtractionJob, store: FeatureStore) -> PlanFailure | None:
+    """Why a video is not to be extracted, by the damage that its container shows; None if it is.
+
+    Refused are damaged clips, unless they are allowed or the store holds the video already; and where no clip is sound.
+    """
+    damaged = damaged_clips(plan.video, plan.clips)
+    if not damaged or (len(damaged) < len(plan.clips) and job.allow_damaged):
+        return None
+    try:
+        if store.status(plan.request.key) == "complete":
+            return None
+        require_sound(plan.video, plan.clips.frame_seconds)
+    except DamagedStore:
+        return None  # planning the video in the store says so
+    except DamagedVideo as error:
+        what = f"none of the {len(plan.clips)} clips is sound" if len(damaged) == len(plan.clips) else ALLOW_DAMAGED
+        return PlanFailure(plan.request, f"{error}; {what}")
+    return None
 
 
 @dataclass
@@ -224,6 +246,10 @@ def summarise_plan(
             summary.failures.append(planned)
             continue
         assert isinstance(planned, VideoPlan)  # without a store to keep from, every file is planned
+        refused = refusal(planned, job, store)
+        if refused is not None:
+            summary.failures.append(refused)
+            continue
         num_clips = len(planned.clips)
         key, seconds = planned.request.key, planned.clips.seconds
         size = store.estimate(num_clips, key=key, seconds=seconds, source=planned.source())

@@ -30,6 +30,8 @@ class VideoRow:
     reason: str = ""
     num_clips: int = 0
     """Clips encoded in this run; for a resumed video only those that were missing."""
+    damaged_clips: int = 0
+    """Clips of the whole video that are absent because its file is damaged."""
     video_seconds: float = 0.0
     decode_seconds: float = 0.0
     encode_seconds: float = 0.0

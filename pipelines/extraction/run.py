@@ -21,7 +21,7 @@ from longvid.pipelines.extraction.inputs import VideoRequest
 from longvid.pipelines.extraction.job import ExtractionJob
 from longvid.pipelines.extraction.measuring import Measure, MeasuringProcesses, measure
 from longvid.pipelines.extraction.outcomes import SegmentFailure, unexpected
-from longvid.pipelines.extraction.plan import PlanFailure, VideoKept, VideoPlan, make_recipe, plan_ahead
+from longvid.pipelines.extraction.plan import PlanFailure, VideoKept, VideoPlan, make_recipe, plan_ahead, refusal
 from longvid.pipelines.extraction.report import RunReport, VideoRow, open_report
 from longvid.pipelines.extraction.segment import Segment, SegmentResult
 from longvid.stores import DamagedStore, FeatureStore, StoreAccessError, StoreError, StoreReadOnly
@@ -108,7 +108,7 @@ def extract(
         _measuring(scheduler, deadline) as measure_one,
         closing(plan_ahead(requests, sampling=sampling, job=job, measure_one=measure_one, store=store)) as planned,
     ):
-        run = _Run(store, report, progress or Silent())
+        run = _Run(store, job, report, progress or Silent())
         begin = time.perf_counter()
         segments = run.segments(planned)
         first = next(segments, None)
@@ -191,8 +191,9 @@ class _Open:
 class _Run:
     """The coordinator's state: the videos under way and their rows of the report."""
 
-    def __init__(self, store: FeatureStore, report: RunReport, progress: Progress) -> None:
+    def __init__(self, store: FeatureStore, job: ExtractionJob, report: RunReport, progress: Progress) -> None:
         self._store = store
+        self._job = job
         self._report = report
         self._progress = progress
         self._open: dict[str, _Open] = {}
@@ -204,7 +205,8 @@ class _Run:
 
     def segments(self, planned: Iterator[VideoPlan | VideoKept | PlanFailure]) -> Iterator[Segment]:
         """Every missing segment of every planned video; a video without missing ones is closed at once."""
-        for plan in planned:
+        for found in planned:
+            plan = refusal(found, self._job, self._store) or found if isinstance(found, VideoPlan) else found
             if isinstance(plan, PlanFailure):
                 self._end(VideoRow(plan.request.key, plan.request.path, "failed", plan.reason))
                 continue
@@ -235,7 +237,7 @@ class _Run:
                     f"run `longvid repair {shlex.quote(self._store.location)}`, then extract it again"
                 )
             if not segments:
-                self._store.complete(row.key)
+                self._complete(row)
                 row.status = "kept"
         if not segments:
             self._end(row)
@@ -267,8 +269,19 @@ class _Run:
             video.row.reason = video.reasons[0]
         else:
             with self._named(video.row):
-                self._store.complete(video.row.key)
+                self._complete(video.row)
         self._end(video.row)
+
+    def _complete(self, row: VideoRow) -> None:
+        """Complete the video in the store, and say where it lacks clips."""
+        self._store.complete(row.key)
+        record = self._store.record(row.key)
+        if record is not None and record.damaged:
+            row.damaged_clips = record.num_damaged
+            row.problems.append(
+                f"partial: {record.num_damaged} of {record.num_clips} clips are not there: "
+                f"{'; '.join(map(str, record.damaged))}"
+            )
 
     @contextmanager
     def _named(self, row: VideoRow) -> Iterator[None]:

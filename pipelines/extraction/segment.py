@@ -22,11 +22,11 @@ from jaxtyping import Float32, UInt8
 from longvid.clips.sampling import ClipPlan
 from longvid.encoders import Encoder
 from longvid.encoders.pooling import pool
-from longvid.errors import VideoError
+from longvid.errors import DamagedVideo, VideoError
 from longvid.pipelines.extraction.job import ExtractionJob
 from longvid.pipelines.extraction.probes import probe_once
 from longvid.stores import FeatureStore
-from longvid.video import VideoProbe, iter_clips
+from longvid.video import VideoProbe, iter_clips, iter_clips_there
 
 QUEUED_BATCHES = 2
 """Decoded batches that may wait for the model; one would do if all batches took equally long."""
@@ -53,6 +53,7 @@ class SegmentResult:
     key: str
     shard_index: int
     num_clips: int
+    """Those that are not there included."""
     decode_seconds: float
     encode_seconds: float
     write_seconds: float
@@ -69,16 +70,25 @@ def extract_segment(
     lock = model_lock if model_lock is not None else nullcontext()
     pooling = job.pooling_for(encoder.spec)
     decoded = _DecodeAhead(_batches(segment, encoder, job, store.location))
-    encoded, encode_seconds = [], 0.0
+    encoded: list[np.ndarray] = []
+    encode_seconds = 0.0
+    damaged: dict[int, str] = {}
+    next_clip, _ = store.shard_clips(segment.key, segment.shard_index)
     with decoded:
-        for frames in decoded:
+        for batch in decoded:
+            damaged |= {next_clip + at: reason for at, reason in batch.damaged.items()}
+            next_clip += len(batch.frames)
+            if len(batch.damaged) == len(batch.frames):
+                recipe = store.recipe
+                encoded.append(np.zeros((len(batch.frames), recipe.num_tokens, recipe.dim), np.float32))
+                continue
             with lock:
                 begin = time.perf_counter()
-                encoded.append(encode_frames(frames, encoder=encoder, pooling=pooling))
+                encoded.append(encode_frames(batch.frames, encoder=encoder, pooling=pooling))
                 encode_seconds += time.perf_counter() - begin
     tokens = np.concatenate(encoded)
     begin = time.perf_counter()
-    store.write_shard(segment.key, segment.shard_index, tokens)
+    store.write_shard(segment.key, segment.shard_index, tokens, damaged=damaged)
     return SegmentResult(
         segment.key,
         segment.shard_index,
@@ -104,24 +114,52 @@ def _device_of(encoder: Encoder) -> torch.device:
     return torch.device("cpu")
 
 
-def _batches(segment: Segment, encoder: Encoder, job: ExtractionJob, location: str) -> Iterator[np.ndarray]:
+@dataclass(frozen=True, eq=False)
+class _Batch:
+    """Decoded clips for the model; absent ones are black, so that the others are batched as always."""
+
+    frames: UInt8[np.ndarray, "batch time height width 3"]
+    damaged: dict[int, str]
+    """Why a clip of the batch is absent, by its index in the batch."""
+
+
+def _batches(segment: Segment, encoder: Encoder, job: ExtractionJob, location: str) -> Iterator[_Batch]:
     """Batches of decoded clips, always counted from the segment's first clip, so that a rerun gives equal bytes."""
     video = _probe_unchanged(segment, location)
-    clips = iter_clips(
+    geometry = encoder.spec.preprocessing
+    black = np.zeros((segment.plan.frames, geometry.height, geometry.width, 3), np.uint8)
+    batch: list[np.ndarray | str] = []
+    for clip in _clips(segment, video, encoder, job):
+        batch.append(clip)
+        if len(batch) == job.batch_clips:
+            yield _batch(batch, black)
+            batch = []
+    if batch:
+        yield _batch(batch, black)
+
+
+def _clips(
+    segment: Segment, video: VideoProbe, encoder: Encoder, job: ExtractionJob
+) -> Iterator[np.ndarray] | Iterator[np.ndarray | str]:
+    """The segment's clips; with damage allowed, the reason in the place of one that cannot be had."""
+    read = iter_clips_there if job.allow_damaged else iter_clips
+    clips = read(
         video,
         segment.plan,
         encoder.spec.preprocessing,
         backend=segment.backend,
         allow_truncated=job.allow_truncated,
     )
-    batch = []
-    for clip in clips:
-        batch.append(clip)
-        if len(batch) == job.batch_clips:
-            yield np.stack(batch)
-            batch = []
-    if batch:
-        yield np.stack(batch)
+    try:
+        yield from clips
+    except DamagedVideo as error:
+        remedy = "get a sound copy of the file, or use --allow-damaged to extract the rest of it"
+        raise DamagedVideo(f"{error}; {remedy}") from error
+
+
+def _batch(clips: list[np.ndarray | str], black: np.ndarray) -> _Batch:
+    damaged = {at: clip for at, clip in enumerate(clips) if isinstance(clip, str)}
+    return _Batch(np.stack([black if isinstance(clip, str) else clip for clip in clips]), damaged)
 
 
 def _probe_unchanged(segment: Segment, location: str) -> VideoProbe:
@@ -143,7 +181,7 @@ class _DecodeAhead:
 
     _END = object()
 
-    def __init__(self, batches: Iterator[np.ndarray]) -> None:
+    def __init__(self, batches: Iterator[_Batch]) -> None:
         self._batches = batches
         self._queue: queue.Queue[Any] = queue.Queue(QUEUED_BATCHES)
         self._stop = threading.Event()
@@ -159,7 +197,7 @@ class _DecodeAhead:
         self._stop.set()
         self._thread.join()
 
-    def __iter__(self) -> Iterator[np.ndarray]:
+    def __iter__(self) -> Iterator[_Batch]:
         while (batch := self._queue.get()) is not self._END:
             yield batch
         if self._error is not None:

@@ -26,7 +26,7 @@ from longvid.stores.convert.arrays import ArrayLayout, array_layout
 from longvid.stores.convert.bounds import check_claim, reading
 from longvid.stores.convert.hdf5_reading import member, open_hdf5, shown, text_of, walk
 from longvid.stores.convert.incoming import Incoming, described, imported_recipe, rows_of_seconds, write_incoming
-from longvid.stores.convert.outgoing import describe, new_file, reserve
+from longvid.stores.convert.outgoing import describe, new_file, refuse_partial, reserve
 from longvid.stores.convert.watching import watched
 from longvid.stores.errors import ConversionError
 from longvid.stores.info import clip_bytes
@@ -50,12 +50,13 @@ def export_hdf5(
     """Write each complete video (or those of `keys`) to one new HDF5 file, with one shard in memory at a time.
 
     `on_video` is called with each key when its video is written. Raises ConversionError if the file exists already,
-    StoreAccessError if it cannot be written.
+    and for a video that lacks clips; StoreAccessError if the file cannot be written.
     """
     target = Path(path)
     if target.exists():
         raise ConversionError(f"{target}: exists already; choose another name")
     chosen = list(store.keys() if keys is None else keys)
+    refuse_partial(store, chosen)
     with new_file(target) as partial:
         partial.touch()
         needed = _file_bytes(store, chosen)

@@ -20,7 +20,7 @@ from longvid.stores.canonical import canonical_json
 from longvid.stores.convert.arrays import ArrayLayout, array_layout
 from longvid.stores.convert.bounds import reading
 from longvid.stores.convert.incoming import Incoming, described, imported_recipe, rows_of_seconds, write_incoming
-from longvid.stores.convert.outgoing import describe, new_file, reserve
+from longvid.stores.convert.outgoing import describe, new_file, refuse_partial, reserve
 from longvid.stores.convert.watching import watched
 from longvid.stores.errors import ConversionError
 from longvid.stores.keys import path_name
@@ -81,12 +81,13 @@ def export_npy(
 
     Numbers have the dtype with which they were imported, else the store's (float32 for int8). A key that is not a plain
     relative path gets its path name in the store. `on_video` is called with each file's path when it is written. Raises
-    ConversionError if a file exists already.
+    ConversionError if a file exists already, and for a video that lacks clips.
     """
     root, order = Path(folder), array_layout(layout)
     order.shape(1, store.recipe.num_tokens, store.recipe.dim)
-    _write_text(root / _STORE_FILE, describe(store))
     chosen = list(store.keys() if keys is None else keys)
+    refuse_partial(store, chosen)
+    _write_text(root / _STORE_FILE, describe(store))
     targets = [root / f"{stem}.npy" for stem in _file_stems(chosen)]
     for key, target in zip(chosen, watched(targets, on_video), strict=True):
         if target.exists():

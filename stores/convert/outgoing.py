@@ -1,20 +1,31 @@
 """The part that all exports share: from a store to files."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 from longvid.files import replacing
 from longvid.stores.canonical import canonical_json
-from longvid.stores.errors import StoreAccessError, StoreError
+from longvid.stores.errors import ConversionError, StoreAccessError, StoreError
 from longvid.stores.store import FeatureStore
 
 
 def describe(store: FeatureStore) -> str:
     """The store's recipe and layout as JSON, from which an import makes an equal store."""
     return canonical_json({"recipe": store.recipe.to_dict(), "layout": asdict(store.layout)})
+
+
+def refuse_partial(store: FeatureStore, keys: Sequence[str]) -> None:
+    """Raises ConversionError for a video that lacks clips: other formats cannot say so, and would serve NaN."""
+    lacking = store.num_damaged_clips()
+    for key in keys:
+        if key in lacking:
+            raise ConversionError(
+                f"{store.location}: video {key!r} lacks {lacking[key]} clips, because its file is damaged, which the "
+                "files of an export cannot say; delete it from the store, or export the others (keys=...)"
+            )
 
 
 @contextmanager

@@ -26,7 +26,15 @@ def recipe(num_tokens: int, dim: int, dtype: str) -> Recipe:
 def make_store(tmp_path) -> Callable[..., FeatureStore]:
     """A store whose token [clip, token, 0] of video i holds 100 i + clip + token / 10, one clip per second."""
 
-    def make(clips: dict[str, int], *, num_tokens: int = 2, dim: int = 3, dtype: str = "float16", stretch: float = 1.0):
+    def make(
+        clips: dict[str, int],
+        *,
+        num_tokens: int = 2,
+        dim: int = 3,
+        dtype: str = "float16",
+        stretch: float = 1.0,
+        absent: dict[str, list[int]] | None = None,
+    ):
         store = FeatureStore.create(tmp_path / "toy.zarr", recipe(num_tokens, dim, dtype), clips_per_shard=4)
         for index, (key, count) in enumerate(clips.items()):
             begins = np.arange(count) * stretch
@@ -35,7 +43,8 @@ def make_store(tmp_path) -> Callable[..., FeatureStore]:
             tokens[..., 0] = 100 * index + np.arange(count)[:, None] + np.arange(num_tokens) / 10
             for shard in store.missing(key):
                 first, stop = store.shard_clips(key, shard)
-                store.write_shard(key, shard, tokens[first:stop])
+                lost = {clip: "torn" for clip in (absent or {}).get(key, []) if first <= clip < stop}
+                store.write_shard(key, shard, tokens[first:stop], damaged=lost)
             store.complete(key)
         return FeatureStore.open(tmp_path / "toy.zarr")
 
