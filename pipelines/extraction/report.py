@@ -93,12 +93,12 @@ def failed_before(location: str) -> dict[str, str]:
     """Why the videos failed that the last extraction into the store could not make, by key; none if it is not known."""
     path = default_report_path(location)
     rows: dict[str, VideoRow] = {}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []:
         try:
             row = VideoRow(**json.loads(line))
-        except (ValueError, TypeError):  # the last line of a run that was killed
+            rows[row.key] = row
+        except (ValueError, TypeError, RecursionError):  # the last line of a run that was killed, or no report of ours
             continue
-        rows[row.key] = row
     return {row.key: row.reason for row in rows.values() if row.status == "failed"}
 
 
