@@ -384,7 +384,7 @@ class FeatureStore:
         return sum(map(len, files.values()))
 
     def _put_receipt(self, record: VideoRecord, receipt: Receipt, note: bytes, *, flush: bool = True) -> None:
-        # mostly not flushed: if a power cut removes it, the digest is computed from the file; why a clip is absent is not
+        # not flushed where a power cut costs nothing: digests are computed from the file, reasons of absence are not
         self.place.put(receipt_path(path_name(record.key), receipt), note, flush=flush)
 
     def _put_together(self, files: dict[str, bytes]) -> None:

@@ -160,7 +160,20 @@ def evaluate(
 def read_evaluation(run: RunFolder, split: str) -> EvaluationResult:
     """The result that `evaluate` wrote for a split; `ConfigError` if it is damaged."""
     path, remedy = run.evaluation_file(split), f"run `longvid evaluate {run.path}` again"
-    return read_made(path, EvaluationResult.from_dict, remedy=remedy)
+
+    def whole(values: dict[str, Any]) -> EvaluationResult:
+        found = EvaluationResult.from_dict(values)
+        if not found.seeds:
+            raise ValueError("seeds: none")
+        named = set(found.baseline)
+        if not named or any(not named <= set(seed.metrics) for seed in found.seeds):
+            raise ValueError("baseline: metrics that the seeds have not")
+        size = len(found.confusion or ())
+        if found.confusion is not None and (not size or any(len(row) != size for row in found.confusion)):
+            raise ValueError("confusion: not as many columns as rows")
+        return found
+
+    return read_made(path, whole, remedy=remedy)
 
 
 def open_run_store(record: RunRecord, location: str | None = None) -> FeatureStore:

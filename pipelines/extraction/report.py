@@ -101,12 +101,12 @@ def failed_before(location: str) -> dict[str, str]:
     """The reasons for which videos failed in the last extraction into the store, by key; empty if not known."""
     path = default_report_path(location)
     rows: dict[str, VideoRow] = {}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []:
         try:
             row = VideoRow(**json.loads(line))
-        except (ValueError, TypeError):  # the last line of a run that was killed
+            rows[row.key] = row
+        except (ValueError, TypeError, RecursionError):  # the last line of a run that was killed, or no report of ours
             continue
-        rows[row.key] = row
     return {row.key: row.reason for row in rows.values() if row.status == "failed"}
 
 
