@@ -187,7 +187,7 @@ class FeatureStore:
         return {key: damaged for key, (_, damaged) in self.clip_counts().items() if damaged}
 
     def clip_counts(self) -> dict[str, tuple[int, int]]:
-        """Of each complete video, by key, how many clips it has and how many of them are not there."""
+        """For each complete video, by key, its number of clips and how many of them are absent."""
         rows = [row for row in catalogue_rows(self.place) if row.complete]
         return {row.key: (row.num_clips, row.num_damaged) for row in sorted(rows, key=lambda row: row.key)}
 

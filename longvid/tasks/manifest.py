@@ -55,7 +55,7 @@ class ManifestRow:
     start_seconds: float | None = None
     end_seconds: float | None = None
     group: str | None = None
-    sha256: str | None = None
+    sha256: str | None = field(default=None, kw_only=True)
     extra: dict[str, Any] = field(default_factory=dict)
     source: str = field(default="", compare=False, repr=False)
     """The file and line it was read from, `manifest.csv:12`."""

@@ -130,13 +130,15 @@ def _read_csv(path: Path) -> Iterator[tuple[int, Record]]:
         except StopIteration:
             return
         except csv.Error as error:
-            raise AnnotationError(f"{path}:{number}: is not readable as CSV ({error})") from None
+            raise AnnotationError(f"{path}:{number}: cannot be read as CSV ({error})") from None
         if not any(map(str.strip, values)):
             continue
         if columns is None:
             columns = _checked_columns([_unescaped(value.strip()) for value in values], f"{path}:{number}")
         elif len(values) != len(columns):
-            raise AnnotationError(f"{path}:{number}: has {len(values)} values, the header names {len(columns)} columns")
+            raise AnnotationError(
+                f"{path}:{number}: has {len(values)} values, but the header names {len(columns)} columns"
+            )
         else:
             yield number, {name: _from_text(value, name) for name, value in zip(columns, values, strict=True)}
 

@@ -49,9 +49,10 @@ def check_described(recipe: Recipe, layout: Layout, *, name: str) -> None:
     """Raises ConversionError for a description of a store whose clips or chunks are too large for memory."""
     clip_bytes = recipe.num_tokens * recipe.dim * item_bytes(recipe.dtype)
     check_claim(1, clip_bytes, name=name)
-    sizes = (layout.clips_per_shard, layout.clips_per_chunk)
-    if any(type(size) is not int for size in sizes) or layout.clips_per_shard > MOST_CLIPS:
-        raise ConversionError(f"{name}: describes shards of {sizes[0]!r} clips in chunks of {sizes[1]!r}")
+    if layout.clips_per_shard > MOST_CLIPS:
+        raise ConversionError(
+            f"{name}: describes shards of {layout.clips_per_shard} clips in chunks of {layout.clips_per_chunk}"
+        )
     if layout.clips_per_chunk * clip_bytes > MOST_CHUNK_BYTES:
         chunk_bytes = layout.clips_per_chunk * clip_bytes
         raise ConversionError(

@@ -42,7 +42,11 @@ def described(
     """A store with the recipe and layout that `outgoing.describe` wrote to `name`; arguments that are given win."""
     try:
         fields = parse_json_object(description)
-        recipe, layout = Recipe.from_dict(fields["recipe"]), Layout(**fields["layout"])
+        if not (isinstance(fields["recipe"], dict) and isinstance(fields["layout"], dict)):
+            raise ValueError("its recipe and its layout must be JSON objects")
+        recipe, layout = Recipe.from_dict(fields["recipe"]), _layout_of(fields["layout"], name=name)
+    except ConversionError:
+        raise
     except (ValueError, TypeError, KeyError) as error:
         raise ConversionError(f"{name}: does not describe a store ({error})") from error
     check_described(recipe, layout, name=name)
@@ -54,6 +58,13 @@ def described(
         compression=layout.compression,
         storage_options=storage_options,
     )
+
+
+def _layout_of(values: dict[str, Any], *, name: str) -> Layout:
+    sizes = values.get("clips_per_shard", 1), values.get("clips_per_chunk", 1)
+    if any(type(size) is not int for size in sizes):
+        raise ConversionError(f"{name}: describes shards of {sizes[0]!r} clips in chunks of {sizes[1]!r}")
+    return Layout(**values)
 
 
 def imported_recipe(

@@ -137,8 +137,11 @@ def _incoming(root: Path, file: Path, layout: ArrayLayout, seconds_per_clip: int
             seconds = rows_of_seconds(num_clips, seconds_per_clip, name=str(file))
         else:
             seconds = np.asarray(given, np.float64)
+    key = about.get("key", relative.removesuffix(".npy"))
+    if not isinstance(key, str):
+        raise ConversionError(f"{sidecar}: a key must be a string, not {type(key).__name__}")
     return Incoming(
-        key=about.get("key", relative.removesuffix(".npy")),
+        key=key,
         name=str(file),
         seconds=seconds,
         source=source,

@@ -63,7 +63,7 @@ def test_the_manifest_is_the_one_prepare_writes_unless_another_is_given(name, ma
 
 
 def test_a_manifest_nobody_made_is_answered_with_the_command_that_makes_it(tmp_path):
-    with pytest.raises(AnnotationError, match="no such file; `longvid prepare breakfast` makes it"):
+    with pytest.raises(AnnotationError, match="no such file; make it with `longvid prepare breakfast`"):
         listed_videos(load_config("breakfast", ["store=s", f"manifest={tmp_path / 'none.jsonl'}"]))
 
 
@@ -139,5 +139,5 @@ def test_preprocessing_of_a_recipe_reaches_the_encoder_and_a_field_that_is_none_
     published = load_features("lvu/scene-as-published").preprocessing
     spec = ExtractionJob("patch-statistics", preprocessing=published, device="cpu").build().spec
     assert (spec.preprocessing.mean, spec.preprocessing.std) == ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-    with pytest.raises(ConfigError, match="preprocessing"):
+    with pytest.raises(ConfigError, match="Preprocessing has no field 'widht'"):
         ExtractionJob("patch-statistics", preprocessing={"widht": 3}, device="cpu").build()

@@ -98,7 +98,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text())
     except (ValueError, RecursionError) as error:
-        raise EncoderError(f"{path}: not readable as JSON ({error})") from error
+        raise EncoderError(f"{path}: cannot be read as JSON ({error})") from error
     if not isinstance(values, dict):
         raise EncoderError(f"{path}: expected a JSON object, found {type(values).__name__}")
     return values

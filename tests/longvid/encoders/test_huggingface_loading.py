@@ -95,7 +95,7 @@ def test_a_weight_of_another_shape_is_named(save_model):
 def test_a_checkpoint_deeper_than_its_configuration_is_refused(save_model):
     folder, _ = save_model("vit")
     change_config(folder, num_hidden_layers=1)
-    with pytest.raises(WeightsError, match=r"without a place: .*layers?\.1\."):
+    with pytest.raises(WeightsError, match=r"not in the model: .*layers?\.1\."):
         build_encoder(str(folder))
 
 
