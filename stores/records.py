@@ -114,7 +114,8 @@ class VideoRecord:
         except DamagedStore:
             raise
         except (ValueError, TypeError, KeyError) as error:
-            raise DamagedStore(f"its zarr.json is not a video's ({type(error).__name__}: {error})") from error
+            reason = " ".join(str(error).split())[:200]
+            raise DamagedStore(f"its zarr.json is not a video's ({type(error).__name__}: {reason})") from error
         if not sound:
             raise DamagedStore("its zarr.json does not match its own checksum")
         record._check_types()

@@ -211,7 +211,9 @@ class _Run:
                 self._end(VideoRow(plan.request.key, plan.request.path, "failed", plan.reason))
                 continue
             if isinstance(plan, VideoKept):
-                self._end(_kept_row(plan))
+                row = _kept_row(plan)
+                self._note_partial(row)
+                self._end(row)
                 continue
             segments = self._begin(plan)
             yield from segments
@@ -275,6 +277,10 @@ class _Run:
     def _complete(self, row: VideoRow) -> None:
         """Complete the video in the store, and say where it lacks clips."""
         self._store.complete(row.key)
+        self._note_partial(row)
+
+    def _note_partial(self, row: VideoRow) -> None:
+        """Say in the row which clips of a complete video are absent."""
         record = self._store.record(row.key)
         if record is not None and record.damaged:
             row.damaged_clips = record.num_damaged

@@ -70,7 +70,7 @@ def test_a_trained_decoder_loads_in_one_line_with_its_standardisation_and_task(w
 
 
 def test_a_decoder_that_is_not_there_is_named(world, tmp_path):
-    with pytest.raises(ConfigError, match=r"seed 7 is not trained.*there are: 0, 1"):
+    with pytest.raises(ConfigError, match=r"the training of seed 7 is not finished .finished seeds: 0, 1"):
         longvid_package.load_decoder(world.run, seed=7)
     with pytest.raises(ConfigError, match=r"run\.json: no such file"):
         longvid_package.load_decoder(tmp_path)
