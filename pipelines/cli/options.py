@@ -19,7 +19,7 @@ def parse_options(words: list[str]) -> dict[str, Any]:
         try:
             options[name.strip()] = parse_yaml(value)
         except ValueError as error:
-            raise ConfigError(f"{word!r}: the value is not readable as YAML ({error})") from None
+            raise ConfigError(f"{word!r}: the value cannot be read as YAML ({error})") from None
     return options
 
 

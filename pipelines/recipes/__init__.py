@@ -64,9 +64,9 @@ def read_settings(path: Path | Traversable) -> dict[str, Any]:
         settings = parse_yaml(text)
     except YAMLError as error:
         place = f"{path}:{error.line}" if error.line is not None else str(path)
-        raise ConfigError(f"{place}: is not readable as YAML ({error})") from None
+        raise ConfigError(f"{place}: cannot be read as YAML ({error})") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: is not readable as YAML ({error})") from None
+        raise ConfigError(f"{path}: cannot be read as YAML ({error})") from None
     if not isinstance(settings, dict):
         raise ConfigError(f"{path}: a recipe is a list of `setting: value` lines")
     return settings

@@ -76,8 +76,8 @@ def test_a_preprocessing_becomes_plain_json():
     [
         ({"height": 0}, r"Preprocessing\.height=0: should be at least 1"),
         ({"std": (0.5, 0.0, 0.5)}, r"Preprocessing\.std\[1\]=0\.0: should be more than 0"),
-        ({"resize": "squash", "short_side": 256}, "short_side=256 has no meaning with resize='squash'"),
-        ({"short_side": 200}, "short_side=200 does not cover a crop of 224x224 pixels"),
+        ({"resize": "squash", "short_side": 256}, "short_side=256 is not allowed with resize='squash'"),
+        ({"short_side": 200}, "short_side=200 is smaller than the crop of 224x224 pixels"),
     ],
 )
 def test_impossible_geometry_is_refused_with_the_value_given(options, message):

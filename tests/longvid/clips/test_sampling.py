@@ -207,7 +207,7 @@ def test_impossible_samplings_are_refused_with_the_value_given(options, message)
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        ("Sampling().plan(0.0, 5.0)[3]", "a plan is cut with a slice of clips, plan[a:b]; 3 is none"),
+        ("Sampling().plan(0.0, 5.0)[3]", "a plan is indexed with a slice of clips, plan[a:b], not 3"),
     ],
 )
 def test_values_of_a_wrong_type_are_refused_outside_of_pytest_too(call, message):

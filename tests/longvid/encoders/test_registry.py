@@ -128,7 +128,7 @@ def test_an_own_encoder_is_importable_by_module_and_callable(tmp_path, monkeypat
         ("patch-statistic", "did you mean patch-statistics"),
         ("resnet", "`longvid encoders` lists .*facebook/dinov2-base"),
         ("", "no encoder is called ''"),
-        ("./no/such/folder", "no such folder"),
+        ("./no/such/folder", "neither an existing folder nor a hub id"),
         ("hf:", "no encoder is called 'hf:'"),
     ],
 )

@@ -90,7 +90,7 @@ def test_scores_lie_along_the_seconds_of_the_video(trained):
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("weights_sha256", "f" * 64, r"weights_sha256.*give the weights the features were made with"),
+        ("weights_sha256", "f" * 64, r"weights_sha256.*give the weights that the features were made with"),
         ("pooling", "spatial", r"num_tokens.*give the encoder and its options"),
     ],
 )
