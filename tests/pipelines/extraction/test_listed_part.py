@@ -74,7 +74,7 @@ def test_another_part_is_noticed_as_another_file_would_be(part, job, tmp_path):
 def test_a_part_beyond_the_end_is_a_named_failure(part, job, tmp_path):
     beyond = replace(part, start_seconds=60.0, end_seconds=70.0)
     report = extract([beyond], replace(job, sampling=LISTED), tmp_path / "x.zarr", scheduler="inline")
-    assert "holds nothing of the part the manifest lists, 60.0 to 70.0 s" in str(report.rows[0].reason)
+    assert "holds nothing of the part that the manifest lists, 60.0 to 70.0 s" in str(report.rows[0].reason)
 
 
 def test_a_recipe_of_whole_videos_says_nothing_of_parts(job: ExtractionJob):
