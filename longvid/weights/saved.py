@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -89,8 +88,8 @@ def load_saved(path: str | Path, builders: Mapping[str, Callable[[dict[str, Any]
         raise WeightsError(f"{path}: architecture {weights.architecture!r} is not one of {known}")
     build = builders[weights.architecture]
     try:
-        # first without memory for its numbers, whatever sizes the header claims; HiPPO's start needs numbers to compute
-        with suppress(NotImplementedError), torch.device("meta"):
+        # first without memory for its numbers, whatever sizes the header claims
+        with torch.device("meta"):
             fit_shapes(build(weights.config), weights.state, source=str(path))
         module = build(weights.config)
     except WeightsError:
