@@ -261,7 +261,7 @@ def _key_of(path: str | None, where: str) -> str:
     if path is None:
         raise AnnotationError(f"{where}: has neither a key nor a path")
     if not Path(path).name:
-        raise AnnotationError(f"{where}: path {_quote(path)} names no file, and there is no key")
+        raise AnnotationError(f"{where}: path {_quote(path)} does not name a file, and the key is missing")
     return Path(path).with_suffix("").as_posix()
 
 

@@ -241,7 +241,7 @@ def _json_columns(path: Path, metadata: dict[bytes, bytes] | None, columns: list
     except (ValueError, RecursionError):
         encoded = None
     if not isinstance(encoded, list) or not all(isinstance(name, str) and name in columns for name in encoded):
-        raise AnnotationError(f"{path}: its note `longvid.json_columns` is no list of its columns; write it again")
+        raise AnnotationError(f"{path}: its note `longvid.json_columns` is not a list of its columns; write it again")
     return encoded
 
 

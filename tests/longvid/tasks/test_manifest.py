@@ -111,7 +111,7 @@ HOSTILE = {
     "deep extra": ("list.jsonl", b'{"key": "a", "x": ' + b"[" * 900 + b"]" * 900 + b"}\n", ":1: column 'x' is"),
     "endless number": ("list.jsonl", b'{"key": "a", "label": ' + b"9" * 5000 + b"}\n", ":1: is not a line of JSON"),
     "huge seconds": ("list.jsonl", b'{"key": "a", "end_seconds": 1e999}\n', ":1: end_seconds=inf must be"),
-    "path of a folder": ("list.jsonl", b'{"path": "/"}\n', ":1: path '/' names no file, and there is no key"),
+    "path of a folder": ("list.jsonl", b'{"path": "/"}\n', ":1: path '/' does not name a file, and the key is missing"),
     "unknown ending": ("list.xlsx", b"", "a manifest ends in"),
 }
 
@@ -192,9 +192,9 @@ def parquet(path, **changes):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"note": "[" * 100_000}, "its note `longvid.json_columns` is no list"),
-        ({"note": '["absent"]'}, "its note `longvid.json_columns` is no list"),
-        ({"note": "7"}, "its note `longvid.json_columns` is no list"),
+        ({"note": "[" * 100_000}, "its note `longvid.json_columns` is not a list"),
+        ({"note": '["absent"]'}, "its note `longvid.json_columns` is not a list"),
+        ({"note": "7"}, "its note `longvid.json_columns` is not a list"),
         ({"note": '["label"]', "columns": {"label": ["{", "2"]}}, "row 0: column 'label' is not the JSON"),
         ({"note": '["label"]', "columns": {"label": [1, 2]}}, "row 0: column 'label' is not the JSON"),
         ({"columns": {"label": [b"\xff", b"a"]}}, "row 0: label b'\\xff' must be a number"),
