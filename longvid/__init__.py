@@ -9,13 +9,12 @@ import lazy_loader
 
 if TYPE_CHECKING:
     from longvid.checkpoints import load_official, load_weights, save_weights
-    from longvid.clips.preprocessing import Preprocessing
-    from longvid.clips.sampling import ClipPlan, Sampling
+    from longvid.clips import ClipPlan, Preprocessing, Sampling, iter_clips
     from longvid.decoders import DECODERS, Decoder, build_decoder
     from longvid.encoders import ENCODERS, Encoder, EncoderOutput, EncoderSpec, build_encoder, wrap
     from longvid.errors import LongvidError
     from longvid.trained import load_decoder
-    from longvid.video import VideoProbe, iter_clips, iter_frames, probe
+    from longvid.video import VideoProbe, iter_frames, probe
     from longvid.windows import WindowDataset
 
 __version__ = "0.1.0"
@@ -49,13 +48,12 @@ __getattr__, __dir__, _ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "checkpoints": ["load_official", "load_weights", "save_weights"],
-        "clips.preprocessing": ["Preprocessing"],
-        "clips.sampling": ["ClipPlan", "Sampling"],
+        "clips": ["ClipPlan", "Preprocessing", "Sampling", "iter_clips"],
         "decoders": ["DECODERS", "Decoder", "build_decoder"],
         "encoders": ["ENCODERS", "Encoder", "EncoderOutput", "EncoderSpec", "build_encoder", "wrap"],
         "errors": ["LongvidError"],
         "trained": ["load_decoder"],
-        "video": ["VideoProbe", "iter_clips", "iter_frames", "probe"],
+        "video": ["VideoProbe", "iter_frames", "probe"],
         "windows": ["WindowDataset"],
     },
 )

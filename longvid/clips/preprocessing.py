@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Literal
 
 from longvid.errors import ConfigError
 from longvid.validation import Count, Number, Positive, settings
+from longvid.video.frames import Interpolation
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Resize = Literal["squash", "short_side"]
-Interpolation = Literal["bilinear", "bicubic", "area", "nearest"]
 
 
 @settings(ConfigError)

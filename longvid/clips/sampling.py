@@ -35,6 +35,7 @@ from jaxtyping import Float64, Int64
 from longvid.errors import ConfigError, VideoTooShort
 from longvid.plain import as_json
 from longvid.validation import Count, Positive, settings
+from longvid.video.frames import frames_on_screen
 
 if TYPE_CHECKING:
     from longvid.video import VideoProbe
@@ -256,14 +257,3 @@ class Sampling:
     def _too_short(self, span: Number, length: Number) -> str:
         unit = "frames" if self.fps is None else "s"
         return f"the video has {length:.6g} {unit}, one clip needs {span:.6g} {unit}; end='repeat' fills it up"
-
-
-SAME_INSTANT_SECONDS = 1e-6
-"""Times closer than this are equal: sums of floats differ from a container's whole ticks by rounding only."""
-
-
-def frames_on_screen(
-    frame_seconds: Float64[np.ndarray, "num_frames"], seconds: Float64[np.ndarray, "*shape"]
-) -> Int64[np.ndarray, "*shape"]:
-    """Index of the frame on screen at each time: the last that has started, or the first before any has."""
-    return np.maximum(np.searchsorted(frame_seconds, seconds + SAME_INSTANT_SECONDS, side="right") - 1, 0)

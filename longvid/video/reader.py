@@ -1,20 +1,16 @@
-"""Frames and clips of a video by time, in one pass and constant memory."""
+"""Frames of a video by time, in one pass and constant memory."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64, UInt8
+from jaxtyping import Bool, Float64, Int64
 
-from longvid.clips.preprocessing import Interpolation, Preprocessing
-from longvid.clips.sampling import SAME_INSTANT_SECONDS, ClipPlan, frames_on_screen
 from longvid.errors import DamagedVideo, TruncatedVideo
 from longvid.video.backends import BACKENDS, resolve_backend
+from longvid.video.frames import SAME_INSTANT_SECONDS, Frame, Interpolation, frames_on_screen
 from longvid.video.metadata import VideoProbe
 from longvid.video.probing import probe
-from longvid.video.scaling import Frame
-
-Clip = UInt8[np.ndarray, "frames height width 3"]
 
 
 def iter_frames(
@@ -39,35 +35,9 @@ def iter_frames(
     """
     video = video if isinstance(video, VideoProbe) else probe(video)
     seconds = np.asarray(seconds, np.float64)
-    _require_readable(video, seconds, allow_truncated)
+    require_readable(video, seconds, allow_truncated)
     indices = frames_on_screen(video.measured.frame_seconds, seconds)
     return _repeated(indices, decoded_frames(video, indices, height, width, interpolation, backend, num_threads))
-
-
-def iter_clips(
-    video: str | Path | VideoProbe,
-    plan: ClipPlan,
-    preprocessing: Preprocessing,
-    *,
-    backend: str = "auto",
-    allow_truncated: bool = False,
-    num_threads: int = 1,
-) -> Iterator[Clip]:
-    """The clips of a plan in order, uint8 (frames, height, width, 3), with the preprocessing's geometry applied.
-
-    A frame that several clips share is decoded once and kept until the last of them is complete, so memory is that of
-    the frames between the start and the end of one clip. Raises as `iter_frames` does.
-    """
-    video = video if isinstance(video, VideoProbe) else probe(video)
-    _require_readable(video, np.sort(plan.frame_seconds, axis=None), allow_truncated)
-    if (np.diff(plan.frame_seconds, axis=1) < 0).any() or (np.diff(plan.frame_seconds[:, :1], axis=0) < 0).any():
-        raise ValueError("plan: expected frames in order within each clip, and clips in the order of their starts")
-    indices = frames_on_screen(video.measured.frame_seconds, plan.frame_seconds)
-    height, width = preprocessing.resized(video.height, video.width)
-    rows, columns = preprocessing.crop(height, width)
-    wanted = indices.reshape(-1)
-    frames = decoded_frames(video, wanted, height, width, preprocessing.interpolation, backend, num_threads)
-    return _gathered(indices, ((index, frame[rows, columns]) for index, frame in frames))
 
 
 def require_sound(video: VideoProbe, seconds: Float64[np.ndarray, "*instants"]) -> None:
@@ -91,7 +61,7 @@ def touching(video: VideoProbe, seconds: Float64[np.ndarray, "*instants"]) -> li
     ]
 
 
-def _require_readable(video: VideoProbe, seconds: Float64[np.ndarray, "frames"], allow_truncated: bool) -> None:
+def require_readable(video: VideoProbe, seconds: Float64[np.ndarray, "frames"], allow_truncated: bool) -> None:
     """Refuse instants that have no correct frame, before anything is decoded."""
     refuse_truncated(video, allow_truncated)
     if len(seconds) == 0:
@@ -137,16 +107,3 @@ def _repeated(indices: Int64[np.ndarray, "frames"], frames: Iterator[tuple[int, 
             at, frame = next(frames)
         assert frame is not None
         yield frame
-
-
-def _gathered(indices: Int64[np.ndarray, "clips frames"], frames: Iterator[tuple[int, Frame]]) -> Iterator[Clip]:
-    """Clips from a stream of frames; a frame is dropped once no later clip starts at or before it."""
-    held: dict[int, Frame] = {}
-    at = -1
-    for clip in indices:
-        first, last = int(clip[0]), int(clip[-1])
-        held = {index: frame for index, frame in held.items() if index >= first}
-        while at < last:
-            at, frame = next(frames)
-            held[at] = frame
-        yield np.stack([held[index] for index in clip.tolist()])

@@ -14,9 +14,8 @@ from av.video.reformatter import Interpolation as Swscale
 from av.video.reformatter import VideoReformatter
 from jaxtyping import UInt8
 
-from longvid.clips.preprocessing import Interpolation
+from longvid.video.frames import Frame, Interpolation
 
-Frame = UInt8[np.ndarray, "height width 3"]
 Picture = UInt8[np.ndarray, "rows columns 3"]
 
 METHODS: dict[Interpolation, Swscale] = {

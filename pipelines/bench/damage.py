@@ -25,11 +25,12 @@ import numpy as np
 from av.video.stream import VideoStream
 from jaxtyping import UInt8
 
+from longvid.clips import iter_clips
 from longvid.clips.preprocessing import Preprocessing
 from longvid.clips.sampling import Sampling
 from longvid.errors import VideoError
 from longvid.pipelines.bench.table import BenchTable
-from longvid.video import iter_clips, probe
+from longvid.video import probe
 from longvid.video.backends import check_all
 from longvid.video.numbered import numbered_picture
 from longvid.video.writing import write_video

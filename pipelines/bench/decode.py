@@ -15,11 +15,12 @@ import av
 import numpy as np
 from jaxtyping import UInt8
 
+from longvid.clips import iter_clips
 from longvid.clips.preprocessing import Preprocessing
 from longvid.clips.sampling import Sampling
 from longvid.pipelines.bench.measure import MEGABYTE, PeakMemory, in_own_process, interleaved_seconds
 from longvid.pipelines.bench.table import BenchTable
-from longvid.video import VideoProbe, iter_clips, iter_frames, probe
+from longvid.video import VideoProbe, iter_frames, probe
 from longvid.video.backends import check_all
 from longvid.video.writing import write_video
 

@@ -16,13 +16,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from longvid.clips import iter_clips
 from longvid.clips.sampling import Sampling
 from longvid.encoders import Encoder
 from longvid.pipelines.bench.measure import MEGABYTE, PeakMemory, in_own_process, interleaved_times
 from longvid.pipelines.bench.table import BenchTable
 from longvid.pipelines.extraction import ExtractionJob, VideoRequest, extract
 from longvid.pipelines.extraction.segment import encode_frames
-from longvid.video import iter_clips, probe
+from longvid.video import probe
 
 SAMPLING = Sampling(frames=1, fps=2.0, stride_seconds=0.5)
 BATCH_CLIPS = 8

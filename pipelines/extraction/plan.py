@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from longvid.clips import damaged_clips
 from longvid.clips.sampling import ClipPlan, Sampling
 from longvid.encoders import Encoder
 from longvid.encoders.origin import WeightsOrigin
@@ -28,7 +29,7 @@ from longvid.pipelines.extraction.segment import Segment, encode_frames
 from longvid.pipelines.extraction.unchanged import Remembered
 from longvid.plain import as_json
 from longvid.stores import DamagedStore, FeatureStore, Recipe, StoreError
-from longvid.video import VideoProbe, damaged_clips, require_sound
+from longvid.video import VideoProbe, require_sound
 
 ALLOW_DAMAGED = "or use --allow-damaged to extract the rest of it"
 

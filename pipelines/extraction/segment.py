@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32, UInt8
 
+from longvid.clips import iter_clips, iter_clips_there
 from longvid.clips.sampling import ClipPlan
 from longvid.encoders import Encoder
 from longvid.encoders.pooling import pool
@@ -26,7 +27,7 @@ from longvid.errors import DamagedVideo, VideoError
 from longvid.pipelines.extraction.job import ExtractionJob
 from longvid.pipelines.extraction.probes import probe_once
 from longvid.stores import FeatureStore
-from longvid.video import VideoProbe, iter_clips, iter_clips_there
+from longvid.video import VideoProbe
 
 QUEUED_BATCHES = 2
 """Decoded batches that may wait for the model; one would do if all batches took equally long."""

@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -23,15 +24,20 @@ NOT_IN = {
 }
 
 
-def imported_packages(source: Path) -> set[str]:
-    """What a file imports, wherever in the file: a room of longvid, or the top-level name of another package."""
+def imported_modules(source: Path) -> set[str]:
+    """Dotted names of all that a file imports, wherever in the file, for type checkers too."""
     modules = set()
     for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             modules.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
             modules.update({node.module, *(f"{node.module}.{alias.name}" for alias in node.names)})
-    tops = {".".join(module.split(".")[:2]) for module in modules} - {GROUND_FLOOR}
+    return modules
+
+
+def imported_packages(source: Path) -> set[str]:
+    """What a file imports: a room of longvid, or the top-level name of another package."""
+    tops = {".".join(module.split(".")[:2]) for module in imported_modules(source)} - {GROUND_FLOOR}
     rooms = {top.removeprefix("longvid.") for top in tops if top in ("longvid.stores", "longvid.pipelines")}
     return rooms | {top.partition(".")[0] for top in tops if top.removeprefix("longvid.") not in rooms}
 
@@ -51,6 +57,31 @@ def test_a_room_imports_only_from_its_left(room: str) -> None:
         imported = imported_packages(source)
         assert not imported & (set(ROOMS) - allowed), source
         assert not imported & NOT_IN[room], source
+
+
+def room_graph(parent: str) -> dict[str, set[str]]:
+    """Each room or module directly inside a package -> those beside it that it imports."""
+    folder = ROOT / parent.removeprefix("longvid.")
+    inside = {path.stem for path in folder.iterdir() if not path.is_symlink()} - {"__init__", "__main__", "__pycache__"}
+    graph: dict[str, set[str]] = {room: set() for room in inside}
+    for source in sources(parent.removeprefix("longvid.")):
+        room = source.relative_to(folder).parts[0].removesuffix(".py")
+        beside = {module.removeprefix(f"{parent}.").partition(".")[0] for module in imported_modules(source)}
+        if room in inside:
+            graph[room] |= (beside & inside) - {room}
+    return graph
+
+
+@pytest.mark.parametrize("parent", ["longvid", "longvid.pipelines", "longvid.stores"])
+def test_no_circle_stands_between_rooms(parent: str) -> None:
+    graph = room_graph(parent)
+    assert len(graph) > 8
+    list(TopologicalSorter(graph).static_order())  # a CycleError names the circle
+
+
+def test_a_circle_is_seen() -> None:
+    with pytest.raises(CycleError, match="clips"):
+        list(TopologicalSorter(room_graph("longvid") | {"video": {"clips"}}).static_order())
 
 
 def test_the_check_sees_an_import_inside_a_function(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64
 
-from longvid.clips.preprocessing import Interpolation
 from longvid.errors import UnreadableVideo
+from longvid.video.frames import Interpolation
 from longvid.video.metadata import VideoProbe
 from longvid.video.scaling import Frame, Scaler
 

@@ -20,8 +20,8 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from jaxtyping import Int64
 
-from longvid.clips.preprocessing import Interpolation
 from longvid.errors import DamagedVideo, UnreadableVideo
+from longvid.video.frames import Interpolation
 from longvid.video.metadata import MeasuredTiming, VideoProbe
 from longvid.video.opening import open_video, packets_of
 from longvid.video.scaling import Frame, Scaler

@@ -7,10 +7,9 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Int64
 
-from longvid.clips.preprocessing import Interpolation
 from longvid.video.backends import decord, pyav, torchcodec
+from longvid.video.frames import Frame, Interpolation
 from longvid.video.metadata import VideoProbe
-from longvid.video.scaling import Frame
 
 
 @runtime_checkable

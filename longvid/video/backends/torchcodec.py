@@ -12,9 +12,8 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Int64
 
-from longvid.clips.preprocessing import Interpolation
-from longvid.clips.sampling import SAME_INSTANT_SECONDS
 from longvid.errors import UnreadableVideo
+from longvid.video.frames import SAME_INSTANT_SECONDS, Interpolation
 from longvid.video.metadata import VideoProbe
 from longvid.video.scaling import Frame, Scaler
 

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from longvid.clips.sampling import END_POLICIES, ROUNDING_SECONDS, ClipPlan, Sampling, frames_on_screen
+from longvid.clips.sampling import END_POLICIES, ROUNDING_SECONDS, ClipPlan, Sampling
 from longvid.errors import ConfigError, VideoTooShort
 from longvid.plain import as_json
+from longvid.video.frames import frames_on_screen
 
 HOUR = 3600.0
 frame_counts = st.integers(1, 32)

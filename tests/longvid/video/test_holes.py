@@ -4,10 +4,11 @@ import av
 import numpy as np
 import pytest
 
+from longvid.clips import iter_clips
 from longvid.clips.preprocessing import Preprocessing
 from longvid.clips.sampling import Sampling
 from longvid.errors import DamagedVideo
-from longvid.video import iter_clips, iter_frames, probe
+from longvid.video import iter_frames, probe
 from longvid.video.matroska import damaged_bytes
 from longvid.video.numbered import numbered_picture, read_number
 from longvid.video.writing import write_video

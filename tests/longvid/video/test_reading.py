@@ -7,13 +7,14 @@ import weakref
 import numpy as np
 import pytest
 
+from longvid.clips import iter_clips
 from longvid.clips.preprocessing import Preprocessing
+from longvid.clips.reading import _gathered
 from longvid.clips.sampling import Sampling
 from longvid.errors import UnreadableVideo
-from longvid.video import iter_clips, iter_frames, probe
+from longvid.video import iter_frames, probe
 from longvid.video.backends import pyav
 from longvid.video.numbered import read_number
-from longvid.video.reader import _gathered
 
 
 class CountedFrame(np.ndarray):
@@ -174,7 +175,7 @@ def test_frames_are_let_go_when_no_later_clip_needs_them():
 
     most: list[int] = []
     indices = np.arange(0, 1900, 5)[:, None] + np.arange(0, 48, 3)
-    assert sum(1 for _ in _gathered(indices, frames())) == len(indices)
+    assert sum(1 for _ in _gathered(indices, frames(), np.stack)) == len(indices)
     assert max(most) <= 48 + 1
 
 

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from longvid.clips import iter_clips
 from longvid.clips.preprocessing import Preprocessing
 from longvid.clips.sampling import Sampling
 from longvid.errors import UnreadableVideo
-from longvid.video import iter_clips, iter_frames, probe
+from longvid.video import iter_frames, probe
 
 FOLDER = Path(os.environ.get("LONGVID_VIDEOS_DIR", Path(__file__).parents[4] / "shared" / "videos"))
 EXPECTED = {
