@@ -8,14 +8,14 @@ from typing import Literal
 import numpy as np
 
 from longvid.stores import layout as on_disk
-from longvid.stores.absent import absent_mask
+from longvid.stores.absent import Ranges, absent_mask
 from longvid.stores.canonical import document_bytes
 from longvid.stores.digests import Rows, digests_path
 from longvid.stores.errors import DamagedStore, StoreAccessError
 from longvid.stores.keys import path_name
 from longvid.stores.layout import DOCUMENT
 from longvid.stores.numbers import stored_fault
-from longvid.stores.receipts import Digests
+from longvid.stores.receipts import Note
 from longvid.stores.records import VideoRecord, seconds_sha256
 from longvid.stores.shard import check_shard, decode_seconds, decode_shard
 from longvid.stores.shards import VideoShards
@@ -116,7 +116,7 @@ def _beside_arrays(store: FeatureStore, record: VideoRecord, path: str) -> Itera
 
 
 def _array(
-    shards: VideoShards, path: str, array: str, document: bytes, rows: Rows | None, accepted: dict[int, list[Digests]]
+    shards: VideoShards, path: str, array: str, document: bytes, rows: Rows | None, accepted: dict[int, list[Note]]
 ) -> Iterator[Fault]:
     """Damage in one array of a video whose own document is sound."""
     record = shards.record
@@ -144,8 +144,10 @@ def _array(
             if not sound:
                 yield Fault(Damage("damaged", record.key, None, f"{path}/{file}", "is not what was planned"))
         else:
-            recorded = None if rows is None else [{array: rows[array][shard_index]}]
-            yield from _shard(shards, array, shard_index, data, recorded or accepted.get(shard_index))
+            allowed = accepted.get(shard_index)
+            if rows is not None:
+                allowed = [Note({array: rows[array][shard_index]}, shards.damaged_before(shard_index))]
+            yield from _shard(shards, array, shard_index, data, allowed)
 
 
 def _is_seconds(data: bytes, record: VideoRecord) -> bool:
@@ -154,15 +156,15 @@ def _is_seconds(data: bytes, record: VideoRecord) -> bool:
 
 
 def _shard(
-    shards: VideoShards, array: str, shard_index: int, data: bytes, allowed: list[Digests] | None
+    shards: VideoShards, array: str, shard_index: int, data: bytes, allowed: list[Note] | None
 ) -> Iterator[Fault]:
     """Damage of one existing shard file, whose digest must be in `allowed` (None: any)."""
     sha256 = hashlib.sha256(data).hexdigest()
-    known = allowed is not None and sha256 in [digests[array].sha256 for digests in allowed]
+    known = allowed is not None and sha256 in [note.digests[array].sha256 for note in allowed]
     kind: Literal["damaged", "misplaced"] = "damaged"
     reason = None
     try:
-        _check_contents(shards, array, shard_index, data)
+        _check_contents(shards, array, shard_index, data, [note.damaged for note in allowed or []])
     except DamagedStore as error:
         reason = str(error)
     if reason is None and allowed is not None and not known:
@@ -173,15 +175,18 @@ def _shard(
         yield Fault(damage, "" if known else sha256)
 
 
-def _check_contents(shards: VideoShards, array: str, shard_index: int, data: bytes) -> None:
-    """Raise DamagedStore unless the file is whole and holds the planned number of valid numbers."""
+def _check_contents(shards: VideoShards, array: str, shard_index: int, data: bytes, damaged: list[Ranges]) -> None:
+    """Raise DamagedStore unless the file is whole and holds the planned number of valid numbers.
+
+    `damaged` is what may be true of the shard's absent clips, beside what the video's document says.
+    """
     num_clips = shards.num_clips(shard_index)
     check_shard(data, shards.layout, num_clips)
     planned = on_disk.array_documents(shards.recipe, shards.layout, shards.record.num_clips)[array]
     dtype, clip_shape = np.dtype(planned["data_type"]), tuple(planned["shape"][1:])
     clips = decode_shard(data, shards.layout, dtype, clip_shape, num_clips)
     clip_range = shards.layout.shard_clips(shards.record.num_clips, shard_index)
-    damaged = dict.fromkeys(shards.damaged_of(shard_index))
-    faults = [stored_fault(array, clips, absent_mask(ranges, *clip_range)) for ranges in damaged]
+    possible = dict.fromkeys([*damaged, shards.damaged_before(shard_index)])
+    faults = [stored_fault(array, clips, absent_mask(ranges, *clip_range)) for ranges in possible]
     if all(fault is not None for fault in faults):
         raise DamagedStore(faults[0])

@@ -33,6 +33,15 @@ Digests = dict[str, ShardDigest]
 
 
 @dataclass(frozen=True)
+class Note:
+    """What is said of one shard, by a receipt or by the video's documents."""
+
+    digests: Digests
+    damaged: Ranges
+    """Absent clips of the shard."""
+
+
+@dataclass(frozen=True)
 class Receipt:
     """The name of a receipt, parsed."""
 
@@ -63,23 +72,23 @@ def parse_name(name: str) -> Receipt | None:
     return match and Receipt(int(match[1]), match[2], match[3])
 
 
-def parse_receipt(receipt: Receipt, data: bytes | None) -> Digests | None:
-    """The digests in a receipt; None if its bytes are not those that were put (a power cut may leave it empty)."""
+def parse_receipt(receipt: Receipt, data: bytes | None) -> Note | None:
+    """What a receipt says; None if its bytes are not those that were put (a power cut may leave it empty)."""
     if data is None or _content(data) != receipt.content:
         return None
     try:
         said = parse_json_object(data)
-        said.pop(DAMAGED, None)
-        return {array: ShardDigest.from_text(text) for array, text in said.items()}
+        damaged = _ranges_or_none(said.pop(DAMAGED, []))
+        return Note({array: ShardDigest.from_text(text) for array, text in said.items()}, damaged)
     except (ValueError, TypeError, AttributeError):
         return None
 
 
-def parse_damaged(data: bytes | None) -> Ranges:
-    """The clips of the shard that are not there, by a receipt that `parse_receipt` found sound."""
+def _ranges_or_none(plain: Any) -> Ranges:
+    """The absent clips that a receipt lists; none where its list is not one, so that its digests still count."""
     try:
-        return parse_ranges(parse_json_object(data or b"{}").get(DAMAGED, []), MOST_CLIPS)
-    except (DamagedStore, ValueError):
+        return parse_ranges(plain, MOST_CLIPS)
+    except DamagedStore:
         return ()
 
 

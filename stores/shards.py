@@ -19,8 +19,8 @@ from longvid.stores.layout import Layout, shard_arrays, shard_file, video_path
 from longvid.stores.place import Place
 from longvid.stores.receipts import (
     Digests,
+    Note,
     Receipt,
-    parse_damaged,
     parse_name,
     parse_receipt,
     receipt_path,
@@ -142,22 +142,15 @@ class VideoShards:
         read only where these disagree, or do not include the shard; then it must be whole, and have one of the digests.
         """
         told, before = self._told(), self._before()
-        receipts = [receipt for one in told.values() for receipt in one.own]
-        notes = self.place.get_many(receipt_path(self._name, receipt) for receipt in receipts)
-        candidates: dict[int, list[Digests]] = {}
-        told_damaged: dict[int, list[Ranges]] = {}
-        for receipt, note in zip(receipts, notes, strict=True):
-            digests = parse_receipt(receipt, note)
-            if digests is not None and digests.keys() == set(self.arrays):
-                candidates.setdefault(receipt.shard_index, []).append(digests)
-                told_damaged.setdefault(receipt.shard_index, []).append(parse_damaged(note))
+        notes = self._own_notes(told)
         everything = [receipt for one in told.values() for receipt in one.all]
         rows: Rows = {array: [] for array in self.arrays}
         stale, contested, damaged = [], [], list[DamagedClips]()
         for index in range(self.num_shards):
-            known = candidates.get(index, [])
+            own = notes.get(index, [])
+            known = [note.digests for note in own]
             if before is not None and (earlier := {array: before[array][index] for array in before}) not in known:
-                known = [*known, earlier]
+                known.append(earlier)
             foreign = index in told and bool(told[index].foreign)
             digests = known[0] if len(known) == 1 else None
             if digests is None or foreign:
@@ -168,18 +161,11 @@ class VideoShards:
                 continue
             for array in self.arrays:
                 rows[array].append(digests[array])
-            own = candidates.get(index, [])
-            damaged += told_damaged[index][own.index(digests)] if digests in own else self._damaged_before(index)
+            damaged += next((note.damaged for note in own if note.digests == digests), self.damaged_before(index))
         return Collected(rows, stale, contested, everything, joined(damaged))
 
-    def damaged_of(self, shard_index: int) -> list[Ranges]:
-        """What may be true of the clips of a shard that are not there: what is recorded, or what each writer says."""
-        told = [] if self.record.status == "complete" else self._told().get(shard_index, _Told()).own
-        notes = [self.place.get(receipt_path(self._name, receipt)) for receipt in told]
-        return [parse_damaged(note) for note in notes] + [self._damaged_before(shard_index)]
-
-    def _damaged_before(self, shard_index: int) -> Ranges:
-        """The clips of the shard that are not there, by the video's document."""
+    def damaged_before(self, shard_index: int) -> Ranges:
+        """The absent clips of the shard, by the video's document."""
         return within(self.record.damaged, *self.layout.shard_clips(self.record.num_clips, shard_index))
 
     def are_still(self, collected: Collected) -> bool:
@@ -201,22 +187,31 @@ class VideoShards:
             self.place.delete(receipt_path(self._name, receipt))
         self.place.prune(receipts_path(self._name))
 
-    def accepted(self) -> dict[int, list[Digests]]:
-        """Digests that each shard of an incomplete video may have: those of its receipts, and those recorded before.
+    def accepted(self) -> dict[int, list[Note]]:
+        """What may be true of each shard of an incomplete video: what its receipts say, and what was recorded before.
 
         Empty for a shard with receipts of other plans only.
         """
-        accepted: dict[int, list[Digests]] = {}
-        for index, told in self._told().items():
-            notes = [parse_receipt(one, self.place.get(receipt_path(self._name, one))) for one in told.own]
-            known = [digests for digests in notes if digests is not None and digests.keys() == set(self.arrays)]
-            if known or not told.own:
-                accepted[index] = known
+        told = self._told()
+        notes = self._own_notes(told)
+        accepted = {index: notes.get(index, []) for index, one in told.items() if index in notes or not one.own}
         before = self._before()
         if before is not None:
             for index in range(self.num_shards):
-                accepted.setdefault(index, []).append({array: before[array][index] for array in self.arrays})
+                earlier = {array: before[array][index] for array in self.arrays}
+                accepted.setdefault(index, []).append(Note(earlier, self.damaged_before(index)))
         return accepted
+
+    def _own_notes(self, told: dict[int, _Told]) -> dict[int, list[Note]]:
+        """What the sound receipts for the video's plan say, by shard."""
+        receipts = [receipt for one in told.values() for receipt in one.own]
+        found = self.place.get_many(receipt_path(self._name, receipt) for receipt in receipts)
+        notes: dict[int, list[Note]] = {}
+        for receipt, data in zip(receipts, found, strict=True):
+            note = parse_receipt(receipt, data)
+            if note is not None and note.digests.keys() == set(self.arrays):
+                notes.setdefault(receipt.shard_index, []).append(note)
+        return notes
 
     def spoiled_receipts(self) -> list[str]:
         """Paths of files among the receipts that are not receipts, or were changed."""

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from longvid.stores import Damage, FeatureStore, NotAFeatureStore, repair, verify
+from longvid.stores.place import FolderPlace
 
 pytestmark = pytest.mark.faults
 
@@ -148,6 +149,29 @@ def test_repair_keeps_what_is_sound(folder, store, make_features):
     assert store.missing("a") == [1]
     assert (folder / "videos/a/tokens/c.0.0.0").stat().st_mtime_ns == before
     assert store.status("b") == "complete"
+
+
+class _Listening(FolderPlace):
+    """A folder that counts how often the receipts of a video are listed."""
+
+    listings = 0
+
+    def sizes(self, path: str) -> dict[str, int | None]:
+        self.listings += path.endswith("/receipts")
+        return super().sizes(path)
+
+
+def test_the_receipts_of_a_planned_video_are_listed_equally_often_for_any_number_of_shards(
+    folder, store, make_features, write_video
+):
+    listings = []
+    for num_clips in (4, 80):
+        write_video(store, f"planned-{num_clips}", make_features(num_clips), complete=False)
+        place = _Listening(folder, writable=False)
+        assert verify(FeatureStore(place, store.recipe, store.layout)) == []
+        listings.append(place.listings)
+        store.delete(f"planned-{num_clips}")
+    assert listings[0] == listings[1] > 0
 
 
 def test_progress_is_told_video_by_video(folder, store):
