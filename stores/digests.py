@@ -31,6 +31,10 @@ Rows = dict[str, list["ShardDigest"]]
 """Digests of the shards of each array, in order, by the array's name."""
 
 
+class MissingDigests(DamagedStore):
+    """The digests that `complete` recorded for a video are gone."""
+
+
 @dataclass(frozen=True)
 class ShardDigest:
     """Identifies the bytes of one shard file."""

@@ -10,7 +10,7 @@ import numpy as np
 from longvid.stores import layout as on_disk
 from longvid.stores.absent import Ranges, absent_mask
 from longvid.stores.canonical import document_bytes
-from longvid.stores.digests import Rows, digests_path
+from longvid.stores.digests import MissingDigests, Rows, digests_path
 from longvid.stores.errors import DamagedStore, StoreAccessError
 from longvid.stores.keys import path_name
 from longvid.stores.layout import DOCUMENT
@@ -76,7 +76,7 @@ def video_faults(store: FeatureStore, name: str) -> Iterator[Fault]:
     try:
         rows = None if store.place.is_link(f"{path}/{on_disk.DIGESTS}") else shards.recorded()
     except (DamagedStore, StoreAccessError) as error:
-        kind: Literal["missing", "damaged"] = "missing" if str(error).endswith("missing") else "damaged"
+        kind: Literal["missing", "damaged"] = "missing" if isinstance(error, MissingDigests) else "damaged"
         yield Fault(Damage(kind, record.key, None, digests_path(name), str(error)))
     accepted = shards.accepted() if record.status == "planned" else {}
     for left in shards.spoiled_receipts() if record.status == "planned" else []:

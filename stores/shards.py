@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from longvid.stores import layout as on_disk
 from longvid.stores.absent import DamagedClips, Ranges, joined, within
 from longvid.stores.digests import (
+    MissingDigests,
     Rows,
     ShardDigest,
     digest_shard,
@@ -116,7 +117,7 @@ class VideoShards:
             return None
         document = self.place.get(digests_path(self._name))
         if document is None:
-            raise DamagedStore("the document of its shards' digests is missing")
+            raise MissingDigests("the document of its shards' digests is missing")
         if document_sha256(document) != self.record.digests_sha256:
             raise DamagedStore("the document of its shards' digests is not the one that was recorded with the video")
         return parse_digests(document, self.record, self.recipe, self.layout)
