@@ -14,6 +14,7 @@ video's attributes, and `FeatureStore` refuses a name whose attributes hold anot
 import hashlib
 import re
 
+from longvid.files import PARTIAL
 from longvid.stores.errors import InvalidKey
 
 _SAFE = re.compile(r"[a-z0-9]([a-z0-9_.-]*[a-z0-9_-])?")  # no dot at the end: Windows drops it
@@ -22,8 +23,6 @@ _STEM_LENGTH = 40
 _HASH_DIGITS = 24
 _DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?")  # names of devices on Windows
 _RESERVED = {"zarr.json"}
-_TEMPORARY = ".partial"
-"""Suffix of a file that is being written: a video with such a name would be removed as a temporary file."""
 _HASHED = re.compile(rf"[a-z0-9][a-z0-9-]{{0,{_STEM_LENGTH - 1}}}--[0-9a-f]{{{_HASH_DIGITS}}}")
 
 
@@ -49,12 +48,12 @@ def is_path_name(name: str) -> bool:
 
 def was_path_name(name: str) -> bool:
     """Whether version 0.1.0 could return this name, which `path_name` no longer does."""
-    return name.endswith(_TEMPORARY) and _is_safe(name.removesuffix(_TEMPORARY)) and len(name) <= _LONGEST_SAFE
+    return name.endswith(PARTIAL) and _is_safe(name.removesuffix(PARTIAL)) and len(name) <= _LONGEST_SAFE
 
 
 def _is_safe(key: str) -> bool:
     return (
-        not key.endswith(_TEMPORARY)
+        not key.endswith(PARTIAL)  # a video with such a name would be removed as a temporary file
         and len(key) <= _LONGEST_SAFE
         and _SAFE.fullmatch(key) is not None
         and "--" not in key
