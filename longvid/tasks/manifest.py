@@ -81,7 +81,7 @@ class ManifestRow:
         return getattr(self, column) if column in COLUMNS else self.extra.get(column)
 
 
-_TEXT_COLUMNS = ("key", "path", "label_path", "group", "split", "sha256")
+TEXT_COLUMNS = ("key", "path", "label_path", "group", "split", "sha256")
 COLUMNS = tuple(f.name for f in fields(ManifestRow) if f.name not in ("extra", "source"))
 _SPLITS_OR_NONE = (*SPLITS, None)
 _COLUMN_SET = frozenset(COLUMNS)
@@ -218,7 +218,7 @@ def _row_values(record: dict[str, Any], where: str, folder: str) -> dict[str, An
             continue
         if name not in _COLUMN_SET:
             extra[name] = value
-        elif name in _TEXT_COLUMNS:
+        elif name in TEXT_COLUMNS:
             values[name] = value if type(value) is str else _text(value, name, where)
         elif name in ("start_seconds", "end_seconds"):
             values[name] = _number(value, name, where)
@@ -236,7 +236,7 @@ def _row_values(record: dict[str, Any], where: str, folder: str) -> dict[str, An
 def _check(values: dict[str, Any], extra: dict[str, Any], where: str) -> None:
     """Raises AnnotationError unless these can be a row; `values` has no None, and its split becomes the usual word."""
     for name, value in values.items():
-        if name in _TEXT_COLUMNS and not (len(value) <= _LONGEST_KEY and value.isprintable()):
+        if name in TEXT_COLUMNS and not (len(value) <= _LONGEST_KEY and value.isprintable()):
             _check_text(value, name, where, longest=_LONGEST_KEY if name == "key" else _LONGEST_TEXT)
     if not values["key"] or values["key"].isspace():
         raise AnnotationError(f"{where}: the key is empty; every video needs a name of its own")

@@ -2,7 +2,7 @@
 
 CSV has text only, so values are written in a way that comes back as what they were: numbers as numbers, lists as
 JSON, and text that looks like one of those (a class called "7") as JSON text with its quotes. `007` and `1_000` are
-text. `key`, `path`, `label_path`, `group` and `split` are always text.
+text. `key`, `path`, `label_path`, `group`, `split` and `sha256` are always text.
 
 A spreadsheet runs a cell that starts like a formula, and class names and keys come from anywhere. So such text is
 written with an apostrophe before it, which a spreadsheet takes for "this is text" and `read_records` takes off again.
@@ -19,8 +19,8 @@ from typing import Any
 
 from longvid.errors import AnnotationError
 from longvid.files import write_bytes
+from longvid.tasks.manifest import TEXT_COLUMNS
 
-_TEXT_COLUMNS = ("key", "path", "label_path", "group", "split", "sha256")
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _FLOAT = re.compile(r"-?[0-9]+(\.[0-9]+([eE][-+]?[0-9]+)?|[eE][-+]?[0-9]+)")
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
@@ -159,7 +159,7 @@ def _from_text(text: str, column: str) -> Any:
         return None
     if text[0] == "'":
         return _unescaped(text)
-    if column in _TEXT_COLUMNS or text[0] not in _LOOKS_LIKE_JSON:
+    if column in TEXT_COLUMNS or text[0] not in _LOOKS_LIKE_JSON:
         return text
     if _INTEGER.fullmatch(text):
         return int(text)
@@ -189,7 +189,7 @@ def _to_text(value: Any, column: str) -> str:
         return ""
     if isinstance(value, str) and _FORMULA.match(value):
         return spreadsheet_text(value)
-    if isinstance(value, str) and (column in _TEXT_COLUMNS or _from_text(value, column) == value):
+    if isinstance(value, str) and (column in TEXT_COLUMNS or _from_text(value, column) == value):
         return value
     if isinstance(value, bool):
         return str(int(value))
