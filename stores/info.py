@@ -8,11 +8,11 @@ from typing import Any
 from longvid.stores.canonical import document_bytes
 from longvid.stores.catalogue import catalogue_rows
 from longvid.stores.digests import ShardDigest, chunk_bytes_of, digests_document, document_sha256
-from longvid.stores.layout import Layout, array_documents, item_bytes, shard_arrays
+from longvid.stores.layout import Layout, array_documents, shard_arrays
 from longvid.stores.place import Place
 from longvid.stores.recipe import Recipe
 from longvid.stores.records import VideoRecord
-from longvid.stores.shard import CRC_BYTES, shard_shape
+from longvid.stores.shard import CRC_BYTES, clip_bytes_of, shard_shape
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,7 @@ def store_info(place: Place, recipe: Recipe, layout: Layout) -> StoreInfo:
 
 def clip_bytes(recipe: Recipe) -> int:
     """Bytes of one clip: its tokens, and for int8 their scales."""
-    scale = recipe.num_tokens * 4 if recipe.dtype == "int8" else 0
-    return recipe.num_tokens * recipe.dim * item_bytes(recipe.dtype) + scale
+    return sum(clip_bytes_of(recipe, array) for array in shard_arrays(recipe))
 
 
 def disk_bytes(recipe: Recipe, layout: Layout, record: VideoRecord) -> int:

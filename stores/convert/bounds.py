@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from longvid.stores.errors import ConversionError, StoreError
-from longvid.stores.layout import Layout, item_bytes
+from longvid.stores.layout import Layout
 from longvid.stores.recipe import Recipe
+from longvid.stores.shard import clip_bytes_of
 
 MOST_CLIPS = 10_000_000
 """Most clips of one video: more than a week at fifteen clips per second."""
@@ -47,14 +48,14 @@ def check_claim(num_clips: int, clip_bytes: int, *, name: str) -> None:
 
 def check_described(recipe: Recipe, layout: Layout, *, name: str) -> None:
     """Raises ConversionError for a description of a store whose clips or chunks are too large for memory."""
-    clip_bytes = recipe.num_tokens * recipe.dim * item_bytes(recipe.dtype)
+    clip_bytes = clip_bytes_of(recipe, "tokens")
     check_claim(1, clip_bytes, name=name)
     if layout.clips_per_shard > MOST_CLIPS:
         raise ConversionError(
             f"{name}: describes shards of {layout.clips_per_shard} clips in chunks of {layout.clips_per_chunk}"
         )
-    if layout.clips_per_chunk * clip_bytes > MOST_CHUNK_BYTES:
-        chunk_bytes = layout.clips_per_chunk * clip_bytes
+    chunk_bytes = layout.clips_per_chunk * clip_bytes
+    if chunk_bytes > MOST_CHUNK_BYTES:
         raise ConversionError(
             f"{name}: describes chunks of {chunk_bytes:,} bytes; at most {MOST_CHUNK_BYTES:,} are allowed"
         )
