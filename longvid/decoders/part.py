@@ -21,7 +21,11 @@ class PartOf(Decoder):
         self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch *steps outputs"]:
         """Logits [first, stop) of each item."""
-        return self.decoder(tokens, lengths)[..., self.first : self.stop]
+        return self.part(self.decoder(tokens, lengths))
+
+    def part(self, logits: Float[Tensor, "batch *steps all_outputs"]) -> Float[Tensor, "batch *steps outputs"]:
+        """The outputs [first, stop) among those of the whole decoder."""
+        return logits[..., self.first : self.stop]
 
     def param_groups(self, learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:
         """The decoder's own groups."""

@@ -5,6 +5,7 @@ for tokens in parts:                    # (1, length, dim)
     scores = stream.push(tokens)        # (1, outputs); None while there are too few tokens
 """
 
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
@@ -22,7 +23,7 @@ from longvid.errors import DecoderError
 
 @runtime_checkable
 class Stream(Protocol):
-    """Videos that are still running, as a decoder sees them."""
+    """A decoder's view of videos that are still running."""
 
     def reset(self) -> None:
         """Forget every token: a new video begins."""
@@ -39,9 +40,9 @@ def open_stream(decoder: Decoder, *, batch: int = 1) -> Stream:
     Raises DecoderError, with the reason, for a decoder that does not stream.
     """
     if isinstance(decoder, Standardised):
-        return _StandardisedStream(decoder, open_stream(decoder.decoder, batch=batch))
+        return _Wrapped(open_stream(decoder.decoder, batch=batch), before=decoder.standardised)
     if isinstance(decoder, PartOf):
-        return _PartStream(decoder, open_stream(decoder.decoder, batch=batch))
+        return _Wrapped(open_stream(decoder.decoder, batch=batch), after=decoder.part)
     if isinstance(decoder, ViS4mer):
         return StreamingViS4mer(decoder, batch=batch)
     if isinstance(decoder, GlobalTokenDecoder):
@@ -49,28 +50,21 @@ def open_stream(decoder: Decoder, *, batch: int = 1) -> Stream:
     raise DecoderError(f"{type(decoder).__name__} does not stream: it reads whole windows")
 
 
-class _StandardisedStream:
-    """The stream of a decoder that standardises its tokens."""
-
-    def __init__(self, outer: Standardised, inner: Stream) -> None:
-        self._outer, self._inner = outer, inner
-
-    def reset(self) -> None:
-        self._inner.reset()
-
-    def push(self, tokens: Float[Tensor, "batch length dim"]) -> Float[Tensor, "batch outputs"] | None:
-        return self._inner.push(self._outer.standardised(tokens))
+def _same(values: Tensor) -> Tensor:
+    return values
 
 
-class _PartStream:
-    """The stream of some of a decoder's outputs."""
+class _Wrapped:
+    """The stream of a decoder inside another: tokens go through `before`, scores through `after`."""
 
-    def __init__(self, outer: PartOf, inner: Stream) -> None:
-        self._outer, self._inner = outer, inner
+    def __init__(
+        self, inner: Stream, *, before: Callable[[Tensor], Tensor] = _same, after: Callable[[Tensor], Tensor] = _same
+    ) -> None:
+        self._inner, self._before, self._after = inner, before, after
 
     def reset(self) -> None:
         self._inner.reset()
 
     def push(self, tokens: Float[Tensor, "batch length dim"]) -> Float[Tensor, "batch outputs"] | None:
-        scores = self._inner.push(tokens)
-        return None if scores is None else scores[..., self._outer.first : self._outer.stop]
+        scores = self._inner.push(self._before(tokens))
+        return None if scores is None else self._after(scores)
