@@ -7,7 +7,8 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ HARMLESS = ("Detected pickle protocol", "TypedStorage is deprecated")
 """Starts of what torch warns of while it reads a file that is in order; any other warning is shown."""
 
 COMPLEX = {"C64": torch.complex64}
-"""Types of a safetensors header that are no real numbers."""
+"""Complex types, by their name in a safetensors header."""
 
 
 @dataclass(frozen=True)
@@ -61,34 +62,34 @@ def read_checkpoint(source: str | Path | Mapping[str, Any]) -> Checkpoint:
 
 def read_safetensors(path: Path) -> Checkpoint:
     """The tensors and the header metadata of a safetensors file, unchanged."""
-    from safetensors import safe_open
-
-    if not path.is_file():
-        raise WeightsError(f"{path}: no such file of weights")
-    try:
-        with safe_open(path, framework="pt") as file:
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-            beside = dict(file.metadata() or {})
-    except Exception as error:  # SafetensorError, and torch's own for shapes and types it does not know
-        raise WeightsError(f"{path}: not a safetensors file, or cut short ({_first_line(error)})") from error
+    with _opened(path) as file:
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        beside = dict(file.metadata() or {})
     _refuse_unheld(state, str(path))
     return Checkpoint(state, beside, str(path))
 
 
 def read_shapes(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file without their numbers: on the meta device, from the header alone."""
+    with _opened(path) as file:
+        stored = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        return {
+            name: torch.empty(part.get_shape(), device="meta", dtype=COMPLEX.get(part.get_dtype()))
+            for name, part in stored.items()
+        }
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A safetensors file, open; `WeightsError` if there is none, or if anything in it cannot be read."""
     from safetensors import safe_open
 
     if not path.is_file():
         raise WeightsError(f"{path}: no such file of weights")
     try:
         with safe_open(path, framework="pt") as file:
-            stored = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-            return {
-                name: torch.empty(part.get_shape(), device="meta", dtype=COMPLEX.get(part.get_dtype()))
-                for name, part in stored.items()
-            }
-    except Exception as error:  # as in `read_safetensors`
+            yield file
+    except Exception as error:  # SafetensorError, and torch's own for shapes and types it does not know
         raise WeightsError(f"{path}: not a safetensors file, or cut short ({_first_line(error)})") from error
 
 
@@ -113,10 +114,10 @@ def read_torch(path: Path) -> Mapping[str, Any]:
         ) from error
     except Exception as error:  # damaged bytes make an unpickler raise anything, MemoryError included
         raise WeightsError(f"{path}: not a checkpoint torch can read ({_first_line(error)})") from error
-    if isinstance(held, Mapping) and not all(isinstance(name, str) for name in held):
-        raise WeightsError(f"{path}: holds entries without a name, so it is not a state dict")
     if not isinstance(held, Mapping):
         raise WeightsError(f"{path}: holds a {type(held).__name__}, not a state dict")
+    if not all(isinstance(name, str) for name in held):
+        raise WeightsError(f"{path}: holds entries without a name, so it is not a state dict")
     return held
 
 
