@@ -9,22 +9,21 @@ the weights must have the sha256 that the training recorded.
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import torch
-from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from longvid import files
 from longvid.decoders import DECODERS, Decoder, build_decoder
 from longvid.decoders.part import PartOf
 from longvid.decoders.standardise import Standardised
 from longvid.errors import ConfigError, DecoderError, LongvidError, WeightsError
+from longvid.files import read_json
 from longvid.paths import inside
 from longvid.tasks.task import Task
-from longvid.validation import in_words
+from longvid.validation import Made, made
 from longvid.weights import state_sha256
 from longvid.weights.files import read_safetensors, read_shapes
 from longvid.weights.fit import fit_shapes, fit_state
@@ -36,8 +35,6 @@ WEIGHTS_FILE = "best.safetensors"
 RUN_FILE, SEED_FILE = "run.json", "result.json"
 SMALL_SETTING = 2**16
 """A count that every decoder accepts, however small its weights are (chunks and lengths in tokens)."""
-
-Made = TypeVar("Made")
 
 
 class TrainedDecoder(NamedTuple):
@@ -138,15 +135,14 @@ def _require_held(record: DecoderRecord, weights: Path, *, source: str) -> None:
     device) and its shapes are compared with the file's header. A decoder of the caller's own, put into `DECODERS`, may
     need numbers to be built, and is held to the first alone.
     """
-    if not weights.is_file():
-        raise WeightsError(f"{weights}: no weights; the seed has not finished an epoch yet, train it first")
+    _refuse_absent(weights)
     held = read_shapes(weights)
     numbers = max(SMALL_SETTING, sum(tensor.numel() for tensor in held.values()))
     counts = {"dim": record.dim, "outputs": record.outputs, **record.options}
     for name, value in counts.items():
-        most = len(held) if name == "layers" else numbers
         told = len(value) if isinstance(value, list) else value
-        if isinstance(told, int) and told > (len(held) if isinstance(value, list) else most):
+        a_tensor_each = name == "layers" or isinstance(value, list)
+        if isinstance(told, int) and told > (len(held) if a_tensor_each else numbers):
             raise ConfigError(
                 f"{source}: its decoder has {name}={str(value)[:40]}, and {weights} holds {numbers:,} numbers in "
                 f"{len(held):,} tensors, too few for it; run.json is damaged or was changed, copy the run again"
@@ -169,19 +165,25 @@ def _fitting(fit: Callable[..., object], decoder: Decoder, state: Mapping[str, T
         raise WeightsError(f"{weights}: weights do not fit the decoder ({error}); train the seed again") from None
 
 
-def load_trained(path: Path, decoder: Decoder, *, sha256: str | None) -> None:
-    """Load a seed's weights into its decoder. Nothing is unpickled.
+def load_trained(path: Path, decoder: Decoder, *, sha256: str | None) -> str:
+    """Load a seed's weights into its decoder, and return their digest. Nothing is unpickled.
 
     Raises `WeightsError` where they are missing, do not fit, or have another digest than `sha256` (None: any).
     """
-    if not path.is_file():
-        raise WeightsError(f"{path}: no weights; the seed has not finished an epoch yet, train it first")
+    _refuse_absent(path)
     _fitting(fit_state, decoder, read_safetensors(path).state, path)
-    if sha256 is not None and (found := weights_sha256(decoder)) != sha256:
+    found = weights_sha256(decoder)
+    if sha256 is not None and found != sha256:
         raise WeightsError(
             f"{path}: is not what was trained (sha256 of the weights {found[:12]}, recorded {str(sha256)[:12]}): it is "
             "damaged or was replaced; copy the run again, or train the seed again"
         )
+    return found
+
+
+def _refuse_absent(weights: Path) -> None:
+    if not weights.is_file():
+        raise WeightsError(f"{weights}: no weights; the seed has not finished an epoch yet, train it first")
 
 
 def weights_sha256(decoder: Decoder) -> str:
@@ -189,33 +191,14 @@ def weights_sha256(decoder: Decoder) -> str:
     return state_sha256((decoder.decoder if isinstance(decoder, PartOf) else decoder).state_dict())
 
 
-def made(kind: type[Made], values: Any) -> Made:
-    """A dataclass from plain values. Raises ValueError for the first value of a wrong type."""
-    if not isinstance(values, dict):
-        raise ValueError("is not a JSON object")
-    unknown = sorted(map(str, values.keys() - {f.name for f in fields(kind)}))  # type: ignore[arg-type]
-    if unknown:
-        raise ValueError(f"holds {unknown[0]!r}, which it cannot")
-    try:
-        return TypeAdapter(kind).validate_python(values)
-    except ValidationError as error:
-        fault = error.errors()[0]
-        raise ValueError(f"{'.'.join(map(str, fault['loc']))}: {in_words(fault)}") from None
-
-
-def read_json(path: Path, *, remedy: str = "train again into another folder") -> Any:
-    """The JSON document of a run's file. Raises `ConfigError` where it cannot be read."""
+def read_made(path: Path, make: Callable[[Any], Made], *, remedy: str) -> Made:
+    """What `make` builds from a run's JSON file. Raises `ConfigError` with the remedy if that fails at any step."""
     if not path.is_file():
         raise ConfigError(f"{path}: no such file; {remedy}")
     try:
-        return files.read_json(path)
+        values = read_json(path)
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: is not readable ({error}); {remedy}") from None
-
-
-def read_made(path: Path, make: Callable[[Any], Made], *, remedy: str) -> Made:
-    """What `make` builds from a run's JSON file. Raises `ConfigError` with the remedy where the content is wrong."""
-    values = read_json(path, remedy=remedy)
     try:
         return make(values)
     except ConfigError:

@@ -26,6 +26,7 @@ from pydantic_core import PydanticCustomError
 from longvid.errors import LongvidError
 
 Settings = TypeVar("Settings", bound=type)
+Made = TypeVar("Made")
 
 SHOWN_CHARACTERS = 60
 """Characters of a wrong value that a message repeats."""
@@ -112,6 +113,25 @@ def as_type(hint: Any, value: Any) -> Any:
         return TypeAdapter(hint).validate_python(value)
     except ValidationError as error:
         raise ValueError(in_words(error.errors()[0])) from None
+
+
+def made(kind: type[Made], values: Any) -> Made:
+    """A dataclass from the plain values that `longvid.plain.as_json` makes of it.
+
+    Raises ValueError for anything but a dictionary of its fields, and for the first value of a wrong type.
+    """
+    if not isinstance(values, dict):
+        raise ValueError("is not a JSON object")
+    derived = getattr(kind, "JSON_PROPERTIES", ())
+    given = {name: value for name, value in values.items() if name not in derived}
+    unknown = sorted(map(str, given.keys() - {f.name for f in fields(kind)}))  # type: ignore[arg-type]
+    if unknown:
+        raise ValueError(f"holds the unknown name {unknown[0]!r}")
+    try:
+        return TypeAdapter(kind).validate_python(given)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise ValueError(f"{'.'.join(map(str, fault['loc']))}: {in_words(fault)}") from None
 
 
 def in_words(fault: Any) -> str:

@@ -21,15 +21,16 @@ from longvid.pipelines.evaluation.timeline import timeline
 from longvid.pipelines.training.config import is_elsewhere, kept_config
 from longvid.pipelines.training.data import eval_loader, shown
 from longvid.pipelines.training.results import Summary, summarise
-from longvid.pipelines.training.run_folder import RunFolder, RunRecord, read_made, torch_device
+from longvid.pipelines.training.run_folder import RunFolder, RunRecord, torch_device
 from longvid.pipelines.training.scoring import SplitScores, score_windows
 from longvid.plain import as_json
 from longvid.stores import FeatureStore
 from longvid.tasks import Task
 from longvid.tasks.frame_labels import UNLABELLED
 from longvid.tasks.manifest_files import write_records
-from longvid.trained import made
+from longvid.trained import read_made
 from longvid.trained import trained_decoder as load_trained_decoder
+from longvid.validation import made
 from longvid.windows import WindowDataset, Windows, split_by_presence
 
 MOST_SCORE_COLUMNS = 100
@@ -109,7 +110,7 @@ class EvaluationResult:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "EvaluationResult":
         """The result of plain values."""
-        return made(cls, {name: value for name, value in values.items() if name not in ("metrics", "window_metrics")})
+        return made(cls, values)
 
 
 def evaluate(

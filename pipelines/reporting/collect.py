@@ -12,8 +12,9 @@ from longvid.errors import ConfigError
 from longvid.pipelines.evaluation.evaluate import EvaluationResult, read_evaluation
 from longvid.pipelines.recipes import read_settings
 from longvid.pipelines.training.results import TrainResult
-from longvid.pipelines.training.run_folder import RunFolder, RunRecord, read_made
+from longvid.pipelines.training.run_folder import RunFolder, RunRecord
 from longvid.tasks import Task
+from longvid.trained import read_made
 
 
 @dataclass(frozen=True)

@@ -21,13 +21,14 @@ from longvid.decoders import Decoder
 from longvid.errors import AnnotationError, DecoderError
 from longvid.metrics.items import METRICS
 from longvid.pipelines.training.config import TrainConfig
-from longvid.pipelines.training.run_folder import DecoderRecord, RunRecord
+from longvid.pipelines.training.run_folder import RunRecord
 from longvid.plain import as_json
 from longvid.stores import FeatureStore
 from longvid.tasks import Manifest, ManifestRow, Task, carve_split, infer_task
 from longvid.tasks.class_names import name_classes
 from longvid.tasks.joint import JointTask
 from longvid.tasks.manifest import SPLITS
+from longvid.trained import DecoderRecord
 from longvid.windows import RandomWindows, WindowBatch, WindowDataset, collate, split_by_presence
 
 CLIPS_AT_ONCE = 256

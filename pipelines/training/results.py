@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from longvid.trained import made
+from longvid.validation import made
 
 
 @dataclass(frozen=True)
@@ -94,4 +94,4 @@ class TrainResult:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "TrainResult":
         """The result of plain values."""
-        return made(cls, {name: value for name, value in values.items() if name != "validation"})
+        return made(cls, values)

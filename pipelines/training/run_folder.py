@@ -26,29 +26,9 @@ from longvid.errors import ConfigError
 from longvid.files import write_bytes, write_json
 from longvid.paths import inside
 from longvid.tasks import Manifest, Task
-from longvid.trained import (
-    FORMAT,
-    RUN_FILE,
-    SEED_FILE,
-    WEIGHTS_FILE,
-    DecoderRecord,
-    made,
-    read_json,
-    read_made,
-    trained_seeds,
-)
+from longvid.trained import FORMAT, RUN_FILE, SEED_FILE, WEIGHTS_FILE, DecoderRecord, read_made, trained_seeds
+from longvid.validation import made
 from longvid.windows import Windows
-
-__all__ = [
-    "DecoderRecord",
-    "RunFolder",
-    "RunRecord",
-    "SeedFolder",
-    "read_json",
-    "read_made",
-    "save_weights",
-    "torch_device",
-]
 
 
 @dataclass(frozen=True)

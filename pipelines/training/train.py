@@ -39,11 +39,12 @@ from longvid.pipelines.training.joint import JointModule, joint_baseline, write_
 from longvid.pipelines.training.module import DecoderModule
 from longvid.pipelines.training.progress import Quiet, TrainingProgress
 from longvid.pipelines.training.results import SeedResult, TrainResult
-from longvid.pipelines.training.run_folder import RunFolder, SeedFolder, read_made, torch_device
+from longvid.pipelines.training.run_folder import RunFolder, SeedFolder, torch_device
 from longvid.pipelines.training.scoring import constant_scores
 from longvid.plain import as_json
 from longvid.tasks.joint import JointTask
-from longvid.trained import load_trained, made, weights_sha256
+from longvid.trained import load_trained, read_made
+from longvid.validation import made
 from longvid.weights.files import read_torch
 
 _PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
@@ -172,7 +173,8 @@ def _train_seed(
         epochs=len(history.rows),
         metrics=best.metrics,
         train_seconds=sum(row.seconds for row in history.rows),
-        weights_sha256=_weights_sha256(folder, data.record.decoder.build(), best),
+        # the file must still be what the best epoch wrote
+        weights_sha256=load_trained(folder.weights_file, data.record.decoder.build(), sha256=best.sha256),
     )
     write_json(folder.result_file, asdict(result))
     progress.seed_ended(result)
@@ -225,12 +227,6 @@ def _restored(folder: SeedFolder, module: DecoderModule, history: History, best:
             f"{folder.resume_file}: was written for a decoder of other sizes; delete it to train the seed again"
         )
     return len(history.rows)
-
-
-def _weights_sha256(folder: SeedFolder, decoder: Decoder, best: BestWeights) -> str:
-    """The digest of the weights file, which must still be what the best epoch wrote."""
-    load_trained(folder.weights_file, decoder, sha256=best.sha256)
-    return weights_sha256(decoder)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from longvid.benchmarks.lvu.annotations import LVU_TASKS
-from longvid.pipelines.training.run_folder import read_json
+from longvid.files import read_json
 
 RED, BLUE, GREEN, GREY = (200, 30, 30), (30, 30, 200), (30, 190, 30), (90, 90, 90)
 Command = Callable[..., tuple[int, str, str]]

@@ -9,9 +9,10 @@ import torch
 from rounding import rounding
 
 from longvid.errors import AnnotationError, ConfigError, WeightsError
+from longvid.files import read_json
 from longvid.pipelines.cli.main import main
 from longvid.pipelines.evaluation.evaluate import EvaluationResult, evaluate, open_run_store, trained_decoder
-from longvid.pipelines.training.run_folder import RunFolder, read_json
+from longvid.pipelines.training.run_folder import RunFolder
 from longvid.pipelines.training.train import train
 from longvid.stores import FeatureStore
 from longvid.tasks import Manifest

@@ -10,14 +10,13 @@ from rounding import rounding
 
 from longvid.clips.sampling import Sampling
 from longvid.errors import ConfigError, UnreadableVideo, VideoError
-from longvid.files import write_json
+from longvid.files import read_json, write_json
 from longvid.pipelines.cli.main import main
 from longvid.pipelines.demo.videos import Script, encode
 from longvid.pipelines.evaluation.evaluate import evaluate
 from longvid.pipelines.evaluation.predict import Prediction, predict
 from longvid.pipelines.extraction import ExtractionJob, VideoRequest, extract
 from longvid.pipelines.training.config import TrainConfig
-from longvid.pipelines.training.run_folder import read_json
 from longvid.pipelines.training.train import train
 from longvid.tasks import Manifest, ManifestRow
 

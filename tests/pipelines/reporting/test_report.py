@@ -14,14 +14,13 @@ import pytest
 from PIL import Image
 
 from longvid.errors import ConfigError
-from longvid.files import write_json
+from longvid.files import read_json, write_json
 from longvid.pipelines.demo.videos import Script, encode
 from longvid.pipelines.evaluation.evaluate import VideoTimeline, evaluate
 from longvid.pipelines.reporting import report
 from longvid.pipelines.reporting.charts import Axis, Series, around, clock, line_chart
 from longvid.pipelines.reporting.thumbnails import thumbnails, thumbnails_or_reason
 from longvid.pipelines.reporting.videos import timeline_chart
-from longvid.pipelines.training.run_folder import read_json
 from longvid.pipelines.training.train import train
 from longvid.tasks import Manifest, Task
 

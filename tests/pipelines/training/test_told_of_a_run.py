@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from longvid.errors import AnnotationError, ConfigError
+from longvid.files import read_json
 from longvid.metrics.items import baseline_scores, score
 from longvid.pipelines.cli.main import main
 from longvid.pipelines.cli.train import _spread
@@ -13,7 +14,7 @@ from longvid.pipelines.evaluation.evaluate import EvaluationResult, evaluate
 from longvid.pipelines.training.config import load_config
 from longvid.pipelines.training.module import TrainingDiverged
 from longvid.pipelines.training.results import Summary, TrainResult
-from longvid.pipelines.training.run_folder import RunFolder, read_json
+from longvid.pipelines.training.run_folder import RunFolder
 from longvid.pipelines.training.train import train
 from longvid.stores import FeatureStore
 

@@ -16,12 +16,13 @@ import torch
 from safetensors.torch import load_file
 
 from longvid.errors import AnnotationError, ConfigError, DecoderError
+from longvid.files import read_json
 from longvid.metrics.items import METRICS
 from longvid.pipelines.training.config import TrainConfig
 from longvid.pipelines.training.module import TrainingDiverged
 from longvid.pipelines.training.progress import Quiet
 from longvid.pipelines.training.results import EpochRow, TrainResult
-from longvid.pipelines.training.run_folder import RunFolder, read_json
+from longvid.pipelines.training.run_folder import RunFolder
 from longvid.pipelines.training.train import train
 from longvid.stores import FeatureStore, StoreNotFound
 from longvid.tasks import Manifest

@@ -9,12 +9,11 @@ import pytest
 import torch
 
 from longvid.errors import AnnotationError, ConfigError, DecoderError, LongvidError, WeightsError
-from longvid.files import write_json
+from longvid.files import read_json, write_json
 from longvid.pipelines.cli.main import main
 from longvid.pipelines.evaluation.evaluate import evaluate
 from longvid.pipelines.reporting import report
 from longvid.pipelines.training.config import load_config
-from longvid.pipelines.training.run_folder import read_json
 from longvid.pipelines.training.train import train
 from longvid.tasks import Manifest
 
