@@ -19,7 +19,7 @@ from torch import Tensor
 from longvid.decoders import DECODERS, Decoder, build_decoder
 from longvid.decoders.part import PartOf
 from longvid.decoders.standardise import Standardised
-from longvid.errors import ConfigError, DecoderError, LongvidError, WeightsError
+from longvid.errors import ConfigError, DecoderError, LongvidError, WeightsError, short_reason
 from longvid.files import read_json
 from longvid.paths import inside
 from longvid.tasks.task import Task
@@ -124,7 +124,7 @@ def _built(record: DecoderRecord, *, source: str) -> Decoder:
     except LongvidError:
         raise
     except (TypeError, ValueError, RuntimeError, MemoryError, OverflowError, ZeroDivisionError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = short_reason(error)
         raise ConfigError(f"{source}: the decoder it describes cannot be built ({reason}); train it again") from None
 
 

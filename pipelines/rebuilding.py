@@ -6,7 +6,6 @@ already on this machine. Code (`module:callable`) is never imported, and nothing
 for both, the caller gives `encoder`. What is built must be the encoder of the features, by the sha256 of its weights.
 """
 
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,12 @@ from typing import Any
 from longvid.clips.sampling import Sampling
 from longvid.encoders import ENCODERS, Encoder
 from longvid.encoders.huggingface.files import HUB_ID
+from longvid.encoders.origin import WeightsOrigin
 from longvid.encoders.registry import PREFIXES, declared_options, names_code
 from longvid.errors import ConfigError, EncoderError
 from longvid.pipelines.extraction.job import ExtractionJob, prepared_spec
 from longvid.pipelines.extraction.plan import make_recipe
 from longvid.stores import Recipe
-
-_RANDOM = re.compile(r"random \(seed (\d{1,10})\)")
 
 
 @dataclass(frozen=True)
@@ -73,8 +71,8 @@ def job_of_recipe(
     name = given.encoder or _recorded(recipe, made_with, source)
     config, known = recipe.encoder_config, not names_code(name)
     recorded = {key: value for key, value in config.items() if key in declared_options(name)} if known else {}
-    random = _RANDOM.fullmatch(str(config.get("weights", "")))
-    seed = int(random[1]) if random else config.get("seed", 0)
+    origin = WeightsOrigin.of_recipe(config)
+    seed = config.get("seed", 0) if origin is None or origin.seed is None else origin.seed
     try:
         return ExtractionJob(
             encoder=name,

@@ -8,8 +8,8 @@ The origin is held as fields; a recipe keeps one phrase of it:
 | `loaded` | learned, from a file or a hub                | `loaded`: moved weights make the same features      |
 | `none`   | there are none to learn                      | `none`                                              |
 
-The phrase is part of a recipe's digest, so this file alone writes and reads it. Nothing else is taken for it: a file
-that is called `random-crops.safetensors` holds learned weights.
+The phrase is part of a recipe's digest, so this file alone writes and reads it. Nothing else is read as it: a file
+called `random-crops.safetensors` holds learned weights.
 """
 
 import re
@@ -19,7 +19,8 @@ from typing import Any, Literal
 
 from longvid.encoders.base import NO_WEIGHTS, UNSEEDED, EncoderSpec
 
-_SEEDED = re.compile(r"random \(seed (\d+)\)")
+_SEEDED = re.compile(r"random \(seed (\d{1,20})\)")
+"""A seed has 64 bits; a file may claim one of any length, which Python refuses to make a number of."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from longvid.errors import WeightsError
+from longvid.errors import WeightsError, short_reason
 
 CONTAINERS = ("model_state", "state_dict_ema", "state_dict", "model_ema", "model", "module")
 """Keys under which training programs (PySlowFast, timm, mmcv, fairseq) keep the weights; the first present one wins."""
@@ -90,7 +90,7 @@ def _opened(path: Path) -> Iterator[Any]:
         with safe_open(path, framework="pt") as file:
             yield file
     except Exception as error:  # SafetensorError, and torch's own for shapes and types it does not know
-        raise WeightsError(f"{path}: not a safetensors file, or cut short ({_first_line(error)})") from error
+        raise WeightsError(f"{path}: not a safetensors file, or cut short ({short_reason(error)})") from error
 
 
 def read_torch(path: Path) -> Mapping[str, Any]:
@@ -113,7 +113,7 @@ def read_torch(path: Path) -> Mapping[str, Any]:
             f"state dict alone, as .safetensors, where you trust it{_forbidden(error)}"
         ) from error
     except Exception as error:  # damaged bytes make an unpickler raise anything, MemoryError included
-        raise WeightsError(f"{path}: not a checkpoint torch can read ({_first_line(error)})") from error
+        raise WeightsError(f"{path}: not a checkpoint torch can read ({short_reason(error)})") from error
     if not isinstance(held, Mapping):
         raise WeightsError(f"{path}: holds a {type(held).__name__}, not a state dict")
     if not all(isinstance(name, str) for name in held):
@@ -153,10 +153,6 @@ def _forbidden(error: pickle.UnpicklingError) -> str:
     """What the file wanted to import, where torch's message names it."""
     asked = re.search(r"GLOBAL (\S+)", str(error))
     return f" (it asks for {asked[1]})" if asked else ""
-
-
-def _first_line(error: BaseException) -> str:
-    return " ".join(str(error).strip().split("\n", 1)[0].split())[:200] or type(error).__name__
 
 
 def _unwrap(container: Mapping[str, Any], source: str) -> Checkpoint:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from longvid.errors import WeightsError
+from longvid.errors import WeightsError, short_reason
 from longvid.files import replacing
 from longvid.weights.files import Checkpoint, read_safetensors
 from longvid.weights.fit import fit_shapes, fit_state
@@ -95,10 +95,9 @@ def load_saved(path: str | Path, builders: Mapping[str, Callable[[dict[str, Any]
     except WeightsError:
         raise
     except Exception as error:  # impossible sizes fail wherever the model first meets them
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise WeightsError(
-            f"{path}: this longvid cannot build {weights.architecture} from the configuration inside ({reason}); "
-            "it was written by another version, or is damaged"
+            f"{path}: this longvid cannot build {weights.architecture} from the configuration inside "
+            f"({short_reason(error)}); it was written by another version, or is damaged"
         ) from error
     fit_state(module, weights.state, source=str(path))
     return module.eval()

@@ -23,8 +23,6 @@ from longvid.validation import SHOWN_CHARACTERS, in_words, shown
 from longvid.windows.rule import Windows
 
 _PATHS = ("store", "manifest", "out")
-LONGEST_SHOWN = 80
-"""Characters of an override that a message repeats."""
 
 
 class Settings(BaseModel):
@@ -296,7 +294,7 @@ def is_elsewhere(place: str) -> bool:
 
 
 def is_recipe_file(recipe: str | Path) -> bool:
-    """Whether a recipe is a file, made by anybody; other recipes come with longvid, by name."""
+    """Whether a recipe is a file, which anybody may have written; the others come with longvid, by name."""
     return Path(recipe).is_file() or Path(recipe).suffix in (".yaml", ".yml")
 
 
@@ -343,7 +341,7 @@ def load_features(recipe: str | Path, *, allow_code: bool = False) -> FeatureSet
 
 def _read_recipe(path: Path) -> dict[str, Any]:
     """The settings of a recipe file, or of longvid's recipe of that name."""
-    if not path.is_file() and path.suffix not in (".yaml", ".yml"):
+    if not is_recipe_file(path):
         return recipe_settings(path.as_posix())
     if not path.is_file():
         raise ConfigError(f"{path}: no such recipe file")
@@ -358,18 +356,19 @@ def _override(settings: dict[str, Any], override: str) -> None:
     """Put one `dotted.key=value` into nested settings."""
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
-        raise ConfigError(f"override {override!r} is not of the form key=value")
+        raise ConfigError(f"override {shown(override)} is not of the form key=value")
     try:
         value = parse_yaml(text)
     except ValueError as error:
-        told = override if len(override) <= LONGEST_SHOWN else f"{override[:LONGEST_SHOWN]}..."
-        raise ConfigError(f"override {told!r}: the value cannot be read as YAML ({error})") from None
+        raise ConfigError(f"override {shown(override)}: the value cannot be read as YAML ({error})") from None
     *parents, last = key.strip().split(".")
     for parent in parents:
         if settings.get(parent) is None:
             settings[parent] = {}
         if not isinstance(settings[parent], dict):
-            raise ConfigError(f"override {override!r}: {parent} is {shown(settings[parent])}, which has no settings")
+            raise ConfigError(
+                f"override {shown(override)}: {parent} is {shown(settings[parent])}, which has no settings"
+            )
         settings = settings[parent]
     settings[last] = value
 

@@ -8,8 +8,8 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from command import command_in_process
 
-from longvid.pipelines.cli import main
 from longvid.pipelines.training.config import TrainConfig
 from longvid.stores import FeatureStore, Recipe
 from longvid.tasks import Manifest, ManifestRow
@@ -56,14 +56,7 @@ def command(tmp_path, monkeypatch, capsys) -> Callable[..., tuple[int, str, str]
     """Runs `longvid` in a folder of its own: exit status, output, errors."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "160")
-
-    def run(*words: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main([str(word) for word in words])
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return run
+    return command_in_process(capsys)
 
 
 def tokens_of(label: int, rng: np.random.Generator, num_clips: int) -> np.ndarray:

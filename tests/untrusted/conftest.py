@@ -11,15 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from command import command_in_process
+from short_videos import extract_short_videos, train_on_short_videos
 
-from longvid.clips.sampling import Sampling
-from longvid.pipelines.cli import main
-from longvid.pipelines.demo.videos import Script, encode
 from longvid.pipelines.evaluation.evaluate import evaluate
-from longvid.pipelines.extraction import ExtractionJob, VideoRequest, extract
-from longvid.pipelines.training.config import TrainConfig
-from longvid.pipelines.training.train import train
-from longvid.tasks import Manifest, ManifestRow
 
 EVIL_MODULE = """
 import pathlib
@@ -54,7 +50,7 @@ class World:
 
     @property
     def marker(self) -> Path:
-        """There once something ran that must not."""
+        """It exists once something has run that must not."""
         return self.folder / "MARKER"
 
     @property
@@ -87,34 +83,8 @@ class Poison:
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four short videos, their features, a run of two seeds trained on them and evaluated."""
     folder = tmp_path_factory.mktemp("sound")
-    rows = []
-    for index, split in enumerate(("train", "train", "val", "test")):
-        encode(Script(f"v{index}", index % 2, 5.0 + index, 0.5, 2.5, seed=index), folder)
-        path = str(folder / f"v{index}.mp4")
-        rows.append(ManifestRow(f"v{index}", split=split, label=("a", "b")[index % 2], path=path))
-    Manifest(tuple(rows)).write(folder / "manifest.jsonl")
-    job = ExtractionJob(
-        "patch-statistics",
-        encoder_options={"size": 32, "dim": 16, "frames": 2},
-        seed=3,
-        sampling=Sampling(frames=2, fps=4.0, stride_seconds=0.5),
-        pooling="mean",
-    )
-    extract([VideoRequest(row.key, str(row.path)) for row in rows], job, folder / "features.zarr")
-    settings = {"store": "features.zarr", "manifest": "manifest.jsonl", "out": "run"}
-    train(
-        TrainConfig.of(
-            {name: str(folder / value) for name, value in settings.items()}
-            | {
-                "decoder": {"name": "mean-linear"},
-                "standardise": True,
-                "epochs": 2,
-                "seeds": [0, 1],
-                "tensorboard": False,
-                "device": "cpu",
-            }
-        )
-    )
+    extract_short_videos(folder)
+    train_on_short_videos(folder, "run", standardise=True)
     evaluate(folder / "run", device="cpu")
     return folder
 
@@ -138,14 +108,7 @@ def world(sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
 def longvid(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     """Runs the command in this process: exit status, output, errors."""
     monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*words: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main([str(word) for word in words])
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return run
+    return command_in_process(capsys)
 
 
 @pytest.fixture
@@ -161,6 +124,26 @@ def refused(longvid: Callable[..., tuple[int, str, str]]) -> Callable[..., str]:
         return lines[0]
 
     return run
+
+
+@pytest.fixture
+def vision_model() -> Callable[..., Path]:
+    """Saves a small image model with random weights into a folder of that name."""
+    import transformers as hf
+
+    hf.logging.set_verbosity_error()
+    hf.logging.disable_progress_bar()
+
+    def save(folder: Path, *, side: int = 32, seed: int = 0, patch: int = 16) -> Path:
+        torch.manual_seed(seed)
+        sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+        config = hf.ViTConfig(**sizes, image_size=side, patch_size=patch)
+        hf.ViTModel(config, add_pooling_layer=False).eval().save_pretrained(folder)
+        settings: dict[str, Any] = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "size": side}
+        (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+        return folder
+
+    return save
 
 
 class _Listening(BaseHTTPRequestHandler):

@@ -1,6 +1,7 @@
 """Sizes that a file claims are compared with what it holds before memory is taken, by every command."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -84,7 +85,7 @@ def test_a_decoder_larger_than_its_weights_is_refused_before_it_is_built(world, 
     commands = []
     for number, claim in enumerate(claims):
         run = world.folder / f"run-{number}"
-        subprocess.run(["cp", "-r", str(world.run), str(run)], check=True)
+        shutil.copytree(world.run, run)
         world.change(run / "run.json", lambda record, claim=claim: record["decoder"].update(claim))
         commands.append(["evaluate", run])
     for line in bounded(*commands):
@@ -137,15 +138,8 @@ def test_an_evaluation_of_wrong_shapes_makes_a_report_or_one_line(world, longvid
 
 @pytest.mark.parametrize("file", ["model.safetensors.index.json", "config.json", "preprocessor_config.json"])
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"weight_map": ' * 50_000, "[]", '{"weight_map": 5}'])
-def test_documents_of_a_model_folder_are_of_bounded_depth(world, refused, file, text):
-    import transformers as hf
-
-    hf.logging.set_verbosity_error()
-    hf.logging.disable_progress_bar()
-    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-    hf.ViTModel(hf.ViTConfig(**sizes, image_size=32, patch_size=16), add_pooling_layer=False).save_pretrained("dino")
-    settings = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "size": 32}
-    Path("dino/preprocessor_config.json").write_text(json.dumps(settings))
+def test_documents_of_a_model_folder_are_of_bounded_depth(world, refused, vision_model, file, text):
+    vision_model(world.folder / "dino")
     if file.startswith("model."):
         Path("dino/model.safetensors").unlink()
     Path("dino", file).write_text(text)

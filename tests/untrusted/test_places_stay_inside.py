@@ -38,8 +38,9 @@ def test_a_place_elsewhere_in_a_recipe_file_has_to_be_given_now(world, refused, 
     assert server.asked == []
 
 
-@pytest.mark.parametrize("out", ["/tmp/longvid-elsewhere", "../elsewhere", "link/run"])
+@pytest.mark.parametrize("out", ["{tmp_path}/elsewhere/run", "../elsewhere", "link/run"])
 def test_what_a_recipe_file_writes_stays_beside_it_or_in_the_working_folder(world, refused, tmp_path, out):
+    out = out.format(tmp_path=tmp_path)
     (tmp_path / "elsewhere").mkdir()
     (world.folder / "link").symlink_to(tmp_path / "elsewhere")
     Path("shared.yaml").write_text(f"store: features.zarr\nmanifest: manifest.jsonl\nout: {out}\n")
@@ -215,13 +216,15 @@ def test_a_run_with_impossible_settings_is_one_line(world, refused, change, name
     assert named in refused("predict", world.run, world.video)
 
 
-def test_the_recipe_a_run_keeps_is_only_read(world, longvid, server):
+def test_the_recipe_a_run_keeps_is_only_read(world, longvid, server, tmp_path):
     file = world.run / "recipe.yaml"
     settings = yaml.safe_load(file.read_text())
-    settings |= {"store": f"{server.url}/x.zarr", "manifest": f"{server.url}/m.csv", "out": "/tmp/longvid-elsewhere"}
+    elsewhere = tmp_path / "elsewhere"
+    settings |= {"store": f"{server.url}/x.zarr", "manifest": f"{server.url}/m.csv", "out": str(elsewhere)}
     settings["features"] = {"encoder": "os:system", "options": {"command": world.command}}
     file.write_text(yaml.safe_dump(settings))
     for words in (["evaluate", world.run], ["report", world.run, "--out", "page.html"]):
         status, _, err = longvid(*words)
         assert status == 0, err
     assert server.asked == []
+    assert not elsewhere.exists()

@@ -2,14 +2,11 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import transformers as hf
 from safetensors.torch import load_file, save_file
 
 import longvid as longvid_package
@@ -74,24 +71,6 @@ def test_a_decoder_that_is_not_there_is_named(world, tmp_path):
         longvid_package.load_decoder(world.run, seed=7)
     with pytest.raises(ConfigError, match=r"run\.json: no such file"):
         longvid_package.load_decoder(tmp_path)
-
-
-@pytest.fixture
-def vision_model() -> Callable[..., Path]:
-    """Saves a small image model with random weights into a folder of that name."""
-    hf.logging.set_verbosity_error()
-    hf.logging.disable_progress_bar()
-
-    def save(folder: Path, *, side: int = 32, seed: int = 0, patch: int = 16) -> Path:
-        torch.manual_seed(seed)
-        sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-        config = hf.ViTConfig(**sizes, image_size=side, patch_size=patch)
-        hf.ViTModel(config, add_pooling_layer=False).eval().save_pretrained(folder)
-        settings: dict[str, Any] = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "size": side}
-        (folder / "preprocessor_config.json").write_text(json.dumps(settings))
-        return folder
-
-    return save
 
 
 @pytest.fixture

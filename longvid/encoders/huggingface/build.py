@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from longvid.clips.preprocessing import Interpolation, Preprocessing
 from longvid.clips.sampling import Sampling
 from longvid.encoders.base import EncoderSpec
-from longvid.encoders.huggingface.files import model_folder, model_licence, read_json, read_state, weight_files
+from longvid.encoders.huggingface.files import model_folder, model_licence, read_object, read_state, weight_files
 from longvid.encoders.huggingface.layouts import (
     LAYOUTS,
     Layout,
@@ -104,7 +104,7 @@ def _configuration(folder: Path, source: str) -> Any:
     """The model's configuration; for a model of images and text, that of its vision tower."""
     from transformers import MODEL_MAPPING, AutoConfig
 
-    _refuse_code_and_links(read_json(folder / "config.json"), folder / "config.json")
+    _refuse_code_and_links(read_object(folder / "config.json"), folder / "config.json")
     with _transformers(source):
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     config = getattr(config, "vision_config", config)
@@ -288,7 +288,7 @@ def _origin(folder: Path, model: str) -> str:
 
 
 def _model_fields(folder: Path) -> dict[str, Any]:
-    fields = read_json(folder / "config.json")
+    fields = read_object(folder / "config.json")
     fields = fields.get("vision_config", fields)
     return {name: value for name, value in fields.items() if name not in NOT_THE_MODEL}
 

@@ -5,7 +5,6 @@ tensors alone are read, and it is refused if it holds code. The local cache is a
 network is noticed in seconds.
 """
 
-import json
 import os
 import re
 import socket
@@ -15,7 +14,8 @@ from urllib.parse import urlsplit
 
 from torch import Tensor
 
-from longvid.errors import EncoderError, WeightsError
+from longvid.errors import EncoderError, WeightsError, short_reason
+from longvid.files import read_json
 from longvid.safe_yaml import parse_yaml
 from longvid.weights import read_checkpoint
 
@@ -62,7 +62,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 def _shards(index: Path) -> list[str]:
     """Names of the files that an index lists; `WeightsError` for one that is not a file beside it."""
-    listed = read_json(index).get("weight_map")
+    listed = read_object(index).get("weight_map")
     names = list(listed.values()) if isinstance(listed, dict) else []
     strange = [name for name in names if not isinstance(name, str) or Path(name).name != name or "\\" in name]
     if strange or not names:
@@ -93,10 +93,10 @@ def model_licence(folder: Path) -> str:
     return ", ".join(licence) if isinstance(licence, list) else str(licence)
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
     """A JSON object from a file; `EncoderError` names a file that does not hold one."""
     try:
-        values = json.loads(path.read_text())
+        values = read_json(path)
     except (ValueError, RecursionError) as error:
         raise EncoderError(f"{path}: cannot be read as JSON ({error})") from error
     if not isinstance(values, dict):
@@ -143,8 +143,7 @@ def _fetched_folder(name: str, revision: str | None, weights: bool) -> Path:
     except RepositoryNotFoundError as error:
         raise EncoderError(f"{name}: the hub has no such model, or it is private (`hf auth login`)") from error
     except transport_errors as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise EncoderError(f"{name}: could not be fetched ({reason}); try again, or {remedy}") from error
+        raise EncoderError(f"{name}: could not be fetched ({short_reason(error)}); try again, or {remedy}") from error
 
 
 def _wanted(files: list[str], weights: bool) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from longvid.clips.preprocessing import Interpolation, Preprocessing
-from longvid.encoders.huggingface.files import read_json
+from longvid.encoders.huggingface.files import read_object
 from longvid.errors import EncoderError
 
 Settings = dict[str, Any]
@@ -28,9 +28,9 @@ def read_processor(folder: Path, *, video: bool) -> Settings | None:
     names = ["video_preprocessor_config.json"] if video else []
     for name in [*names, "preprocessor_config.json"]:
         if (folder / name).is_file():
-            return read_json(folder / name)
+            return read_object(folder / name)
     if (folder / "processor_config.json").is_file():
-        nested = read_json(folder / "processor_config.json")
+        nested = read_object(folder / "processor_config.json")
         for part in [*["video_processor"] * video, "image_processor"]:
             if isinstance(nested.get(part), dict):
                 return dict(nested[part])

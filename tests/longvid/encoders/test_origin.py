@@ -1,4 +1,4 @@
-"""Whether weights were learned is a field of an encoder, not the beginning of a sentence about them."""
+"""Whether weights were learned is a field of an encoder, not the start of a sentence about them."""
 
 import pytest
 
@@ -22,6 +22,7 @@ def spec(weights: str, seed: int | None = None) -> EncoderSpec:
         (spec("random-crops.safetensors"), "loaded", None, "loaded"),
         (spec("randomly-cropped/best (seed 3)"), "loaded", None, "loaded"),
         (spec("random (seed 3).pth"), "loaded", None, "loaded"),
+        (spec(f"random (seed {'9' * 5000})"), "loaded", None, "loaded"),
         (spec("facebook/dinov2-base@0123"), "loaded", None, "loaded"),
         (spec("none"), "none", None, "none"),
     ],

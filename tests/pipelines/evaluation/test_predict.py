@@ -7,18 +7,13 @@ import shutil
 import numpy as np
 import pytest
 from rounding import rounding
+from short_videos import extract_short_videos, train_on_short_videos
 
-from longvid.clips.sampling import Sampling
 from longvid.errors import ConfigError, UnreadableVideo, VideoError
 from longvid.files import read_json, write_json
 from longvid.pipelines.cli.main import main
-from longvid.pipelines.demo.videos import Script, encode
 from longvid.pipelines.evaluation.evaluate import evaluate
 from longvid.pipelines.evaluation.predict import Prediction, predict
-from longvid.pipelines.extraction import ExtractionJob, VideoRequest, extract
-from longvid.pipelines.training.config import TrainConfig
-from longvid.pipelines.training.train import train
-from longvid.tasks import Manifest, ManifestRow
 
 ROUNDING = rounding(np.float32, terms=64, layers=4)
 """Rounding of probabilities, which the decoder computes in float32."""
@@ -28,37 +23,9 @@ ROUNDING = rounding(np.float32, terms=64, layers=4)
 def trained(tmp_path_factory):
     """A folder with four short videos, their features, and a run trained on them."""
     folder = tmp_path_factory.mktemp("both-stages")
-    rows = []
-    for index, split in enumerate(("train", "train", "val", "test")):
-        encode(Script(f"v{index}", index % 2, 5.0 + index, 0.5, 2.5, seed=index), folder)
-        rows.append(
-            ManifestRow(f"v{index}", split=split, label=("a", "b")[index % 2], path=str(folder / f"v{index}.mp4"))
-        )
-    Manifest(tuple(rows)).write(folder / "manifest.jsonl")
-    job = ExtractionJob(
-        "patch-statistics",
-        encoder_options={"size": 32, "dim": 16, "frames": 2},
-        seed=3,
-        sampling=Sampling(frames=2, fps=4.0, stride_seconds=0.5),
-        pooling="mean",
-    )
-    extract([VideoRequest(row.key, str(row.path)) for row in rows], job, folder / "features.zarr", scheduler="inline")
-    for name, window in (("whole", {}), ("windows", {"clips": 4, "stride": 2})):
-        train(
-            TrainConfig.of(
-                {
-                    "store": str(folder / "features.zarr"),
-                    "manifest": str(folder / "manifest.jsonl"),
-                    "out": str(folder / name),
-                    "decoder": {"name": "mean-linear"},
-                    "window": window,
-                    "epochs": 2,
-                    "seeds": [0, 1],
-                    "tensorboard": False,
-                    "device": "cpu",
-                }
-            )
-        )
+    extract_short_videos(folder)
+    train_on_short_videos(folder, "whole")
+    train_on_short_videos(folder, "windows", window={"clips": 4, "stride": 2})
     return folder
 
 
