@@ -5,7 +5,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from threading import Timer
 
 import pytest
 from distributed import Client, LocalCluster
@@ -57,13 +56,16 @@ def test_who_waits_for_a_first_worker_is_told_so_and_served_when_it_comes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(dask_executor, "PATIENCE_SECONDS", 0.2)
-    with LocalCluster(n_workers=0, processes=True, dashboard_address=":0") as cluster:
-        timer = Timer(1.0, cluster.scale, [1])
-        timer.start()
-        report = extract(requests, job, tmp_path / "x.zarr", scheduler=cluster.scheduler_address)
-        timer.join()
-    assert report.exit_status == 0
-    assert "no worker has joined tcp://" in caplog.text
+    with (
+        LocalCluster(n_workers=0, processes=True, dashboard_address=":0") as cluster,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        running = pool.submit(extract, requests, job, tmp_path / "x.zarr", scheduler=cluster.scheduler_address)
+        while not running.done() and "no worker has joined tcp://" not in caplog.text:
+            time.sleep(0.05)
+        assert not running.done(), "extraction ended without a worker, or without a word about waiting for one"
+        cluster.scale(1)
+        assert running.result().exit_status == 0
 
 
 def test_two_runs_of_one_job_on_one_cluster_write_each_into_its_own_store(

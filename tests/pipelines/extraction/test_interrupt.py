@@ -19,8 +19,10 @@ def interrupted_in_a_terminal(command: list[str], ready: Callable[[float, bytes]
     if pid == 0:
         os.execv(command[0], command)
     shown, begun, typed = b"", time.monotonic(), False
+    watched = select.poll()  # select.select knows no descriptor above 1023
+    watched.register(terminal, select.POLLIN | select.POLLHUP)
     while time.monotonic() - begun < 180:
-        if select.select([terminal], [], [], 0.02)[0]:
+        if watched.poll(20):
             try:
                 read = os.read(terminal, 65536)
             except OSError:  # the last process that had the terminal ended
