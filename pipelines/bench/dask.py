@@ -1,8 +1,8 @@
-"""The cost of dask: scheduler time per segment, and busy GPUs.
+"""The cost of dask: scheduler time per piece, and busy GPUs.
 
 A thousand GPUs are not available on one machine, so here they are dask workers that sleep while they would decode, and
 sleep holding a GPU while they would encode. Everything else is real: the scheduler, the executor with its window, two
-segments in flight per GPU, the messages and their size. The workers run in other processes, so the work of the
+pieces in flight per GPU, the messages and their size. The workers run in other processes, so the work of the
 coordinating process is the same as on a cluster.
 """
 
@@ -23,15 +23,15 @@ from distributed import Client, Scheduler, SpecCluster, Worker
 from longvid.clips.sampling import Sampling
 from longvid.pipelines.bench.table import BenchTable
 from longvid.pipelines.extraction.cluster import ANY_PORT
-from longvid.pipelines.extraction.dask_executor import DaskExecutor, SegmentPlugin
-from longvid.pipelines.extraction.executors import SEGMENTS_IN_FLIGHT
-from longvid.pipelines.extraction.segment import Segment, SegmentResult
+from longvid.pipelines.extraction.dask_executor import DaskExecutor, PiecePlugin
+from longvid.pipelines.extraction.executors import PIECES_IN_FLIGHT
+from longvid.pipelines.extraction.piece import Piece, PieceResult
 
 GPU_SECONDS, DECODE_SECONDS = 20.0, 10.0
-"""Assumed for a mean segment; each takes between half and one and a half times as much, so they do not all end at once.
+"""Assumed for a mean piece; each takes between half and one and a half times as much, so they do not all end at once.
 The notes say how much shorter they could be."""
 
-SEGMENTS_A_GPU = 6
+PIECES_A_GPU = 6
 GPUS_A_WORKER = 8
 """A real worker has one GPU; with more, a thousand idle workers on one machine would leave no time for other work."""
 
@@ -46,16 +46,16 @@ CONFIGURATION = {
 
 
 @dataclass(frozen=True)
-class Nap(SegmentResult):
-    """A segment's record, with its GPU and the time in which it held it."""
+class Nap(PieceResult):
+    """A piece's record, with its GPU and the time in which it held it."""
 
     gpu: str
     begin_seconds: float
     end_seconds: float
 
 
-class SimulatedGpu(SegmentPlugin):
-    """Takes the time of a segment but does no work."""
+class SimulatedGpu(PiecePlugin):
+    """Takes the time of a piece but does no work."""
 
     def __init__(self, *, decode_seconds: float, gpu_seconds: float) -> None:
         super().__init__()
@@ -68,28 +68,28 @@ class SimulatedGpu(SegmentPlugin):
         for gpu in range(GPUS_A_WORKER):
             self.free.put(f"{worker.address}/{gpu}")
 
-    def attempt(self, segment: Segment) -> Nap:
+    def attempt(self, piece: Piece) -> Nap:
         """Decode while others do, then hold a GPU alone."""
-        length = float(np.random.default_rng(segment.shard_index).uniform(0.5, 1.5))
+        length = float(np.random.default_rng(piece.shard_index).uniform(0.5, 1.5))
         time.sleep(length * self._decode_seconds)
         gpu = self.free.get()
         begin = time.monotonic()
         time.sleep(length * self._gpu_seconds)
         end = time.monotonic()
         self.free.put(gpu)
-        return Nap(segment.key, segment.shard_index, len(segment.plan), 0.0, end - begin, 0.0, gpu, begin, end)
+        return Nap(piece.key, piece.shard_index, len(piece.plan), 0.0, end - begin, 0.0, gpu, begin, end)
 
 
 @dataclass
 class Round:
-    """The time that one run of segments took."""
+    """The time that one run of pieces took."""
 
     wall_seconds: float
     processor_seconds: float
     """Processor time of this process: scheduler, client and executor."""
     naps: list[Nap]
     handed_out_seconds: float
-    """The time after which no segment was left to hand out."""
+    """The time after which no piece was left to hand out."""
 
     def busy(self, begin_seconds: float, end_seconds: float, *, gpus: int) -> float:
         """Share of the GPUs' time between the two times in which they worked."""
@@ -100,7 +100,7 @@ class Round:
 
     @property
     def all_work_seconds(self) -> float:
-        """The time at which the last of the GPUs started its first segment."""
+        """The time at which the last of the GPUs started its first piece."""
         first: dict[str, float] = {}
         for nap in self.naps:
             first[nap.gpu] = min(nap.begin_seconds, first.get(nap.gpu, nap.begin_seconds))
@@ -109,31 +109,31 @@ class Round:
 
 def run(*, quick: bool = False) -> BenchTable:
     """Ratios of one run on this machine."""
-    gpus, segments = (104, 2000) if quick else (1000, 10_000)
+    gpus, pieces = (104, 2000) if quick else (1000, 10_000)
     shorter = 4 if quick else 1
-    table = BenchTable("Dask", ["what", "segments", "GPUs", "wall s", "ms each", "busy"])
+    table = BenchTable("Dask", ["what", "pieces", "GPUs", "wall s", "ms each", "busy"])
     with _simulated_cluster(gpus) as client:
-        empty = _measure(client, SimulatedGpu(decode_seconds=0.0, gpu_seconds=0.0), segments=segments)
-        milliseconds = 1000 * empty.processor_seconds / segments
-        table.rows.append(["empty segments", segments, gpus, empty.wall_seconds, milliseconds, None])
+        empty = _measure(client, SimulatedGpu(decode_seconds=0.0, gpu_seconds=0.0), pieces=pieces)
+        milliseconds = 1000 * empty.processor_seconds / pieces
+        table.rows.append(["empty pieces", pieces, gpus, empty.wall_seconds, milliseconds, None])
         role = SimulatedGpu(decode_seconds=DECODE_SECONDS / shorter, gpu_seconds=GPU_SECONDS / shorter)
-        naps = _measure(client, role, segments=SEGMENTS_A_GPU * gpus)
+        naps = _measure(client, role, pieces=PIECES_A_GPU * gpus)
     if len({nap.gpu for nap in naps.naps}) < gpus:
         raise RuntimeError(f"{gpus - len({nap.gpu for nap in naps.naps})} of {gpus} workers had nothing to do")
     steady = naps.busy(naps.all_work_seconds, naps.handed_out_seconds, gpus=gpus)
     whole = naps.busy(min(n.begin_seconds for n in naps.naps), max(n.end_seconds for n in naps.naps), gpus=gpus)
     each = 1000 * naps.processor_seconds / len(naps.naps)
     shortest = gpus * each / 1000
-    what = f"segments of {GPU_SECONDS / shorter:g} s"
+    what = f"pieces of {GPU_SECONDS / shorter:g} s"
     table.rows.append([what, len(naps.naps), gpus, naps.wall_seconds, each, steady])
     table.rows.append(["with its start and end", None, None, None, None, whole])
-    table.claim("milliseconds of the scheduler per segment", milliseconds, at_most=5.0)
+    table.claim("milliseconds of the scheduler per piece", milliseconds, at_most=5.0)
     table.claim(f"share of the time that {gpus:,} simulated GPUs were busy", steady, at_least=0.95)
     table.notes += [
         "ms each: processor time of scheduler, client and executor; the workers run in other processes",
-        f"a segment holds the GPU for {GPU_SECONDS / shorter:g} s +- half of it, after half as long to decode",
-        "busy: from the time every GPU has its first segment until none is left to hand out",
-        f"one scheduler could keep {gpus:,} GPUs fed with segments of {shortest:.1f} s",
+        f"a piece holds the GPU for {GPU_SECONDS / shorter:g} s +- half of it, after half as long to decode",
+        "busy: from the time every GPU has its first piece until none is left to hand out",
+        f"one scheduler could keep {gpus:,} GPUs fed with pieces of {shortest:.1f} s",
     ]
     return table
 
@@ -168,7 +168,7 @@ def _simulated_cluster(gpus: int) -> Iterator[Client]:
 def host_workers(address: str, workers: int, folder: str) -> None:
     """Runs many workers in this process until it is ended."""
 
-    threads = SEGMENTS_IN_FLIGHT * GPUS_A_WORKER
+    threads = PIECES_IN_FLIGHT * GPUS_A_WORKER
 
     async def serve() -> None:
         here = [
@@ -182,22 +182,22 @@ def host_workers(address: str, workers: int, folder: str) -> None:
         asyncio.run(serve())
 
 
-def _measure(client: Client, role: SimulatedGpu, *, segments: int) -> Round:
-    """One run of the executor over that many segments, none of which may fail."""
+def _measure(client: Client, role: SimulatedGpu, *, pieces: int) -> Round:
+    """One run of the executor over that many pieces, none of which may fail."""
     handed_out = [0.0]
     with DaskExecutor(client, role) as executor:
         begin, processor = time.perf_counter(), time.process_time()
-        outcomes = list(executor.run(_segments(segments, lambda: handed_out.append(time.monotonic()))))
+        outcomes = list(executor.run(_pieces(pieces, lambda: handed_out.append(time.monotonic()))))
         wall, processor = time.perf_counter() - begin, time.process_time() - processor
     naps = [outcome for outcome in outcomes if isinstance(outcome, Nap)]
-    if len(naps) != segments:
-        raise RuntimeError(f"{segments - len(naps)} of {segments} simulated segments failed")
+    if len(naps) != pieces:
+        raise RuntimeError(f"{pieces - len(naps)} of {pieces} simulated pieces failed")
     return Round(wall, processor, naps, handed_out[1])
 
 
-def _segments(number: int, at_end: Callable[[], None]) -> Iterator[Segment]:
-    """Segments as large as real ones: 64 clips of 16 frames each, a hundred per video."""
+def _pieces(number: int, at_end: Callable[[], None]) -> Iterator[Piece]:
+    """Pieces as large as real ones: 64 clips of 16 frames each, a hundred per video."""
     plan = Sampling(frames=16, fps=8.0, stride_seconds=2.0).plan(0.0, 200.0)[:64]
     for index in range(number):
-        yield Segment(f"video-{index // 100}", f"video-{index // 100}.mp4", index, plan, "pyav", "0" * 64)
+        yield Piece(f"video-{index // 100}", f"video-{index // 100}.mp4", index, plan, "pyav", "0" * 64)
     at_end()

@@ -3,7 +3,7 @@
 Decoding alone, encoding alone, both at once with nothing between them, and the whole run take turns on the same clips,
 with one encoding thread. If two cores are free, both at once take as long as the slower part; if not, no arrangement is
 faster than both at once, so the whole run is compared with that. Processor time shows the work that the whole run does
-beyond its two parts (planning, segments that start between two keyframes, writing). Memory is compared between lengths
+beyond its two parts (planning, pieces that start between two keyframes, writing). Memory is compared between lengths
 of video. The encoder is a small ViT with random weights, sized so that neither part is negligible.
 """
 
@@ -22,7 +22,7 @@ from longvid.encoders import Encoder
 from longvid.pipelines.bench.measure import MEGABYTE, PeakMemory, in_own_process, interleaved_times
 from longvid.pipelines.bench.table import BenchTable
 from longvid.pipelines.extraction import ExtractionJob, VideoRequest, extract
-from longvid.pipelines.extraction.segment import encode_frames
+from longvid.pipelines.extraction.piece import encode_frames
 from longvid.video import probe
 
 SAMPLING = Sampling(frames=1, fps=2.0, stride_seconds=0.5)
@@ -32,7 +32,7 @@ CLIPS_PER_SHARD = 64
 CORES_ARE_FREE = 0.95
 """Ratio of both at once to the slower part; below this the machine itself rules out the goal for the slower part."""
 FRAMES_A_SECOND = 25
-"""With x264's keyframe every 250 frames, segments start 0 to 10 s after one, as they do in films."""
+"""With x264's keyframe every 250 frames, pieces start 0 to 10 s after one, as they do in films."""
 
 
 def run(*, quick: bool = False) -> BenchTable:
@@ -41,7 +41,7 @@ def run(*, quick: bool = False) -> BenchTable:
     with tempfile.TemporaryDirectory() as folder:
         _time(table, Path(folder), videos=1 if quick else 3, rounds=6)
         _memory(table, Path(folder), minutes=3 if quick else 10)
-    table.notes.append(f"one encoding thread, random weights, {CLIPS_PER_SHARD} clips per segment")
+    table.notes.append(f"one encoding thread, random weights, {CLIPS_PER_SHARD} clips per piece")
     return table
 
 

@@ -21,7 +21,7 @@ BENCHES = {
     "gpu": "on a CUDA device: the S4 kernel by each backend, and a training step against fused attention",
     "longrange": "which decoders learn tasks that need a long memory: accuracy by length, parameters matched",
     "feed": "samples per second read from the store, against the decoder's training step",
-    "dask": "what the scheduler costs per segment, and how busy a thousand workers are",
+    "dask": "what the scheduler costs per piece, and how busy a thousand workers are",
 }
 
 PLOTTED = ("decoder", "gpu", "longrange")

@@ -10,10 +10,10 @@ import lazy_loader
 if TYPE_CHECKING:
     from longvid.pipelines.extraction.inputs import VideoRequest, expand_inputs
     from longvid.pipelines.extraction.job import ExtractionJob
+    from longvid.pipelines.extraction.piece import extract_piece
     from longvid.pipelines.extraction.run import extract
-    from longvid.pipelines.extraction.segment import extract_segment
 
-__all__ = ["ExtractionJob", "VideoRequest", "expand_inputs", "extract", "extract_segment"]
+__all__ = ["ExtractionJob", "VideoRequest", "expand_inputs", "extract", "extract_piece"]
 
 __getattr__, __dir__, _ = lazy_loader.attach(
     __name__,
@@ -21,6 +21,6 @@ __getattr__, __dir__, _ = lazy_loader.attach(
         "inputs": ["VideoRequest", "expand_inputs"],
         "job": ["ExtractionJob"],
         "run": ["extract"],
-        "segment": ["extract_segment"],
+        "piece": ["extract_piece"],
     },
 )

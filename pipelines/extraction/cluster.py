@@ -23,7 +23,7 @@ from distributed.utils import LoopRunner, get_ip
 from distributed.worker_memory import parse_memory_limit
 
 from longvid.errors import BackendUnavailable, ConfigError
-from longvid.pipelines.extraction.executors import SEGMENTS_IN_FLIGHT, segments_in_flight
+from longvid.pipelines.extraction.executors import PIECES_IN_FLIGHT, pieces_in_flight
 from longvid.pipelines.extraction.interrupts import hold_interrupts, interrupts_blocked
 from longvid.pipelines.extraction.keys import Keys, make_keys, read_keys, temporary_keys
 from longvid.pipelines.extraction.quiet import QuietScheduler, QuietWorker
@@ -37,7 +37,7 @@ LOOPBACK = "127.0.0.1"
 SETTINGS = {
     # a decoder that hangs with the interpreter lock cannot be interrupted: its worker is declared dead instead
     "distributed.scheduler.worker-ttl": "120s",
-    # a segment that killed this many workers is not given another one
+    # a piece that killed this many workers is not given another one
     "distributed.scheduler.allowed-failures": 1,
     "distributed.worker.profile.enabled": False,
     "distributed.comm.timeouts.connect": "60s",
@@ -175,7 +175,7 @@ def default_workers() -> int:
 def _local(settings: ClusterSettings, _: ExitStack, loop: Any) -> SpecCluster:
     workers = settings.workers or default_workers()
     options = {
-        "nthreads": SEGMENTS_IN_FLIGHT,
+        "nthreads": PIECES_IN_FLIGHT,
         "memory_limit": parse_memory_limit("auto", 1, workers, logger=_log),
     }
     return _nannies({f"cpu-{number}": options for number in range(workers)}, settings, loop)
@@ -235,13 +235,13 @@ def _address_of(interface: str) -> str:
 
 
 def share_gpus(visible: list[str], cores: int, workers: int | None) -> tuple[list[str], int]:
-    """The GPU of each worker process, and the number of segments that each works on at once.
+    """The GPU of each worker process, and the number of pieces that each works on at once.
 
     One process per `CORES_A_PROCESS` cores, at most `MOST_PROCESSES` per GPU; or `workers` processes, dealt out.
     """
     a_gpu = max(1, min(MOST_PROCESSES, cores // len(visible) // CORES_A_PROCESS))
     processes = workers or a_gpu * len(visible)
-    threads = segments_in_flight("cuda", cores // processes)
+    threads = pieces_in_flight("cuda", cores // processes)
     return [visible[number % len(visible)] for number in range(processes)], threads
 
 

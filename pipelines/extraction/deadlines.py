@@ -1,4 +1,4 @@
-"""Deadlines: a segment that is late is cancelled, its worker restarted."""
+"""Deadlines: a piece that is late is cancelled, its worker restarted."""
 
 import logging
 import threading
@@ -12,10 +12,10 @@ _log = logging.getLogger(__name__)
 
 
 class DeadlineWatch:
-    """Cancels segments that take too long and restarts their workers.
+    """Cancels pieces that take too long and restarts their workers.
 
-    A segment's time starts when it is first seen at a worker, so none expires while a cluster's jobs wait in a queue.
-    One that is queued behind a segment that hangs expires with it; the executor then tries it again alone.
+    A piece's time starts when it is first seen at a worker, so none expires while a cluster's jobs wait in a queue.
+    One that is queued behind a piece that hangs expires with it; the executor then tries it again alone.
     """
 
     def __init__(self, client: Client, deadline_seconds: float) -> None:
@@ -41,7 +41,7 @@ class DeadlineWatch:
             return expired
 
     def check(self) -> None:
-        """Cancel late segments and restart the workers that hold them."""
+        """Cancel late pieces and restart the workers that hold them."""
         held_by = {key: address for address, keys in self._client.processing().items() for key in keys}
         now = time.monotonic()
         with self._lock:
@@ -65,7 +65,7 @@ def watch_deadlines(client: Client, deadline_seconds: float) -> Iterator[Deadlin
     """A watch that checks deadlines in its own thread until the block ends.
 
     An error in a check (such as a scheduler that does not answer) is logged, once per kind, and the next check tries
-    again: without a watch, a segment that hangs would hang for ever.
+    again: without a watch, a piece that hangs would hang for ever.
     """
     watch, stop = DeadlineWatch(client, deadline_seconds), threading.Event()
     told: set[type[Exception]] = set()

@@ -1,4 +1,4 @@
-"""Executors run segments, in this process or in another one.
+"""Executors run pieces, in this process or in another one.
 
 `longvid.pipelines.extraction.dask_executor` has the one that runs them on a cluster.
 """
@@ -14,40 +14,40 @@ from typing import Any, Protocol, runtime_checkable
 from longvid.encoders import Encoder
 from longvid.errors import ConfigError
 from longvid.pipelines.extraction.job import ExtractionJob
-from longvid.pipelines.extraction.outcomes import Outcome, SegmentFailure, attempt_segment
+from longvid.pipelines.extraction.outcomes import Outcome, PieceFailure, attempt_piece
+from longvid.pipelines.extraction.piece import Piece
 from longvid.pipelines.extraction.process import ProcessDied, UnpicklableWork, WorkProcess
-from longvid.pipelines.extraction.segment import Segment
 from longvid.pipelines.extraction.suspects import KILLED, Suspect, late, run_and_try_again
 from longvid.pipelines.machine.cores import available_cores
 from longvid.stores import FeatureStore
 
-SEGMENTS_IN_FLIGHT = 2
-"""Segments per encoder: while one segment's clips are in the model, another's are decoded or its shard is written."""
+PIECES_IN_FLIGHT = 2
+"""Pieces per encoder: while one piece's clips are in the model, another's are decoded or its shard is written."""
 
 MOST_DECODED_AT_ONCE = 8
-"""Segments per process with a GPU, which encodes clips faster than any core decodes them. With more, the threads of a
-process wait for each other: beside an H200, 2, 8 and 16 segments decoded 54, 121 and 104 s of 640 x 360 video per
+"""Pieces per process with a GPU, which encodes clips faster than any core decodes them. With more, the threads of a
+process wait for each other: beside an H200, 2, 8 and 16 pieces decoded 54, 121 and 104 s of 640 x 360 video per
 second."""
 
 
-def segments_in_flight(device: str, cores: int) -> int:
-    """Segments that a process works on at once, with an encoder on `device` and `cores` CPU cores."""
+def pieces_in_flight(device: str, cores: int) -> int:
+    """Pieces that a process works on at once, with an encoder on `device` and `cores` CPU cores."""
     if not device.startswith("cuda"):
-        return SEGMENTS_IN_FLIGHT
-    return max(SEGMENTS_IN_FLIGHT, min(MOST_DECODED_AT_ONCE, cores))
+        return PIECES_IN_FLIGHT
+    return max(PIECES_IN_FLIGHT, min(MOST_DECODED_AT_ONCE, cores))
 
 
 @runtime_checkable
 class Executor(Protocol):
-    """Runs segments in any order; every segment comes back as exactly one outcome."""
+    """Runs pieces in any order; every piece comes back as exactly one outcome."""
 
     @property
     def workers(self) -> int:
         """Number of encoders that run at once."""
         ...
 
-    def run(self, segments: Iterable[Segment]) -> Iterator[Outcome]:
-        """Outcomes in the order of their ends; segments are taken from the iterable only as there is room."""
+    def run(self, pieces: Iterable[Piece]) -> Iterator[Outcome]:
+        """Outcomes in the order of their ends; pieces are taken from the iterable only as there is room."""
         ...
 
 
@@ -89,18 +89,18 @@ class InlineExecutor:
         self._store = store
         self._job = job
 
-    def run(self, segments: Iterable[Segment]) -> Iterator[Outcome]:
-        """Outcomes as they end, `segments_in_flight` of them in work at a time."""
+    def run(self, pieces: Iterable[Piece]) -> Iterator[Outcome]:
+        """Outcomes as they end, `pieces_in_flight` of them in work at a time."""
         lock = threading.Lock()
-        at_once = segments_in_flight(self._job.resolve_device(), available_cores())
+        at_once = pieces_in_flight(self._job.resolve_device(), available_cores())
 
-        def attempt(segment: Segment) -> Outcome:
-            return attempt_segment(segment, encoder=self._encoder, store=self._store, job=self._job, model_lock=lock)
+        def attempt(piece: Piece) -> Outcome:
+            return attempt_piece(piece, encoder=self._encoder, store=self._store, job=self._job, model_lock=lock)
 
-        with ThreadPoolExecutor(at_once, thread_name_prefix="longvid-segment") as pool:
+        with ThreadPoolExecutor(at_once, thread_name_prefix="longvid-piece") as pool:
             running: set[Future[Outcome]] = set()
-            for segment in segments:
-                running.add(pool.submit(attempt, segment))
+            for piece in pieces:
+                running.add(pool.submit(attempt, piece))
                 if len(running) >= at_once:
                     ended, running = wait(running, return_when=FIRST_COMPLETED)
                     yield from (future.result() for future in ended)
@@ -110,15 +110,15 @@ class InlineExecutor:
 
 
 class SerialExecutor:
-    """One encoder in a second process, without dask; a segment that hangs or crashes fails alone."""
+    """One encoder in a second process, without dask; a piece that hangs or crashes fails alone."""
 
     workers = 1
 
     def __init__(self, source: EncoderSource, store: FeatureStore, *, deadline_seconds: float) -> None:
         self._setting = (source, store)
         self._deadline_seconds = deadline_seconds
-        self._at_once = segments_in_flight(source.job.resolve_device(), available_cores())
-        # twice: a segment must be late before its process takes itself for an orphan
+        self._at_once = pieces_in_flight(source.job.resolve_device(), available_cores())
+        # twice: a piece must be late before its process takes itself for an orphan
         self._process = WorkProcess(threads=self._at_once, orphan_seconds=2 * deadline_seconds)
 
     def __enter__(self) -> "SerialExecutor":
@@ -127,20 +127,20 @@ class SerialExecutor:
     def __exit__(self, *exc: object) -> None:
         self._process.end()
 
-    def run(self, segments: Iterable[Segment]) -> Iterator[Outcome]:
-        """Outcomes as they end, `segments_in_flight` of them in work at a time."""
-        yield from run_and_try_again(self._slide, segments)
+    def run(self, pieces: Iterable[Piece]) -> Iterator[Outcome]:
+        """Outcomes as they end, `pieces_in_flight` of them in work at a time."""
+        yield from run_and_try_again(self._slide, pieces)
 
-    def _slide(self, segments: Iterator[Segment], suspects: list[Suspect]) -> Iterator[Outcome]:
+    def _slide(self, pieces: Iterator[Piece], suspects: list[Suspect]) -> Iterator[Outcome]:
         running: dict[Future[Outcome], _Started] = {}
-        for segment in segments:
-            running[self._submit(segment)] = _Started(segment, time.monotonic())
+        for piece in pieces:
+            running[self._submit(piece)] = _Started(piece, time.monotonic())
             if len(running) >= self._at_once:
                 yield from self._ended(running, suspects)
         while running:
             yield from self._ended(running, suspects)
 
-    def _submit(self, segment: Segment) -> "Future[Outcome]":
+    def _submit(self, piece: Piece) -> "Future[Outcome]":
         if self._process.pid is None:
             try:
                 self._process.submit(_hold, *self._setting).result()
@@ -148,10 +148,10 @@ class SerialExecutor:
                 raise cannot_travel(error) from error
             except ProcessDied as error:
                 raise ConfigError(f"the process that loads the encoder died: {error}") from error
-        return self._process.submit(_attempt_held, segment)
+        return self._process.submit(_attempt_held, piece)
 
     def _ended(self, running: "dict[Future[Outcome], _Started]", suspects: list[Suspect]) -> Iterator[Outcome]:
-        """Wait until a segment ends or is late, and take what has ended out of `running`."""
+        """Wait until a piece ends or is late, and take what has ended out of `running`."""
         oldest = min(started.at_seconds for started in running.values())
         left = max(0.0, oldest + self._deadline_seconds - time.monotonic())
         ended, _ = wait(running, timeout=left, return_when=FIRST_COMPLETED)
@@ -159,22 +159,22 @@ class SerialExecutor:
         if not ended:
             due = time.monotonic() - self._deadline_seconds
             over = {future for future, started in running.items() if started.at_seconds <= due}
-            self._process.end()  # its other segments die with it, and are tried again as well
+            self._process.end()  # its other pieces die with it, and are tried again as well
             ended = set(running)
         for future in ended:
-            segment = running.pop(future).segment
+            piece = running.pop(future).piece
             error = future.exception()
             if error is None:
                 yield future.result()
             elif isinstance(error, ProcessDied):
-                suspects.append(Suspect(segment, late(self._deadline_seconds) if future in over else KILLED))
+                suspects.append(Suspect(piece, late(self._deadline_seconds) if future in over else KILLED))
             else:
-                yield SegmentFailure(segment.key, segment.shard_index, f"{segment.path}: {error}")
+                yield PieceFailure(piece.key, piece.shard_index, f"{piece.path}: {error}")
 
 
 @dataclass(frozen=True)
 class _Started:
-    segment: Segment
+    piece: Piece
     at_seconds: float
 
 
@@ -190,5 +190,5 @@ def _hold(source: EncoderSource, store: FeatureStore) -> None:
     _held.update(encoder=source.load(), store=store, job=replace(source.job, encoder=None), model_lock=threading.Lock())
 
 
-def _attempt_held(segment: Segment) -> Outcome:
-    return attempt_segment(segment, **_held)
+def _attempt_held(piece: Piece) -> Outcome:
+    return attempt_piece(piece, **_held)

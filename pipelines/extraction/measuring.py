@@ -27,7 +27,7 @@ from longvid.video.checksum import require_sha256
 from longvid.video.content import checks, modified
 
 MEASURED_AHEAD = 8
-"""Videos that are read ahead of the segments: enough that workers never wait for one."""
+"""Videos that are read ahead of the pieces: enough that workers never wait for one."""
 
 PATIENCE_SECONDS = 120.0
 SLOWEST_BYTES_A_SECOND = 2e6
@@ -159,7 +159,7 @@ class MeasuringProcesses:
             ) from error
 
     def _patience_seconds(self, path: str) -> float:
-        """Seconds that reading the file may take, from its size; never more than a segment may take."""
+        """Seconds that reading the file may take, from its size; never more than a piece may take."""
         try:
             size_bytes = os.stat(path).st_size
         except OSError:

@@ -1,4 +1,4 @@
-"""The outcome of a segment: a result, or a named failure."""
+"""The outcome of a piece: a result, or a named failure."""
 
 import threading
 import traceback
@@ -7,36 +7,36 @@ from dataclasses import dataclass
 from longvid.encoders import Encoder
 from longvid.errors import LongvidError
 from longvid.pipelines.extraction.job import ExtractionJob
-from longvid.pipelines.extraction.segment import Segment, SegmentResult, extract_segment
+from longvid.pipelines.extraction.piece import Piece, PieceResult, extract_piece
 from longvid.stores import FeatureStore, StoreAccessError, StoreError
 
 
 @dataclass(frozen=True)
-class SegmentFailure:
-    """A segment that could not be made, and why."""
+class PieceFailure:
+    """A piece that could not be made, and why."""
 
     key: str
     shard_index: int
     reason: str
     fatal: bool = False
-    """The store cannot be written: no other segment can succeed either."""
+    """The store cannot be written: no other piece can succeed either."""
 
 
-Outcome = SegmentResult | SegmentFailure
+Outcome = PieceResult | PieceFailure
 
 
-def attempt_segment(
-    segment: Segment, *, encoder: Encoder, store: FeatureStore, job: ExtractionJob, model_lock: threading.Lock
+def attempt_piece(
+    piece: Piece, *, encoder: Encoder, store: FeatureStore, job: ExtractionJob, model_lock: threading.Lock
 ) -> Outcome:
-    """Run `extract_segment`; an error becomes a named failure, since one bad video must not end the others."""
+    """Run `extract_piece`; an error becomes a named failure, since one bad video must not end the others."""
     try:
-        return extract_segment(segment, encoder=encoder, store=store, job=job, model_lock=model_lock)
+        return extract_piece(piece, encoder=encoder, store=store, job=job, model_lock=model_lock)
     except StoreAccessError as error:
-        return SegmentFailure(segment.key, segment.shard_index, str(error), fatal=True)
+        return PieceFailure(piece.key, piece.shard_index, str(error), fatal=True)
     except (LongvidError, StoreError) as error:
-        return SegmentFailure(segment.key, segment.shard_index, str(error))
+        return PieceFailure(piece.key, piece.shard_index, str(error))
     except Exception as error:  # noqa: BLE001 -- a decoder's or a model's own error, in full in the report
-        return SegmentFailure(segment.key, segment.shard_index, f"{segment.path}: {unexpected(error)}")
+        return PieceFailure(piece.key, piece.shard_index, f"{piece.path}: {unexpected(error)}")
 
 
 def unexpected(error: BaseException) -> str:

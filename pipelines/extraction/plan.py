@@ -25,7 +25,7 @@ from longvid.pipelines.extraction.measuring import (
     measure_ahead,
 )
 from longvid.pipelines.extraction.outcomes import unexpected
-from longvid.pipelines.extraction.segment import Segment, encode_frames
+from longvid.pipelines.extraction.piece import Piece, encode_frames
 from longvid.pipelines.extraction.unchanged import Remembered
 from longvid.plain import as_json
 from longvid.stores import DamagedStore, FeatureStore, Recipe, StoreError
@@ -75,11 +75,11 @@ class VideoPlan:
             "about": about,
         }
 
-    def segments(self, store: FeatureStore) -> Iterator[Segment]:
-        """The segments whose shards are missing in the store."""
+    def pieces(self, store: FeatureStore) -> Iterator[Piece]:
+        """The pieces whose shards are missing in the store."""
         for shard_index in store.missing(self.request.key):
             first, stop = store.shard_clips(self.request.key, shard_index)
-            yield Segment(
+            yield Piece(
                 self.request.key,
                 self.request.path,
                 shard_index,

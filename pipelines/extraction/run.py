@@ -1,6 +1,6 @@
 """Stage one as a whole: plan every video, run what is missing, report.
 
-A video whose segments are all in the store is completed; a video that fails becomes a row of the report.
+A video whose pieces are all in the store is completed; a video that fails becomes a row of the report.
 """
 
 import shlex
@@ -20,16 +20,16 @@ from longvid.pipelines.extraction.executors import EncoderSource, Executor, Inli
 from longvid.pipelines.extraction.inputs import VideoRequest
 from longvid.pipelines.extraction.job import ExtractionJob
 from longvid.pipelines.extraction.measuring import Measure, MeasuringProcesses, measure
-from longvid.pipelines.extraction.outcomes import SegmentFailure, unexpected
+from longvid.pipelines.extraction.outcomes import PieceFailure, unexpected
+from longvid.pipelines.extraction.piece import Piece, PieceResult
 from longvid.pipelines.extraction.plan import PlanFailure, VideoKept, VideoPlan, make_recipe, plan_ahead, refusal
 from longvid.pipelines.extraction.report import RunReport, VideoRow, open_report
-from longvid.pipelines.extraction.segment import Segment, SegmentResult
 from longvid.stores import DamagedStore, FeatureStore, StoreAccessError, StoreError, StoreReadOnly
 from longvid.stores.layout import DEFAULT_CLIPS_PER_SHARD
 from longvid.video.backends import require_backend
 
 DEADLINE_SECONDS = 3600.0
-"""Default time limit per segment."""
+"""Default time limit per piece."""
 
 
 @runtime_checkable
@@ -86,7 +86,7 @@ def extract(
     `scheduler`: `serial` (a second process, no dask), `local`, `cuda`, `slurm`, `tcp://host:port` or `tls://host:port`;
     or `inline` (this process; a decoder that hangs or crashes ends the run).
     `workers`, `interface`, `dashboard`, `keys`, `slurm_options`: see `ClusterSettings`.
-    `deadline_seconds`: a segment that takes longer is given up; None: an hour.
+    `deadline_seconds`: a piece that takes longer is given up; None: an hour.
     Videos that cannot be extracted are rows of the report with their reason; the others go on.
     Raises `stores.RecipeMismatch` if the store holds other features, `StoreError` if it cannot be written, and
     `ConfigError` for impossible settings. Workers are started only if there is something to encode.
@@ -110,13 +110,13 @@ def extract(
     ):
         run = _Run(store, job, report, progress or Silent())
         begin = time.perf_counter()
-        segments = run.segments(planned)
-        first = next(segments, None)
+        pieces = run.pieces(planned)
+        first = next(pieces, None)
         if first is not None:
             with ExitStack() as stack:
                 executor = _executor(scheduler, stack, described, source, store, settings, deadline)
                 report.workers = executor.workers
-                run.execute(executor, chain([first], segments))
+                run.execute(executor, chain([first], pieces))
         store.update_catalogue()
         report.wall_seconds = time.perf_counter() - begin
         return report
@@ -181,7 +181,7 @@ def _executor(
 
 @dataclass
 class _Open:
-    """A video whose segments are under way."""
+    """A video whose pieces are under way."""
 
     row: VideoRow
     waiting: int
@@ -198,13 +198,13 @@ class _Run:
         self._progress = progress
         self._open: dict[str, _Open] = {}
 
-    def execute(self, executor: Executor, segments: Iterator[Segment]) -> None:
-        """Run the segments; close each video after its last one."""
-        for outcome in executor.run(segments):
+    def execute(self, executor: Executor, pieces: Iterator[Piece]) -> None:
+        """Run the pieces; close each video after its last one."""
+        for outcome in executor.run(pieces):
             self._settle(outcome)
 
-    def segments(self, planned: Iterator[VideoPlan | VideoKept | PlanFailure]) -> Iterator[Segment]:
-        """Every missing segment of every planned video; a video without missing ones is closed at once."""
+    def pieces(self, planned: Iterator[VideoPlan | VideoKept | PlanFailure]) -> Iterator[Piece]:
+        """Every missing piece of every planned video; a video without missing ones is closed at once."""
         for found in planned:
             plan = refusal(found, self._job, self._store) or found if isinstance(found, VideoPlan) else found
             if isinstance(plan, PlanFailure):
@@ -215,11 +215,11 @@ class _Run:
                 self._note_partial(row)
                 self._end(row)
                 continue
-            segments = self._begin(plan)
-            yield from segments
+            pieces = self._begin(plan)
+            yield from pieces
 
-    def _begin(self, plan: VideoPlan) -> list[Segment]:
-        """Plan the video in the store; return its missing segments."""
+    def _begin(self, plan: VideoPlan) -> list[Piece]:
+        """Plan the video in the store; return its missing pieces."""
         row = VideoRow(
             plan.request.key,
             plan.request.path,
@@ -227,31 +227,31 @@ class _Run:
             backend=plan.backend,
             problems=list(plan.video.problems),
         )
-        segments: list[Segment] = []
+        pieces: list[Piece] = []
         with self._named(row):
             self._store.plan(row.key, plan.clips.seconds, plan.source())
-            segments = list(plan.segments(self._store))
-            if segments and row.key in self._store:
+            pieces = list(plan.pieces(self._store))
+            if pieces and row.key in self._store:
                 # its digests are recorded and nothing is written into it: only `repair` knows what of the rest is sound
-                lost, segments = ", ".join(str(segment.shard_index) for segment in segments[:8]), []
+                lost, pieces = ", ".join(str(piece.shard_index) for piece in pieces[:8]), []
                 raise DamagedStore(
                     f"{self._store.location}: video {row.key!r} is complete, but shards of it are missing ({lost}); "
                     f"run `longvid repair {shlex.quote(self._store.location)}`, then extract it again"
                 )
-            if not segments:
+            if not pieces:
                 self._complete(row)
                 row.status = "kept"
-        if not segments:
+        if not pieces:
             self._end(row)
             return []
-        self._open[row.key] = _Open(row, len(segments))
-        self._progress.planned(clips=sum(len(segment.plan) for segment in segments))
-        return segments
+        self._open[row.key] = _Open(row, len(pieces))
+        self._progress.planned(clips=sum(len(piece.plan) for piece in pieces))
+        return pieces
 
-    def _settle(self, outcome: SegmentResult | SegmentFailure) -> None:
+    def _settle(self, outcome: PieceResult | PieceFailure) -> None:
         video = self._open[outcome.key]
         video.waiting -= 1
-        if isinstance(outcome, SegmentFailure):
+        if isinstance(outcome, PieceFailure):
             if outcome.fatal:
                 raise StoreAccessError(outcome.reason)
             video.reasons.append(outcome.reason)

@@ -1,4 +1,4 @@
-"""Segments whose process died or hung are tried once more, each alone.
+"""Pieces whose process died or hung are tried once more, each alone.
 
 So the culprit is named and its neighbours in the same process are done.
 """
@@ -6,50 +6,50 @@ So the culprit is named and its neighbours in the same process are done.
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from longvid.pipelines.extraction.outcomes import Outcome, SegmentFailure
-from longvid.pipelines.extraction.segment import Segment
+from longvid.pipelines.extraction.outcomes import Outcome, PieceFailure
+from longvid.pipelines.extraction.piece import Piece
 
 KILLED = "its decoder or encoder killed the worker process"
 
 
 def late(deadline_seconds: float) -> str:
-    """Why a late segment is a suspect."""
+    """Why a late piece is a suspect."""
     return f"not done after {deadline_seconds:g} s (--deadline-seconds)"
 
 
 @dataclass(frozen=True)
 class Suspect:
-    """A segment whose process died or hung with it; a neighbour in the same process may have been the cause."""
+    """A piece whose process died or hung with it; a neighbour in the same process may have been the cause."""
 
-    segment: Segment
+    piece: Piece
     why: str
 
 
-Slide = Callable[[Iterator[Segment], list[Suspect]], Iterator[Outcome]]
-"""Runs segments and yields their outcomes; segments whose process died or hung are added to the suspects instead."""
+Slide = Callable[[Iterator[Piece], list[Suspect]], Iterator[Outcome]]
+"""Runs pieces and yields their outcomes; pieces whose process died or hung are added to the suspects instead."""
 
 
-def run_and_try_again(slide: Slide, segments: Iterable[Segment]) -> Iterator[Outcome]:
-    """Outcomes of all segments; suspects come after the others, each run alone."""
+def run_and_try_again(slide: Slide, pieces: Iterable[Piece]) -> Iterator[Outcome]:
+    """Outcomes of all pieces; suspects come after the others, each run alone."""
     suspects: list[Suspect] = []
-    yield from slide(_set_aside(segments, suspects), suspects)
+    yield from slide(_set_aside(pieces, suspects), suspects)
     guilty: dict[str, str] = {}
     for suspect in suspects:
-        segment = suspect.segment
-        if segment.key not in guilty:
+        piece = suspect.piece
+        if piece.key not in guilty:
             again: list[Suspect] = []
-            yield from slide(iter([segment]), again)
-            guilty |= {one.segment.key: one.why for one in again}
-        if segment.key in guilty:
-            reason = f"{segment.path}: {guilty[segment.key]}, also when it ran alone"
-            yield SegmentFailure(segment.key, segment.shard_index, reason)
+            yield from slide(iter([piece]), again)
+            guilty |= {one.piece.key: one.why for one in again}
+        if piece.key in guilty:
+            reason = f"{piece.path}: {guilty[piece.key]}, also when it ran alone"
+            yield PieceFailure(piece.key, piece.shard_index, reason)
 
 
-def _set_aside(segments: Iterable[Segment], suspects: list[Suspect]) -> Iterator[Segment]:
-    """The segments without those of suspected videos, which join the suspects before they can kill a worker."""
-    for segment in segments:
-        suspected = next((suspect for suspect in suspects if suspect.segment.key == segment.key), None)
+def _set_aside(pieces: Iterable[Piece], suspects: list[Suspect]) -> Iterator[Piece]:
+    """The pieces without those of suspected videos, which join the suspects before they can kill a worker."""
+    for piece in pieces:
+        suspected = next((suspect for suspect in suspects if suspect.piece.key == piece.key), None)
         if suspected is None:
-            yield segment
+            yield piece
         else:
-            suspects.append(Suspect(segment, suspected.why))
+            suspects.append(Suspect(piece, suspected.why))

@@ -39,7 +39,7 @@ def listening(process: psutil.Process) -> dict[int, list[str]]:
 
 
 class Look(Silent):
-    """Looks at the sockets while segments are under way."""
+    """Looks at the sockets while pieces are under way."""
 
     def __init__(self) -> None:
         self.seen: dict[int, list[str]] = {}

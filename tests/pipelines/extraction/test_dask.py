@@ -90,7 +90,7 @@ def test_two_runs_of_one_job_on_one_cluster_write_each_into_its_own_store(
     assert file_bytes(places[0]) == file_bytes(places[1])
 
 
-def test_a_segment_s_time_begins_when_a_worker_has_it(tmp_path: Path) -> None:
+def test_a_piece_s_time_begins_when_a_worker_has_it(tmp_path: Path) -> None:
     with (
         LocalCluster(
             n_workers=0, processes=False, dashboard_address=":0", scheduler_kwargs={"dashboard": False}

@@ -12,7 +12,7 @@ from rounding import rounding
 
 from longvid.pipelines.extraction import ExtractionJob, VideoRequest, extract
 from longvid.pipelines.extraction.cluster import share_gpus
-from longvid.pipelines.extraction.executors import SEGMENTS_IN_FLIGHT, segments_in_flight
+from longvid.pipelines.extraction.executors import PIECES_IN_FLIGHT, pieces_in_flight
 from longvid.stores import FeatureStore
 
 
@@ -33,9 +33,9 @@ def test_processes_are_dealt_to_the_gpus_and_threads_to_the_cores(gpus, cores, w
     assert share_gpus([str(gpu) for gpu in range(gpus)], cores, workers) == (processes, threads)
 
 
-def test_a_cpu_encoder_works_on_two_segments_and_a_gpu_on_as_many_as_there_are_cores():
-    assert segments_in_flight("cpu", 64) == SEGMENTS_IN_FLIGHT
-    assert [segments_in_flight("cuda:1", cores) for cores in (1, 4, 64)] == [SEGMENTS_IN_FLIGHT, 4, 8]
+def test_a_cpu_encoder_works_on_two_pieces_and_a_gpu_on_as_many_as_there_are_cores():
+    assert pieces_in_flight("cpu", 64) == PIECES_IN_FLIGHT
+    assert [pieces_in_flight("cuda:1", cores) for cores in (1, 4, 64)] == [PIECES_IN_FLIGHT, 4, 8]
 
 
 def test_processes_for_a_gpu_come_up_seeing_only_theirs_and_say_nothing(tmp_path: Path):

@@ -54,7 +54,7 @@ def assert_one_line(status: int, shown: str) -> None:
 
 
 @pytest.mark.parametrize("scheduler", ["serial", "local"])
-def test_ctrl_c_while_segments_run_is_one_line(scheduler: str, video_folder: Path, tmp_path: Path) -> None:
+def test_ctrl_c_while_pieces_run_is_one_line(scheduler: str, video_folder: Path, tmp_path: Path) -> None:
     store = tmp_path / "x.zarr"
 
     def ready(_: float, __: bytes) -> bool:

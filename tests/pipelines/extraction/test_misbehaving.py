@@ -75,7 +75,7 @@ def test_serial_loses_only_the_video_whose_decoder_or_encoder_dies_or_hangs(
     assert FeatureStore.open(tmp_path / "x.zarr").keys() == HEALTHY
 
 
-def test_inline_says_that_it_cannot_end_a_segment(
+def test_inline_says_that_it_cannot_end_a_piece(
     requests: list[VideoRequest], job: ExtractionJob, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match="inline"):

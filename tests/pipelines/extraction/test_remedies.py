@@ -14,7 +14,7 @@ import pytest
 from longvid.errors import AnnotationError, ConfigError
 from longvid.pipelines.cli import main
 from longvid.pipelines.extraction import ExtractionJob, VideoRequest, expand_inputs, extract
-from longvid.pipelines.extraction.segment import Segment
+from longvid.pipelines.extraction.piece import Piece
 from longvid.stores import FeatureStore
 
 ROOT = Path(__file__).parents[3]
@@ -70,14 +70,14 @@ def test_a_file_that_changed_under_way_is_extracted_after_the_command_that_its_r
 
     path = tmp_path / "a video.mp4"
     shutil.copy(requests[0].path, path)
-    segments = plan.VideoPlan.segments
+    pieces = plan.VideoPlan.pieces
 
-    def swap(self: plan.VideoPlan, store: FeatureStore) -> list[Segment]:
-        made = list(segments(self, store))
+    def swap(self: plan.VideoPlan, store: FeatureStore) -> list[Piece]:
+        made = list(pieces(self, store))
         shutil.copy(requests[1].path, path)  # between the plan and the decoding
         return made
 
-    monkeypatch.setattr(plan.VideoPlan, "segments", swap)
+    monkeypatch.setattr(plan.VideoPlan, "pieces", swap)
     asked = [VideoRequest("a video", str(path))]
     reason = extract(asked, job, tmp_path / "x.zarr", scheduler="inline").failed[0].reason
     assert "changed while it was being extracted" in reason

@@ -38,7 +38,7 @@ def test_a_worker_that_is_stopped_for_longer_than_the_deadline_is_replaced_and_n
     assert "Traceback" not in out + err
     rows = [json.loads(line) for line in (tmp_path / "x.zarr.report.jsonl").read_text().splitlines()]
     assert len(rows) == 3
-    failed = [row for row in rows if row["status"] == "failed"]  # a segment that was late is tried once more
+    failed = [row for row in rows if row["status"] == "failed"]  # a piece that was late is tried once more
     assert run.returncode == (3 if failed else 0), err
     assert all("did not end in 20 s" in row["reason"] for row in failed)
     assert {damage.kind for damage in verify(FeatureStore.open(store))} <= {"stray"}

@@ -1,7 +1,7 @@
-"""One segment: decode its time span, encode its clips, write one shard.
+"""One piece: decode its time span, encode its clips, write one shard.
 
-`extract_segment` is a plain function. Decoding runs in its own thread and fills a bounded queue, so that the model
-waits as little as possible and memory stays bounded. Segments in one process share the model through a lock, so that
+`extract_piece` is a plain function. Decoding runs in its own thread and fills a bounded queue, so that the model
+waits as little as possible and memory stays bounded. Pieces in one process share the model through a lock, so that
 one decodes and another writes while the model works.
 """
 
@@ -34,22 +34,22 @@ QUEUED_BATCHES = 2
 
 
 @dataclass(frozen=True)
-class Segment:
+class Piece:
     """The clips of one shard of one video: the unit of work, of writing, of failure and of resuming."""
 
     key: str
     path: str
     shard_index: int
     plan: ClipPlan
-    """Only this segment's clips."""
+    """Only this piece's clips."""
     backend: str
     fingerprint: str
     """Fingerprint of the file when it was planned."""
 
 
 @dataclass(frozen=True)
-class SegmentResult:
-    """What a finished segment cost; no tensors, so it is small to send."""
+class PieceResult:
+    """What a finished piece cost; no tensors, so it is small to send."""
 
     key: str
     shard_index: int
@@ -60,21 +60,21 @@ class SegmentResult:
     write_seconds: float
 
 
-def extract_segment(
-    segment: Segment, *, encoder: Encoder, store: FeatureStore, job: ExtractionJob, model_lock: Any = None
-) -> SegmentResult:
-    """Decode, encode and write one segment; the store then holds its shard.
+def extract_piece(
+    piece: Piece, *, encoder: Encoder, store: FeatureStore, job: ExtractionJob, model_lock: Any = None
+) -> PieceResult:
+    """Decode, encode and write one piece; the store then holds its shard.
 
-    `model_lock`: a lock shared by the segments that run at once in this process.
+    `model_lock`: a lock shared by the pieces that run at once in this process.
     Raises `VideoError` for a file that cannot be decoded or has changed since it was planned.
     """
     lock = model_lock if model_lock is not None else nullcontext()
     pooling = job.pooling_for(encoder.spec)
-    decoded = _DecodeAhead(_batches(segment, encoder, job, store.location))
+    decoded = _DecodeAhead(_batches(piece, encoder, job, store.location))
     encoded: list[np.ndarray] = []
     encode_seconds = 0.0
     damaged: dict[int, str] = {}
-    next_clip, _ = store.shard_clips(segment.key, segment.shard_index)
+    next_clip, _ = store.shard_clips(piece.key, piece.shard_index)
     with decoded:
         for batch in decoded:
             damaged |= {next_clip + at: reason for at, reason in batch.damaged.items()}
@@ -89,10 +89,10 @@ def extract_segment(
                 encode_seconds += time.perf_counter() - begin
     tokens = np.concatenate(encoded)
     begin = time.perf_counter()
-    store.write_shard(segment.key, segment.shard_index, tokens, damaged=damaged)
-    return SegmentResult(
-        segment.key,
-        segment.shard_index,
+    store.write_shard(piece.key, piece.shard_index, tokens, damaged=damaged)
+    return PieceResult(
+        piece.key,
+        piece.shard_index,
         len(tokens),
         decoded.busy_seconds,
         encode_seconds,
@@ -124,13 +124,13 @@ class _Batch:
     """Why a clip of the batch is absent, by its index in the batch."""
 
 
-def _batches(segment: Segment, encoder: Encoder, job: ExtractionJob, location: str) -> Iterator[_Batch]:
-    """Batches of decoded clips, always counted from the segment's first clip, so that a rerun gives equal bytes."""
-    video = _probe_unchanged(segment, location)
+def _batches(piece: Piece, encoder: Encoder, job: ExtractionJob, location: str) -> Iterator[_Batch]:
+    """Batches of decoded clips, always counted from the piece's first clip, so that a rerun gives equal bytes."""
+    video = _probe_unchanged(piece, location)
     geometry = encoder.spec.preprocessing
-    black = np.zeros((segment.plan.frames, geometry.height, geometry.width, 3), np.uint8)
+    black = np.zeros((piece.plan.frames, geometry.height, geometry.width, 3), np.uint8)
     batch: list[np.ndarray | str] = []
-    for clip in _clips(segment, video, encoder, job):
+    for clip in _clips(piece, video, encoder, job):
         batch.append(clip)
         if len(batch) == job.batch_clips:
             yield _batch(batch, black)
@@ -140,15 +140,15 @@ def _batches(segment: Segment, encoder: Encoder, job: ExtractionJob, location: s
 
 
 def _clips(
-    segment: Segment, video: VideoProbe, encoder: Encoder, job: ExtractionJob
+    piece: Piece, video: VideoProbe, encoder: Encoder, job: ExtractionJob
 ) -> Iterator[np.ndarray] | Iterator[np.ndarray | str]:
-    """The segment's clips; with damage allowed, the reason in the place of one that cannot be had."""
+    """The piece's clips; with damage allowed, the reason in the place of one that cannot be had."""
     read = iter_clips_there if job.allow_damaged else iter_clips
     clips = read(
         video,
-        segment.plan,
+        piece.plan,
         encoder.spec.preprocessing,
-        backend=segment.backend,
+        backend=piece.backend,
         allow_truncated=job.allow_truncated,
     )
     try:
@@ -163,13 +163,13 @@ def _batch(clips: list[np.ndarray | str], black: np.ndarray) -> _Batch:
     return _Batch(np.stack([black if isinstance(clip, str) else clip for clip in clips]), damaged)
 
 
-def _probe_unchanged(segment: Segment, location: str) -> VideoProbe:
-    video = probe_once(segment.path)
-    if video.fingerprint != segment.fingerprint:
+def _probe_unchanged(piece: Piece, location: str) -> VideoProbe:
+    video = probe_once(piece.path)
+    if video.fingerprint != piece.fingerprint:
         # the store holds the plan of the old file, so the same command alone would be refused
         raise VideoError(
-            f"{segment.path}: the file changed while it was being extracted; "
-            f"`longvid delete {shlex.quote(location)} {shlex.quote(segment.key)}`, then run the same command again"
+            f"{piece.path}: the file changed while it was being extracted; "
+            f"`longvid delete {shlex.quote(location)} {shlex.quote(piece.key)}`, then run the same command again"
         )
     return video
 
