@@ -1,15 +1,17 @@
 """The rooms keep their direction of imports, and stay light to import."""
 
-import ast
 import re
+import runpy
 import subprocess
 import sys
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
+rooms = SimpleNamespace(**runpy.run_path(str(ROOT / "scripts" / "rooms.py")))
 ROOMS = ("stores", "longvid", "pipelines")
 MAY_IMPORT = {"stores": {"stores"}, "longvid": {"longvid"}, "pipelines": {"stores", "longvid", "pipelines"}}
 GROUND_FLOOR = "longvid.files"
@@ -24,33 +26,22 @@ NOT_IN = {
 }
 
 
-def imported_modules(source: Path) -> set[str]:
-    """Dotted names of all that a file imports, wherever in the file, for type checkers too."""
-    modules = set()
-    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            modules.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            modules.update({node.module, *(f"{node.module}.{alias.name}" for alias in node.names)})
-    return modules
+def package(room: str) -> str:
+    """The import name of a top-level folder."""
+    return room if room == "longvid" else f"longvid.{room}"
 
 
 def imported_packages(source: Path) -> set[str]:
     """What a file imports: a room of longvid, or the top-level name of another package."""
-    tops = {".".join(module.split(".")[:2]) for module in imported_modules(source)} - {GROUND_FLOOR}
-    rooms = {top.removeprefix("longvid.") for top in tops if top in ("longvid.stores", "longvid.pipelines")}
-    return rooms | {top.partition(".")[0] for top in tops if top.removeprefix("longvid.") not in rooms}
-
-
-def sources(room: str) -> list[Path]:
-    """Every file of a room; `longvid/stores` and `longvid/pipelines` are links to the folders beside it."""
-    return [path for path in sorted((ROOT / room).rglob("*.py")) if not any(p.is_symlink() for p in path.parents)]
+    tops = {".".join(module.split(".")[:2]) for module in rooms.imported_modules(source)} - {GROUND_FLOOR}
+    packages = {top.removeprefix("longvid.") for top in tops if top in ("longvid.stores", "longvid.pipelines")}
+    return packages | {top.partition(".")[0] for top in tops if top.removeprefix("longvid.") not in packages}
 
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_a_room_imports_only_from_its_left(room: str) -> None:
-    assert len(sources(room)) > 10
-    for source in sources(room):
+    assert len(rooms.sources(package(room))) > 10
+    for source in rooms.sources(package(room)):
         if source == FRONT_DOOR:
             continue
         allowed = MAY_IMPORT[room] | ({"stores"} if source == TOUCHES_THE_STORE else set())
@@ -59,29 +50,20 @@ def test_a_room_imports_only_from_its_left(room: str) -> None:
         assert not imported & NOT_IN[room], source
 
 
-def room_graph(parent: str) -> dict[str, set[str]]:
-    """Each room or module directly inside a package -> those beside it that it imports."""
-    folder = ROOT / parent.removeprefix("longvid.")
-    inside = {path.stem for path in folder.iterdir() if not path.is_symlink()} - {"__init__", "__main__", "__pycache__"}
-    graph: dict[str, set[str]] = {room: set() for room in inside}
-    for source in sources(parent.removeprefix("longvid.")):
-        room = source.relative_to(folder).parts[0].removesuffix(".py")
-        beside = {module.removeprefix(f"{parent}.").partition(".")[0] for module in imported_modules(source)}
-        if room in inside:
-            graph[room] |= (beside & inside) - {room}
-    return graph
-
-
 @pytest.mark.parametrize("parent", ["longvid", "longvid.pipelines", "longvid.stores"])
 def test_no_circle_stands_between_rooms(parent: str) -> None:
-    graph = room_graph(parent)
-    assert len(graph) > 8
-    list(TopologicalSorter(graph).static_order())  # a CycleError names the circle
+    assert len(rooms.room_graph(parent)) > 8
+    rooms.floors(parent)  # a CycleError names the circle
+
+
+def test_the_documentation_shows_the_rooms_as_they_are() -> None:
+    told = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert rooms.table() in told, "run `python scripts/rooms.py` and put what it prints into docs/architecture.md"
 
 
 def test_a_circle_is_seen() -> None:
     with pytest.raises(CycleError, match="clips"):
-        list(TopologicalSorter(room_graph("longvid") | {"video": {"clips"}}).static_order())
+        list(TopologicalSorter(rooms.room_graph("longvid") | {"video": {"clips"}}).static_order())
 
 
 def test_the_check_sees_an_import_inside_a_function(tmp_path: Path) -> None:
@@ -98,7 +80,7 @@ def test_the_ground_floor_stands_on_the_standard_library_and_is_the_only_atomic_
     ground = ROOT / "longvid" / "files.py"
     assert imported_packages(ground) <= sys.stdlib_module_names
     by_hand = re.compile(r"os\.(replace|rename)\(|NamedTemporaryFile|mkstemp|\.rename\((path|target)\)")
-    others = [source for room in ROOMS for source in sources(room) if source != ground]
+    others = [source for room in ROOMS for source in rooms.sources(package(room)) if source != ground]
     assert [str(source) for source in others if by_hand.search(source.read_text(encoding="utf-8"))] == []
 
 
