@@ -532,7 +532,9 @@ class FeatureStore:
     def _planned(self, key: str) -> VideoRecord:
         record = self.record(key)
         if record is None:
-            raise VideoNotInStore(f"{self.location}: there is no video {key!r}; `longvid info` lists those there are")
+            raise VideoNotInStore(
+                f"{self.location}: there is no video {key!r}; `longvid info --videos` lists those there are"
+            )
         return record
 
     def _shard_clips(self, record: VideoRecord, shard_index: int) -> tuple[int, int]:

@@ -10,7 +10,7 @@ Every reader returns the same 60-clip windows of the same videos as its own arra
 * zarr-python, and the same through the `zarrs` codec pipeline if that is installed: the store's own files.
 
 The store is read once for each way to check that a shard lies in its own place (`FeatureStore.open(check=...)`):
-`longvid store` is the default, which checks each chunk once.
+the default is the row called longvid store, which checks each chunk once.
 
 A trainer meets each shard for the first time once: `first pass` is that, in a process of its own, with opening the
 files, the store's checksums and the page faults of a mapping; `peak` is what that process's memory grew by, with the
