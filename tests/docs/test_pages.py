@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -117,3 +118,13 @@ def test_every_link_between_pages_and_files_leads_somewhere() -> None:
 def test_every_page_is_in_the_navigation() -> None:
     navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     assert [page for page in PAGES if page not in navigation] == []
+
+
+def test_the_reference_lists_every_option_of_every_command() -> None:
+    from longvid.pipelines.cli.documented import command
+
+    markdown = runpy.run_path(str(ROOT / "scripts" / "commands.py"))["markdown"]()
+    for name, one in command.commands.items():
+        section = markdown.partition(f"## longvid {name}\n")[2].partition("\n## ")[0]
+        assert all(f"`{parameter.opts[0]}" in section for parameter in one.params if parameter.param_type_name == "option")
+        assert "object at" not in section
