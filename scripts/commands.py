@@ -1,4 +1,4 @@
-"""Prints the reference of the command line in Markdown, from the commands themselves."""
+"""Prints the command line's reference in Markdown, from the commands."""
 
 import sys
 from typing import Any

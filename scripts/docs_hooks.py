@@ -1,4 +1,4 @@
-"""Writes what is generated into the pages of the documentation when they are built."""
+"""Fills generated text into the documentation when it is built."""
 
 import runpy
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The `longvid` command as a click command, for what makes documentation of it."""
+"""The `longvid` command as a click command, for documentation tools."""
 
 from typer.main import get_command
 

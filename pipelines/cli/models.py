@@ -7,7 +7,7 @@ import typer
 from longvid.pipelines.cli.console import console, error_console, print_json, table
 
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
-MARKDOWN = Annotated[bool, typer.Option("--markdown", help="Print the table of the README.")]
+MARKDOWN = Annotated[bool, typer.Option("--markdown", help="Print the table of the documentation.")]
 
 
 WIDE_COLUMNS = 130

@@ -126,5 +126,5 @@ def test_the_reference_lists_every_option_of_every_command() -> None:
     markdown = runpy.run_path(str(ROOT / "scripts" / "commands.py"))["markdown"]()
     for name, one in command.commands.items():
         section = markdown.partition(f"## longvid {name}\n")[2].partition("\n## ")[0]
-        assert all(f"`{parameter.opts[0]}" in section for parameter in one.params if parameter.param_type_name == "option")
+        assert all(f"`{parameter.opts[0]}" in section for parameter in one.params if parameter.opts[0][0] == "-")
         assert "object at" not in section

@@ -1,4 +1,4 @@
-"""The README says what is so: its tree is the tree, its table is what the command prints, its code runs."""
+"""The README and the tables of the documentation say what is so: commands print them, their code runs."""
 
 import re
 import runpy
@@ -14,9 +14,8 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_its_tree_is_the_tree() -> None:
-    tree = runpy.run_path(str(ROOT / "scripts" / "tree.py"))["tree"]()
-    assert tree in README, "run `python scripts/tree.py` and put what it prints into the README"
+def test_it_fits_a_reader_s_patience() -> None:
+    assert len(README.splitlines()) <= 200
 
 
 def test_every_source_file_says_what_it_is() -> None:
@@ -27,11 +26,12 @@ def test_every_source_file_says_what_it_is() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("what", ["encoders", "decoders"])
-def test_its_tables_are_what_the_commands_print(what: str) -> None:
+def test_the_tables_are_what_the_commands_print(what: str) -> None:
     # in a process of its own: the checks of shapes that tests run with hold tensors, and so change the peaks
     command = [sys.executable, "-m", "longvid.pipelines.cli", what, "--markdown"]
     printed = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True).stdout
-    assert printed.strip() in README, f"run `longvid {what} --markdown` and put what it prints into the README"
+    page = (ROOT / "docs" / "reference" / f"{what}.md").read_text(encoding="utf-8")
+    assert printed.strip() in page, f"run `longvid {what} --markdown` and put what it prints into that page"
 
 
 def test_the_encoder_it_shows_works() -> None:
