@@ -156,7 +156,7 @@ def constant_scores(answer: Float[np.ndarray, " outputs"], dataset: WindowDatase
     )
 
 
-def _every_clip(found: WindowScores, data: WindowDataset) -> list[Float[np.ndarray, "clips outputs"]]:
+def _every_clip(found: WindowScores, data: WindowDataset) -> list[Float[np.ndarray, "_ outputs"]]:
     """Scores of every stored clip of each video: the mean over the windows that contain it, NaN without any."""
     videos, clips = np.concatenate(found.videos), np.concatenate(found.clips)
     lengths = [len(data.seconds(video)) for video in range(len(data.rows))]
@@ -168,14 +168,14 @@ def _every_clip(found: WindowScores, data: WindowDataset) -> list[Float[np.ndarr
     return np.split(mean_by_item(answers, np.concatenate(indices), int(offsets[-1])), offsets[1:-1])
 
 
-def _dense_answers(every: list[Float[np.ndarray, "clips outputs"]], data: WindowDataset) -> Answers:
+def _dense_answers(every: list[Float[np.ndarray, "_ outputs"]], data: WindowDataset) -> Answers:
     """The scores of the clips of each video that are in a window."""
     held = [~np.isnan(scores).any(axis=1) for scores in every]
     along = tuple(ScoredVideo(data.rows[v], data.seconds(v)[held[v]], every[v][held[v]]) for v in range(len(every)))
     return Answers(kind="dense", **_no_windows(every[0].shape[1]), along=along)
 
 
-def _dense_scores(every: list[Float[np.ndarray, "clips outputs"]], data: WindowDataset) -> SplitScores:
+def _dense_scores(every: list[Float[np.ndarray, "_ outputs"]], data: WindowDataset) -> SplitScores:
     """The same, with the labelled clips as items."""
     scores = np.concatenate(every)
     targets = np.concatenate([data.clip_targets(video) for video in range(len(data.rows))])
