@@ -1,4 +1,4 @@
-"""Linear models to be beaten: of whole videos, or of the clips of dense tasks."""
+"""Linear models to be beaten, of whole videos or of single clips."""
 
 from collections.abc import Iterable, Sequence
 from typing import Protocol

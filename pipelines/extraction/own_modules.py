@@ -1,4 +1,4 @@
-"""The source of a user's own encoder, sent to workers that cannot import it.
+"""The source of an own encoder, sent to workers that cannot import it.
 
 Workers of a scheduler that runs elsewhere know neither the user's working folder nor its PYTHONPATH. What is sent is
 the text of the module that the user named and of those beside it that it imported; installed packages are not, as every

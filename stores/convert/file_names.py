@@ -1,4 +1,4 @@
-"""Names of exported files that a person recognises and every system accepts.
+"""Names of exported files, readable and valid on every system.
 
 | key                   | file                     | why                                                       |
 |-----------------------|--------------------------|-----------------------------------------------------------|
