@@ -61,6 +61,11 @@ class StoredVideo:
         return self._record.key
 
     @property
+    def group(self) -> str:
+        """Its zarr group within the store, for other readers: `xarray.open_zarr(store.location, group=video.group)`."""
+        return self._path
+
+    @property
     def num_clips(self) -> int:
         """Number of clips: rows of `tokens` and `seconds`."""
         return self._record.num_clips

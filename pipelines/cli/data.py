@@ -113,7 +113,11 @@ def tasks(
             rows.add_row(task.name, f"{task.kind} ({task.outputs})", ", ".join(task.metrics), _with_twins(own))
     console.print(rows)
     if not (protocols or recipes):
-        console.print(f"NAME{TWIN} is a recipe that repeats the authors' code, quirks included", style="dim")
+        console.print(
+            f"NAME{TWIN} is a recipe that repeats the authors' code, quirks included; the recipes encode with "
+            "timm or torchvision: pip install 'longvid[timm]'",
+            style="dim",
+        )
         console.print("--protocols shows how each is measured, --recipes what each recipe trains", style="dim")
     return 0
 

@@ -1,19 +1,13 @@
 """`longvid train | baseline | evaluate | predict | report`: stage two."""
 
-import math
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.text import Text
 
 from longvid.pipelines.cli.console import console, error_console, human_seconds, print_json, printable, table
 from longvid.pipelines.cli.options import parse_options
 from longvid.pipelines.cli.own_code import find_own_code
-
-MAX_ROWS = 40
-"""Rows of a prediction shown in the terminal; `--json` has them all."""
 
 RunFolder = Annotated[Path, typer.Argument(help="Folder of a training run.")]
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
@@ -32,6 +26,7 @@ def train(
     as_json: JSON = False,
 ) -> int:
     """Train a long-range decoder on a store's features; an interrupted run continues after its last epoch."""
+    from longvid.metrics.items import METRICS
     from longvid.pipelines.cli.training_progress import ConsoleProgress
     from longvid.pipelines.training.train import train as run
 
@@ -45,8 +40,9 @@ def train(
         console.print(printable(f"note: {note}"), style="yellow")
     rows = table("metric", "validation", "baseline", right=("validation", "baseline"))
     for name, value in result.validation.items():
-        baseline = result.baseline.get(name)
-        rows.add_row(name, _spread(value), "-" if baseline is None else f"{baseline:.4g}")
+        metric, baseline = METRICS[name], result.baseline.get(name)
+        shown = "-" if baseline is None else metric.format(baseline)
+        rows.add_row(metric.label, metric.format(value.mean, value.std), shown)
     console.print(rows)
     chosen = "test" if result.selected_by == "test" else "validation"
     console.print(
@@ -64,6 +60,7 @@ def baseline(
     as_json: JSON = False,
 ) -> int:
     """Fit a linear model to each video's pooled features, in seconds: what a decoder has to beat."""
+    from longvid.metrics.items import METRICS
     from longvid.pipelines.evaluation.baseline import baseline as run
 
     config = _config(recipe, overrides)
@@ -76,7 +73,9 @@ def baseline(
         console.print(printable(f"note: {note}"), style="yellow")
     rows = table("metric", split, "validation", "constant answer", right=(split, "validation", "constant answer"))
     for name, value in result.metrics.items():
-        rows.add_row(name, f"{value:.4g}", f"{result.validation[name]:.4g}", f"{result.constant[name]:.4g}")
+        metric = METRICS[name]
+        others = (result.validation[name], result.constant[name])
+        rows.add_row(metric.label, *map(metric.format, (value, *others)))
     console.print(rows)
     missing = f", {len(result.missing)} not in the store" if result.missing else ""
     console.print(f"{result.evaluated} videos of {split}{missing}; fitted on {result.train}, chosen on {result.val}")
@@ -99,38 +98,22 @@ def _monitor(config: Any) -> str:
     return task_of(config, listed_videos(config)).metrics[0]
 
 
-def _spread(value: Any) -> str:
-    """`0.8125 +- 0.012`; a deviation that the mean's digits do not show is 0."""
-    mean = f"{value.mean:.4g}"
-    if value.std is None:
-        return mean
-    last_digit = 10 ** (math.floor(math.log10(abs(value.mean))) - 3) if value.mean else 1e-4
-    return f"{mean} +- {value.std:.2g}" if value.std >= last_digit / 2 else f"{mean} +- 0"
-
-
-def _say_untrained(result: Any) -> None:
-    """Print a note where the recipe asks for seeds that are not fully trained."""
-    if result.untrained_seeds:
-        count = len(result.untrained_seeds) + len(result.seeds)
-        names = ", ".join(map(str, result.untrained_seeds))
-        console.print(
-            f"note: {len(result.untrained_seeds)} of {count} seeds not trained to the end, and not counted: {names}; "
-            "run the same `longvid train` again",
-            style="yellow",
-        )
-
-
 def evaluate(
     run: RunFolder,
     split: Annotated[str, typer.Option(help="Split to score.")] = "test",
     store: Annotated[str | None, typer.Option(help="Another store of the same recipe.")] = None,
     allow_missing: Annotated[bool, typer.Option(help="Score the videos that the store holds.")] = False,
     predictions: Annotated[
-        Literal["csv", "jsonl", "parquet"], typer.Option(help="Format of the predictions file.")
+        Literal["csv", "jsonl", "parquet", "json", "mstcn"],
+        typer.Option(
+            help="Format of the predictions: csv, jsonl, parquet; for dense tasks also json (segments, as in "
+            "ActivityNet) and mstcn (a label per frame, as in MS-TCN)."
+        ),
     ] = "csv",
     as_json: JSON = False,
 ) -> int:
     """Score a trained run on a split, beside a baseline that ignores the video."""
+    from longvid.pipelines.cli.answers import print_evaluation
     from longvid.pipelines.evaluation.evaluate import evaluate as score
     from longvid.pipelines.training.joint import part_folders
 
@@ -144,38 +127,8 @@ def evaluate(
     for result in results:
         if len(results) > 1:
             console.print(printable(result.name), style="bold")
-        _print_evaluation(result)
+        print_evaluation(result)
     return 0
-
-
-def _print_evaluation(result: Any) -> None:
-    rows = table("metric", "per video", "per window", "baseline", right=("per video", "per window", "baseline"))
-    for name, value in result.metrics.items():
-        window = result.window_metrics.get(name)
-        baseline = result.baseline.get(name)
-        rows.add_row(
-            name, _spread(value), _spread(window) if window else "-", "-" if baseline is None else f"{baseline:.4g}"
-        )
-    console.print(rows)
-    seeds = f"{len(result.seeds)} seeds" if len(result.seeds) > 1 else "1 seed"
-    console.print(f"{result.coverage} of {result.split}, {result.windows} windows, {seeds}")
-    _say_untrained(result)
-    if result.partial:
-        from longvid.pipelines.training.data import shown
-
-        named = shown([f"{key} ({count} clips)" for key, count in result.partial.items()])
-        videos = f"{len(result.partial)} of the videos lack" if len(result.partial) > 1 else "1 of the videos lacks"
-        console.print(printable(f"{videos} clips, where the file is damaged: {named}"), style="yellow")
-    console.print(printable(f"baseline: {result.baseline_answer}"))
-    if result.per_class:
-        numbers = ("items", "precision", "recall", "F1")
-        classes = table("class", *numbers, right=numbers)
-        counted = len(result.seeds) if result.confusion is not None else 1  # its rows are summed over seeds
-        for row in result.per_class:
-            classes.add_row(
-                row.name, str(row.support // counted), f"{row.precision:.3f}", f"{row.recall:.3f}", f"{row.f1:.3f}"
-            )
-        console.print(classes)
 
 
 def predict(
@@ -195,40 +148,31 @@ def predict(
     allow_damaged: Annotated[
         bool, typer.Option("--allow-damaged", help="Use the sound clips of a damaged file.")
     ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Also write the prediction: .csv, .jsonl, .parquet (a row per clip or window), .json (everything), "
+            ".txt (a label per frame, as in MS-TCN, for dense tasks).",
+        ),
+    ] = None,
     as_json: JSON = False,
 ) -> int:
-    """Compute class scores over time straight from a video file."""
+    """Compute what a video file shows, and when: scores over time, or segments for dense tasks."""
+    from longvid.pipelines.cli.answers import print_prediction
     from longvid.pipelines.evaluation.predict import predict as run_prediction
 
     find_own_code(encoder)
     options = parse_options(option) if option else None
     prediction = run_prediction(
-        run, video, encoder=encoder, encoder_options=options, weights=weights, allow_damaged=allow_damaged
+        run, video, encoder=encoder, encoder_options=options, weights=weights, allow_damaged=allow_damaged, out=out
     )
     if as_json:
         print_json(prediction.to_dict())
     else:
-        _print_prediction(prediction)
+        print_prediction(prediction)
     return 0
-
-
-def _print_prediction(prediction: Any) -> None:
-    """Print the scores over time, at most `MAX_ROWS` rows, each row's highest in bold; then the answer."""
-    rows = table(prediction.kind, *prediction.outputs, right=prediction.outputs)
-    begins = prediction.seconds[:, 0].tolist()
-    digits = 0 if all(second - first >= 1 for first, second in pairwise(begins)) else 1
-    every = max(1, -(-len(prediction.scores) // MAX_ROWS))
-    for (start, end), scores in list(zip(prediction.seconds, prediction.scores, strict=True))[::every]:
-        best = scores.argmax() if len(scores) > 1 else -1
-        cells = [Text(f"{score:.3f}", "bold" if index == best else "") for index, score in enumerate(scores)]
-        rows.add_row(f"{start:.{digits}f} - {end:.{digits}f} s", *cells)
-    console.print(rows)
-    total = ", ".join(f"{name} {score:.3f}" for name, score in prediction.total.items())
-    _say_untrained(prediction)
-    for line in prediction.damaged:
-        console.print(printable(f"not seen: {line}"), style="yellow")
-    answer = prediction.answer if prediction.answer is not None else "see the rows above"
-    console.print(printable(f"{prediction.video}: {answer} ({total})"))
 
 
 def report(
@@ -253,6 +197,7 @@ def demo(
     as_json: JSON = False,
 ) -> int:
     """Draw small videos, run both stages on them, compare two decoders and write a report."""
+    from longvid.metrics.items import METRICS
     from longvid.pipelines.demo.run import demo as run_demo
 
     result = run_demo(folder, videos=videos, seeds=tuple(range(seeds)), workers=workers, say=error_console.print)
@@ -263,11 +208,8 @@ def demo(
         "decoder", "test accuracy", "parameters", "training", right=("test accuracy", "parameters", "training")
     )
     for row in result.decoders:
-        accuracy = row.accuracy
-        spread = f" +- {100 * accuracy.std:.1f}" if accuracy.std is not None else ""
-        rows.add_row(
-            row.name, f"{100 * accuracy.mean:.1f}{spread} %", f"{row.parameters:,}", human_seconds(row.train_seconds)
-        )
+        accuracy = METRICS["accuracy"].format(row.accuracy.mean, row.accuracy.std)
+        rows.add_row(row.name, accuracy, f"{row.parameters:,}", human_seconds(row.train_seconds))
     console.print(rows)
     for line in result.facts():
         console.print(line)

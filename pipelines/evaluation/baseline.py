@@ -1,4 +1,4 @@
-"""A baseline: a linear model on each video's pooled features.
+"""A baseline: a linear model on pooled features of each video or clip.
 
     result = baseline(load_config("lvu/relationship", ["store=lvu.zarr"]))
 
@@ -7,14 +7,13 @@ It is chosen and scored as a decoder is, takes seconds, and shows how much of a 
 
 from dataclasses import dataclass
 
-import numpy as np
-from jaxtyping import Float
-
-from longvid.decoders.baseline import KINDS, POOLINGS, STRENGTHS, LinearBaseline, fit_linear_baseline, pool_video
+from longvid.decoders.baseline import KINDS
 from longvid.errors import AnnotationError, ConfigError
-from longvid.metrics.items import METRICS, baseline_scores, score
+from longvid.metrics.items import METRICS, baseline_scores
+from longvid.pipelines.evaluation.linear_models import ClipModels, Models, VideoModels
 from longvid.pipelines.training.config import TrainConfig
-from longvid.pipelines.training.data import TrainingData, open_training_data, video_features
+from longvid.pipelines.training.data import TrainingData, open_training_data
+from longvid.pipelines.training.scoring import constant_scores
 from longvid.windows import WindowDataset, split_by_presence
 
 
@@ -41,43 +40,34 @@ class BaselineResult:
 def baseline(config: TrainConfig, *, split: str = "test") -> BaselineResult:
     """Fit a linear model per pooling and regularisation; score the best by validation on `split`.
 
-    Raises the errors of `longvid.pipelines.training.train.train` for bad data, and `ConfigError` for dense and joint
-    tasks.
+    For dense tasks it answers clip by clip. Raises the errors of `longvid.pipelines.training.train.train` for bad data,
+    and `ConfigError` for joint tasks.
     """
     data = open_training_data(config)
     task, train = data.task, data.train
-    if task.kind not in KINDS:
-        raise ConfigError(f"task {task.name!r} is {task.kind}; a linear model is for {', '.join(KINDS)} tasks")
+    if task.kind not in (*KINDS, "dense"):
+        raise ConfigError(
+            f"task {task.name!r} is {task.kind}; a linear model is for {', '.join(KINDS)} and dense tasks"
+        )
     held_out, missing = _held_out(data, config, split)
-    pooled = {part: _pooled(part) for part in (train, data.val, held_out)}
-    targets = train.targets()
-
-    def fitted(pooling: str, strength: float) -> LinearBaseline:
-        features = pooled[train][pooling]
-        return fit_linear_baseline(features, targets, kind=task.kind, outputs=task.outputs, strength=strength)
-
-    def scored(model: LinearBaseline, pooling: str, part: WindowDataset) -> dict[str, float]:
-        return score(task.metrics, model.scores(pooled[part][pooling]), part.targets())
-
-    choices = [(pooling, strength) for pooling in POOLINGS for strength in STRENGTHS]
-    models = {choice: fitted(*choice) for choice in choices}
-    validation = {choice: scored(model, choice[0], data.val) for choice, model in models.items()}
+    models: Models = ClipModels(task, train) if task.kind == "dense" else VideoModels(task, train)
+    validation = models.metrics(data.val, models.choices)
     sign = 1 if METRICS[task.metrics[0]].higher_is_better else -1
-    pooling, strength = max(choices, key=lambda choice: sign * validation[choice][task.metrics[0]])
-    blind = baseline_scores(task.kind, targets, len(held_out.rows), task.outputs)
+    best = max(models.choices, key=lambda choice: sign * validation[choice][task.metrics[0]])
+    blind = baseline_scores(task.kind, train.targets(), 1, task.outputs)[0]
     return BaselineResult(
         name=config.name,
         split=split,
-        pooling=pooling,
-        strength=strength,
-        metrics=scored(models[pooling, strength], pooling, held_out),
-        validation=validation[pooling, strength],
-        constant=score(task.metrics, blind, held_out.targets()),
+        pooling=best[0],
+        strength=best[1],
+        metrics=models.metrics(held_out, [best])[best],
+        validation=validation[best],
+        constant=constant_scores(blind, held_out).metrics(task),
         train=len(train.rows),
         val=len(data.val.rows),
         evaluated=len(held_out.rows),
         missing=tuple(missing),
-        notes=tuple(data.record.notes),
+        notes=(*data.record.notes, *models.notes),
     )
 
 
@@ -91,10 +81,3 @@ def _held_out(data: TrainingData, config: TrainConfig, split: str) -> tuple[Wind
             f"{config.manifest}: no video of split {split!r} is in the store (the manifest lists {counts})"
         )
     return WindowDataset(data.train.store, found, data.val.windows, task=data.task), [row.key for row in missing]
-
-
-def _pooled(data: WindowDataset) -> dict[str, Float[np.ndarray, "videos features"]]:
-    """Pooled features of every video, by pooling."""
-    dim = data.store.recipe.dim
-    rows = [pool_video(c.reshape(-1, dim) for c in video_features(data, index)) for index in range(len(data.rows))]
-    return {pooling: np.stack([row[pooling] for row in rows]) for pooling in POOLINGS}

@@ -17,6 +17,7 @@ from longvid.files import write_json
 from longvid.metrics.items import ClassRow, baseline_scores, confusion_matrix, per_class, per_label
 from longvid.metrics.localisation import class_precisions
 from longvid.metrics.videos import proposals_and_truth
+from longvid.pipelines.evaluation.prediction_files import refuse_format, targets_along, write_predictions
 from longvid.pipelines.evaluation.timeline import timeline
 from longvid.pipelines.training.config import is_elsewhere, kept_config
 from longvid.pipelines.training.data import eval_loader, shown
@@ -27,14 +28,11 @@ from longvid.plain import as_json
 from longvid.stores import FeatureStore
 from longvid.tasks import Task
 from longvid.tasks.frame_labels import UNLABELLED
-from longvid.tasks.manifest_files import write_records
 from longvid.trained import read_made
 from longvid.trained import trained_decoder as load_trained_decoder
 from longvid.validation import made
 from longvid.windows import WindowDataset, Windows, split_by_presence
 
-MOST_SCORE_COLUMNS = 100
-"""Dense tasks with more classes get two columns of scores per clip: a table of all scores would take gigabytes."""
 MAX_TIMELINES, MAX_WRONG = 6, 2
 """Videos whose scores over time are kept for the report, and wrongly answered videos beside them."""
 
@@ -89,6 +87,8 @@ class EvaluationResult:
     """Size of the store: videos, clips, seconds, bytes."""
     untrained_seeds: tuple[int, ...] = ()
     """Seeds of the recipe that are not fully trained and not counted here."""
+    predictions: tuple[str, ...] = ()
+    """The files of all predictions (`longvid.pipelines.evaluation.prediction_files`)."""
 
     @property
     def metrics(self) -> dict[str, Summary]:
@@ -127,8 +127,9 @@ def evaluate(
     """Score a trained run on a split; the result and all predictions are also written to `evaluation/` in its folder.
 
     `store`, `batch_size`, `workers` and `allow_missing` are the recipe's unless given; `predictions` is the format of
-    the predictions file: csv, jsonl or parquet. Raises `ConfigError` if the folder holds no trained seed or the store
-    has another recipe, `AnnotationError` for a split without videos, without labels or with missing videos.
+    the predictions: csv, jsonl or parquet, for dense tasks also json or mstcn. Raises `ConfigError` if the folder holds
+    no trained seed or the store has another recipe, `AnnotationError` for a split without videos, without labels or
+    with missing videos.
     """
     run = RunFolder(Path(run_dir))
     record, config = run.record(), kept_config(run.recipe_file)
@@ -137,8 +138,7 @@ def evaluate(
     seeds = run.trained_seeds()
     if not seeds:
         raise ConfigError(f"{run.path}: no seed is trained to the end; run the same `longvid train` again")
-    if predictions not in ("csv", "jsonl", "parquet"):
-        raise ConfigError(f"predictions={predictions!r} is not one of csv, jsonl, parquet")
+    refuse_format(predictions, record.the_task())
     features = open_run_store(record, store)
     allowed = config.allow_missing if allow_missing is None else allow_missing
     dataset, missing = _dataset(run, record, features, split, allow_missing=allowed)
@@ -152,8 +152,9 @@ def evaluate(
     decoders = {seed: trained_decoder(run, record, seed).to(on) for seed in seeds}
     scored = {seed: score_windows(decoder, loader, dataset, device=on) for seed, decoder in decoders.items()}
     result = _result(run, record, split, scored, dataset, missing, decoders[seeds[0]])
-    result = replace(result, untrained_seeds=run.untrained_seeds(config.seeds))
-    _write_predictions(run.evaluation_file(split, f"-predictions.{predictions}"), scored, dataset)
+    written = write_predictions(run, split, scored, dataset, predictions)
+    untrained = run.untrained_seeds(config.seeds)
+    result = replace(result, untrained_seeds=untrained, predictions=tuple(map(str, written)))
     write_json(run.evaluation_file(split), as_json(result))
     return result
 
@@ -297,8 +298,8 @@ def _timelines(decoder: Decoder, scores: SplitScores, data: WindowDataset, task:
     for video in _shown_videos(scores, task, len(data.rows)):
         row, along = data.rows[video], timeline(decoder, scores, data, video)
         if task.kind == "dense":
-            clips = np.searchsorted(data.seconds(video)[:, 0], along.seconds[:, 0])
-            target = [None if label == UNLABELLED else int(label) for label in data.clip_targets(video)[clips]]
+            labels = targets_along(data, video, scores.along[video])
+            target = [None if label == UNLABELLED else label for label in labels]
         else:
             target = np.asarray(scores.targets[video]).tolist()
         yield VideoTimeline(row.key, row.path, target, along.to_dict())
@@ -312,25 +313,3 @@ def _shown_videos(scores: SplitScores, task: Task, num_videos: int) -> list[int]
     by_turns = sorted(range(num_videos), key=lambda video: (rank_in_class[video], int(scores.targets[video])))
     wrong = np.flatnonzero(scores.scores.argmax(axis=1) != scores.targets)[:MAX_WRONG].tolist()
     return list(dict.fromkeys([*wrong, *by_turns[:MAX_TIMELINES]]))
-
-
-def _write_predictions(path: Path, scored: dict[int, SplitScores], dataset: WindowDataset) -> None:
-    """Write one line per video (dense: per clip) and seed: target, answer and the score of each class."""
-    records = [record for seed, found in scored.items() for record in _prediction_records(seed, found, dataset)]
-    write_records(path, records)
-
-
-def _prediction_records(seed: int, found: SplitScores, dataset: WindowDataset) -> Iterator[dict[str, Any]]:
-    task = dataset.task
-    assert task is not None
-    for item, video in enumerate(found.item_videos.tolist()):
-        record: dict[str, Any] = {"key": dataset.rows[video].key, "seed": seed}
-        scores, target = found.scores[item], found.targets[item]
-        if task.kind in ("classification", "dense"):
-            record |= {"target": task.classes[int(target)], "predicted": task.classes[int(scores.argmax())]}
-        else:
-            record |= {f"target {name}": float(t) for name, t in zip(task.output_names, target, strict=True)}
-        if task.kind == "dense" and task.outputs > MOST_SCORE_COLUMNS:
-            yield record | {"score": round(float(scores.max()), 6), "score of target": round(float(scores[target]), 6)}
-            continue
-        yield record | {f"score {n}": round(float(s), 6) for n, s in zip(task.output_names, scores, strict=True)}

@@ -2,13 +2,16 @@
 
     prediction = predict("runs/order", "holiday.mp4")
     print(prediction.answer, prediction.scores)
+    for segment in prediction.segments:  # dense tasks
+        print(segment.label, segment.start_seconds, segment.end_seconds, segment.confidence)
 
 The encoder is built again from the recipe of the features that the run was trained on (`longvid.pipelines.rebuilding`
 says what is followed there and what is not). It must be the same encoder: the sha256 of its weights and all settings
 must agree.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,7 +22,10 @@ from jaxtyping import Float
 
 from longvid.encoders import Encoder
 from longvid.errors import ConfigError, UnreadableVideo
+from longvid.files import write_bytes, write_json
+from longvid.metrics.predicted import PredictedSegment, predicted_segments
 from longvid.pipelines.evaluation.evaluate import trained_decoder
+from longvid.pipelines.evaluation.prediction_files import mstcn_text, refuse_frame_labels
 from longvid.pipelines.evaluation.timeline import Timeline, timeline
 from longvid.pipelines.extraction import ExtractionJob, VideoRequest, extract
 from longvid.pipelines.extraction.run import Progress
@@ -30,12 +36,14 @@ from longvid.pipelines.training.run_folder import RunFolder, RunRecord, torch_de
 from longvid.pipelines.training.scoring import answers_of, window_scores
 from longvid.stores import FeatureStore, Recipe
 from longvid.tasks import ManifestRow, Task
+from longvid.tasks.manifest_files import write_records
 from longvid.windows import WindowDataset
 
 VIDEO = "video"
 """Key of the one video in the store that a prediction makes."""
 BATCH_SIZE = 8
 """Windows per batch."""
+PREDICTION_SUFFIXES = (".csv", ".jsonl", ".parquet", ".json", ".txt")
 
 
 @dataclass(frozen=True)
@@ -44,11 +52,9 @@ class Prediction:
 
     video: str
     run: str
-    task: str
-    outputs: tuple[str, ...]
-    """Class names, or the names of the values."""
-    answer: str | list[str] | list[float] | None
-    """The class, the labels with at least 0.5, or the values in the label's own unit; None for dense tasks."""
+    task: Task
+    answer: str | list[str] | list[float]
+    """The class, the labels with at least 0.5, the values in the label's own unit, or the labels of `segments`."""
     total: dict[str, float]
     """Score of each output for the whole video."""
     kind: str
@@ -58,8 +64,15 @@ class Prediction:
     seeds: tuple[int, ...]
     untrained_seeds: tuple[int, ...] = ()
     """Seeds of the recipe that are not fully trained and not part of the scores."""
+    segments: tuple[PredictedSegment, ...] = ()
+    """Dense tasks: what happens when, in order of time."""
     damaged: tuple[str, ...] = ()
     """Clips that are not part of the scores because the file is damaged there: their seconds, and why."""
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Class names, or the names of the values."""
+        return self.task.output_names
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; one object per row of scores."""
@@ -70,15 +83,57 @@ class Prediction:
         return {
             "video": self.video,
             "run": self.run,
-            "task": self.task,
+            "task": self.task.name,
             "answer": self.answer,
             "scores": self.total,
+            **({"segments": [_rounded(segment) for segment in self.segments]} if self.kind == "clips" else {}),
             "kind": self.kind,
             "seeds": list(self.seeds),
             "untrained_seeds": list(self.untrained_seeds),
             "damaged": list(self.damaged),
             "timeline": rows,
         }
+
+
+def _rounded(segment: PredictedSegment) -> dict[str, str | float]:
+    return {name: round(v, 6) if isinstance(v, float) else v for name, v in asdict(segment).items()}
+
+
+def refuse_file(path: Path, task: Task) -> None:
+    """Raise `ConfigError` for a file that `write_prediction` cannot write, before any work is done for it."""
+    if path.suffix.lower() not in PREDICTION_SUFFIXES:
+        raise ConfigError(f"{path}: the name of a prediction's file ends in {', '.join(PREDICTION_SUFFIXES)}")
+    if path.suffix.lower() == ".txt":
+        if task.kind != "dense":
+            raise ConfigError(f"{path}: frame labels are for dense tasks, {task.name!r} is a {task.kind}; choose .json")
+        refuse_frame_labels(task.classes, task.labels_per_second, str(path))
+
+
+def write_prediction(path: Path, prediction: Prediction) -> None:
+    """Write a prediction as its suffix says.
+
+    `.csv`, `.jsonl`, `.parquet`: a row per window or clip, with its seconds; `.json`: everything; `.txt`: a label per
+    frame, as MS-TCN writes them, for dense tasks.
+    """
+    task = prediction.task
+    refuse_file(path, task)
+    suffix = path.suffix.lower()
+    if suffix == ".json":
+        write_json(path, prediction.to_dict())
+    elif suffix == ".txt":
+        num_frames = max(1, round(float(prediction.seconds[-1, 1]) * float(task.labels_per_second or 1)))
+        write_bytes(path, mstcn_text(prediction.seconds, prediction.scores, task, num_frames).encode())
+    else:
+        write_records(path, list(_rows(prediction)))
+
+
+def _rows(prediction: Prediction) -> Iterator[dict[str, Any]]:
+    """A record per row of scores."""
+    names, one_class = prediction.outputs, prediction.task.kind in ("classification", "dense")
+    for (start, end), scores in zip(prediction.seconds.tolist(), prediction.scores, strict=True):
+        record: dict[str, Any] = {"start_seconds": round(start, 6), "end_seconds": round(end, 6)}
+        record |= {"predicted": names[int(scores.argmax())]} if one_class else {}
+        yield record | {f"score {name}": round(float(score), 6) for name, score in zip(names, scores, strict=True)}
 
 
 def predict(
@@ -92,8 +147,9 @@ def predict(
     allow_truncated: bool = False,
     allow_damaged: bool = False,
     progress: Progress | None = None,
+    out: str | Path | None = None,
 ) -> Prediction:
-    """Answers of a trained run along a video file.
+    """Answers of a trained run along a video file, also written to `out` where it is given (`write_prediction`).
 
     `allow_damaged` uses the sound clips of a damaged file; `Prediction.damaged` names the others.
     `weights`: the encoder's weights file, if it has moved since the extraction. `encoder` and `encoder_options` are
@@ -106,6 +162,8 @@ def predict(
     record, seeds = run.record(), run.trained_seeds()
     if not seeds:
         raise ConfigError(f"{run.path}: no seed is trained to the end; run the same `longvid train` again")
+    if out is not None:
+        refuse_file(Path(out), record.the_task())
     recipe = Recipe.from_dict(record.store_recipe)
     given = Given(encoder, encoder_options, weights)
     job, built = rebuilt(recipe, record.made_with, given, source=str(run.path), device=str(torch_device(device)))
@@ -114,7 +172,10 @@ def predict(
         store = _features(str(video), job, built, Path(folder) / "features.zarr", progress)
         lines = [_along(run, record, seed, store, torch_device(device)) for seed in seeds]
         damaged = tuple(map(str, store.video("video").damaged))
-    return replace(_prediction(str(video), run, record, lines, seeds), damaged=damaged)
+    prediction = replace(_prediction(str(video), run, record, lines, seeds), damaged=damaged)
+    if out is not None:
+        write_prediction(Path(out), prediction)
+    return prediction
 
 
 def _features(
@@ -142,29 +203,29 @@ def _along(run: RunFolder, record: RunRecord, seed: int, store: FeatureStore, de
 def _prediction(video: str, run: RunFolder, record: RunRecord, lines: list[Timeline], seeds: list[int]) -> Prediction:
     task = record.the_task()
     total = np.mean([line.total for line in lines], axis=0)
+    scores, seconds = np.mean([line.scores for line in lines], axis=0), lines[0].seconds
+    segments = predicted_segments(seconds, scores, task) if task.kind == "dense" else []
     return Prediction(
         video=video,
         run=str(run.path),
-        task=task.name,
-        outputs=task.output_names,
-        answer=_answer(total, task),
+        task=task,
+        answer=_answer(total, task) if task.kind != "dense" else [segment.label for segment in segments],
         total=_named(task.output_names, total),
         kind=lines[0].kind,
-        seconds=lines[0].seconds,
-        scores=np.mean([line.scores for line in lines], axis=0),
+        seconds=seconds,
+        scores=scores,
         seeds=tuple(seeds),
         untrained_seeds=run.untrained_seeds(kept_config(run.recipe_file).seeds),
+        segments=tuple(segments),
     )
 
 
-def _answer(total: np.ndarray, task: Task) -> str | list[str] | list[float] | None:
+def _answer(total: np.ndarray, task: Task) -> str | list[str] | list[float]:
     if task.kind == "classification":
         return task.classes[int(total.argmax())]
     if task.kind == "multilabel":
         return [name for name, value in zip(task.classes, total, strict=True) if value >= 0.5]
-    if task.kind == "regression":
-        return [round(float(value), 6) for value in task.transform.inverse(total)]
-    return None
+    return [round(float(value), 6) for value in task.transform.inverse(total)]
 
 
 def _named(outputs: tuple[str, ...], scores: np.ndarray) -> dict[str, float]:

@@ -24,6 +24,7 @@ from longvid.pipelines.extraction.deadlines import DeadlineWatch, watch_deadline
 from longvid.pipelines.extraction.executors import EncoderSource, cannot_travel
 from longvid.pipelines.extraction.interrupts import hold_interrupts
 from longvid.pipelines.extraction.outcomes import Outcome, PieceFailure, attempt_piece
+from longvid.pipelines.extraction.own_modules import SentModules, Sources
 from longvid.pipelines.extraction.piece import Piece
 from longvid.pipelines.extraction.process import UnpicklableWork
 from longvid.pipelines.extraction.suspects import KILLED, Suspect, late, run_and_try_again
@@ -64,10 +65,11 @@ class PiecePlugin(WorkerPlugin, ABC):
 class EncoderPlugin(PiecePlugin):
     """Builds the encoder once per worker process and keeps it, with the open store, for all pieces."""
 
-    def __init__(self, source: EncoderSource, store: FeatureStore) -> None:
+    def __init__(self, source: EncoderSource, store: FeatureStore, own: Sources | None = None) -> None:
         super().__init__()
         self._source = source
         self._store = store
+        self._sent = SentModules(own) if own else None
 
     def setup(self, worker: Worker) -> None:
         """Build the encoder; dask calls this in every worker, also in those that join later or restart."""
@@ -75,8 +77,15 @@ class EncoderPlugin(PiecePlugin):
 
         if self._source.job.torch_threads is not None:
             torch.set_num_threads(self._source.job.torch_threads)
+        if self._sent is not None:
+            self._sent.install()
         self.encoder: Encoder = self._source.load()
         self.lock = threading.Lock()
+
+    def teardown(self, worker: Worker) -> None:
+        """Forget the user's code, so that a worker that goes on running keeps nothing of this run."""
+        if self._sent is not None:
+            self._sent.remove()
 
     def attempt(self, piece: Piece) -> Outcome:
         """One piece with this worker's encoder."""

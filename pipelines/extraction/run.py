@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from longvid.encoders import Encoder
+from longvid.encoders.registry import names_code
 from longvid.errors import ConfigError
 from longvid.pipelines.extraction.cluster import ClusterSettings, connect
 from longvid.pipelines.extraction.dask_executor import DaskExecutor, EncoderPlugin
@@ -21,6 +22,7 @@ from longvid.pipelines.extraction.inputs import VideoRequest
 from longvid.pipelines.extraction.job import ExtractionJob
 from longvid.pipelines.extraction.measuring import Measure, MeasuringProcesses, measure
 from longvid.pipelines.extraction.outcomes import PieceFailure, unexpected
+from longvid.pipelines.extraction.own_modules import own_sources
 from longvid.pipelines.extraction.piece import Piece, PieceResult
 from longvid.pipelines.extraction.plan import PlanFailure, VideoKept, VideoPlan, make_recipe, plan_ahead, refusal
 from longvid.pipelines.extraction.report import RunReport, VideoRow, open_report
@@ -175,7 +177,9 @@ def _executor(
     if scheduler == "serial":
         return stack.enter_context(SerialExecutor(source, store, deadline_seconds=deadline_seconds))
     client = stack.enter_context(connect(scheduler, settings))
-    plugin = EncoderPlugin(source, store)
+    elsewhere = scheduler == "slurm" or "://" in scheduler
+    named = source.job.encoder if source.built is None and isinstance(source.job.encoder, str) else ""
+    plugin = EncoderPlugin(source, store, own_sources(named) if elsewhere and names_code(named) else None)
     return stack.enter_context(DaskExecutor(client, plugin, deadline_seconds=deadline_seconds))
 
 

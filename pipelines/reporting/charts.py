@@ -22,7 +22,7 @@ from plotly.offline import get_plotlyjs
 from longvid.printable import printable
 
 Number = int | float
-HEIGHTS = {"normal": 290, "low": 140}
+HEIGHTS = {"normal": 290, "low": 140, "bands": 190}
 """Pixels, including the axis labels."""
 MARGIN = {"l": 52, "r": 8, "t": 8, "b": 24}
 """Pixels; `page.css` uses them to align the pictures above a chart with its lines."""
@@ -53,6 +53,8 @@ class Axis:
     high: Number
     unit: str = "number"
     label: str = ""
+    ticks: tuple[tuple[Number, str], ...] = ()
+    """Values and what is written beside them; none: where plotly puts them."""
 
     def value(self, value: Number) -> Number | str:
         """A value in plotly's form: times of a video become dates of 1970, so that ticks look like those of a clock.
@@ -70,6 +72,13 @@ class Axis:
         if self.unit == "seconds":
             shown = "%-H:%M:%S" if self.high >= 3600 else "%-M:%S"
             return about | {"type": "date", "tickformat": shown, "hoverformat": shown}
+        if self.ticks:
+            at, written = zip(*self.ticks, strict=True)
+            about |= {
+                "tickmode": "array",
+                "tickvals": [self.value(v) for v in at],
+                "ticktext": list(map(escape, written)),
+            }
         if self.unit == "percent":
             return about | {"ticksuffix": " %", "hoverformat": ".1f"}
         if self.unit == "epoch":
@@ -94,7 +103,7 @@ def around(values: Sequence[Number | None], *, zero: bool = False, unit: str = "
 
 
 def line_chart(series: Sequence[Series], x: Axis, y: Axis, *, title: str, height: str = "normal") -> Markup:
-    """The chart; `title` is read by screen readers, with the last value of each line. `height`: normal or low."""
+    """The chart; screen readers read `title` and the last value of each line. `height`: a key of `HEIGHTS`."""
     figure = graph_objects.Figure(
         [_trace(one, x, y) for one in series],
         {

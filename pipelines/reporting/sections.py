@@ -14,6 +14,12 @@ from longvid.tasks import Task
 
 MOST_CLASSES_AS_MATRIX = 30
 MOST_CONFUSIONS = 25
+WIDE_MATRIX = 12
+"""A matrix of more classes has narrow cells and the whole width of the page."""
+MOST_METRICS_ACROSS = 4
+"""More metrics are rows of the table of results, with a column per run, so that it fits the page."""
+MOST_CLASS_COLUMNS = 10
+"""With more columns than that, the table of classes shows each run's F1 alone."""
 
 
 def chips(runs: list[Run]) -> list[tuple[str, str]]:
@@ -62,6 +68,7 @@ def results(runs: list[Run], task: Task) -> dict[str, Any]:
     baseline = runs[0].evaluated.baseline
     return {
         "metrics": [{"label": metric.label, "up": metric.higher_is_better} for _, metric in metrics],
+        "tall": len(metrics) > MOST_METRICS_ACROSS,
         "windows": windows,
         "rows": rows,
         "baseline": [METRICS[name].format(baseline[name]) for name, _ in metrics],
@@ -130,7 +137,15 @@ def confusion(run: Run, task: Task) -> dict[str, Any]:
     totals = matrix.sum(axis=1, keepdims=True)
     shares = np.divide(matrix, totals, out=np.zeros(matrix.shape), where=totals > 0)
     seeds = len(run.evaluated.seeds)
-    shown: dict[str, Any] = {"label": run.label, "seeds": seeds, "classes": task.classes, "rows": [], "pairs": []}
+    wide = len(task.classes) > WIDE_MATRIX
+    shown: dict[str, Any] = {
+        "label": run.label,
+        "wide": wide,
+        "seeds": seeds,
+        "classes": task.classes,
+        "rows": [],
+        "pairs": [],
+    }
     if len(task.classes) <= MOST_CLASSES_AS_MATRIX:
         shown["rows"] = [
             {"name": name, "cells": [{"count": int(c), "share": float(s)} for c, s in zip(counts, parts, strict=True)]}
@@ -152,10 +167,13 @@ def classes(runs: list[Run], task: Task) -> dict[str, Any]:
     """One row per class, with each run's figures side by side."""
     named = [{row.name: row for row in run.evaluated.per_class} for run in runs]
     columns = ["recall", "precision", "f1"] + (["average_precision"] if task.kind == "multilabel" else [])
+    hint = "Recall: share of a class that was found. Precision: share of the answers of a class that was right."
+    if len(columns) * len(runs) > MOST_CLASS_COLUMNS:
+        columns, hint = ["f1"], "F1 in percent, between precision and recall, which a report of fewer runs shows."
     return {
-        "hint": "Recall: share of a class that was found. Precision: share of the answers of a class that was right.",
+        "hint": hint,
         "labels": [run.label for run in runs],
-        "items": "clips" if task.kind == "dense" else "videos",
+        "counted": "clips" if task.kind == "dense" else "videos",
         "columns": [{"f1": "F1", "average_precision": "AP"}.get(name, name) for name in columns],
         "rows": [
             {

@@ -1,6 +1,7 @@
 """The scores of each run along a few videos, below pictures of them."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,10 @@ from longvid.pipelines.reporting.thumbnails import thumbnails_or_reason
 from longvid.tasks import Task
 
 MOST_CLASSES_AS_LINES = 6
-BAND_AT = -0.08
-"""Position of the band of true classes, below the scores."""
+OTHERS = 7
+"""The colour of classes that have none of their own in the bands of a dense task: the palette's grey."""
+ANSWER_AT, TRUTH_AT, TOP = 1.2, 1.4, 1.52
+"""Positions of the bands of a dense task above the scores, which end at 1: the truth above the answer."""
 
 
 def videos(runs: list[Run], task: Task) -> list[dict[str, Any]]:
@@ -38,6 +41,7 @@ def _video(line: VideoTimeline, others: list[VideoTimeline | None], runs: list[R
         "kind": line.timeline["kind"],
         "legend": [(task.output_names[index], colour % 8) for colour, index in enumerate(classes)],
         "left_out": len(task.output_names) - len(classes),
+        "bands": task.kind == "dense",
         "plots": [
             {
                 "label": run.label,
@@ -54,6 +58,11 @@ def _drawn_classes(lines: list[VideoTimeline], task: Task) -> list[int]:
     """Classes drawn as lines: all if they are few, else the true one and those that score highest somewhere."""
     if len(task.output_names) <= MOST_CLASSES_AS_LINES:
         return list(range(len(task.output_names)))
+    if task.kind == "dense":
+        seen = Counter(_true_labels(lines[0]))
+        for line in lines:
+            seen.update(_answers(line))
+        return sorted(label for label, _ in seen.most_common(MOST_CLASSES_AS_LINES))
     peaks = np.max([np.max(line.timeline["scores"], axis=0) for line in lines], axis=0)
     ranked = np.argsort(-peaks, kind="stable").tolist()
     true = _true_classes(lines[0], task)[:MOST_CLASSES_AS_LINES]
@@ -61,12 +70,18 @@ def _drawn_classes(lines: list[VideoTimeline], task: Task) -> list[int]:
 
 
 def _true_classes(line: VideoTimeline, task: Task) -> list[int]:
-    """The class of a video; for a dense task those along it, the longest first."""
-    if task.kind == "classification" and isinstance(line.target, int):
-        return [line.target]
-    if task.kind != "dense" or not isinstance(line.target, list):
-        return []
-    return [label for label, _ in Counter(t for t in line.target if t is not None).most_common()]
+    """The class of a video."""
+    return [line.target] if task.kind == "classification" and isinstance(line.target, int) else []
+
+
+def _true_labels(line: VideoTimeline) -> list[int]:
+    """The class numbers of the labelled clips along a video of a dense task."""
+    return [label for label in line.target if label is not None] if isinstance(line.target, list) else []
+
+
+def _answers(line: VideoTimeline) -> list[int]:
+    """The class numbers that score highest along a video."""
+    return np.argmax(line.timeline["scores"], axis=1).tolist()
 
 
 def _truth(line: VideoTimeline, task: Task) -> str:
@@ -90,11 +105,13 @@ def _answer(line: VideoTimeline, task: Task) -> dict[str, Any]:
         return {"text": ", ".join(named) or "none", "right": None}
     if task.kind == "regression":
         return {"text": ", ".join(f"{value:.4g}" for value in total), "right": None}
-    return {"text": "", "right": None}
+    truth = line.target if isinstance(line.target, list) else []
+    right = [found == true for found, true in zip(_answers(line), truth, strict=False) if true is not None]
+    return {"text": f"{100 * np.mean(right):.0f} % of its clips right" if right else "", "right": None}
 
 
 def timeline_chart(line: VideoTimeline, classes: list[int], task: Task, begin: float, end: float, title: str) -> Markup:
-    """The scores of some classes along a video from `begin` to `end` seconds, and the truth if it lies along it."""
+    """The scores of some classes along a video from `begin` to `end` seconds; dense: below the truth and the answer."""
     rows, scores = np.array(line.timeline["seconds"]), np.array(line.timeline["scores"])
     step = line.timeline["kind"] == "clips"
     times = rows[:, 1] if line.timeline["kind"] == "so far" else rows[:, 0] if step else rows.mean(axis=1)
@@ -108,21 +125,38 @@ def timeline_chart(line: VideoTimeline, classes: list[int], task: Task, begin: f
         for colour, index in enumerate(classes)
     ]  # fmt: skip
     y = around(scores.ravel().tolist()) if task.kind == "regression" else Axis(0, 1.02, "percent")
-    if task.kind == "dense" and isinstance(line.target, list):
-        series += [_band(line.target, rows, index, colour, task) for colour, index in enumerate(classes)]
-        y = Axis(2 * BAND_AT, 1.02, "percent")
-    return line_chart(series, Axis(begin, end, "seconds"), y, title=title, height="low")
+    if task.kind != "dense":
+        return line_chart(series, Axis(begin, end, "seconds"), y, title=title, height="low")
+    truth = line.target if isinstance(line.target, list) else [None] * len(rows)
+    series += _bands("true", truth, rows, classes, TRUTH_AT, task)
+    series += _bands("answer", _answers(line), rows, classes, ANSWER_AT, task)
+    y = Axis(
+        0, TOP, "percent", ticks=((0, "0 %"), (0.5, "50 %"), (1, "100 %"), (ANSWER_AT, "answer"), (TRUTH_AT, "truth"))
+    )
+    return line_chart(series, Axis(begin, end, "seconds"), y, title=title, height="bands")
 
 
-def _band(target: list[int | None], rows: np.ndarray, index: int, colour: int, task: Task) -> Series:
-    """The times at which a class is true, as a band below the scores."""
+def _bands(
+    name: str, labels: Sequence[int | None], rows: np.ndarray, classes: list[int], at: float, task: Task
+) -> list[Series]:
+    """A band per class that occurs, side by side along the video; classes without a colour of their own are grey."""
+    colours = {index: colour for colour, index in enumerate(classes)}
+    there = sorted({label for label in labels if label is not None})
+    return [
+        _band(f"{name}: {task.output_names[index]}", labels, rows, index, at, colours.get(index, OTHERS))
+        for index in there
+    ]
+
+
+def _band(name: str, labels: Sequence[int | None], rows: np.ndarray, index: int, at: float, colour: int) -> Series:
+    """The times that have a class, as a band that is interrupted where they have another."""
     x: list[float] = []
     y: list[float | None] = []
-    for (start, end), true in zip(rows.tolist(), target, strict=True):
-        if true == index:
+    for (start, end), label in zip(rows.tolist(), labels, strict=True):
+        if label == index:
             x += [start, end]
-            y += [BAND_AT, BAND_AT]
+            y += [at, at]
         elif y and y[-1] is not None:
             x.append(start)
             y.append(None)
-    return Series(f"true: {task.output_names[index]}", colour, x, y, band=True)
+    return Series(name, colour, x, y, band=True)

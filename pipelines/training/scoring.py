@@ -116,7 +116,7 @@ def answers_of(found: WindowScores, dataset: WindowDataset) -> Answers:
 def split_scores(found: WindowScores, dataset: WindowDataset) -> SplitScores:
     """Mean scores of each video over its windows (for dense tasks, of each clip), with their targets."""
     if found.kind == "dense":
-        return _dense_scores(_every_clip(found, dataset), dataset)
+        return dense_scores(_every_clip(found, dataset), dataset)
     answers = answers_of(found, dataset)
     return SplitScores(
         **vars(answers),
@@ -175,8 +175,8 @@ def _dense_answers(every: list[Float[np.ndarray, "_ outputs"]], data: WindowData
     return Answers(kind="dense", **_no_windows(every[0].shape[1]), along=along)
 
 
-def _dense_scores(every: list[Float[np.ndarray, "_ outputs"]], data: WindowDataset) -> SplitScores:
-    """The same, with the labelled clips as items."""
+def dense_scores(every: list[Float[np.ndarray, "_ outputs"]], data: WindowDataset) -> SplitScores:
+    """The labelled clips as items, from the scores of every stored clip of each video (NaN: not scored)."""
     scores = np.concatenate(every)
     targets = np.concatenate([data.clip_targets(video) for video in range(len(data.rows))])
     scored = (targets != UNLABELLED) & ~np.isnan(scores).any(axis=1)

@@ -2,7 +2,8 @@
 
     features.h5
       longvid_store              scalar string: JSON with recipe and layout
-      videos/<name>/about        scalar string: JSON with key and source
+      videos/<name>              attributes `key` and `clips`, for whoever looks for a video
+      videos/<name>/about        scalar string: JSON with key and source, as an import reads them
       videos/<name>/tokens       as in the store, chunked along clips, with Fletcher checksums
       videos/<name>/scale        for int8
       videos/<name>/seconds      (clips, 2) float64
@@ -38,6 +39,7 @@ from longvid.stores.store import FeatureStore
 from longvid.stores.video import StoredVideo
 
 _STORE = "longvid_store"
+MOST_ATTRIBUTE_BYTES = 32_000
 
 
 def export_hdf5(
@@ -76,11 +78,12 @@ def _file_bytes(store: FeatureStore, keys: list[str]) -> int:
         num_clips = store.video(key).num_clips
         num_chunks = num_clips // store.layout.clips_per_chunk + 1
         filled = num_chunks * store.layout.clips_per_chunk
-        total += filled * clip_bytes(store.recipe) + 200 * num_chunks + 16 * num_clips + 32_000
+        total += filled * clip_bytes(store.recipe) + 200 * num_chunks + 16 * num_clips + 64_000
     return total
 
 
 def _export_video(store: FeatureStore, video: StoredVideo, group: h5py.Group) -> None:
+    group.attrs["key"], group.attrs["clips"] = _attribute(video.key), video.num_clips
     group["about"] = canonical_json({"key": video.key, "source": video.source})
     group["seconds"] = video.seconds
     for shard_index in range(store.layout.num_shards(video.num_clips)):
@@ -91,6 +94,14 @@ def _export_video(store: FeatureStore, video: StoredVideo, group: h5py.Group) ->
                 shape = (video.num_clips, *clips.shape[1:])
                 group.create_dataset(name, shape, clips.dtype, chunks=chunks, fletcher32=True)
             group[name][start_clip:stop_clip] = clips
+
+
+def _attribute(key: str) -> str:
+    """The key as an attribute holds it: whole where it is text of at most `MOST_ATTRIBUTE_BYTES`.
+
+    HDF5 has 64 kB for all attributes of a group; `about` holds a longer key, and one that is no text, exactly.
+    """
+    return key.encode("utf-8", "backslashreplace")[:MOST_ATTRIBUTE_BYTES].decode("utf-8", "ignore")
 
 
 def import_hdf5(

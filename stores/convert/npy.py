@@ -1,14 +1,14 @@
 """Import and export of folders of `.npy` files, one per video.
 
 An export writes `key.json` beside `key.npy`, with what an array cannot hold: the key, the seconds of each clip, the
-source. It also writes `_store.json`, so that importing the folder again gives the same store, file by file. Folders of
-other projects (ViS4mer, MS-TCN) have neither; `seconds_per_clip` then gives the clips' times, and the recipe says
-"imported".
+source. `_index.csv` says which file holds which key, and `_store.json` describes the store, so that importing the
+folder again gives the same store, file by file. Folders of other projects (ViS4mer, MS-TCN) have none of these;
+`seconds_per_clip` then gives the clips' times, and the recipe says "imported".
 """
 
+import csv
+import io
 import os
-import re
-from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -19,19 +19,20 @@ from longvid.stores.bounded_json import MOST_BYTES, parse_json
 from longvid.stores.canonical import canonical_json
 from longvid.stores.convert.arrays import ArrayLayout, array_layout
 from longvid.stores.convert.bounds import reading
+from longvid.stores.convert.file_names import file_stems
 from longvid.stores.convert.incoming import Incoming, described, imported_recipe, rows_of_seconds, write_incoming
 from longvid.stores.convert.outgoing import describe, new_file, refuse_partial, reserve
 from longvid.stores.convert.watching import watched
 from longvid.stores.errors import ConversionError
-from longvid.stores.keys import path_name
 from longvid.stores.place import Location
 from longvid.stores.recipe import TokenType
 from longvid.stores.store import FeatureStore
 from longvid.stores.video import StoredVideo
 
 _STORE_FILE = "_store.json"
+INDEX_FILE = "_index.csv"
+"""A row per video: its key, its file, and how many clips it has over which seconds."""
 _FLOATS = ("float16", "float32", "float64")
-_PLAIN_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 def import_npy(
@@ -79,16 +80,18 @@ def export_npy(
 ) -> list[Path]:
     """Write each complete video (or those of `keys`) to `folder` as `key.npy` and `key.json`; returns the `.npy` paths.
 
-    Numbers have the dtype with which they were imported, else the store's (float32 for int8). A key that is not a plain
-    relative path gets its path name in the store. `on_video` is called with each file's path when it is written. Raises
-    ConversionError if a file exists already, and for a video that lacks clips.
+    Numbers have the dtype with which they were imported, else the store's (float32 for int8). What a file cannot be
+    called on every system is changed in its name (`file_names.py`); `_index.csv` lists the file of each key. `on_video`
+    is called with each file's path when it is written. Raises ConversionError if a file exists already, and for a video
+    that lacks clips.
     """
     root, order = Path(folder), array_layout(layout)
     order.shape(1, store.recipe.num_tokens, store.recipe.dim)
     chosen = list(store.keys() if keys is None else keys)
     refuse_partial(store, chosen)
     _write_text(root / _STORE_FILE, describe(store))
-    targets = [root / f"{stem}.npy" for stem in _file_stems(chosen)]
+    targets = [root / f"{stem}.npy" for stem in file_stems(chosen)]
+    _write_text(root / INDEX_FILE, _index(store, chosen, [path.relative_to(root).as_posix() for path in targets]))
     for key, target in zip(chosen, watched(targets, on_video), strict=True):
         if target.exists():
             raise ConversionError(f"{target}: exists already; export into an empty folder")
@@ -98,7 +101,19 @@ def export_npy(
 
 def _write_text(target: Path, text: str) -> None:
     with new_file(target) as file:
-        file.write_text(text + "\n", encoding="ascii")
+        # only an index can hold what no UTF-8 is: the key of a file with such a name, exact in its `key.json`
+        file.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
+
+
+def _index(store: FeatureStore, keys: list[str], files: list[str]) -> str:
+    """The CSV text of the index."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["key", "file", "clips", "start_seconds", "end_seconds"])
+    for key, file in zip(keys, files, strict=True):
+        seconds = store.video(key).seconds
+        writer.writerow([key, file, len(seconds), seconds[0, 0].item(), seconds[-1, 1].item()])
+    return out.getvalue().rstrip("\n")
 
 
 def _load(root: Path, file: Path) -> np.ndarray:
@@ -171,16 +186,6 @@ def _text(root: Path, file: Path) -> str:
         if file.stat().st_size > MOST_BYTES:
             raise ConversionError(f"{file}: is longer than the {MOST_BYTES:,} bytes that such a file can have")
         return file.read_text(encoding="utf-8")
-
-
-def _file_stems(keys: list[str]) -> list[str]:
-    """Paths of the keys' files without suffix: the key itself if it is plain and no other differs only in case."""
-    folded = Counter(key.casefold() for key in keys)
-    plain = [len(key) <= 200 and all(_PLAIN_PART.fullmatch(part) for part in key.split("/")) for key in keys]
-    return [
-        key if is_plain and folded[key.casefold()] == 1 else path_name(key)
-        for key, is_plain in zip(keys, plain, strict=True)
-    ]
 
 
 def _export_video(video: StoredVideo, target: Path, layout: ArrayLayout) -> None:

@@ -1,6 +1,8 @@
 """Features go to other projects' files and come back with every bit they had."""
 
+import csv
 import json
+import unicodedata
 from pathlib import Path
 
 import h5py
@@ -13,6 +15,7 @@ from zarr.storage import MemoryStore
 
 from longvid.stores import FeatureStore, InvalidTokens, verify
 from longvid.stores.convert import ARRAY_LAYOUTS, export_hdf5, export_npy, import_hdf5, import_npy
+from longvid.stores.convert.file_names import file_stems
 
 SHAPES = {"vis4mer": (9, 5, 4), "mstcn": (6, 9), "rows": (9, 6)}
 
@@ -66,6 +69,58 @@ def test_a_store_comes_back_from_npy_file_by_file(
     assert len({str(file).casefold() for file in files}) == 6
     import_npy(tmp_path / "npy", tmp_path / "again")
     assert folder_bytes(tmp_path / "again") == folder_bytes(Path(store.location))
+
+
+def test_an_export_is_named_as_a_person_would_and_an_index_leads_from_key_to_file(
+    tmp_path, store, make_features, write_video
+):
+    names = {
+        "P03/cam01": "P03/cam01.npy",
+        "Film Nr. 1 (neu)": "Film Nr. 1 (neu).npy",
+        "映画": "映画.npy",
+        "../who?": "who_.npy",
+        "A": "A.npy",
+        "a": "a-3.npy",
+        "a-2": "a-2.npy",
+        "con": "con_.npy",
+        "_store": "store.npy",
+        "x.npy/y": "x_npy/y.npy",
+        "...": "video.npy",
+        "file-\udcff": "file-_.npy",
+    }
+    for i, key in enumerate(names):
+        write_video(store, key, make_features(5, seed=i))
+    files = export_npy(store, tmp_path / "npy", keys=names)
+    assert [file.relative_to(tmp_path / "npy").as_posix() for file in files] == list(names.values())
+    with (tmp_path / "npy/_index.csv").open(encoding="utf-8", newline="") as index:
+        rows = list(csv.DictReader(index))
+    written = {key.replace("\udcff", r"\udcff"): file for key, file in names.items()}
+    assert {row["key"]: row["file"] for row in rows} == written
+    assert {(row["clips"], float(row["start_seconds"])) for row in rows} == {("5", store.video("a").seconds[0, 0])}
+    assert sorted(import_npy(tmp_path / "npy", tmp_path / "again").keys()) == sorted(names)
+
+
+@given(st.lists(st.text(min_size=1), min_size=1, max_size=8, unique=True))
+@settings(max_examples=200)
+def test_no_two_files_of_an_export_are_one_and_none_leaves_its_folder(keys):
+    stems = file_stems(keys)
+    assert len({unicodedata.normalize("NFC", stem.casefold()) for stem in stems}) == len(keys)
+    for part in (part for stem in stems for part in stem.split("/")):
+        assert part
+        assert part[0] not in ".-_ "
+        assert part[-1] not in ". "
+        assert len(part.encode()) <= 143
+        assert not set(part) & set('<>:"\\|?*\0')
+
+
+def test_a_group_of_hdf5_says_whose_it_is(tmp_path, store, make_features, write_video):
+    keys = ["P03/cam01", "映画", "k" * 70_000, "file-\udcff"]
+    for i, key in enumerate(keys):
+        write_video(store, key, make_features(3 + i, seed=i))
+    with h5py.File(export_hdf5(store, tmp_path / "f.h5")) as file:
+        found = {group.attrs["key"]: int(group.attrs["clips"]) for group in file["videos"].values()}
+    assert found == {"P03/cam01": 3, "映画": 4, "k" * 32_000: 5, r"file-\udcff": 6}
+    assert set(import_hdf5(tmp_path / "f.h5", MemoryStore()).keys()) == set(keys)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "int8"])

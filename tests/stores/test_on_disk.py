@@ -60,15 +60,26 @@ def test_zarr_understands_the_documents_and_would_write_the_same_shards(
         assert (copy / file.name).read_bytes() == file.read_bytes(), file.name
 
 
-def test_xarray_opens_one_video(store, make_features, write_video):
+@pytest.mark.parametrize("key", ["v", "P03/cam01 (a)"])
+def test_xarray_opens_one_video_by_its_group(store, make_features, write_video, key):
     xarray = pytest.importorskip("xarray")
-    write_video(store, "v", make_features(9))
-    with xarray.open_zarr(store.location, group="videos/v", consolidated=False) as data:
+    write_video(store, key, make_features(9))
+    with xarray.open_zarr(store.location, group=store.video(key).group, consolidated=False) as data:
         assert data.tokens.dims == ("clip", "token", "dim")
         assert dict(data.sizes) == {"clip": 9, "token": 3, "dim": 8, "edge": 2}
         np.testing.assert_array_equal(data.tokens.isel(clip=slice(2, 7)).values, make_features(9)[2:7])
-        np.testing.assert_array_equal(data.seconds.values, store.video("v").seconds)
-        assert data.attrs["key"] == "v"
+        np.testing.assert_array_equal(data.seconds.values, store.video(key).seconds)
+        assert data.attrs["key"] == key
+
+
+def test_xarray_opens_a_whole_store_as_a_tree(store, make_features, write_video):
+    xarray = pytest.importorskip("xarray")
+    for key in ("v", "w"):
+        write_video(store, key, make_features(9))
+    with xarray.open_datatree(store.location, engine="zarr", consolidated=False) as tree:
+        keys = {tree[store.video(key).group].attrs["key"] for key in ("v", "w")}
+        assert keys == {"v", "w"}
+        assert tree[store.video("v").group].tokens.shape == (9, 3, 8)
 
 
 def test_xarray_and_a_line_of_arithmetic_read_int8(tmp_path, make_recipe, make_features, write_video):

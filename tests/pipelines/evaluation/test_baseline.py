@@ -1,11 +1,15 @@
 """The linear baseline sees what pooling keeps and no more, on the videos and splits a decoder would get."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from longvid.errors import AnnotationError, ConfigError
+from longvid.pipelines.evaluation import linear_models
 from longvid.pipelines.evaluation.baseline import baseline
+from longvid.pipelines.evaluation.linear_models import CLIP_POOLINGS
+from longvid.pipelines.training.data import open_training_data
 from longvid.stores import FeatureStore
 
 UNEVEN = {"train": 24, "val": 8, "test": 9}
@@ -50,10 +54,40 @@ def test_a_split_without_videos_is_refused(make_data, recipe_for):
         baseline(recipe_for(folder))
 
 
-def test_a_dense_task_is_refused(make_data, recipe_for):
+def test_a_dense_task_has_a_baseline_of_its_clips_that_beats_the_constant_answer(make_data, recipe_for):
     folder = make_data(UNEVEN, label=lambda order: [[0, 8, order], [8, 16, 1 - order]])
-    with pytest.raises(ConfigError, match="is dense; a linear model is for"):
-        baseline(recipe_for(folder, task={"kind": "dense", "classes": ["x", "y"]}))
+    store = FeatureStore.open(folder / "features.zarr", mode="a")
+    for key in list(store.keys()):
+        video, order = store.video(key), int(key.split("/")[1]) % 2
+        tokens, seconds = video.read(0, 16), video.seconds
+        tokens[:8, :, 3] += 3.0 * order
+        tokens[8:, :, 3] += 3.0 * (1 - order)
+        store.delete(key)
+        store.plan(key, seconds, {})
+        store.write_shard(key, 0, tokens)
+        store.complete(key)
+    task = {"kind": "dense", "classes": ["x", "y"], "labels_per_second": 2.0, "metrics": ["mof", "edit", "f1@50"]}
+    result = baseline(recipe_for(folder, task=task))
+    assert result.metrics["mof"] > 0.9
+    assert 0.4 < result.constant["mof"] < 0.6
+    assert result.pooling in CLIP_POOLINGS
+    assert (result.train, result.val, result.evaluated) == (24, 8, 9)
+
+
+def test_more_clips_than_can_be_fitted_are_thinned_evenly_and_said(make_data, recipe_for, monkeypatch):
+    folder = make_data(UNEVEN, label=lambda order: [[0, 8, order], [8, 16, 1 - order]])
+    monkeypatch.setattr(linear_models, "MOST_CLIPS", 100)
+    result = baseline(recipe_for(folder, task={"kind": "dense", "classes": ["x", "y"]}))
+    assert result.notes[-1] == "Fitted on one in 4 of 384 labelled clips."
+
+
+def test_several_tasks_at_once_have_no_baseline(make_data, recipe_for, monkeypatch):
+    folder = make_data(UNEVEN)
+    data = open_training_data(recipe_for(folder))
+    joint = replace(data, task=replace(data.task, kind="joint"))
+    monkeypatch.setattr("longvid.pipelines.evaluation.baseline.open_training_data", lambda _: joint)
+    with pytest.raises(ConfigError, match="is joint; a linear model is for"):
+        baseline(recipe_for(folder))
 
 
 def test_the_command_prints_the_scores_and_what_they_rest_on(make_data, command):

@@ -2,6 +2,7 @@
 
 import csv
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +11,11 @@ from rounding import rounding
 
 from longvid.errors import AnnotationError, ConfigError, WeightsError
 from longvid.files import read_json
+from longvid.metrics.localisation import Segments, localisation_scores
+from longvid.metrics.videos import true_segments
 from longvid.pipelines.cli.main import main
 from longvid.pipelines.evaluation.evaluate import EvaluationResult, evaluate, open_run_store, trained_decoder
+from longvid.pipelines.evaluation.prediction_files import refuse_frame_labels
 from longvid.pipelines.training.run_folder import RunFolder
 from longvid.pipelines.training.train import train
 from longvid.stores import FeatureStore
@@ -130,6 +134,80 @@ def test_other_kinds_of_tasks_are_scored(make_data, recipe_for, label, task, met
     assert metric in result.baseline
     assert len(predictions(data)) == (6 * 16 if metric == "clip_accuracy" else 6)
     assert len(result.timelines) == 6
+
+
+@pytest.fixture
+def segmented(make_data, recipe_for):
+    """A run that tells two classes apart along videos, whose labels end before the videos do."""
+    data = make_data({"train": 8, "val": 4, "test": 4}, label=lambda order: [[0, 8, "xy"[order]], [8, 14, "yx"[order]]])
+    metrics = ["mof", "edit", "f1@50", "map@50", "clip_accuracy"]
+    task = {"kind": "dense", "classes": ["x", "y"], "labels_per_second": 2.0, "metrics": metrics}
+    train(recipe_for(data, task=task, window={"clips": 12, "stride": 4}, epochs=4))
+    return data
+
+
+def test_predictions_of_a_segmentation_say_when(segmented):
+    result = evaluate(segmented / "run")
+    rows = predictions(segmented)
+    first = [row for row in rows if row["key"] == "test/0"]
+    assert [(float(row["start_seconds"]), float(row["end_seconds"])) for row in first] == [
+        (i, i + 1) for i in range(len(first))
+    ]
+    assert [row["target"] for row in first] == ["x"] * 8 + ["y"] * 6 + [""] * 2
+    right = [row["target"] == row["predicted"] for row in rows if row["target"]]
+    assert np.mean(right) == result.metrics["clip_accuracy"].mean
+    assert result.predictions == (str(segmented / "run" / "evaluation" / "test-predictions.csv"),)
+
+
+def test_segments_in_json_hold_what_localisation_ranks(segmented):
+    result = evaluate(segmented / "run", predictions="json")
+    written = read_json(segmented / "run" / "evaluation" / "test-segments-seed-0.json")
+    run = RunFolder(segmented / "run")
+    rows, task = run.manifest().split("test"), run.record().the_task()
+    proposals = Segments.of(
+        (number, task.classes.index(one["label"]), *one["segment"], one["score"])
+        for number, row in enumerate(rows)
+        for one in written["results"][row.key]
+    )
+    truth = Segments.join([true_segments(number, row, task) for number, row in enumerate(rows)])
+    found = localisation_scores(proposals, truth, thresholds=[50])
+    assert found["map@50"] == pytest.approx(result.metrics["map@50"].mean, abs=1e-4)  # confidences have six digits
+
+
+def test_the_text_of_mstcn_gives_its_own_script_the_accuracy_that_was_printed(segmented):
+    result = evaluate(segmented / "run", predictions="mstcn")
+    (folder,) = (Path(path) for path in result.predictions)
+    right = total = 0
+    for row in RunFolder(segmented / "run").manifest().split("test"):
+        content = (folder / row.key).read_text().split("\n")[1].split()  # as MS-TCN's eval.py reads a file
+        (_, middle, first), (_, end, second) = row.label
+        true = [first] * (middle * 2) + [second] * ((end - middle) * 2)
+        assert len(content) == len(true)
+        right, total = right + sum(a == b for a, b in zip(content, true, strict=True)), total + len(true)
+    assert result.metrics["mof"].mean == right / total
+
+
+def test_a_format_that_cannot_hold_the_predictions_is_refused_before_the_work(make_data, recipe_for):
+    data = make_data({"train": 8, "val": 4, "test": 4})
+    train(recipe_for(data, decoder={"name": "mean-linear"}, epochs=1))
+    with pytest.raises(ConfigError, match=r"predictions=json is for dense tasks, 'labels' is a classification"):
+        evaluate(data / "run", predictions="json")
+    refuse_frame_labels(["pour_milk"], 15.0, "p.txt")
+    with pytest.raises(ConfigError, match=r"p\.txt: spaces separate the labels, but the class 'pour milk' holds one"):
+        refuse_frame_labels(["pour milk"], 15.0, "p.txt")
+    with pytest.raises(ConfigError, match=r"train with task\.labels_per_second"):
+        refuse_frame_labels(["pour_milk"], None, "p.txt")
+
+
+def test_the_command_says_a_metric_by_one_name_and_in_percent(segmented, capsys):
+    with pytest.raises(SystemExit):
+        main(["evaluate", str(segmented / "run")])
+    out = capsys.readouterr().out
+    (shown,) = re.findall(r"^frame accuracy \(MoF\) +([0-9.]+) % +- +[0-9.]+ %$", out, flags=re.MULTILINE)
+    assert float(shown) == pytest.approx(
+        100 * read_json(segmented / "run" / "evaluation" / "test.json")["seeds"][0]["metrics"]["mof"], abs=0.05
+    )
+    assert "mof" not in out.split()
 
 
 def test_a_timeline_covers_the_video_and_ends_with_the_videos_own_score(make_data, recipe_for):

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from base64 import b64decode
 from html import unescape
+from html.parser import HTMLParser
 from io import BytesIO
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from longvid.pipelines.evaluation.evaluate import VideoTimeline, evaluate
 from longvid.pipelines.reporting import report
 from longvid.pipelines.reporting.charts import Axis, Series, around, clock, line_chart
 from longvid.pipelines.reporting.thumbnails import thumbnails, thumbnails_or_reason
-from longvid.pipelines.reporting.videos import timeline_chart
+from longvid.pipelines.reporting.videos import ANSWER_AT, OTHERS, TRUTH_AT, timeline_chart
 from longvid.pipelines.training.train import train
 from longvid.tasks import Manifest, Task
 
@@ -63,10 +64,34 @@ PROBE = """<script>
 </script>"""
 
 
-def rendered(page: Path, folder: Path, *, width: int = 1280) -> dict:
+DENSE_PROBE = """<script>
+  window.addEventListener("load", () => {
+    const waiting = setInterval(() => {
+      if (!document.documentElement.dataset.drawn) return;
+      clearInterval(waiting);
+      const highest = (chart, start) => Math.min(...chart.data
+        .map((t, i) => [t, chart.querySelectorAll(".scatterlayer .trace")[i]])
+        .filter(([t]) => start ? t.name.startsWith(start) : !t.name.includes(": "))
+        .map(([, drawn]) => drawn.querySelector("path.js-line").getBoundingClientRect())
+        .map((box) => box.top + box.height / 2));
+      document.body.dataset.probe = JSON.stringify({
+        wide: document.documentElement.scrollWidth > window.innerWidth,
+        cut: [...document.querySelectorAll(".scroll")].filter((e) => e.scrollWidth > e.clientWidth)
+          .map((e) => e.closest("section").id),
+        bands: [...document.querySelectorAll(".chart.bands")]
+          .map((chart) => [highest(chart, "true: "), highest(chart, "answer: "), highest(chart, "")]),
+      });
+    }, 20);
+  });
+  window.addEventListener("error", (e) => { document.body.dataset.error = e.message; });
+  window.addEventListener("unhandledrejection", (e) => { document.body.dataset.error = String(e.reason); });
+</script>"""
+
+
+def rendered(page: Path, folder: Path, *, width: int = 1280, probe: str = PROBE) -> dict:
     """What Chromium finds in the page after it went dark, its first chart was pointed at and a video zoomed into."""
     probed = folder / "probed.html"
-    probed.write_text(page.read_text("utf-8").replace("</head>", PROBE + "</head>"), "utf-8")
+    probed.write_text(page.read_text("utf-8").replace("</head>", probe + "</head>"), "utf-8")
     flags = (
         "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
         f"--disable-component-update --disable-sync --virtual-time-budget=20000 --window-size={width},2000 --dump-dom"
@@ -212,7 +237,7 @@ def test_every_kind_of_task_has_a_report(make_data, recipe_for, tmp_path, label,
     train(recipe_for(data, task=task, window={"clips": 8}))
     evaluate(data / "run")
     html = report([data / "run"], tmp_path / "report.html").read_text("utf-8")
-    assert html.count('class="chart low"') == 4
+    assert html.count(f'class="chart {"bands" if task.get("kind") == "dense" else "low"}"') == 4
 
 
 def test_an_event_of_three_seconds_is_among_the_pictures(tmp_path):
@@ -255,20 +280,106 @@ def test_runs_of_different_tasks_are_not_compared(two_runs, tmp_path):
         report([two_runs / "vis4mer", two_runs / "mean-linear"], tmp_path / "report.html")
 
 
-def test_the_truth_lies_as_a_band_below_the_scores_of_a_segmentation():
+def test_the_truth_of_a_segmentation_is_drawn_above_the_answer_and_both_above_the_scores():
     seconds = [[float(i), i + 1.0] for i in range(5)]
-    scores = [[0.4, 0.3, 0.3]] * 5
+    scores = [[0.4, 0.3, 0.3]] * 4 + [[0.1, 0.8, 0.1]]
     along = {"kind": "clips", "seconds": seconds, "scores": scores, "total": scores[0]}
     line = VideoTimeline("v", None, [1, 1, None, 0, 1], along)
     task = Task("t", "dense", ("a", "b", "c"), labels_per_second=1.0)
-    drawn = figure_of(timeline_chart(line, [0, 1, 2], task, 0.0, 5.0, "title"))["data"]
-    bands = {one["name"]: one for one in drawn if one["name"].startswith("true: ")}
+    figure = figure_of(timeline_chart(line, [0, 1], task, 0.0, 5.0, "title"))
+    bands = {one["name"]: one for one in figure["data"] if ": " in one["name"]}
     assert [moment[-2:] for moment in bands["true: a"]["x"]] == ["03", "04", "04"]
-    below = bands["true: b"]["y"]
-    assert [value is None for value in below] == [False] * 4 + [True] + [False] * 2
-    assert all(value < 0 for value in below if value is not None)
-    assert bands["true: c"]["y"] == []
-    assert drawn[0]["x"][-1] == "1970-01-01 00:00:05"  # the last clip's score holds to its end
+    truth, answer = bands["true: b"]["y"], bands["answer: b"]["y"]
+    assert [value is None for value in truth] == [False] * 4 + [True] + [False] * 2
+    assert {*truth} - {None} == {TRUTH_AT * 100}
+    assert {*answer} == {ANSWER_AT * 100}
+    assert TRUTH_AT > ANSWER_AT > 1
+    assert "true: c" not in bands
+    assert figure["layout"]["yaxis"]["ticktext"][-2:] == ["answer", "truth"]
+    assert figure["data"][0]["x"][-1] == "1970-01-01 00:00:05"  # the last clip's score holds to its end
+
+
+def test_a_class_of_a_segmentation_without_a_colour_is_grey():
+    scores = np.eye(9)[[0, 1, 8]].tolist()
+    seconds = [[float(i), i + 1.0] for i in range(3)]
+    line = VideoTimeline(
+        "v", None, [0, 1, 8], {"kind": "clips", "seconds": seconds, "scores": scores, "total": scores[0]}
+    )
+    task = Task("t", "dense", tuple("abcdefghi"), labels_per_second=1.0)
+    drawn = figure_of(timeline_chart(line, [0, 1], task, 0.0, 3.0, "title"))["data"]
+    colours = {one["name"]: one["meta"] for one in drawn}
+    assert (colours["true: a"], colours["true: i"], colours["answer: i"]) == (0, OTHERS, OTHERS)
+
+
+NOISE = re.compile(
+    r"<[\w .]*(?:object|method|function|class|module|generator)\b[^>]*>|\bat 0x[0-9a-f]+|\bNone\b|\b[Nn]a[Nn]\b"
+    r"|\bTrue\b|\bFalse\b|\bundefined\b|\bUndefined\b|dtype=|\bnp\.|\barray\(|dict_|\{'|\[\('|Summary\("
+)
+"""What Python writes where a value of the wrong kind is shown."""
+
+
+class VisibleText(HTMLParser):
+    """Every text that a person can read in a page, those of its attributes included; not the recipe, which is YAML."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+        self._hidden = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._hidden += tag in ("script", "style", "pre")
+        self.texts += [value for name, value in attrs if value and name in ("title", "aria-label", "alt")]
+
+    def handle_endtag(self, tag: str) -> None:
+        self._hidden -= tag in ("script", "style", "pre")
+
+    def handle_data(self, data: str) -> None:
+        if not self._hidden and data.strip():
+            self.texts.append(data.strip())
+
+
+def texts_of(page: Path) -> list[str]:
+    """The visible texts of a page."""
+    reader = VisibleText()
+    reader.feed(page.read_text("utf-8"))
+    return reader.texts
+
+
+@pytest.fixture
+def dense_runs(make_data, recipe_for):
+    """Two evaluated runs of a segmentation into twenty classes with long names, scored by nine metrics."""
+    names = [f"take_the_large_bowl_and_{number}" for number in range(20)]
+    data = make_data(
+        {"train": 8, "val": 4, "test": 4}, label=lambda order: [[0, 8, names[order]], [8, 16, names[5 - order]]]
+    )
+    metrics = ["mof", "edit", "f1@10", "f1@25", "f1@50", "map@50", "recall@50", "clip_accuracy", "mean_class_accuracy"]
+    task = {"kind": "dense", "classes": names, "labels_per_second": 2.0, "metrics": metrics}
+    for name in ("mean-linear", "gru"):
+        train(recipe_for(data, out=str(data / f"dense-{name}"), decoder={"name": name}, task=task))
+        evaluate(data / f"dense-{name}")
+    return data
+
+
+def test_every_text_of_a_page_is_meant_for_a_reader(two_runs, dense_runs, tmp_path):
+    for runs in (["vis4mer", "mean-linear"], ["dense-gru", "dense-mean-linear"]):
+        page = report([two_runs / name for name in runs], tmp_path / "report.html")
+        texts = texts_of(page)
+        assert not [text for text in texts if NOISE.search(text)]
+    assert "clips" in texts  # the heading that showed a method of Python's
+    assert any("The upper band is the truth" in text for text in texts)
+
+
+@needs_chromium
+@pytest.mark.parametrize("width", [1280, 500])
+def test_no_table_runs_off_the_page_and_truth_lies_above_the_answer(dense_runs, tmp_path, width):
+    page = report([dense_runs / "dense-mean-linear", dense_runs / "dense-gru"], tmp_path / "report.html")
+    seen = rendered(page, tmp_path, width=width, probe=DENSE_PROBE)
+    assert not seen["wide"]
+    if width == 1280:
+        assert seen["cut"] == []
+    assert len(seen["bands"]) == 8
+    for truth, answer, line in seen["bands"]:
+        assert truth < answer < line  # pixels from the top
 
 
 def figure_of(chart: str) -> dict:

@@ -7,9 +7,8 @@ import pytest
 
 from longvid.errors import AnnotationError, ConfigError
 from longvid.files import read_json
-from longvid.metrics.items import baseline_scores, score
+from longvid.metrics.items import METRICS, baseline_scores, score
 from longvid.pipelines.cli.main import main
-from longvid.pipelines.cli.train import _spread
 from longvid.pipelines.evaluation.evaluate import EvaluationResult, evaluate
 from longvid.pipelines.training.config import load_config
 from longvid.pipelines.training.module import TrainingDiverged
@@ -62,10 +61,11 @@ def test_training_prints_the_baseline_beside_every_validation_score(make_data, r
     assert TrainResult.from_dict(read_json(data / "run" / "result.json")) == result
     (data / "recipe.yaml").write_text(config.to_yaml())
     said = run_cli(["train", str(data / "recipe.yaml")], capsys)
-    header, *rows = [line.split() for line in said.splitlines()[:4]]
-    assert header == ["metric", "validation", "baseline"]
-    assert [row[0] for row in rows] == list(metrics)
-    assert [row[-1] for row in rows] == [f"{expected[name]:.4g}" for name in metrics]
+    header, *rows = said.splitlines()[:4]
+    assert header.split() == ["metric", "validation", "baseline"]
+    for row, name in zip(rows, metrics, strict=True):
+        assert row.startswith(METRICS[name].label)
+        assert row.split()[-2:] == [f"{100 * expected[name]:.1f}", "%"]
 
 
 @pytest.mark.parametrize(
@@ -124,16 +124,16 @@ def test_a_metric_that_counts_frames_asks_for_their_rate_before_anything_is_trai
 @pytest.mark.parametrize(
     ("values", "shown"),
     [
-        ([0.7, 0.7, 0.7], "0.7 +- 0"),
-        ([0.7 + 1e-16, 0.7, 0.7 - 1e-16], "0.7 +- 0"),
-        ([0.8, 0.9], "0.85 +- 0.071"),
-        ([1234.0, 1236.0], "1235 +- 1.4"),
-        ([0.0, 0.0], "0 +- 0"),
-        ([0.5], "0.5"),
+        ([0.7, 0.7, 0.7], "70.0 ± 0.0 %"),
+        ([0.7 + 1e-16, 0.7, 0.7 - 1e-16], "70.0 ± 0.0 %"),
+        ([0.8, 0.9], "85.0 ± 7.1 %"),
+        ([0.0, 0.0], "0.0 ± 0.0 %"),
+        ([0.5], "50.0 %"),
     ],
 )
 def test_a_deviation_is_printed_only_as_far_as_the_mean_is(values: list[float], shown: str):
-    assert _spread(Summary.of(values)) == shown
+    summary = Summary.of(values)
+    assert METRICS["accuracy"].format(summary.mean, summary.std) == shown
 
 
 def test_equal_scores_deviate_by_nothing_at_all():
