@@ -10,13 +10,26 @@ from rich.text import Text
 
 from longvid.pipelines.cli.console import console, error_console, human_seconds, print_json, printable, table
 from longvid.pipelines.cli.options import parse_options
-from longvid.pipelines.cli.own_code import find_own_code
+from longvid.pipelines.cli.own_code import find_own_code, find_own_decoder
 
 MAX_ROWS = 40
 """Rows of a prediction shown in the terminal; `--json` has them all."""
 
 RunFolder = Annotated[Path, typer.Argument(help="Folder of a training run.")]
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
+AllowCode = Annotated[
+    bool, typer.Option("--allow-code", help="Import the decoder, module:callable, that your own recipe file names.")
+]
+OwnDecoder = Annotated[
+    str | None,
+    typer.Option(
+        "--decoder", help="module:callable, if the run trained a decoder of your own; its weights are checked."
+    ),
+]
+OwnOptions = Annotated[
+    list[str] | None,
+    typer.Option("--decoder-option", metavar="NAME=VALUE", help="A text option of that decoder; repeatable."),
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -29,13 +42,15 @@ def add_to(app: typer.Typer) -> None:
 def train(
     recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a recipe from `longvid tasks`.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="Overrides: epochs=20 decoder.name=gru")] = None,
+    allow_code: AllowCode = False,
     as_json: JSON = False,
 ) -> int:
     """Train a long-range decoder on a store's features; an interrupted run continues after its last epoch."""
     from longvid.pipelines.cli.training_progress import ConsoleProgress
     from longvid.pipelines.training.train import train as run
 
-    config = _config(recipe, overrides)
+    config = _config(recipe, overrides, allow_code=allow_code)
+    find_own_decoder(config.decoder.name)
     with ConsoleProgress(error_console, label=config.decoder.name, monitor=_monitor(config)) as progress:
         result = run(config, progress=progress)
     if as_json:
@@ -84,12 +99,15 @@ def baseline(
     return 0
 
 
-def _config(recipe: str, overrides: list[str] | None) -> Any:
+def _config(recipe: str, overrides: list[str] | None, *, allow_code: bool = False) -> Any:
     """The settings of a recipe with overrides, or of `NAME=VALUE` words alone."""
     from longvid.pipelines.training.config import load_config
 
     words = [*([recipe] if "=" in recipe else []), *(overrides or [])]
-    return load_config(None if "=" in recipe else recipe, words)
+    config = load_config(None if "=" in recipe else recipe, words, allow_code=allow_code)
+    if allow_code and ":" in config.decoder.name:
+        error_console.print(f"note: importing {config.decoder.name}, the recipe's decoder", style="dim")
+    return config
 
 
 def _monitor(config: Any) -> str:
@@ -128,14 +146,25 @@ def evaluate(
     predictions: Annotated[
         Literal["csv", "jsonl", "parquet"], typer.Option(help="Format of the predictions file.")
     ] = "csv",
+    decoder: OwnDecoder = None,
+    decoder_option: OwnOptions = None,
     as_json: JSON = False,
 ) -> int:
     """Score a trained run on a split, beside a baseline that ignores the video."""
     from longvid.pipelines.evaluation.evaluate import evaluate as score
     from longvid.pipelines.training.joint import part_folders
 
+    find_own_decoder(decoder)
     results = [
-        score(part, split=split, store=store, allow_missing=allow_missing or None, predictions=predictions)
+        score(
+            part,
+            split=split,
+            store=store,
+            allow_missing=allow_missing or None,
+            predictions=predictions,
+            decoder=decoder,
+            decoder_options=parse_options(decoder_option or []),
+        )
         for part in part_folders(run)
     ]
     if as_json:
@@ -195,15 +224,24 @@ def predict(
     allow_damaged: Annotated[
         bool, typer.Option("--allow-damaged", help="Use the sound clips of a damaged file.")
     ] = False,
+    decoder: OwnDecoder = None,
+    decoder_option: OwnOptions = None,
     as_json: JSON = False,
 ) -> int:
     """Compute class scores over time straight from a video file."""
     from longvid.pipelines.evaluation.predict import predict as run_prediction
 
     find_own_code(encoder)
-    options = parse_options(option) if option else None
+    find_own_decoder(decoder)
     prediction = run_prediction(
-        run, video, encoder=encoder, encoder_options=options, weights=weights, allow_damaged=allow_damaged
+        run,
+        video,
+        encoder=encoder,
+        encoder_options=parse_options(option) if option else None,
+        weights=weights,
+        decoder=decoder,
+        decoder_options=parse_options(decoder_option or []),
+        allow_damaged=allow_damaged,
     )
     if as_json:
         print_json(prediction.to_dict())

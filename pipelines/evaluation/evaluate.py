@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from longvid.decoders import Decoder
+from longvid.decoders.own import Builder
 from longvid.errors import AnnotationError, ConfigError
 from longvid.files import write_json
 from longvid.metrics.items import ClassRow, baseline_scores, confusion_matrix, per_class, per_label
@@ -28,7 +29,7 @@ from longvid.stores import FeatureStore
 from longvid.tasks import Task
 from longvid.tasks.frame_labels import UNLABELLED
 from longvid.tasks.manifest_files import write_records
-from longvid.trained import read_made
+from longvid.trained import GivenDecoder, read_made
 from longvid.trained import trained_decoder as load_trained_decoder
 from longvid.validation import made
 from longvid.windows import WindowDataset, Windows, split_by_presence
@@ -123,11 +124,14 @@ def evaluate(
     workers: int | None = None,
     allow_missing: bool | None = None,
     predictions: str = "csv",
+    decoder: str | Builder | None = None,
+    decoder_options: dict[str, Any] | None = None,
 ) -> EvaluationResult:
     """Score a trained run on a split; the result and all predictions are also written to `evaluation/` in its folder.
 
     `store`, `batch_size`, `workers` and `allow_missing` are the recipe's unless given; `predictions` is the format of
-    the predictions file: csv, jsonl or parquet. Raises `ConfigError` if the folder holds no trained seed or the store
+    the predictions file: csv, jsonl or parquet. `decoder`, with `decoder_options`, is needed for a decoder of your own:
+    a run's files never make longvid import code. Raises `ConfigError` if the folder holds no trained seed or the store
     has another recipe, `AnnotationError` for a split without videos, without labels or with missing videos.
     """
     run = RunFolder(Path(run_dir))
@@ -149,7 +153,8 @@ def evaluate(
         workers=config.workers if workers is None else workers,
         device=on,
     )
-    decoders = {seed: trained_decoder(run, record, seed).to(on) for seed in seeds}
+    given = GivenDecoder(decoder, decoder_options)
+    decoders = {seed: trained_decoder(run, record, seed, given=given).to(on) for seed in seeds}
     scored = {seed: score_windows(decoder, loader, dataset, device=on) for seed, decoder in decoders.items()}
     result = _result(run, record, split, scored, dataset, missing, decoders[seeds[0]])
     result = replace(result, untrained_seeds=run.untrained_seeds(config.seeds))
@@ -198,9 +203,9 @@ def open_run_store(record: RunRecord, location: str | None = None) -> FeatureSto
     return store
 
 
-def trained_decoder(run: RunFolder, record: RunRecord, seed: int) -> Decoder:
+def trained_decoder(run: RunFolder, record: RunRecord, seed: int, *, given: GivenDecoder | None = None) -> Decoder:
     """The decoder with the best weights of a seed, their digest checked, in evaluation mode."""
-    return load_trained_decoder(record.decoder, run.seed(seed).path, source=str(run.path))
+    return load_trained_decoder(record.decoder, run.seed(seed).path, source=str(run.path), given=given)
 
 
 def _dataset(

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from longvid.benchmarks.protocols import find_protocol
 from longvid.clips.sampling import Sampling
+from longvid.code_names import is_code
 from longvid.errors import ConfigError
 from longvid.pipelines.recipes import read_settings, recipe_settings
 from longvid.safe_yaml import parse_yaml
@@ -35,7 +36,7 @@ class DecoderSettings(Settings):
     """The long-range decoder."""
 
     name: str = "vis4mer"
-    """A name that `longvid decoders` lists."""
+    """A name that `longvid decoders` lists, or `module:callable` for a decoder of your own (`longvid.decoders.own`)."""
     options: dict[str, Any] = {}
     """Fields of that decoder's config; width, outputs and usual length follow from the store, task and window."""
 
@@ -263,16 +264,19 @@ class TrainConfig(Settings):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> TrainConfig:
+def load_config(path: str | Path | None, overrides: Sequence[str] = (), *, allow_code: bool = False) -> TrainConfig:
     """The config of a YAML recipe with `dotted.key=value` overrides; a path of None starts from the defaults.
 
     Values are read as YAML: `epochs=20`, `seeds=[0, 1, 2]`, `early_stopping=null`, `optimiser.learning_rate=1e-3`.
     A recipe file may name folders and files on this machine; a URL, or an `out` that is neither beside the file nor
-    below the working folder, has to be an override.
+    below the working folder, has to be an override. So has a decoder that is code (`module:callable`), with its
+    options, unless the file is the user's own (`allow_code`).
     """
     settings: dict[str, Any] = {} if path is None else _read_recipe(Path(path))
     if path is not None and is_recipe_file(path):
         _refuse_elsewhere(settings, Path(path), overrides)
+        if not allow_code:
+            _refuse_code(settings, Path(path), overrides)
     for override in overrides:
         _override(settings, override)
     source = "overrides" if path is None else str(path)
@@ -317,6 +321,30 @@ def _refuse_elsewhere(settings: dict[str, Any], path: Path, overrides: Sequence[
             raise ConfigError(
                 f"{path}: out: {value} is neither beside the file nor below the working folder; give out={value}"
             )
+
+
+def _refuse_code(settings: dict[str, Any], path: Path, overrides: Sequence[str]) -> None:
+    """Raise `ConfigError` where the file names a decoder that is code, or has options for one that the user names."""
+    words = (override.partition("=") for override in overrides)
+    given = {key.strip(): value.strip(" '\"") for key, _, value in words}
+    decoder = settings.get("decoder")
+    if not isinstance(decoder, dict) or "decoder" in given:
+        return
+    name = str(decoder.get("name", ""))
+    if "decoder.name" not in given and is_code(name):
+        raise ConfigError(
+            f"{path} names the decoder {name!r}, which is code; what a file names is never imported: give "
+            f"decoder.name={name}, or --allow-code if the file is your own"
+        )
+    options = decoder.get("options")
+    if not is_code(given.get("decoder.name", "")) or not isinstance(options, dict) or "decoder.options" in given:
+        return
+    kept = [option for option in options if f"decoder.options.{option}" not in given]
+    if kept:
+        raise ConfigError(
+            f"{path}: has options for its decoder ({', '.join(map(str, kept))}), and {given['decoder.name']} is code; "
+            f"give decoder.options.{kept[0]}=... too, or --allow-code if the file is your own"
+        )
 
 
 def load_features(recipe: str | Path, *, allow_code: bool = False) -> FeatureSettings:
