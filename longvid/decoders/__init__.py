@@ -80,7 +80,7 @@ def find_decoder(name: str) -> DecoderEntry | Builder:
 
 
 def names_code(name: str) -> bool:
-    """Whether building that decoder would import a module: `package.module:callable`. Nothing is imported to find out."""
+    """Whether building that decoder would import a module (`package.module:callable`); nothing is imported here."""
     return name not in DECODERS and is_code(name)
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.text import Text
 
+from longvid.errors import ConfigError
 from longvid.pipelines.cli.console import console, error_console, human_seconds, print_json, printable, table
 from longvid.pipelines.cli.options import parse_options
 from longvid.pipelines.cli.own_code import find_own_code, find_own_decoder
@@ -40,12 +41,29 @@ def add_to(app: typer.Typer) -> None:
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a recipe from `longvid tasks`.")],
+    recipe: Annotated[
+        str | None, typer.Argument(help="A recipe file, or the name of a recipe from `longvid tasks`.")
+    ] = None,
     overrides: Annotated[list[str] | None, typer.Argument(help="Overrides: epochs=20 decoder.name=gru")] = None,
     allow_code: AllowCode = False,
+    settings: Annotated[
+        bool,
+        typer.Option(
+            "--settings", help="List every setting, with the recipe's values, and train nothing; --json: a JSON schema."
+        ),
+    ] = False,
     as_json: JSON = False,
 ) -> int:
     """Train a long-range decoder on a store's features; an interrupted run continues after its last epoch."""
+    if settings:
+        from longvid.pipelines.cli.settings import print_settings
+
+        return print_settings(recipe, overrides, as_json=as_json)
+    if recipe is None:
+        raise ConfigError(
+            "give a recipe or settings: longvid train store=x.zarr manifest=videos.csv; "
+            "--settings lists all settings, `longvid tasks` the recipes"
+        )
     from longvid.pipelines.cli.training_progress import ConsoleProgress
     from longvid.pipelines.training.train import train as run
 

@@ -29,7 +29,13 @@ _PATHS = ("store", "manifest", "out")
 class Settings(BaseModel):
     """A part of a recipe; frozen; unknown settings are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        coerce_numbers_to_str=True,
+        protected_namespaces=(),
+        use_attribute_docstrings=True,  # `longvid train --settings` shows them
+    )
 
 
 class DecoderSettings(Settings):
@@ -45,11 +51,15 @@ class WindowSettings(Settings):
     """What a decoder sees at once: one of `clips`, `seconds` and `segments`; without any, the whole video."""
 
     clips: int | None = Field(default=None, gt=0)
+    """Clips in a window."""
     seconds: float | None = Field(default=None, gt=0)
+    """Length of a window in time."""
     segments: int | None = Field(default=None, gt=0)
+    """Clips picked from the whole video, evenly in evaluation, at random in training."""
     stride: int | None = Field(default=None, gt=0)
     """Clips from one evaluated window to the next; none: they do not overlap."""
     stride_seconds: float | None = Field(default=None, gt=0)
+    """The same in time, for windows given in seconds."""
     shortest_seconds: float | None = Field(default=None, gt=0)
     """A window that the video's end cuts short is kept if it lasts this long; none: it is moved to end there."""
     short: Literal["masked", "padded"] = "masked"
@@ -71,8 +81,11 @@ class OptimiserSettings(Settings):
     """Settings of AdamW; state-space dynamics have their own parameter groups (`Decoder.param_groups`)."""
 
     learning_rate: float = Field(default=1e-3, gt=0)
+    """Highest learning rate; `schedule` says how it changes."""
     weight_decay: float = Field(default=0.01, ge=0)
+    """AdamW's weight decay; state-space dynamics have none."""
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
+    """AdamW's decay rates of the running means of gradients and of their squares."""
     clip_norm: float | None = Field(default=1.0, gt=0)
     """Largest norm of the gradient; none: gradients are not clipped."""
 
@@ -81,11 +94,13 @@ class ScheduleSettings(Settings):
     """How the learning rate changes."""
 
     name: Literal["cosine", "plateau", "constant"] = "cosine"
+    """Half a cosine to zero, a drop whenever validation stops improving, or no change."""
     warmup: float = Field(default=0.05, ge=0, lt=1)
     """Share of all steps over which the rate rises from zero (`cosine` and `constant`)."""
     factor: float = Field(default=0.2, gt=0, lt=1)
     """`plateau`: factor on the rate when validation has not improved for `patience` validations."""
     patience: int = Field(default=5, ge=0)
+    """`plateau`: validations without improvement before the rate drops."""
     backwards: bool = False
     """`plateau` as in ViS4mer's code: a rising accuracy counts as no improvement, so the rate falls while the model
     learns. Only for its published schedule; for regression it makes no difference."""
@@ -97,14 +112,18 @@ class EarlyStoppingSettings(Settings):
     patience: int = Field(default=10, ge=1)
     """Validations without improvement."""
     min_delta: float = Field(default=0.0, ge=0)
+    """Smallest gain that counts as an improvement."""
 
 
 class ValidationSettings(Settings):
     """How validation videos are taken from the training videos where the manifest has none; never from test."""
 
     fraction: float = Field(default=0.15, gt=0, lt=1)
+    """Share of the training videos set aside, in whole groups and within each class."""
     seed: int = 0
+    """Another seed sets other videos aside."""
     every_epochs: int = Field(default=1, ge=1)
+    """Epochs from one validation to the next."""
     on_test: bool = False
     """Choose the best epoch by the test videos, as some authors did. Needs `as_published: true`; the run and its
     results carry a label."""
@@ -114,13 +133,21 @@ class TaskSettings(Settings):
     """The task; without `kind` it is inferred from the manifest's labels (`longvid.tasks.infer_task`)."""
 
     name: str = "labels"
+    """Name of the task; one that `longvid tasks` lists brings its classes and metrics."""
     kind: Literal["classification", "multilabel", "regression", "dense"] | None = None
+    """What a label is: one class, several, values, or classes along the video; null: inferred from the labels."""
     classes: list[str] = []
+    """Class names, in the order of their numbers; empty: those of the labels."""
     outputs: int = Field(default=0, ge=0)
+    """Number of classes or values, where labels are numbers; 0: one per class, or one value."""
     metrics: list[str] = []
+    """Metrics, the first of which chooses the best epoch; empty: those of the kind."""
     column: str = "label"
+    """Manifest column that holds the labels."""
     transform: dict[str, Any] = {}
+    """regression: target = scale * f(label) + shift; fields: function (identity, log), scale, shift."""
     labels_per_second: float | None = Field(default=None, gt=0)
+    """dense: lines per second in the files that `label_path` names."""
 
     @model_validator(mode="after")
     def _stated(self) -> "TaskSettings":
@@ -142,7 +169,9 @@ class FeatureSettings(Settings):
     preprocessing: dict[str, Any] = {}
     """Fields of `longvid.Preprocessing` other than the encoder's own."""
     pooling: str | None = None
+    """Tokens that are stored (`longvid extract --pooling`); null: the encoder's own choice."""
     dtype: Literal["float16", "float32", "int8"] = "float16"
+    """Stored type."""
 
     def the_sampling(self) -> Sampling | None:
         """The sampling; `ConfigError` for a field that does not exist."""
@@ -163,6 +192,7 @@ class TrainConfig(Settings):
     """Settings of one training run. Frozen; `load_config` makes it from a file."""
 
     name: str = "run"
+    """Name of the run, in results."""
     store: str
     """Feature store: folder or URL."""
     manifest: str
@@ -187,8 +217,11 @@ class TrainConfig(Settings):
     """Scale features to mean 0 and deviation 1 over the training videos, for encoders without a final norm."""
     window: WindowSettings = WindowSettings()
     batch_size: int = Field(default=16, ge=1)
+    """Windows per training step."""
     eval_batch_size: int = Field(default=32, ge=1)
+    """Windows per batch in validation and evaluation."""
     epochs: int = Field(default=50, ge=1)
+    """Passes over the training videos."""
     optimiser: OptimiserSettings = OptimiserSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     early_stopping: EarlyStoppingSettings | None = None
@@ -196,12 +229,15 @@ class TrainConfig(Settings):
     seeds: list[int] = Field(default=[0], min_length=1)
     """One training per seed; results are mean and standard deviation over seeds."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Arithmetic of training."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train; auto: on CUDA if there is a device."""
     workers: int = Field(default=0, ge=0)
     """Processes that read windows; 0 reads in the training process, which is enough for small windows."""
     allow_missing: bool = False
     """Train and evaluate on the videos that are in the store; otherwise a missing video is an error."""
     tensorboard: bool = True
+    """Write TensorBoard logs into the run's folder."""
     out: str = "runs/run"
     """Folder of the run: weights, logs, results."""
 
@@ -272,7 +308,7 @@ def load_config(path: str | Path | None, overrides: Sequence[str] = (), *, allow
     below the working folder, has to be an override. So has a decoder that is code (`module:callable`), with its
     options, unless the file is the user's own (`allow_code`).
     """
-    settings: dict[str, Any] = {} if path is None else _read_recipe(Path(path))
+    settings: dict[str, Any] = {} if path is None else read_recipe(Path(path))
     if path is not None and is_recipe_file(path):
         _refuse_elsewhere(settings, Path(path), overrides)
         if not allow_code:
@@ -289,7 +325,7 @@ def load_config(path: str | Path | None, overrides: Sequence[str] = (), *, allow
 
 def kept_config(path: Path) -> TrainConfig:
     """The config in a run's own recipe.yaml, for its settings; no path or URL in it is opened."""
-    return TrainConfig.of(_read_recipe(path), source=str(path))
+    return TrainConfig.of(read_recipe(path), source=str(path))
 
 
 def is_elsewhere(place: str) -> bool:
@@ -353,7 +389,7 @@ def load_features(recipe: str | Path, *, allow_code: bool = False) -> FeatureSet
     `allow_code`: the file is the user's own, and may name an encoder that is code (`module:callable`), which will be
     imported; without it that is an `EncoderError`.
     """
-    settings = _read_recipe(Path(recipe))
+    settings = read_recipe(Path(recipe))
     if settings.get("features") is None:
         raise ConfigError(f"{recipe}: has no feature settings; give --encoder, or read in the recipe how they are made")
     placeholders = {"store": "store", "manifest": "manifest"}
@@ -367,7 +403,7 @@ def load_features(recipe: str | Path, *, allow_code: bool = False) -> FeatureSet
     return features
 
 
-def _read_recipe(path: Path) -> dict[str, Any]:
+def read_recipe(path: Path) -> dict[str, Any]:
     """The settings of a recipe file, or of longvid's recipe of that name."""
     if not is_recipe_file(path):
         return recipe_settings(path.as_posix())
@@ -451,13 +487,13 @@ def _initials(name: str) -> str:
 def _all_settings(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """Dotted names of all settings."""
     for name in model.model_fields:
-        inner = _settings_of(model, name)
+        inner = settings_of(model, name)
         yield f"{prefix}{name}"
         if inner is not None:
             yield from _all_settings(inner, f"{prefix}{name}.")
 
 
-def _settings_of(model: type[BaseModel], name: str) -> type[BaseModel] | None:
+def settings_of(model: type[BaseModel], name: str) -> type[BaseModel] | None:
     """The class of a setting that has inner settings, else None."""
     annotation = model.model_fields[name].annotation
     choices = [annotation, *getattr(annotation, "__args__", ())]
@@ -467,7 +503,7 @@ def _settings_of(model: type[BaseModel], name: str) -> type[BaseModel] | None:
 def _known_settings(location: list[str]) -> list[str]:
     model: type[BaseModel] = TrainConfig
     for part in location:
-        inner = _settings_of(model, part)
+        inner = settings_of(model, part)
         assert inner is not None
         model = inner
     return list(model.model_fields)
