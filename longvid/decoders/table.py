@@ -10,6 +10,7 @@ from longvid.decoders.base import Decoder
 from longvid.decoders.cost import Cost, forward_cost, training_cost
 from longvid.decoders.own import summary_of
 from longvid.decoders.recurrent import Recurrent
+from longvid.decoders.sizes import comparable_options
 
 DIM = 1024
 """Width of the tokens, as in ViS4mer's features."""
@@ -59,6 +60,7 @@ def _row(name: str, length: int) -> DecoderRow:
     known = {field.name for field in fields(entry.config)} if isinstance(entry, DecoderEntry) else set()
     # choosing a kernel by its time means nothing on tensors without numbers
     options = {"backend": "cauchy"} if "backend" in known else {}
+    options = comparable_options(name, DIM, options)
     decoder = build_decoder(name, dim=DIM, outputs=OUTPUTS, max_length=length, **options)
     count = _step_by_step if isinstance(decoder, Recurrent) and decoder.config.cell == "gru" else _at_once
     forward: Cost | None = None
@@ -98,9 +100,9 @@ COLUMNS = ("decoder", "parameters", "length", "GFLOPs", "evaluation MB", "traini
 """Headings of `cells`."""
 
 EXPLANATION = (
-    f"One window of {DIM}-wide tokens, {OUTPUTS} outputs, default options. GFLOPs: a forward pass, two operations per "
-    "multiply-add, FFTs included. MB: the most that the tensors of a pass hold at once, weights and input not counted; "
-    "training is forward and backward."
+    f"One window of {DIM}-wide tokens, {OUTPUTS} outputs, the sizes that training chooses by default. GFLOPs: a "
+    "forward pass, two operations per multiply-add, FFTs included. MB: the most that the tensors of a pass hold at "
+    "once, weights and input not counted; training is forward and backward."
 )
 
 

@@ -46,6 +46,9 @@ def train(
     ] = None,
     overrides: Annotated[list[str] | None, typer.Argument(help="Overrides: epochs=20 decoder.name=gru")] = None,
     allow_code: AllowCode = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Remove the run that the folder holds, and train from the start.")
+    ] = False,
     settings: Annotated[
         bool,
         typer.Option(
@@ -54,7 +57,10 @@ def train(
     ] = False,
     as_json: JSON = False,
 ) -> int:
-    """Train a long-range decoder on a store's features; an interrupted run continues after its last epoch."""
+    """Train a long-range decoder on a store's features; an interrupted run continues after its last epoch.
+
+    A finished run goes on if epochs is raised; more seeds are added to those there are.
+    """
     if settings:
         from longvid.pipelines.cli.settings import print_settings
 
@@ -70,12 +76,14 @@ def train(
     config = _config(recipe, overrides, allow_code=allow_code)
     find_own_decoder(config.decoder.name)
     with ConsoleProgress(error_console, label=config.decoder.name, monitor=_monitor(config)) as progress:
-        result = run(config, progress=progress)
+        result = run(config, progress=progress, overwrite=overwrite)
     if as_json:
         print_json(result)
         return 0
     for note in result.notes:
         console.print(printable(f"note: {note}"), style="yellow")
+    for hint in result.hints:
+        console.print(printable(f"hint: {hint}"), style="yellow")
     rows = table("metric", "validation", "baseline", right=("validation", "baseline"))
     for name, value in result.validation.items():
         baseline = result.baseline.get(name)
@@ -207,6 +215,14 @@ def _print_evaluation(result: Any) -> None:
     seeds = f"{len(result.seeds)} seeds" if len(result.seeds) > 1 else "1 seed"
     console.print(f"{result.coverage} of {result.split}, {result.windows} windows, {seeds}")
     _say_untrained(result)
+    if result.too_short:
+        from longvid.pipelines.training.data import shown
+
+        count = len(result.too_short)
+        console.print(
+            printable(f"{count} too short for the decoder, and not scored: {shown(list(result.too_short))}"),
+            style="yellow",
+        )
     if result.partial:
         from longvid.pipelines.training.data import shown
 

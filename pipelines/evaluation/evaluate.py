@@ -90,6 +90,8 @@ class EvaluationResult:
     """Size of the store: videos, clips, seconds, bytes."""
     untrained_seeds: tuple[int, ...] = ()
     """Seeds of the recipe that are not fully trained and not counted here."""
+    too_short: tuple[str, ...] = ()
+    """Videos that are too short for the decoder, and not scored (`window.short=drop`)."""
 
     @property
     def metrics(self) -> dict[str, Summary]:
@@ -145,7 +147,7 @@ def evaluate(
         raise ConfigError(f"predictions={predictions!r} is not one of csv, jsonl, parquet")
     features = open_run_store(record, store)
     allowed = config.allow_missing if allow_missing is None else allow_missing
-    dataset, missing = _dataset(run, record, features, split, allow_missing=allowed)
+    dataset, missing, too_short = _dataset(run, record, features, split, allow_missing=allowed)
     on = torch_device(device)
     loader = eval_loader(
         dataset,
@@ -157,7 +159,12 @@ def evaluate(
     decoders = {seed: trained_decoder(run, record, seed, given=given).to(on) for seed in seeds}
     scored = {seed: score_windows(decoder, loader, dataset, device=on) for seed, decoder in decoders.items()}
     result = _result(run, record, split, scored, dataset, missing, decoders[seeds[0]])
-    result = replace(result, untrained_seeds=run.untrained_seeds(config.seeds))
+    result = replace(
+        result,
+        listed=result.listed + len(too_short),
+        too_short=tuple(too_short),
+        untrained_seeds=run.untrained_seeds(config.seeds),
+    )
     _write_predictions(run.evaluation_file(split, f"-predictions.{predictions}"), scored, dataset)
     write_json(run.evaluation_file(split), as_json(result))
     return result
@@ -210,7 +217,8 @@ def trained_decoder(run: RunFolder, record: RunRecord, seed: int, *, given: Give
 
 def _dataset(
     run: RunFolder, record: RunRecord, store: FeatureStore, split: str, *, allow_missing: bool
-) -> tuple[WindowDataset, list[str]]:
+) -> tuple[WindowDataset, list[str], list[str]]:
+    """The videos to score, and the keys of those that are not in the store and of those that are too short."""
     manifest = run.manifest()
     rows = manifest.split(split)
     if not rows:
@@ -223,7 +231,15 @@ def _dataset(
             f"{len(absent)} of {len(rows)} {split} videos are not complete in {store.location}: {shown(absent)}; "
             "extract them, or evaluate without them (allow_missing=true)"
         )
-    return WindowDataset(store, found, record.the_windows(), task=record.the_task()), absent
+    windows, task, fewest = record.the_windows(), record.the_task(), record.fewest_clips
+    short = set(WindowDataset(store, found, windows, fewest_clips=fewest).too_short) if fewest > 1 else set()
+    scored = [row for row in found if row.key not in short]
+    if not scored:
+        raise AnnotationError(
+            f"every video of split {split!r} in {store.location} is shorter than the {fewest} clips that the decoder "
+            "needs; nothing is left to score"
+        )
+    return WindowDataset(store, scored, windows, task=task, fewest_clips=fewest), absent, sorted(short)
 
 
 def _result(

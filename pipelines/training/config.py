@@ -62,8 +62,9 @@ class WindowSettings(Settings):
     """The same in time, for windows given in seconds."""
     shortest_seconds: float | None = Field(default=None, gt=0)
     """A window that the video's end cuts short is kept if it lasts this long; none: it is moved to end there."""
-    short: Literal["masked", "padded"] = "masked"
-    """How a video with fewer clips than a window is filled: masked, or with zero clips that count (ViS4mer)."""
+    short: Literal["masked", "padded", "drop"] = "masked"
+    """How a video with fewer clips than a window is filled: masked, or with zero clips that count (ViS4mer); drop:
+    masked, and a video that is too short for the decoder is left out and named."""
     draw: Literal["videos", "windows"] = "videos"
     """Windows of a training epoch: a random one of every video, or as many drawn from all windows (LVU)."""
 
