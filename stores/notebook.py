@@ -1,4 +1,4 @@
-"""How stores and videos look in a notebook: a small table, in which every name is text."""
+"""How stores and videos look in a notebook: tables with names as text."""
 
 from collections.abc import Iterable, Sequence
 from html import escape

@@ -1,4 +1,4 @@
-"""A stored video as a sequence of clips: len, indices, slices, loops and numpy."""
+"""A stored video as a sequence of clips: indices, slices, loops, numpy."""
 
 from collections.abc import Iterator
 from operator import index as as_index

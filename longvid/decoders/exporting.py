@@ -1,4 +1,4 @@
-"""Trained decoders as files that run without longvid: torch.export and ONNX.
+"""Trained decoders as files that run without longvid: torch.export, ONNX.
 
     decoder, task, windows = longvid.load_decoder("runs/mine")
     program = longvid.export_decoder(decoder, length=60)         # tokens (batch, 60, dim) -> logits

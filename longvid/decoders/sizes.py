@@ -1,6 +1,6 @@
-"""Default widths in training: decoders of about as many parameters as ViS4mer, so that like is compared with like.
+"""Default widths in training: about as many parameters as ViS4mer.
 
-ViS4mer and the other pyramids take their width from the tokens, 2.3 dim^2 parameters in all; a GRU of a fixed width of
+So like is compared with like. ViS4mer and the other pyramids take their width from the tokens, 2.3 dim^2 parameters in all; a GRU of a fixed width of
 128 would have a fifth of that at 1,024 features. So a training that names no width gives these decoders one:
 
     GRU of width w       3 (dim w + w^2)          w = dim / 2        2.25 dim^2

@@ -1,4 +1,4 @@
-"""`longvid prepare | tasks | recipe | results`: data sets, recipes, numbers."""
+"""`longvid prepare | tasks | recipe | results`: data sets and numbers."""
 
 from pathlib import Path
 from typing import Annotated, Any

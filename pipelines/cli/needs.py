@@ -1,4 +1,4 @@
-"""What a public task needs before it can be trained: official files, videos, extras."""
+"""The needs of a public task: official files, videos, extras."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

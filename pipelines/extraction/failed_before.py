@@ -1,4 +1,4 @@
-"""Videos that failed in the last run: tried again, left out, or all that is tried."""
+"""Videos that failed in the last run: tried again, left out, or alone."""
 
 from collections.abc import Sequence
 from dataclasses import replace

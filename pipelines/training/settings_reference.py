@@ -1,4 +1,4 @@
-"""Every setting of a training, for people and, as a JSON schema, for editors.
+"""Every setting of a training, for people and, as a schema, for editors.
 
 print(setting_rows()[0])                 # name, type, default, what it is
 schema = json_schema("lvu/relationship")
