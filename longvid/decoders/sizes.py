@@ -1,7 +1,8 @@
 """Default widths in training: about as many parameters as ViS4mer.
 
-So like is compared with like. ViS4mer and the other pyramids take their width from the tokens, 2.3 dim^2 parameters in all; a GRU of a fixed width of
-128 would have a fifth of that at 1,024 features. So a training that names no width gives these decoders one:
+ViS4mer and the other pyramids take their width from the tokens, 2.3 dim^2 parameters in all; a GRU of a fixed width of
+128 would have a fifth of that at 1,024 features, and like would not be compared with like. So a training that names no
+width gives these decoders one:
 
     GRU of width w       3 (dim w + w^2)          w = dim / 2        2.25 dim^2
     LSTM of width w      4 (dim w + w^2)          w = 2 dim / 5      2.24 dim^2
