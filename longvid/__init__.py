@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from longvid.checkpoints import load_official, load_weights, save_weights
     from longvid.clips import ClipPlan, Preprocessing, Sampling, iter_clips
     from longvid.decoders import DECODERS, Decoder, build_decoder
+    from longvid.decoders.exporting import export_decoder, export_onnx
     from longvid.encoders import ENCODERS, Encoder, EncoderOutput, EncoderSpec, build_encoder, wrap
     from longvid.errors import LongvidError
     from longvid.trained import load_decoder
@@ -34,6 +35,8 @@ __all__ = [
     "WindowDataset",
     "build_decoder",
     "build_encoder",
+    "export_decoder",
+    "export_onnx",
     "iter_clips",
     "iter_frames",
     "load_decoder",
@@ -50,6 +53,7 @@ __getattr__, __dir__, _ = lazy_loader.attach(
         "checkpoints": ["load_official", "load_weights", "save_weights"],
         "clips": ["ClipPlan", "Preprocessing", "Sampling", "iter_clips"],
         "decoders": ["DECODERS", "Decoder", "build_decoder"],
+        "decoders.exporting": ["export_decoder", "export_onnx"],
         "encoders": ["ENCODERS", "Encoder", "EncoderOutput", "EncoderSpec", "build_encoder", "wrap"],
         "errors": ["LongvidError"],
         "trained": ["load_decoder"],

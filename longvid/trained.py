@@ -4,19 +4,21 @@
     scores = decoder(tokens)            # (batch, length, dim) -> logits; standardisation is included
 
 The folder is only data: it names a decoder of `DECODERS` and its settings. Nothing in it is imported or unpickled, and
-the weights must have the sha256 that the training recorded.
+the weights must have the sha256 that the training recorded. A decoder of the user's own (`module:callable`) has to be
+given again by who calls: `load_decoder("runs/mine", decoder="my_module:MyDecoder")`.
 """
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from longvid.decoders import DECODERS, Decoder, build_decoder
+from longvid.decoders import DECODERS, Decoder, DecoderEntry, build_decoder, names_code
+from longvid.decoders.own import Builder, build_own
 from longvid.decoders.part import PartOf
 from longvid.decoders.standardise import Standardised
 from longvid.errors import ConfigError, DecoderError, LongvidError, WeightsError, short_reason
@@ -60,17 +62,41 @@ class DecoderRecord:
     part: list[int] | None = None
     """(first, stop) of the outputs that belong to this task, where the decoder was trained for several."""
 
-    def build(self) -> Decoder:
-        """The decoder, freshly initialised."""
-        options = {name: tuple(value) if isinstance(value, list) else value for name, value in self.options.items()}
-        decoder = build_decoder(self.name, dim=self.dim, outputs=self.outputs, max_length=self.max_length, **options)
+    def build(self, own: Builder | None = None) -> Decoder:
+        """The decoder, freshly initialised; `own` builds it in place of what the name says.
+
+        A name of the form `module:callable` is imported: build no record of a file whose name the caller did not give.
+        """
+        options: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in self.options.items()}
+        sizes: dict[str, Any] = {"dim": self.dim, "outputs": self.outputs, "max_length": self.max_length}
+        if own is None:
+            decoder = build_decoder(self.name, **(sizes | options))
+        else:
+            decoder = build_own(self.name, own, **sizes, options=options)
         decoder = Standardised(decoder, self.dim) if self.standardise else decoder
         return PartOf(decoder, *self.part) if self.part is not None else decoder
 
 
-def load_decoder(run: str | Path, *, seed: int | None = None) -> TrainedDecoder:
+@dataclass(frozen=True)
+class GivenDecoder:
+    """What the caller says about a run's decoder; None: nothing, so that it must be one of `DECODERS`."""
+
+    decoder: str | Builder | None = None
+    """`module:callable`, a name of `DECODERS`, or the class or function itself."""
+    options: dict[str, Any] | None = None
+    """Options that the run's record may not give to code: text."""
+
+
+def load_decoder(
+    run: str | Path,
+    *,
+    seed: int | None = None,
+    decoder: str | Builder | None = None,
+    decoder_options: dict[str, Any] | None = None,
+) -> TrainedDecoder:
     """The decoder that a run trained with `seed` (None: its first), with its task and its windows.
 
+    `decoder`, with `decoder_options`: what builds it, for one of the user's own.
     Raises `ConfigError` for a folder without such a run or seed, and for a run of several tasks, each of which has a
     folder of its own to load; `WeightsError` for weights that are not the ones that were trained.
     """
@@ -92,7 +118,8 @@ def load_decoder(run: str | Path, *, seed: int | None = None) -> TrainedDecoder:
             f"{folder}: the training of seed {seed} is not finished (finished seeds: {there}); train it first"
         )
     place = inside(folder, f"seed-{trained[0] if seed is None else seed}")
-    return TrainedDecoder(trained_decoder(record, place, source=str(folder)), task, windows)
+    given = GivenDecoder(decoder, decoder_options)
+    return TrainedDecoder(trained_decoder(record, place, source=str(folder), given=given), task, windows)
 
 
 def trained_seeds(folder: Path) -> list[int]:
@@ -101,26 +128,63 @@ def trained_seeds(folder: Path) -> list[int]:
     return sorted(int(match[1]) for name in names if (match := re.fullmatch(r"seed-([0-9]{1,10})", name)))
 
 
-def trained_decoder(record: DecoderRecord, seed_folder: Path, *, source: str) -> Decoder:
-    """The decoder with a seed's best weights, in evaluation mode; their sha256 must be the recorded one."""
-    if record.name not in DECODERS:
-        raise DecoderError(
-            f"{source} names the decoder {record.name!r}, which is not one of {', '.join(DECODERS)}; nothing is "
-            "imported because a file names it: put one of your own into longvid.DECODERS first"
-        )
+def trained_decoder(
+    record: DecoderRecord, seed_folder: Path, *, source: str, given: GivenDecoder | None = None
+) -> Decoder:
+    """The decoder with a seed's best weights, in evaluation mode; their sha256 must be the recorded one.
+
+    Raises `DecoderError` for a decoder that is not in `DECODERS`, unless the caller has `given` it.
+    """
+    record, own = _permitted(record, given or GivenDecoder(), source)
     noted = read_made(
         inside(seed_folder, SEED_FILE), lambda values: values["weights_sha256"], remedy=f"train {source} again"
     )
     weights = inside(seed_folder, WEIGHTS_FILE)
-    _require_held(record, weights, source=source)
-    decoder = _built(record, source=source)
+    _require_held(record, own, weights, source=source)
+    decoder = _built(record, own, source=source)
     load_trained(weights, decoder, sha256=noted)
     return decoder.eval()
 
 
-def _built(record: DecoderRecord, *, source: str) -> Decoder:
+def _permitted(record: DecoderRecord, given: GivenDecoder, source: str) -> tuple[DecoderRecord, Builder | None]:
+    """The record with a name that may be built, and the caller's own builder where that is not a name."""
+    own = None
+    if given.decoder is None:
+        if record.name not in DECODERS:
+            how = f"--decoder {record.name}" if names_code(record.name) else "--decoder module:callable"
+            raise DecoderError(
+                f"{source} names the decoder {record.name!r}, which is not one of {', '.join(DECODERS)}; nothing is "
+                f"imported because a file names it: if it is your own, give {how} (in Python decoder=, or put it into "
+                "longvid.DECODERS first)"
+            )
+    elif isinstance(given.decoder, str):
+        record = replace(record, name=given.decoder)
+    else:
+        own = given.decoder
+    known = own is None and isinstance(DECODERS.get(record.name), DecoderEntry)
+    options = record.options if known else _plain_sizes(record.options, given.options or {}, source)
+    return replace(record, options=options | (given.options or {})), own
+
+
+def _plain_sizes(options: dict[str, Any], given: dict[str, Any], source: str) -> dict[str, Any]:
+    """The recorded options that may go to code: numbers, truth values and lists of them, and the head.
+
+    Text could name a file or an address; `ConfigError` where it was not given again.
+    """
+    for name, value in options.items():
+        parts = value if isinstance(value, list | tuple) else [value]
+        plain = all(part is None or isinstance(part, bool | int | float) for part in parts)
+        if not (plain or name in given or (name == "head" and value in ("video", "steps"))):
+            raise ConfigError(
+                f"{source}: its decoder was trained with {name}={str(value)[:40]!r}; what a file says is not given to "
+                f"code unless it is a number: repeat it by --decoder-option {name}=... (in Python decoder_options=)"
+            )
+    return dict(options)
+
+
+def _built(record: DecoderRecord, own: Builder | None, *, source: str) -> Decoder:
     try:
-        return record.build()
+        return record.build(own)
     except LongvidError:
         raise
     except (TypeError, ValueError, RuntimeError, MemoryError, OverflowError, ZeroDivisionError) as error:
@@ -128,12 +192,12 @@ def _built(record: DecoderRecord, *, source: str) -> Decoder:
         raise ConfigError(f"{source}: the decoder it describes cannot be built ({reason}); train it again") from None
 
 
-def _require_held(record: DecoderRecord, weights: Path, *, source: str) -> None:
+def _require_held(record: DecoderRecord, own: Builder | None, weights: Path, *, source: str) -> None:
     """Refuse a decoder that is larger than its file of weights, before anything of it is allocated.
 
     First no setting may count more than the file can bear; then the decoder is built without numbers (on torch's meta
-    device) and its shapes are compared with the file's header. A decoder of the caller's own, put into `DECODERS`, may
-    need numbers to be built, and is held to the first alone.
+    device) and its shapes are compared with the file's header. A decoder of the caller's own may need numbers to be
+    built, and is then held to the first alone.
     """
     _refuse_absent(weights)
     held = read_shapes(weights)
@@ -147,11 +211,12 @@ def _require_held(record: DecoderRecord, weights: Path, *, source: str) -> None:
                 f"{source}: its decoder has {name}={str(value)[:40]}, and {weights} holds {numbers:,} numbers in "
                 f"{len(held):,} tensors, too few for it; run.json is damaged or was changed, copy the run again"
             )
+    entry = None if own is not None else DECODERS.get(record.name)
     try:
         with torch.device("meta"):
-            blank = _built(record, source=source)
-    except ConfigError:
-        if DECODERS[record.name].module.__module__.startswith("longvid."):
+            blank = _built(record, own, source=source)
+    except Exception:
+        if isinstance(entry, DecoderEntry) and entry.module.__module__.startswith("longvid."):
             raise
         return
     _fitting(fit_shapes, blank, held, weights)

@@ -5,10 +5,11 @@ from typing import Any
 import numpy as np
 
 from longvid.stores.errors import InvalidWindow
+from longvid.stores.sequence import ClipSequence
 from longvid.stores.video import StoredVideo
 
 
-class PresentClips:
+class PresentClips(ClipSequence):
     """The clips of a stored video that are there, counted from 0; read like the video itself, by one who wants numbers.
 
     Nothing marks a gap but the seconds: two neighbours here may lie apart in time.
@@ -38,6 +39,9 @@ class PresentClips:
     def seconds(self) -> np.ndarray:
         """(num_clips, 2) float64: start and end of each clip that is there."""
         return self.video.seconds[self.clips]
+
+    def _read(self, start_clip: int, stop_clip: int) -> np.ndarray:
+        return self.read(start_clip, stop_clip)
 
     def read(self, start_clip: int, stop_clip: int) -> np.ndarray:
         """Tokens (stop_clip - start_clip, tokens, dim) of the clips [start_clip, stop_clip) of those that are there."""

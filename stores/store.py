@@ -30,6 +30,7 @@ from longvid.stores.errors import (
 from longvid.stores.info import Estimate, StoreInfo, estimate, store_info
 from longvid.stores.keys import path_name
 from longvid.stores.layout import Layout
+from longvid.stores.notebook import Cell, clock, html_list, html_table
 from longvid.stores.numbers import check_stored, to_stored
 from longvid.stores.place import Location, Place, open_place
 from longvid.stores.receipts import Digests, Receipt, make_receipt, receipt_path, receipts_path
@@ -40,6 +41,8 @@ from longvid.stores.shards import Collected, VideoShards
 from longvid.stores.video import Check, StoredVideo
 
 _PUT_ATTEMPTS = 5
+_SHOWN_VIDEOS = 10
+"""Videos that a notebook lists."""
 
 
 class FeatureStore:
@@ -177,6 +180,43 @@ class FeatureStore:
 
     def __len__(self) -> int:
         return len(self.keys())
+
+    def __bool__(self) -> bool:
+        return True  # a store is there, also an empty one
+
+    def __getitem__(self, key: Any) -> StoredVideo:
+        """The complete video `key`, as `video(key)`."""
+        if not isinstance(key, str):
+            raise TypeError(
+                f"{self.location}: a store's videos are found by their key, a text, not by {type(key).__name__}; "
+                "store.keys() lists them"
+            )
+        return self.video(key)
+
+    def __iter__(self) -> Iterator[StoredVideo]:
+        """Every complete video, in the order of the keys."""
+        return self.videos()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """Refused: the videos of a store have different lengths."""
+        raise TypeError(
+            f"{self.location}: a store holds many videos, which are no single array; use np.asarray(store[key])"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = sorted((row for row in catalogue_rows(self.place) if row.complete), key=lambda row: row.key)
+        recipe = self.recipe
+        facts: list[tuple[str, Cell]] = [
+            ("encoder", recipe.encoder),
+            ("tokens per clip", f"{recipe.num_tokens} of {recipe.dim}, {recipe.dtype}, pooling {recipe.pooling}"),
+            ("complete videos", len(rows)),
+            ("clips", sum(row.num_clips for row in rows)),
+            ("time", clock(sum(row.end_seconds - row.start_seconds for row in rows))),
+        ]
+        shown = [(row.key, row.num_clips, clock(row.end_seconds - row.start_seconds)) for row in rows[:_SHOWN_VIDEOS]]
+        left = len(rows) - len(shown)
+        more = f"and {left:,} more" if left else ""
+        return html_table(self.location, facts) + html_list(("key", "clips", "time"), shown, more=more)
 
     def num_clips(self) -> dict[str, int]:
         """Number of clips of each complete video, by key in sorted order; from the catalogue, so no video is opened."""

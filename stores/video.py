@@ -24,10 +24,12 @@ from longvid.stores.layout import (
     video_path,
 )
 from longvid.stores.mapped import MappedArray
+from longvid.stores.notebook import Cell, clock, html_table
 from longvid.stores.numbers import from_stored
 from longvid.stores.place import Place
 from longvid.stores.recipe import Recipe
 from longvid.stores.records import VideoRecord, seconds_sha256
+from longvid.stores.sequence import ClipSequence
 from longvid.stores.shard import checksums_of, decode_seconds
 from longvid.stores.shards import VideoShards
 
@@ -35,8 +37,11 @@ Check = Literal["always", "once", "never"]
 """How often what is read is compared with the recorded digests; see `FeatureStore.open`."""
 
 
-class StoredVideo:
-    """The tokens and times of one video. Files are opened only when read; can be pickled, and used after a fork."""
+class StoredVideo(ClipSequence):
+    """The tokens and times of one video. Files are opened only when read; can be pickled, and used after a fork.
+
+    `video[3:5]`, `len(video)`, `for clip in video` and `np.asarray(video)` work as on an array (`ClipSequence`).
+    """
 
     def __init__(
         self, place: Place, recipe: Recipe, layout: Layout, record: VideoRecord, *, check: Check = "once"
@@ -125,6 +130,12 @@ class StoredVideo:
             self._refuse_absent(start_clip, stop_clip)
         tokens = from_stored(self._read_stored(start_clip, stop_clip))
         return tokens[~absent_mask(self.damaged, start_clip, stop_clip)] if missing == "drop" else tokens
+
+    def _read(self, start_clip: int, stop_clip: int) -> np.ndarray:
+        return self.read(start_clip, stop_clip)
+
+    def _none(self) -> np.ndarray:
+        return np.zeros((0, self.num_tokens, self.dim), self.dtype)
 
     def _refuse_outside(self, start_clip: int, stop_clip: int) -> None:
         if not 0 <= start_clip < stop_clip <= self.num_clips:
@@ -288,6 +299,16 @@ class StoredVideo:
         return DamagedStore(
             f"{self._place.location}: video {self.key!r}: {reason}; run `longvid repair`, then extract it again"
         )
+
+    def _repr_html_(self) -> str:
+        record, absent = self._record, int((~self.present).sum())
+        facts: list[tuple[str, Cell]] = [
+            ("clips", self.num_clips),
+            ("tokens per clip", f"{self.num_tokens} of {self.dim}, {self.dtype}"),
+            ("time", f"{clock(record.start_seconds)} to {clock(record.end_seconds)}"),
+            *([("not there (damaged)", absent)] if absent else []),
+        ]
+        return html_table(f"video {self.key}", facts)
 
     def __repr__(self) -> str:
         return f"StoredVideo({self.key!r}, {self.num_clips} clips of {token_shape(self._recipe)})"

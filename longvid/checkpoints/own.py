@@ -16,12 +16,13 @@ def load_weights(path: str | Path) -> nn.Module:
 
     Raises `WeightsError` for a file that longvid did not write, and for one whose weights or configuration do not fit.
     """
-    from longvid.decoders import DECODERS
+    from longvid.decoders import DECODERS, DecoderEntry
 
     builders: dict[str, Callable[[dict[str, Any]], nn.Module]] = {
         name: partial(_build_official, name) for name in OFFICIAL
     }
-    return load_saved(path, builders | {name: partial(_build_decoder, name) for name in DECODERS})
+    own = [name for name, entry in DECODERS.items() if isinstance(entry, DecoderEntry)]
+    return load_saved(path, builders | {name: partial(_build_decoder, name) for name in own})
 
 
 def _build_official(name: str, config: dict[str, Any]) -> nn.Module:
@@ -29,7 +30,8 @@ def _build_official(name: str, config: dict[str, Any]) -> nn.Module:
 
 
 def _build_decoder(name: str, config: dict[str, Any]) -> nn.Module:
-    from longvid.decoders import DECODERS
+    from longvid.decoders import DECODERS, DecoderEntry
 
     entry = DECODERS[name]
+    assert isinstance(entry, DecoderEntry)
     return entry.module(entry.config(**config))

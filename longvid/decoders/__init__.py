@@ -3,20 +3,31 @@
 from dataclasses import fields
 from typing import Any
 
+from longvid.code_names import imported, is_code
 from longvid.decoders.attention import Performer, PerformerConfig, Transformer, TransformerConfig
 from longvid.decoders.base import Decoder, DecoderConfig, DecoderEntry
 from longvid.decoders.convolutional import Convolutional, ConvolutionalConfig
 from longvid.decoders.global_tokens import GlobalTokenConfig, GlobalTokenDecoder
 from longvid.decoders.hybrid import Hybrid, HybridConfig
+from longvid.decoders.own import Builder, build_own
 from longvid.decoders.pooled import MaxPooledConfig, PooledConfig, PooledLinear
 from longvid.decoders.recurrent import GRUConfig, Recurrent, RecurrentConfig
 from longvid.decoders.selective import Selective, SelectiveConfig
 from longvid.decoders.vis4mer import ViS4mer, ViS4merConfig
 from longvid.errors import DecoderError
 
-__all__ = ["DECODERS", "Decoder", "DecoderConfig", "DecoderEntry", "build_decoder", "require_decoder"]
+__all__ = [
+    "DECODERS",
+    "Decoder",
+    "DecoderConfig",
+    "DecoderEntry",
+    "build_decoder",
+    "find_decoder",
+    "names_code",
+    "require_decoder",
+]
 
-DECODERS: dict[str, DecoderEntry] = {
+DECODERS: dict[str, DecoderEntry | Builder] = {
     "vis4mer": DecoderEntry(ViS4merConfig, ViS4mer, "multi-scale S4 (ViS4mer, ECCV 2022)"),
     "global-tokens": DecoderEntry(GlobalTokenConfig, GlobalTokenDecoder, "a few tokens read and write the sequence"),
     "hybrid": DecoderEntry(HybridConfig, Hybrid, "multi-scale S4 with global tokens between the scales"),
@@ -32,14 +43,15 @@ DECODERS: dict[str, DecoderEntry] = {
 
 
 def build_decoder(name: str, *, dim: int, outputs: int, max_length: int | None = None, **options: Any) -> Decoder:
-    """The decoder called `name`, freshly initialised.
+    """The decoder called `name`, freshly initialised; `package.module:callable` is imported (`longvid.decoders.own`).
 
     dim: width of the tokens; outputs: number of logits; max_length: usual window length in tokens, for the decoders
     that use it. `options` are fields of the decoder's config. Raises DecoderError for an unknown name or option, and
     for an impossible value.
     """
-    require_decoder(name)
-    entry = DECODERS[name]
+    entry = find_decoder(name)
+    if not isinstance(entry, DecoderEntry):
+        return build_own(name, entry, dim=dim, outputs=outputs, max_length=max_length, options=options)
     known = {field.name for field in fields(entry.config)}
     unknown = sorted(set(options) - known)
     if unknown:
@@ -53,7 +65,26 @@ def build_decoder(name: str, *, dim: int, outputs: int, max_length: int | None =
     return entry.module(config)
 
 
+def find_decoder(name: str) -> DecoderEntry | Builder:
+    """The row of `DECODERS`, or what `package.module:callable` names, imported: only for a name that the caller gave.
+
+    Raises DecoderError for an unknown name.
+    """
+    if name in DECODERS:
+        return DECODERS[name]
+    if is_code(name):
+        return imported(name, what="a decoder", error=DecoderError)
+    raise DecoderError(
+        f"no decoder {name!r}; choose one of {', '.join(sorted(DECODERS))}, or module:callable for one of your own"
+    )
+
+
+def names_code(name: str) -> bool:
+    """Whether building that decoder would import a module (`package.module:callable`); nothing is imported here."""
+    return name not in DECODERS and is_code(name)
+
+
 def require_decoder(name: str) -> None:
-    """Raises DecoderError for a name that is not in `DECODERS`."""
-    if name not in DECODERS:
-        raise DecoderError(f"no decoder {name!r}; choose one of {', '.join(sorted(DECODERS))}")
+    """Raises DecoderError for a name that is neither in `DECODERS` nor of the form `package.module:callable`."""
+    if not names_code(name):
+        find_decoder(name)

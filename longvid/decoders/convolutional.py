@@ -16,9 +16,11 @@ class ConvolutionalConfig(DecoderConfig):
     """Settings of `Convolutional`."""
 
     width: Count = 64
+    """Channels."""
     layers: Count = 10
     """Layer i has dilation 2^i: the receptive field of ten layers of three taps is 2,047 tokens."""
     dropout: Share = 0.1
+    """Dropout in each layer."""
 
 
 class Convolutional(Decoder):

@@ -32,10 +32,13 @@ class HybridConfig(ViS4merConfig):
     """Settings of `Hybrid`: those of ViS4mer, and of the tokens."""
 
     num_tokens: Count = 8
+    """Global tokens."""
     token_dim: Count = 128
+    """Width of a global token."""
     heads: Count = 4
     """Number of heads; fewer where a scale is too narrow."""
     read_chunk: Count = 4096
+    """Positions whose attention scores are in memory at once."""
     without: tuple[Part, ...] = ()
     """Parts left out, for ablations; see `PARTS`."""
 

@@ -18,6 +18,7 @@ class PooledConfig(DecoderConfig):
     """Settings of `PooledLinear`."""
 
     pooling: Pooling = "mean"
+    """What is taken over the tokens of an item."""
 
 
 @settings(DecoderError, kw_only=True)

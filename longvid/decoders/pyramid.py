@@ -30,6 +30,7 @@ class PyramidConfig(DecoderConfig):
     width: Count | None = None
     """Width of the first block, halved by each; a width other than `dim` adds an input projection. None: `dim`."""
     layers: Count = 3
+    """Blocks, each of which halves the length and the width."""
     dropout: Share = 0.2
     """Dropout of whole channels, after each mixing layer."""
     norm: Literal["pre", "post"] = "pre"

@@ -20,9 +20,13 @@ class RecurrentConfig(DecoderConfig):
     """Settings of `Recurrent`."""
 
     cell: Cell = "lstm"
+    """The recurrent cell."""
     width: Count = 128
+    """Numbers in the state."""
     layers: Count = 1
+    """Recurrent layers, one on top of the other."""
     bidirectional: bool = False
+    """Read the sequence in both directions."""
     dropout: Share = 0.0
     """Dropout between layers and before the head."""
 

@@ -30,6 +30,7 @@ class SelectiveConfig(PyramidConfig):
     """Settings of `Selective`."""
 
     state_size: Count = 64
+    """Rows of a head's state."""
     chunk: Count = 64
     """Steps per chunk, which are computed as one masked matrix product."""
     taps: Count = 4

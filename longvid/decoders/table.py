@@ -5,10 +5,12 @@ from dataclasses import dataclass, fields
 
 import torch
 
-from longvid.decoders import DECODERS, build_decoder, require_decoder
+from longvid.decoders import DECODERS, DecoderEntry, build_decoder, find_decoder, require_decoder
 from longvid.decoders.base import Decoder
 from longvid.decoders.cost import Cost, forward_cost, training_cost
+from longvid.decoders.own import summary_of
 from longvid.decoders.recurrent import Recurrent
+from longvid.decoders.sizes import comparable_options
 
 DIM = 1024
 """Width of the tokens, as in ViS4mer's features."""
@@ -27,11 +29,12 @@ class DecoderRow:
     summary: str
     length: int
     parameters: int
-    gflops: float
-    """Operations of a forward pass, in 1e9; two per multiply-add."""
-    evaluation_bytes: int
+    gflops: float | None
+    """Operations of a forward pass, in 1e9; two per multiply-add. None for a decoder of the user's own that cannot run
+    on tensors without numbers."""
+    evaluation_bytes: int | None
     """Most bytes that the tensors of a forward pass hold at once."""
-    training_bytes: int
+    training_bytes: int | None
     """The same for a forward and a backward pass."""
 
 
@@ -45,21 +48,36 @@ def decoder_table(names: Iterable[str] | None = None, *, lengths: tuple[int, ...
             yield _row(name, length)
 
 
+def summary(name: str) -> str:
+    """What a decoder is, in a phrase."""
+    entry = find_decoder(name)
+    return entry.summary if isinstance(entry, DecoderEntry) else summary_of(entry)
+
+
 def _row(name: str, length: int) -> DecoderRow:
-    entry = DECODERS[name]
+    entry = find_decoder(name)
+    own = not isinstance(entry, DecoderEntry)
+    known = {field.name for field in fields(entry.config)} if isinstance(entry, DecoderEntry) else set()
     # choosing a kernel by its time means nothing on tensors without numbers
-    options = {"backend": "cauchy"} if "backend" in {field.name for field in fields(entry.config)} else {}
+    options = {"backend": "cauchy"} if "backend" in known else {}
+    options = comparable_options(name, DIM, options)
     decoder = build_decoder(name, dim=DIM, outputs=OUTPUTS, max_length=length, **options)
     count = _step_by_step if isinstance(decoder, Recurrent) and decoder.config.cell == "gru" else _at_once
-    forward, training = count(forward_cost, decoder, length), count(training_cost, decoder, length)
+    forward: Cost | None = None
+    training: Cost | None = None
+    try:
+        forward, training = count(forward_cost, decoder, length), count(training_cost, decoder, length)
+    except Exception:
+        if not own:
+            raise
     return DecoderRow(
         name=name,
-        summary=entry.summary,
+        summary=summary(name),
         length=length,
         parameters=sum(parameter.numel() for parameter in decoder.parameters()),
-        gflops=forward.operations / 1e9,
-        evaluation_bytes=forward.peak_bytes,
-        training_bytes=training.peak_bytes,
+        gflops=None if forward is None else forward.operations / 1e9,
+        evaluation_bytes=None if forward is None else forward.peak_bytes,
+        training_bytes=None if training is None else training.peak_bytes,
     )
 
 
@@ -82,9 +100,9 @@ COLUMNS = ("decoder", "parameters", "length", "GFLOPs", "evaluation MB", "traini
 """Headings of `cells`."""
 
 EXPLANATION = (
-    f"One window of {DIM}-wide tokens, {OUTPUTS} outputs, default options. GFLOPs: a forward pass, two operations per "
-    "multiply-add, FFTs included. MB: the most that the tensors of a pass hold at once, weights and input not counted; "
-    "training is forward and backward."
+    f"One window of {DIM}-wide tokens, {OUTPUTS} outputs, the sizes that training chooses by default. GFLOPs: a "
+    "forward pass, two operations per multiply-add, FFTs included. MB: the most that the tensors of a pass hold at "
+    "once, weights and input not counted; training is forward and backward."
 )
 
 
@@ -94,7 +112,7 @@ def cells(row: DecoderRow) -> tuple[str, ...]:
         row.name,
         f"{row.parameters / 1e6:.2f} M",
         f"{row.length:,}",
-        f"{row.gflops:,.1f}" if row.gflops >= 0.05 else "< 0.1",
+        "-" if row.gflops is None else f"{row.gflops:,.1f}" if row.gflops >= 0.05 else "< 0.1",
         megabytes(row.evaluation_bytes),
         megabytes(row.training_bytes),
     )
@@ -116,6 +134,8 @@ def markdown(rows: Iterable[DecoderRow]) -> str:
     return "\n".join([*lines, "", f"At {lengths} tokens. {EXPLANATION}"])
 
 
-def megabytes(count: int) -> str:
-    """Megabytes with at least two digits: `0.041`, `2.3`, `115`."""
+def megabytes(count: int | None) -> str:
+    """Megabytes with at least two digits: `0.041`, `2.3`, `115`; a dash where they are not known."""
+    if count is None:
+        return "-"
     return f"{count / 1e6:.2g}" if count < 10e6 else f"{count / 1e6:,.0f}"

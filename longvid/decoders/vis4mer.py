@@ -22,12 +22,17 @@ class ViS4merConfig(PyramidConfig):
     mixer: MixerName = "s4"
     """`s4`: as in the paper; `s4d`: diagonal; `s5`: one system for all channels of a block."""
     state_size: Count = 64
+    """Numbers in the state of a state-space layer."""
     state_matrix: StateMatrix = "stable"
     """s4: `stable` throughout training, or `free` as in the released code, for its weights; see `S4Config`."""
     step_range: tuple[Positive, Positive] = (0.001, 0.1)
+    """Range of the initial step sizes, in tokens."""
     bidirectional: bool = False
+    """Mix time in both directions; not for streams."""
     gated: bool = False
+    """Multiply each layer's output by a gate that the input computes."""
     backend: str = "auto"
+    """The way to compute S4 kernels (`longvid.ssm.kernels`); auto: the fastest here."""
     odd_length: OddLength = "exact"
     """`official`: the released code's kernel where a block's length is odd, for its weights."""
     map_lengths: tuple[NonNegative, ...] = ()

@@ -19,12 +19,12 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from pydantic import PydanticSchemaGenerationError
 
+from longvid.code_names import imported, is_code
 from longvid.encoders.base import Encoder
 from longvid.encoders.wrapping import Autocast
 from longvid.errors import EncoderError
@@ -166,10 +166,10 @@ def find_builder(name: str) -> Builder:
 
 def names_code(name: str) -> bool:
     """Whether building that encoder would import a module that is not longvid's: `package.module:callable`."""
-    prefix, _, rest = name.partition(":")
+    prefix = name.partition(":")[0]
     if name in ENCODERS or prefix in PREFIXES or "/" in name or (name and Path(name).is_dir()):
         return False
-    return bool(rest) and all(part.isidentifier() for part in [*prefix.split("."), rest])
+    return is_code(name)
 
 
 def refuse_code(name: str, *, source: str, remedy: str) -> None:
@@ -247,19 +247,7 @@ def _of_its_type(name: str, builder: Builder, option: str, value: Any) -> Any:
 
 def _imported(reference: str) -> Builder:
     """The callable that `package.module:callable` names."""
-    module_name, _, attribute = reference.partition(":")
-    try:
-        found = getattr(import_module(module_name), attribute)
-    except ModuleNotFoundError as error:
-        raise EncoderError(
-            f"{reference}: there is no module {error.name!r} to import here; "
-            "install it, or put its folder on PYTHONPATH (on every worker)"
-        ) from error
-    except AttributeError as error:
-        raise EncoderError(f"{reference}: module {module_name!r} has no {attribute!r}") from error
-    if not callable(found):
-        raise EncoderError(f"{reference} is a {type(found).__name__}, not a callable that builds an encoder")
-    return found
+    return imported(reference, what="an encoder", error=EncoderError)
 
 
 def _unknown(name: str) -> str:

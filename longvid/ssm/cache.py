@@ -23,6 +23,8 @@ class WeightCache:
 
     def get(self, key: Hashable, parameters: Iterable[Tensor], make: Callable[[], Any]) -> Any:
         """The kept value if it is still valid, else `make()`."""
+        if torch.compiler.is_compiling():  # the tensors of a trace, also of torch.export, have no storage to look at
+            return make()
         parameters = list(parameters)
         wants_grad = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in parameters)
         if wants_grad or any(parameter.is_inference() for parameter in parameters):

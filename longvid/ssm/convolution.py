@@ -47,6 +47,9 @@ def convolve(
         # the tap for lag -(1 + s) sits at index size - 1 - s of the circular kernel
         kernel = torch.nn.functional.pad(kernel, (0, size - kernel.shape[-1]))
         kernel = kernel + torch.nn.functional.pad(backward_kernel.flip(-1), (size - backward_kernel.shape[-1], 0))
+    if torch.compiler.is_compiling():  # a trace: no slices, whose number would fix the size of the batch
+        spectrum = torch.fft.rfft(u.to(kernel.dtype), n=size) * torch.fft.rfft(kernel, n=size)
+        return torch.fft.irfft(spectrum, n=size)[..., :length]
     with torch.autocast(u.device.type, enabled=False):
         result: Tensor = _Convolution.apply(u.to(kernel.dtype), kernel, size)
     return result

@@ -67,7 +67,7 @@ class WindowDataset(Dataset[WindowItem]):
     """All windows of the given videos, in the order of the rows and of time.
 
     `training=True` holds every window a draw may choose, `training=False` those at the evaluation stride. The store
-    is opened anew in each worker process.
+    is opened anew in each worker process. Windows of fewer than `fewest_clips` clips are left out.
 
     Of a video that lacks clips, because its file is damaged, only the others exist here: windows are cut from them, one
     after the other, labels are those of their seconds, and clips are counted among them. So no decoder ever sees NaN,
@@ -85,6 +85,7 @@ class WindowDataset(Dataset[WindowItem]):
         *,
         task: Task | None = None,
         training: bool = False,
+        fewest_clips: int = 1,
     ) -> None:
         if task is not None and task.kind == "dense" and windows.short == "padded":
             raise ConfigError(f"task {task.name!r} labels clips, and added clips have none; use window.short=masked")
@@ -97,6 +98,10 @@ class WindowDataset(Dataset[WindowItem]):
         self._num_damaged = {key: damaged for key, (_, damaged) in counts.items() if damaged}
         self._spans = self._clip_spans({key: total - damaged for key, (total, damaged) in counts.items()})
         ranges = [self._ranges(index, training) for index in range(len(self.rows))]
+        if fewest_clips > 1 and windows.segments is None:
+            ranges = [own[np.diff(own)[:, 0] >= fewest_clips] for own in ranges]
+        self.too_short = tuple(row.key for row, own in zip(self.rows, ranges, strict=True) if not len(own))
+        """Keys of the videos without a window of at least `fewest_clips` clips."""
         self.ranges = np.concatenate([np.zeros((0, 2), np.int64), *ranges])
         """(windows, 2): the clips of each window."""
         self.video_of_window = np.repeat(np.arange(len(self.rows)), [len(r) for r in ranges])

@@ -44,8 +44,9 @@ class Windows:
     shortest_seconds: Positive | None = None
     """What becomes of the window that the video's end cuts: kept, cut, if it lasts this long; none: it is moved back to
     end where the video does."""
-    short: Literal["masked", "padded"] = "masked"
-    """For a video with fewer than `clips` clips: `"masked"` pads and masks, `"padded"` adds zero clips that count."""
+    short: Literal["masked", "padded", "drop"] = "masked"
+    """For a video with fewer than `clips` clips: `"masked"` pads and masks, `"padded"` adds zero clips that count;
+    `"drop"` is `"masked"`, but windows with fewer tokens than the decoder needs are left out."""
 
     def __post_init__(self) -> None:
         given = [name for name in ("clips", "seconds", "segments") if getattr(self, name) is not None]

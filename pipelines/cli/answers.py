@@ -39,6 +39,11 @@ def print_evaluation(result: Any) -> None:
     seeds = f"{len(result.seeds)} seeds" if len(result.seeds) > 1 else "1 seed"
     console.print(f"{result.coverage} of {result.split}, {result.windows} windows, {seeds}")
     say_untrained(result)
+    if result.too_short:
+        from longvid.pipelines.training.data import shown
+
+        count, named = len(result.too_short), shown(list(result.too_short))
+        console.print(printable(f"{count} too short for the decoder, and not scored: {named}"), style="yellow")
     if result.partial:
         from longvid.pipelines.training.data import shown
 

@@ -1,4 +1,4 @@
-"""`longvid prepare | tasks | results`: data sets and published numbers."""
+"""`longvid prepare | tasks | recipe | results`: data sets and numbers."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +12,7 @@ JSON = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 
 def add_to(app: typer.Typer) -> None:
     """Put this file's commands on the command line."""
-    for command in (prepare, tasks, results):
+    for command in (prepare, tasks, recipe, results):
         app.command(rich_help_panel="Data sets")(command)
 
 
@@ -32,7 +32,19 @@ def prepare(
     check: Annotated[bool, typer.Option(help="Open each file to see that it can be read.")] = True,
     workers: Annotated[int, typer.Option(help="Files opened at once.")] = 8,
     test_fraction: Annotated[
-        float | None, typer.Option(help="Share of your own videos to test on, where your table names none.")
+        float | None,
+        typer.Option(help="Share of your own videos to test on, of each class and in whole groups, if none is named."),
+    ] = None,
+    val_fraction: Annotated[
+        float | None, typer.Option(help="The same for validation; default: training sets videos aside for it.")
+    ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATTERN",
+            help="Regular expression on the keys of your own videos: those in which it finds the same are not spread "
+            "over two splits: '^[^_]+' for person1_take2.",
+        ),
     ] = None,
     download: Annotated[
         bool,
@@ -48,7 +60,9 @@ def prepare(
     from longvid.pipelines.prepare.absent import absent_videos, write_absent
     from longvid.pipelines.prepare.benchmarks import load_benchmark
 
-    listed = load_benchmark(benchmark, annotations, videos, test_fraction=test_fraction)
+    listed = load_benchmark(
+        benchmark, annotations, videos, test_fraction=test_fraction, val_fraction=val_fraction, group=group
+    )
     with CheckProgress(error_console) as progress:
         prepared = run(listed, videos, check=check, workers=workers, on_video=progress.opened)
     if download:
@@ -90,11 +104,12 @@ def tasks(
     """List the public tasks, the recipes that train them, and the protocols that measure them."""
     from longvid.benchmarks.known_tasks import KNOWN_TASKS
     from longvid.benchmarks.protocols import PROTOCOLS
+    from longvid.pipelines.cli.needs import needs_lines, needs_of
     from longvid.pipelines.recipes import recipe_names, recipe_settings
 
     named = {name: recipe_settings(name) for name in recipe_names()}
     if as_json:
-        print_json({"tasks": KNOWN_TASKS, "protocols": PROTOCOLS, "recipes": named})
+        print_json({"tasks": KNOWN_TASKS, "protocols": PROTOCOLS, "recipes": named, "needs": needs_of(named)})
         return 0
     if protocols:
         rows = table("protocol", "what it does", "used by", "where ours differs")
@@ -113,12 +128,19 @@ def tasks(
             rows.add_row(task.name, f"{task.kind} ({task.outputs})", ", ".join(task.metrics), _with_twins(own))
     console.print(rows)
     if not (protocols or recipes):
+        console.print()
+        for line in needs_lines(named):
+            console.print(line)
+        console.print()
         console.print(
             f"NAME{TWIN} is a recipe that repeats the authors' code, quirks included; the recipes encode with "
             "timm or torchvision: pip install 'longvid[timm]'",
             style="dim",
         )
         console.print("--protocols shows how each is measured, --recipes what each recipe trains", style="dim")
+        console.print(
+            "`longvid recipe NAME` prints one, `longvid train --settings NAME` explains its settings", style="dim"
+        )
     return 0
 
 
@@ -133,6 +155,16 @@ def _with_twins(recipes: list[str]) -> str:
         for name in recipes
         if name.removesuffix(TWIN) == name or name.removesuffix(TWIN) not in recipes
     )
+
+
+def recipe(
+    name: Annotated[str, typer.Argument(help="A recipe of `longvid tasks --recipes`.")],
+) -> int:
+    """Print a recipe with its comments, to be read or changed: longvid recipe coin > mine.yaml."""
+    from longvid.pipelines.recipes import recipe_text
+
+    print(recipe_text(name), end="")
+    return 0
 
 
 def results(

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 MAX_ROWS = 40
 """Videos that a run lists one by one; a larger run lists only the failed ones."""
 
+FEW = 3
+"""Videos with one kind of note that are named one by one."""
+
 POOLINGS = get_args(Pooling)
 
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
@@ -145,6 +148,15 @@ def extract(
     deadline_seconds: Annotated[
         float | None, typer.Option(help="A piece of work that takes longer is given up; default: 3600.")
     ] = None,
+    skip_failed: Annotated[
+        bool,
+        typer.Option(
+            "--skip-failed", help="Do not try videos again that failed last time, unless their files have changed."
+        ),
+    ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try only the videos that failed last time; look at no other.")
+    ] = False,
     report: Annotated[
         Path | None, typer.Option(help="File of the run's report (JSON lines); default: beside the store.")
     ] = None,
@@ -156,6 +168,8 @@ def extract(
     from longvid.pipelines.extraction.report import default_report_path
     from longvid.pipelines.training.config import is_recipe_file
 
+    if skip_failed and retry_failed:
+        raise ConfigError("--skip-failed leaves out what --retry-failed tries; give one of the two")
     wanted, notes = _features_of(recipe, encoder, allow_code=allow_code)
     for note in notes:
         error_console.print(f"note: {note}", style="dim")
@@ -205,6 +219,7 @@ def extract(
                 report_path=report or default_report_path(out),
                 progress=progress,
                 deadline_seconds=deadline_seconds,
+                failed="skip" if skip_failed else "only" if retry_failed else "try",
             )
     if as_json:
         print_json(result.to_dict())
@@ -347,6 +362,18 @@ def _failed_lines(rows: "Iterable[VideoRow]") -> list[str]:
     ]
 
 
+def _note_lines(result: "RunReport") -> list[str]:
+    """One line per note; notes of one kind about many videos are one line, with their number."""
+    from longvid.pipelines.extraction.report import noted_together
+
+    lines = []
+    for kind in noted_together(result.rows):
+        told = list(zip(kind.keys, kind.reasons, strict=True))
+        others = "" if len(told) <= FEW else f" (and {counted(len(told) - 1, 'video')} likewise; the report has all)"
+        lines += [printable(f"note: {key}: {why}{others}") for key, why in (told[:1] if others else told)]
+    return lines
+
+
 def _and_others(others: int) -> str:
     return f" (and {counted(others, 'video')} for the same reason)" if others else ""
 
@@ -371,9 +398,8 @@ def _print_report(result: "RunReport") -> None:
         console.print(rows)
     for line in _failed_lines(result.failed):
         console.print(line, style="red")
-    noted = [row for row in result.rows if row.problems and row.status != "failed"]
-    for row in noted if len(result.rows) <= MAX_ROWS else []:
-        console.print(printable(f"note: {row.key}: {'; '.join(row.problems)}"), style="dim")
+    for line in _note_lines(result):
+        console.print(line, style="dim")
     counts = ", ".join(f"{count} {status}" for status, count in sorted(result.counts.items()))
     work = ""
     if result.num_clips:

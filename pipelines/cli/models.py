@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from longvid.pipelines.cli.console import console, error_console, print_json, table
+from longvid.pipelines.cli.own_code import find_own_decoder
 
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 MARKDOWN = Annotated[bool, typer.Option("--markdown", help="Print the table of the documentation.")]
@@ -67,7 +68,7 @@ def _print_families() -> None:
 
 
 def decoders(
-    only: Annotated[list[str] | None, typer.Argument(help="Only these; default: all.")] = None,
+    only: Annotated[list[str] | None, typer.Argument(help="Only these, or module:callable; default: all.")] = None,
     as_json: JSON = False,
     markdown: MARKDOWN = False,
 ) -> int:
@@ -78,6 +79,7 @@ def decoders(
     names = list(only or DECODERS)
     for name in names:
         require_decoder(name)
+        find_own_decoder(name)
     if as_json or markdown:
         with error_console.status("counting"):
             rows = list(costs.decoder_table(names))
@@ -88,7 +90,9 @@ def decoders(
         return 0
     what = table("decoder", "what it is")
     for name in names:
-        what.add_row(name, DECODERS[name].summary)
+        what.add_row(name, costs.summary(name))
+    if not only:
+        what.add_row("module:callable", "a decoder of your own (see the README)")
     console.print(what)
     console.print()
     drawn = table(*costs.COLUMNS, right=costs.COLUMNS[1:])

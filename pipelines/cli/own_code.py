@@ -14,5 +14,18 @@ def find_own_code(name: str | None) -> None:
         return
     from longvid.encoders.registry import names_code
 
-    if names_code(name) and os.getcwd() not in sys.path:
+    if names_code(name):
+        _find_here()
+
+
+def find_own_decoder(name: str | None) -> None:
+    """The same for the name of a decoder."""
+    from longvid.code_names import is_code
+
+    if name is not None and is_code(name):
+        _find_here()
+
+
+def _find_here() -> None:
+    if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())

@@ -5,12 +5,26 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from longvid.errors import ConfigError
 from longvid.pipelines.cli.console import console, error_console, human_seconds, print_json, printable, table
 from longvid.pipelines.cli.options import parse_options
-from longvid.pipelines.cli.own_code import find_own_code
+from longvid.pipelines.cli.own_code import find_own_code, find_own_decoder
 
 RunFolder = Annotated[Path, typer.Argument(help="Folder of a training run.")]
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
+AllowCode = Annotated[
+    bool, typer.Option("--allow-code", help="Import the decoder, module:callable, that your own recipe file names.")
+]
+OwnDecoder = Annotated[
+    str | None,
+    typer.Option(
+        "--decoder", help="module:callable, if the run trained a decoder of your own; its weights are checked."
+    ),
+]
+OwnOptions = Annotated[
+    list[str] | None,
+    typer.Option("--decoder-option", metavar="NAME=VALUE", help="A text option of that decoder; repeatable."),
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -21,23 +35,50 @@ def add_to(app: typer.Typer) -> None:
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a recipe from `longvid tasks`.")],
+    recipe: Annotated[
+        str | None, typer.Argument(help="A recipe file, or the name of a recipe from `longvid tasks`.")
+    ] = None,
     overrides: Annotated[list[str] | None, typer.Argument(help="Overrides: epochs=20 decoder.name=gru")] = None,
+    allow_code: AllowCode = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Remove the run that the folder holds, and train from the start.")
+    ] = False,
+    settings: Annotated[
+        bool,
+        typer.Option(
+            "--settings", help="List every setting, with the recipe's values, and train nothing; --json: a JSON schema."
+        ),
+    ] = False,
     as_json: JSON = False,
 ) -> int:
-    """Train a long-range decoder on a store's features; an interrupted run continues after its last epoch."""
+    """Train a long-range decoder on a store's features; an interrupted run continues after its last epoch.
+
+    A finished run goes on if epochs is raised; more seeds are added to those there are.
+    """
+    if settings:
+        from longvid.pipelines.cli.settings import print_settings
+
+        return print_settings(recipe, overrides, as_json=as_json)
+    if recipe is None:
+        raise ConfigError(
+            "give a recipe or settings: longvid train store=x.zarr manifest=videos.csv; "
+            "--settings lists all settings, `longvid tasks` the recipes"
+        )
     from longvid.metrics.items import METRICS
     from longvid.pipelines.cli.training_progress import ConsoleProgress
     from longvid.pipelines.training.train import train as run
 
-    config = _config(recipe, overrides)
+    config = _config(recipe, overrides, allow_code=allow_code)
+    find_own_decoder(config.decoder.name)
     with ConsoleProgress(error_console, label=config.decoder.name, monitor=_monitor(config)) as progress:
-        result = run(config, progress=progress)
+        result = run(config, progress=progress, overwrite=overwrite)
     if as_json:
         print_json(result)
         return 0
     for note in result.notes:
         console.print(printable(f"note: {note}"), style="yellow")
+    for hint in result.hints:
+        console.print(printable(f"hint: {hint}"), style="yellow")
     rows = table("metric", "validation", "baseline", right=("validation", "baseline"))
     for name, value in result.validation.items():
         metric, baseline = METRICS[name], result.baseline.get(name)
@@ -83,12 +124,15 @@ def baseline(
     return 0
 
 
-def _config(recipe: str, overrides: list[str] | None) -> Any:
+def _config(recipe: str, overrides: list[str] | None, *, allow_code: bool = False) -> Any:
     """The settings of a recipe with overrides, or of `NAME=VALUE` words alone."""
     from longvid.pipelines.training.config import load_config
 
     words = [*([recipe] if "=" in recipe else []), *(overrides or [])]
-    return load_config(None if "=" in recipe else recipe, words)
+    config = load_config(None if "=" in recipe else recipe, words, allow_code=allow_code)
+    if allow_code and ":" in config.decoder.name:
+        error_console.print(f"note: importing {config.decoder.name}, the recipe's decoder", style="dim")
+    return config
 
 
 def _monitor(config: Any) -> str:
@@ -110,6 +154,8 @@ def evaluate(
             "ActivityNet) and mstcn (a label per frame, as in MS-TCN)."
         ),
     ] = "csv",
+    decoder: OwnDecoder = None,
+    decoder_option: OwnOptions = None,
     as_json: JSON = False,
 ) -> int:
     """Score a trained run on a split, beside a baseline that ignores the video."""
@@ -117,8 +163,17 @@ def evaluate(
     from longvid.pipelines.evaluation.evaluate import evaluate as score
     from longvid.pipelines.training.joint import part_folders
 
+    find_own_decoder(decoder)
     results = [
-        score(part, split=split, store=store, allow_missing=allow_missing or None, predictions=predictions)
+        score(
+            part,
+            split=split,
+            store=store,
+            allow_missing=allow_missing or None,
+            predictions=predictions,
+            decoder=decoder,
+            decoder_options=parse_options(decoder_option or []),
+        )
         for part in part_folders(run)
     ]
     if as_json:
@@ -157,6 +212,8 @@ def predict(
             ".txt (a label per frame, as in MS-TCN, for dense tasks).",
         ),
     ] = None,
+    decoder: OwnDecoder = None,
+    decoder_option: OwnOptions = None,
     as_json: JSON = False,
 ) -> int:
     """Compute what a video file shows, and when: scores over time, or segments for dense tasks."""
@@ -164,9 +221,17 @@ def predict(
     from longvid.pipelines.evaluation.predict import predict as run_prediction
 
     find_own_code(encoder)
-    options = parse_options(option) if option else None
+    find_own_decoder(decoder)
     prediction = run_prediction(
-        run, video, encoder=encoder, encoder_options=options, weights=weights, allow_damaged=allow_damaged, out=out
+        run,
+        video,
+        encoder=encoder,
+        encoder_options=parse_options(option) if option else None,
+        weights=weights,
+        decoder=decoder,
+        decoder_options=parse_options(decoder_option or []),
+        allow_damaged=allow_damaged,
+        out=out,
     )
     if as_json:
         print_json(prediction.to_dict())

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from longvid.decoders import Decoder
+from longvid.decoders.own import Builder
 from longvid.errors import AnnotationError, ConfigError
 from longvid.files import write_json
 from longvid.metrics.items import ClassRow, baseline_scores, confusion_matrix, per_class, per_label
@@ -28,7 +29,7 @@ from longvid.plain import as_json
 from longvid.stores import FeatureStore
 from longvid.tasks import Task
 from longvid.tasks.frame_labels import UNLABELLED
-from longvid.trained import read_made
+from longvid.trained import GivenDecoder, read_made
 from longvid.trained import trained_decoder as load_trained_decoder
 from longvid.validation import made
 from longvid.windows import WindowDataset, Windows, split_by_presence
@@ -89,6 +90,8 @@ class EvaluationResult:
     """Seeds of the recipe that are not fully trained and not counted here."""
     predictions: tuple[str, ...] = ()
     """The files of all predictions (`longvid.pipelines.evaluation.prediction_files`)."""
+    too_short: tuple[str, ...] = ()
+    """Videos that are too short for the decoder, and not scored (`window.short=drop`)."""
 
     @property
     def metrics(self) -> dict[str, Summary]:
@@ -123,13 +126,16 @@ def evaluate(
     workers: int | None = None,
     allow_missing: bool | None = None,
     predictions: str = "csv",
+    decoder: str | Builder | None = None,
+    decoder_options: dict[str, Any] | None = None,
 ) -> EvaluationResult:
     """Score a trained run on a split; the result and all predictions are also written to `evaluation/` in its folder.
 
     `store`, `batch_size`, `workers` and `allow_missing` are the recipe's unless given; `predictions` is the format of
-    the predictions: csv, jsonl or parquet, for dense tasks also json or mstcn. Raises `ConfigError` if the folder holds
-    no trained seed or the store has another recipe, `AnnotationError` for a split without videos, without labels or
-    with missing videos.
+    the predictions: csv, jsonl or parquet, for dense tasks also json or mstcn. `decoder`, with `decoder_options`, is
+    needed for a decoder of your own: a run's files never make longvid import code. Raises `ConfigError` if the folder
+    holds no trained seed or the store has another recipe, `AnnotationError` for a split without videos, without labels
+    or with missing videos.
     """
     run = RunFolder(Path(run_dir))
     record, config = run.record(), kept_config(run.recipe_file)
@@ -141,7 +147,7 @@ def evaluate(
     refuse_format(predictions, record.the_task())
     features = open_run_store(record, store)
     allowed = config.allow_missing if allow_missing is None else allow_missing
-    dataset, missing = _dataset(run, record, features, split, allow_missing=allowed)
+    dataset, missing, too_short = _dataset(run, record, features, split, allow_missing=allowed)
     on = torch_device(device)
     loader = eval_loader(
         dataset,
@@ -149,12 +155,18 @@ def evaluate(
         workers=config.workers if workers is None else workers,
         device=on,
     )
-    decoders = {seed: trained_decoder(run, record, seed).to(on) for seed in seeds}
+    given = GivenDecoder(decoder, decoder_options)
+    decoders = {seed: trained_decoder(run, record, seed, given=given).to(on) for seed in seeds}
     scored = {seed: score_windows(decoder, loader, dataset, device=on) for seed, decoder in decoders.items()}
     result = _result(run, record, split, scored, dataset, missing, decoders[seeds[0]])
     written = write_predictions(run, split, scored, dataset, predictions)
-    untrained = run.untrained_seeds(config.seeds)
-    result = replace(result, untrained_seeds=untrained, predictions=tuple(map(str, written)))
+    result = replace(
+        result,
+        listed=result.listed + len(too_short),
+        too_short=tuple(too_short),
+        untrained_seeds=run.untrained_seeds(config.seeds),
+        predictions=tuple(map(str, written)),
+    )
     write_json(run.evaluation_file(split), as_json(result))
     return result
 
@@ -199,14 +211,15 @@ def open_run_store(record: RunRecord, location: str | None = None) -> FeatureSto
     return store
 
 
-def trained_decoder(run: RunFolder, record: RunRecord, seed: int) -> Decoder:
+def trained_decoder(run: RunFolder, record: RunRecord, seed: int, *, given: GivenDecoder | None = None) -> Decoder:
     """The decoder with the best weights of a seed, their digest checked, in evaluation mode."""
-    return load_trained_decoder(record.decoder, run.seed(seed).path, source=str(run.path))
+    return load_trained_decoder(record.decoder, run.seed(seed).path, source=str(run.path), given=given)
 
 
 def _dataset(
     run: RunFolder, record: RunRecord, store: FeatureStore, split: str, *, allow_missing: bool
-) -> tuple[WindowDataset, list[str]]:
+) -> tuple[WindowDataset, list[str], list[str]]:
+    """The videos to score, and the keys of those that are not in the store and of those that are too short."""
     manifest = run.manifest()
     rows = manifest.split(split)
     if not rows:
@@ -219,7 +232,15 @@ def _dataset(
             f"{len(absent)} of {len(rows)} {split} videos are not complete in {store.location}: {shown(absent)}; "
             "extract them, or evaluate without them (allow_missing=true)"
         )
-    return WindowDataset(store, found, record.the_windows(), task=record.the_task()), absent
+    windows, task, fewest = record.the_windows(), record.the_task(), record.fewest_clips
+    short = set(WindowDataset(store, found, windows, fewest_clips=fewest).too_short) if fewest > 1 else set()
+    scored = [row for row in found if row.key not in short]
+    if not scored:
+        raise AnnotationError(
+            f"every video of split {split!r} in {store.location} is shorter than the {fewest} clips that the decoder "
+            "needs; nothing is left to score"
+        )
+    return WindowDataset(store, scored, windows, task=task, fewest_clips=fewest), absent, sorted(short)
 
 
 def _result(

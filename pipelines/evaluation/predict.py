@@ -20,6 +20,8 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from longvid.decoders import Decoder
+from longvid.decoders.own import Builder
 from longvid.encoders import Encoder
 from longvid.errors import ConfigError, UnreadableVideo
 from longvid.files import write_bytes, write_json
@@ -37,6 +39,7 @@ from longvid.pipelines.training.scoring import answers_of, window_scores
 from longvid.stores import FeatureStore, Recipe
 from longvid.tasks import ManifestRow, Task
 from longvid.tasks.manifest_files import write_records
+from longvid.trained import GivenDecoder
 from longvid.windows import WindowDataset
 
 VIDEO = "video"
@@ -143,6 +146,8 @@ def predict(
     weights: str | None = None,
     encoder: str | None = None,
     encoder_options: dict[str, Any] | None = None,
+    decoder: str | Builder | None = None,
+    decoder_options: dict[str, Any] | None = None,
     device: str = "auto",
     allow_truncated: bool = False,
     allow_damaged: bool = False,
@@ -154,9 +159,10 @@ def predict(
     `allow_damaged` uses the sound clips of a damaged file; `Prediction.damaged` names the others.
     `weights`: the encoder's weights file, if it has moved since the extraction. `encoder` and `encoder_options` are
     needed for your own encoder (a run's files never make longvid import code), for one that has moved, and for a hub's
-    encoder whose weights are not on this machine. Raises `EncoderError` if `encoder` is needed, `ConfigError` for
-    another encoder than that of the features and for a run without a trained seed, `VideoError` for a file that cannot
-    be read, `WeightsError` for damaged weights, `DecoderError` for a video that is too short for the decoder.
+    encoder whose weights are not on this machine; `decoder` and `decoder_options` likewise for a decoder of your own.
+    Raises `EncoderError` if `encoder` is needed and `DecoderError` if `decoder` is, `ConfigError` for another encoder
+    than that of the features and for a run without a trained seed, `VideoError` for a file that cannot be read,
+    `WeightsError` for damaged weights, `DecoderError` for a video that is too short for the decoder.
     """
     run = RunFolder(Path(run_dir))
     record, seeds = run.record(), run.trained_seeds()
@@ -167,10 +173,11 @@ def predict(
     recipe = Recipe.from_dict(record.store_recipe)
     given = Given(encoder, encoder_options, weights)
     job, built = rebuilt(recipe, record.made_with, given, source=str(run.path), device=str(torch_device(device)))
+    decoders = [trained_decoder(run, record, seed, given=GivenDecoder(decoder, decoder_options)) for seed in seeds]
     job = replace(job, allow_truncated=allow_truncated, allow_damaged=allow_damaged)
     with TemporaryDirectory(prefix="longvid-predict-") as folder:
         store = _features(str(video), job, built, Path(folder) / "features.zarr", progress)
-        lines = [_along(run, record, seed, store, torch_device(device)) for seed in seeds]
+        lines = [_along(own, record, store, torch_device(device)) for own in decoders]
         damaged = tuple(map(str, store.video("video").damaged))
     prediction = replace(_prediction(str(video), run, record, lines, seeds), damaged=damaged)
     if out is not None:
@@ -191,9 +198,8 @@ def _features(
     return FeatureStore.open(location)
 
 
-def _along(run: RunFolder, record: RunRecord, seed: int, store: FeatureStore, device: torch.device) -> Timeline:
-    """A seed's scores along the store's only video: a data set of one row, scored as evaluation scores many."""
-    decoder = trained_decoder(run, record, seed)
+def _along(decoder: Decoder, record: RunRecord, store: FeatureStore, device: torch.device) -> Timeline:
+    """A decoder's scores along the store's only video: a data set of one row, scored as evaluation scores many."""
     data = WindowDataset(store, [ManifestRow(VIDEO)], record.the_windows())
     loader = eval_loader(data, BATCH_SIZE, workers=0, device=device)
     found = window_scores(decoder, loader, data, task=record.the_task(), device=device)

@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from itertools import count
@@ -99,7 +99,12 @@ def default_report_path(location: str) -> Path:
 
 def failed_before(location: str) -> dict[str, str]:
     """The reasons for which videos failed in the last extraction into the store, by key; empty if not known."""
-    path = default_report_path(location)
+    rows = rows_of_report(default_report_path(location))
+    return {row.key: row.reason for row in rows if row.status == "failed"}
+
+
+def rows_of_report(path: Path) -> list[VideoRow]:
+    """The last row of each video in a report's file; none if there is no such file."""
     rows: dict[str, VideoRow] = {}
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []:
         try:
@@ -107,7 +112,7 @@ def failed_before(location: str) -> dict[str, str]:
             rows[row.key] = row
         except (ValueError, TypeError, RecursionError):  # the last line of a run that was killed, or no report of ours
             continue
-    return {row.key: row.reason for row in rows.values() if row.status == "failed"}
+    return list(rows.values())
 
 
 @contextmanager
@@ -172,25 +177,37 @@ def lock(stream: IO[str]) -> None:
 
 @dataclass(frozen=True)
 class FailedTogether:
-    """Videos that failed for reasons that differ only in names and numbers."""
+    """Videos that failed, or were noted, for reasons that differ only in names and numbers."""
 
     reason: str
     """The first video's reason."""
     keys: list[str]
+    reasons: list[str] = field(default_factory=list)
+    """Each video's own."""
 
 
 def failed_together(rows: list[VideoRow]) -> list[FailedTogether]:
     """The failed videos, grouped by kind of reason, the most frequent kind first."""
+    return _together((row, row.reason) for row in rows)
+
+
+def noted_together(rows: list[VideoRow]) -> list[FailedTogether]:
+    """The notes about videos that did not fail, grouped in the same way; a video has one entry per note."""
+    return _together((row, problem) for row in rows if row.status != "failed" for problem in row.problems)
+
+
+def _together(reasons: Iterable[tuple[VideoRow, str]]) -> list[FailedTogether]:
     kinds: dict[str, FailedTogether] = {}
-    for row in rows:
-        together = kinds.setdefault(_kind(row), FailedTogether(row.reason, []))
+    for row, reason in reasons:
+        together = kinds.setdefault(_kind(row, reason), FailedTogether(reason, []))
         together.keys.append(row.key)
+        together.reasons.append(reason)
     return sorted(kinds.values(), key=lambda together: -len(together.keys))
 
 
-def _kind(row: VideoRow) -> str:
+def _kind(row: VideoRow, reason: str) -> str:
     """The reason without what is particular to this video: its path, its key and all numbers."""
-    reason = _without_numbers(row.reason.replace(row.path, "..."))
+    reason = _without_numbers(reason.replace(row.path, "..."))
     own = {_without_numbers(name) for name in (Path(row.path).name, Path(row.path).stem, row.key)} - {"", "#"}
     for name in sorted(own, key=len, reverse=True):
         reason = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "...", reason)

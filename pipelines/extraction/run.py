@@ -18,6 +18,7 @@ from longvid.errors import ConfigError
 from longvid.pipelines.extraction.cluster import ClusterSettings, connect
 from longvid.pipelines.extraction.dask_executor import DaskExecutor, EncoderPlugin
 from longvid.pipelines.extraction.executors import EncoderSource, Executor, InlineExecutor, SerialExecutor
+from longvid.pipelines.extraction.failed_before import Failed, after_failures
 from longvid.pipelines.extraction.inputs import VideoRequest
 from longvid.pipelines.extraction.job import ExtractionJob
 from longvid.pipelines.extraction.measuring import Measure, MeasuringProcesses, measure
@@ -25,7 +26,7 @@ from longvid.pipelines.extraction.outcomes import PieceFailure, unexpected
 from longvid.pipelines.extraction.own_modules import own_sources
 from longvid.pipelines.extraction.piece import Piece, PieceResult
 from longvid.pipelines.extraction.plan import PlanFailure, VideoKept, VideoPlan, make_recipe, plan_ahead, refusal
-from longvid.pipelines.extraction.report import RunReport, VideoRow, open_report
+from longvid.pipelines.extraction.report import RunReport, VideoRow, default_report_path, open_report
 from longvid.stores import DamagedStore, FeatureStore, StoreAccessError, StoreError, StoreReadOnly
 from longvid.stores.layout import DEFAULT_CLIPS_PER_SHARD
 from longvid.video.backends import require_backend
@@ -81,6 +82,7 @@ def extract(
     report_path: Path | None = None,
     progress: Progress | None = None,
     deadline_seconds: float | None = None,
+    failed: Failed = "try",
 ) -> RunReport:
     """Write the features of every video into the store at `location`; what it already holds is kept.
 
@@ -89,6 +91,8 @@ def extract(
     or `inline` (this process; a decoder that hangs or crashes ends the run).
     `workers`, `interface`, `dashboard`, `keys`, `slurm_options`: see `ClusterSettings`.
     `deadline_seconds`: a piece that takes longer is given up; None: an hour.
+    `failed`: videos that failed in the last run into this store are tried again ("try"), left out unless their files
+    have changed since ("skip"), or are all that is tried ("only").
     Videos that cannot be extracted are rows of the report with their reason; the others go on.
     Raises `stores.RecipeMismatch` if the store holds other features, `StoreError` if it cannot be written, and
     `ConfigError` for impossible settings. Workers are started only if there is something to encode.
@@ -101,6 +105,7 @@ def extract(
     # with workers, this process only needs the encoder's spec: a CUDA context here would take a worker's memory
     described = source.load() if scheduler == "inline" else source.describe()
     recipe = make_recipe(job, described)
+    requests, skipped = after_failures(requests, report_path or default_report_path(str(location)), failed)
     store = FeatureStore.create(
         location, recipe, clips_per_shard=clips_per_shard, compression=compression, made_with=job.made_with()
     )
@@ -112,6 +117,7 @@ def extract(
     ):
         run = _Run(store, job, report, progress or Silent())
         begin = time.perf_counter()
+        run.skip(skipped)
         pieces = run.pieces(planned)
         first = next(pieces, None)
         if first is not None:
@@ -206,6 +212,11 @@ class _Run:
         """Run the pieces; close each video after its last one."""
         for outcome in executor.run(pieces):
             self._settle(outcome)
+
+    def skip(self, rows: Sequence[VideoRow]) -> None:
+        """Close videos that are not tried."""
+        for row in rows:
+            self._end(row)
 
     def pieces(self, planned: Iterator[VideoPlan | VideoKept | PlanFailure]) -> Iterator[Piece]:
         """Every missing piece of every planned video; a video without missing ones is closed at once."""

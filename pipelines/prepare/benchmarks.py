@@ -13,20 +13,27 @@ BENCHMARKS = {"lvu": lvu_benchmark, "breakfast": breakfast_benchmark, "coin": co
 
 
 def load_benchmark(
-    name: str, annotations: str | Path | None, videos: str | Path, *, test_fraction: float | None = None
+    name: str,
+    annotations: str | Path | None,
+    videos: str | Path,
+    *,
+    test_fraction: float | None = None,
+    val_fraction: float | None = None,
+    group: str | None = None,
 ) -> Benchmark:
     """The data set of that name from its annotation files; `folder`, for your own videos, needs none.
 
     Raises `AnnotationError` for an unknown name, and any error of its reader.
     """
     if name == "folder":
-        return own_benchmark(videos, annotations, test_fraction=test_fraction)
+        return own_benchmark(videos, annotations, test_fraction=test_fraction, val_fraction=val_fraction, group=group)
     if name not in BENCHMARKS:
         raise AnnotationError(
             f"no data set {name!r}; there are {', '.join(BENCHMARKS)}, and `folder` for your own videos"
         )
     if annotations is None:
         raise AnnotationError(f"{name} needs its annotation files; give --annotations")
-    if test_fraction is not None:
-        raise AnnotationError(f"--test-fraction is for your own videos; {name} has its own test split")
+    for option, value in (("test-fraction", test_fraction), ("val-fraction", val_fraction), ("group", group)):
+        if value is not None:
+            raise AnnotationError(f"--{option} is for your own videos; {name} has its own splits")
     return BENCHMARKS[name](annotations)

@@ -51,6 +51,24 @@ def recipe_settings(name: str) -> dict[str, Any]:
     return merged(named | read_settings(room / "lvu" / f"{form}.yaml"), read_settings(room / "lvu" / f"{task}.yaml"))
 
 
+def recipe_text(name: str) -> str:
+    """A recipe with its comments, as one YAML file with the settings of `recipe_settings`."""
+    settings = recipe_settings(name)
+    room = files("longvid.pipelines.recipes")
+    if not name.startswith("lvu/"):
+        parts = [_text(room / f"{name}.yaml")]
+    else:
+        task = name.removesuffix(AS_PUBLISHED).removeprefix("lvu/")
+        form = "as-published" if name.endswith(AS_PUBLISHED) else "ours"
+        parts = [_text(room / "lvu" / f"{task}.yaml"), _text(room / "lvu" / f"{form}.yaml")]
+    named = "".join(f"{key}: {settings[key]}\n" for key in ("name", "out", "manifest"))
+    return "\n".join([f"{parts[0].rstrip()}\n{named}", *parts[1:]])
+
+
+def _text(file: Traversable) -> str:
+    return file.read_text(encoding="utf-8")
+
+
 def benchmark_of(name: str) -> str:
     """The data set that a recipe is for, by its name in `longvid prepare`: `coin` for `coin-steps-as-published`."""
     return name.partition("/")[0].partition("-")[0]

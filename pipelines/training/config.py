@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from longvid.benchmarks.protocols import find_protocol
 from longvid.clips.sampling import Sampling
+from longvid.code_names import is_code
 from longvid.errors import ConfigError
 from longvid.pipelines.recipes import read_settings, recipe_settings
 from longvid.safe_yaml import parse_yaml
@@ -28,14 +29,20 @@ _PATHS = ("store", "manifest", "out")
 class Settings(BaseModel):
     """A part of a recipe; frozen; unknown settings are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        coerce_numbers_to_str=True,
+        protected_namespaces=(),
+        use_attribute_docstrings=True,  # `longvid train --settings` shows them
+    )
 
 
 class DecoderSettings(Settings):
     """The long-range decoder."""
 
     name: str = "vis4mer"
-    """A name that `longvid decoders` lists."""
+    """A name that `longvid decoders` lists, or `module:callable` for a decoder of your own (`longvid.decoders.own`)."""
     options: dict[str, Any] = {}
     """Fields of that decoder's config; width, outputs and usual length follow from the store, task and window."""
 
@@ -44,15 +51,20 @@ class WindowSettings(Settings):
     """What a decoder sees at once: one of `clips`, `seconds` and `segments`; without any, the whole video."""
 
     clips: int | None = Field(default=None, gt=0)
+    """Clips in a window."""
     seconds: float | None = Field(default=None, gt=0)
+    """Length of a window in time."""
     segments: int | None = Field(default=None, gt=0)
+    """Clips picked from the whole video, evenly in evaluation, at random in training."""
     stride: int | None = Field(default=None, gt=0)
     """Clips from one evaluated window to the next; none: they do not overlap."""
     stride_seconds: float | None = Field(default=None, gt=0)
+    """The same in time, for windows given in seconds."""
     shortest_seconds: float | None = Field(default=None, gt=0)
     """A window that the video's end cuts short is kept if it lasts this long; none: it is moved to end there."""
-    short: Literal["masked", "padded"] = "masked"
-    """How a video with fewer clips than a window is filled: masked, or with zero clips that count (ViS4mer)."""
+    short: Literal["masked", "padded", "drop"] = "masked"
+    """How a video with fewer clips than a window is filled: masked, or with zero clips that count (ViS4mer); drop:
+    masked, and a video that is too short for the decoder is left out and named."""
     draw: Literal["videos", "windows"] = "videos"
     """Windows of a training epoch: a random one of every video, or as many drawn from all windows (LVU)."""
 
@@ -70,8 +82,11 @@ class OptimiserSettings(Settings):
     """Settings of AdamW; state-space dynamics have their own parameter groups (`Decoder.param_groups`)."""
 
     learning_rate: float = Field(default=1e-3, gt=0)
+    """Highest learning rate; `schedule` says how it changes."""
     weight_decay: float = Field(default=0.01, ge=0)
+    """AdamW's weight decay; state-space dynamics have none."""
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
+    """AdamW's decay rates of the running means of gradients and of their squares."""
     clip_norm: float | None = Field(default=1.0, gt=0)
     """Largest norm of the gradient; none: gradients are not clipped."""
 
@@ -80,11 +95,13 @@ class ScheduleSettings(Settings):
     """How the learning rate changes."""
 
     name: Literal["cosine", "plateau", "constant"] = "cosine"
+    """Half a cosine to zero, a drop whenever validation stops improving, or no change."""
     warmup: float = Field(default=0.05, ge=0, lt=1)
     """Share of all steps over which the rate rises from zero (`cosine` and `constant`)."""
     factor: float = Field(default=0.2, gt=0, lt=1)
     """`plateau`: factor on the rate when validation has not improved for `patience` validations."""
     patience: int = Field(default=5, ge=0)
+    """`plateau`: validations without improvement before the rate drops."""
     backwards: bool = False
     """`plateau` as in ViS4mer's code: a rising accuracy counts as no improvement, so the rate falls while the model
     learns. Only for its published schedule; for regression it makes no difference."""
@@ -96,14 +113,18 @@ class EarlyStoppingSettings(Settings):
     patience: int = Field(default=10, ge=1)
     """Validations without improvement."""
     min_delta: float = Field(default=0.0, ge=0)
+    """Smallest gain that counts as an improvement."""
 
 
 class ValidationSettings(Settings):
     """How validation videos are taken from the training videos where the manifest has none; never from test."""
 
     fraction: float = Field(default=0.15, gt=0, lt=1)
+    """Share of the training videos set aside, in whole groups and within each class."""
     seed: int = 0
+    """Another seed sets other videos aside."""
     every_epochs: int = Field(default=1, ge=1)
+    """Epochs from one validation to the next."""
     on_test: bool = False
     """Choose the best epoch by the test videos, as some authors did. Needs `as_published: true`; the run and its
     results carry a label."""
@@ -113,13 +134,21 @@ class TaskSettings(Settings):
     """The task; without `kind` it is inferred from the manifest's labels (`longvid.tasks.infer_task`)."""
 
     name: str = "labels"
+    """Name of the task; one that `longvid tasks` lists brings its classes and metrics."""
     kind: Literal["classification", "multilabel", "regression", "dense"] | None = None
+    """What a label is: one class, several, values, or classes along the video; null: inferred from the labels."""
     classes: list[str] = []
+    """Class names, in the order of their numbers; empty: those of the labels."""
     outputs: int = Field(default=0, ge=0)
+    """Number of classes or values, where labels are numbers; 0: one per class, or one value."""
     metrics: list[str] = []
+    """Metrics, the first of which chooses the best epoch; empty: those of the kind."""
     column: str = "label"
+    """Manifest column that holds the labels."""
     transform: dict[str, Any] = {}
+    """regression: target = scale * f(label) + shift; fields: function (identity, log), scale, shift."""
     labels_per_second: float | None = Field(default=None, gt=0)
+    """dense: lines per second in the files that `label_path` names."""
 
     @model_validator(mode="after")
     def _stated(self) -> "TaskSettings":
@@ -141,7 +170,9 @@ class FeatureSettings(Settings):
     preprocessing: dict[str, Any] = {}
     """Fields of `longvid.Preprocessing` other than the encoder's own."""
     pooling: str | None = None
+    """Tokens that are stored (`longvid extract --pooling`); null: the encoder's own choice."""
     dtype: Literal["float16", "float32", "int8"] = "float16"
+    """Stored type."""
 
     def the_sampling(self) -> Sampling | None:
         """The sampling; `ConfigError` for a field that does not exist."""
@@ -162,6 +193,7 @@ class TrainConfig(Settings):
     """Settings of one training run. Frozen; `load_config` makes it from a file."""
 
     name: str = "run"
+    """Name of the run, in results."""
     store: str
     """Feature store: folder or URL."""
     manifest: str
@@ -186,8 +218,11 @@ class TrainConfig(Settings):
     """Scale features to mean 0 and deviation 1 over the training videos, for encoders without a final norm."""
     window: WindowSettings = WindowSettings()
     batch_size: int = Field(default=16, ge=1)
+    """Windows per training step."""
     eval_batch_size: int = Field(default=32, ge=1)
+    """Windows per batch in validation and evaluation."""
     epochs: int = Field(default=50, ge=1)
+    """Passes over the training videos."""
     optimiser: OptimiserSettings = OptimiserSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     early_stopping: EarlyStoppingSettings | None = None
@@ -195,12 +230,15 @@ class TrainConfig(Settings):
     seeds: list[int] = Field(default=[0], min_length=1)
     """One training per seed; results are mean and standard deviation over seeds."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Arithmetic of training."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train; auto: on CUDA if there is a device."""
     workers: int = Field(default=0, ge=0)
     """Processes that read windows; 0 reads in the training process, which is enough for small windows."""
     allow_missing: bool = False
     """Train and evaluate on the videos that are in the store; otherwise a missing video is an error."""
     tensorboard: bool = True
+    """Write TensorBoard logs into the run's folder."""
     out: str = "runs/run"
     """Folder of the run: weights, logs, results."""
 
@@ -263,16 +301,19 @@ class TrainConfig(Settings):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> TrainConfig:
+def load_config(path: str | Path | None, overrides: Sequence[str] = (), *, allow_code: bool = False) -> TrainConfig:
     """The config of a YAML recipe with `dotted.key=value` overrides; a path of None starts from the defaults.
 
     Values are read as YAML: `epochs=20`, `seeds=[0, 1, 2]`, `early_stopping=null`, `optimiser.learning_rate=1e-3`.
     A recipe file may name folders and files on this machine; a URL, or an `out` that is neither beside the file nor
-    below the working folder, has to be an override.
+    below the working folder, has to be an override. So has a decoder that is code (`module:callable`), with its
+    options, unless the file is the user's own (`allow_code`).
     """
-    settings: dict[str, Any] = {} if path is None else _read_recipe(Path(path))
+    settings: dict[str, Any] = {} if path is None else read_recipe(Path(path))
     if path is not None and is_recipe_file(path):
         _refuse_elsewhere(settings, Path(path), overrides)
+        if not allow_code:
+            _refuse_code(settings, Path(path), overrides)
     for override in overrides:
         _override(settings, override)
     source = "overrides" if path is None else str(path)
@@ -285,7 +326,7 @@ def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> Train
 
 def kept_config(path: Path) -> TrainConfig:
     """The config in a run's own recipe.yaml, for its settings; no path or URL in it is opened."""
-    return TrainConfig.of(_read_recipe(path), source=str(path))
+    return TrainConfig.of(read_recipe(path), source=str(path))
 
 
 def is_elsewhere(place: str) -> bool:
@@ -319,13 +360,37 @@ def _refuse_elsewhere(settings: dict[str, Any], path: Path, overrides: Sequence[
             )
 
 
+def _refuse_code(settings: dict[str, Any], path: Path, overrides: Sequence[str]) -> None:
+    """Raise `ConfigError` where the file names a decoder that is code, or has options for one that the user names."""
+    words = (override.partition("=") for override in overrides)
+    given = {key.strip(): value.strip(" '\"") for key, _, value in words}
+    decoder = settings.get("decoder")
+    if not isinstance(decoder, dict) or "decoder" in given:
+        return
+    name = str(decoder.get("name", ""))
+    if "decoder.name" not in given and is_code(name):
+        raise ConfigError(
+            f"{path} names the decoder {name!r}, which is code; what a file names is never imported: give "
+            f"decoder.name={name}, or --allow-code if the file is your own"
+        )
+    options = decoder.get("options")
+    if not is_code(given.get("decoder.name", "")) or not isinstance(options, dict) or "decoder.options" in given:
+        return
+    kept = [option for option in options if f"decoder.options.{option}" not in given]
+    if kept:
+        raise ConfigError(
+            f"{path}: has options for its decoder ({', '.join(map(str, kept))}), and {given['decoder.name']} is code; "
+            f"give decoder.options.{kept[0]}=... too, or --allow-code if the file is your own"
+        )
+
+
 def load_features(recipe: str | Path, *, allow_code: bool = False) -> FeatureSettings:
     """The feature settings of a recipe file, or of the recipe of that name; `ConfigError` if it has none.
 
     `allow_code`: the file is the user's own, and may name an encoder that is code (`module:callable`), which will be
     imported; without it that is an `EncoderError`.
     """
-    settings = _read_recipe(Path(recipe))
+    settings = read_recipe(Path(recipe))
     if settings.get("features") is None:
         raise ConfigError(f"{recipe}: has no feature settings; give --encoder, or read in the recipe how they are made")
     placeholders = {"store": "store", "manifest": "manifest"}
@@ -339,7 +404,7 @@ def load_features(recipe: str | Path, *, allow_code: bool = False) -> FeatureSet
     return features
 
 
-def _read_recipe(path: Path) -> dict[str, Any]:
+def read_recipe(path: Path) -> dict[str, Any]:
     """The settings of a recipe file, or of longvid's recipe of that name."""
     if not is_recipe_file(path):
         return recipe_settings(path.as_posix())
@@ -423,13 +488,13 @@ def _initials(name: str) -> str:
 def _all_settings(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """Dotted names of all settings."""
     for name in model.model_fields:
-        inner = _settings_of(model, name)
+        inner = settings_of(model, name)
         yield f"{prefix}{name}"
         if inner is not None:
             yield from _all_settings(inner, f"{prefix}{name}.")
 
 
-def _settings_of(model: type[BaseModel], name: str) -> type[BaseModel] | None:
+def settings_of(model: type[BaseModel], name: str) -> type[BaseModel] | None:
     """The class of a setting that has inner settings, else None."""
     annotation = model.model_fields[name].annotation
     choices = [annotation, *getattr(annotation, "__args__", ())]
@@ -439,7 +504,7 @@ def _settings_of(model: type[BaseModel], name: str) -> type[BaseModel] | None:
 def _known_settings(location: list[str]) -> list[str]:
     model: type[BaseModel] = TrainConfig
     for part in location:
-        inner = _settings_of(model, part)
+        inner = settings_of(model, part)
         assert inner is not None
         model = inner
     return list(model.model_fields)

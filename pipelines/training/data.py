@@ -18,6 +18,7 @@ import longvid
 from longvid.benchmarks.benchmark import select_splits, with_keys
 from longvid.benchmarks.known_tasks import KNOWN_TASKS, find_task
 from longvid.decoders import Decoder
+from longvid.decoders.sizes import comparable_options
 from longvid.errors import AnnotationError, DecoderError
 from longvid.metrics.items import METRICS
 from longvid.pipelines.training.config import TrainConfig
@@ -215,6 +216,7 @@ def _decoder_record(config: TrainConfig, task: Task, train: WindowDataset) -> De
     if task.kind == "dense":
         options["head"] = "steps"
     dim = train.store.recipe.dim
+    options = comparable_options(config.decoder.name, dim, options)
     return DecoderRecord(config.decoder.name, dim, task.outputs, train.max_length, options, config.standardise)
 
 
@@ -229,6 +231,65 @@ def video_features(data: WindowDataset, index: int) -> Iterator[Float[np.ndarray
     first, stop = data.span(index)
     for begin in range(first, stop, CLIPS_AT_ONCE):
         yield data.video(index).read(begin, min(begin + CLIPS_AT_ONCE, stop))
+
+
+def fewest_clips(decoder: Decoder, data: WindowDataset) -> int:
+    """Clips in the shortest window that the decoder accepts, found by trying.
+
+    Raises `DecoderError` if it does not accept the longest window either.
+    """
+    per_clip, dim = data.store.recipe.num_tokens, data.store.recipe.dim
+    device = next(decoder.parameters()).device
+
+    def accepts(clips: int) -> bool:
+        try:
+            with torch.inference_mode():
+                decoder.eval()(torch.zeros(1, clips * per_clip, dim, device=device))
+        except DecoderError:
+            return False
+        return True
+
+    refused, clips = 0, 1
+    while not accepts(clips):
+        if clips == data.max_clips:
+            raise DecoderError(
+                f"every video is too short for this decoder: the longest window has {clips} clips of {per_clip} "
+                "tokens; use longer videos or windows, clips at a shorter stride, or fewer layers"
+            )
+        refused, clips = clips, min(2 * clips, data.max_clips)
+    return next((n for n in range(refused + 1, clips) if accepts(n)), clips)
+
+
+def without_short(decoder: Decoder, data: TrainingData) -> TrainingData:
+    """The data without windows that are too short for the decoder; `record` names the videos that have no other.
+
+    Raises `DecoderError` if no training or no validation video is left.
+    """
+    fewest = fewest_clips(decoder, data.train)
+    kept, left_out = {}, {}
+    for split, part in (("train", data.train), ("val", data.val)):
+        training = split == "train"
+        cut = WindowDataset(part.store, part.rows, part.windows, training=training, fewest_clips=fewest)
+        rows = [row for row in part.rows if row.key not in set(cut.too_short)]
+        if not rows:
+            raise DecoderError(
+                f"{data.manifest.name}: every video of split {split!r} is too short for {data.record.decoder.name}, "
+                f"which needs {fewest} clips; use longer videos, clips at a shorter stride, or fewer layers"
+            )
+        kept[split] = WindowDataset(
+            part.store, rows, part.windows, task=data.task, training=training, fewest_clips=fewest
+        )
+        left_out[str(part.rows[0].split)] = list(cut.too_short)
+    dropped = [key for keys in left_out.values() for key in keys]
+    notes = list(data.record.notes)
+    if dropped:
+        verb = "video is" if len(dropped) == 1 else "videos are"
+        notes.append(
+            f"{len(dropped)} {verb} left out (window.short=drop): shorter than the {fewest} clips that "
+            f"{data.record.decoder.name} needs: {shown(dropped)}."
+        )
+    record = replace(data.record, notes=notes, fewest_clips=fewest, too_short=left_out)
+    return replace(data, train=kept["train"], val=kept["val"], record=record)
 
 
 def refuse_short_windows(decoder: Decoder, *datasets: WindowDataset) -> None:

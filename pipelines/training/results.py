@@ -75,6 +75,8 @@ class TrainResult:
     """Validation metrics of a baseline that ignores the videos; empty in runs of longvid 0.1.0."""
     selected_by: str = "val"
     """The split whose videos choose the best epoch."""
+    hints: tuple[str, ...] = ()
+    """What the settings make unlikely to succeed, and what to change."""
 
     @property
     def train_seconds(self) -> float:

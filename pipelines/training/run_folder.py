@@ -52,11 +52,16 @@ class RunRecord:
     versions: dict[str, str] = field(default_factory=dict)
     made_with: dict[str, str] = field(default_factory=dict)
     """Where the encoder of the features was (`FeatureStore.made_with`)."""
+    fewest_clips: int = 1
+    """Windows with fewer clips are too short for the decoder and left out (`window.short=drop`)."""
+    too_short: dict[str, list[str]] = field(default_factory=dict)
+    """Keys of each split whose videos are left out for that."""
     format: int = FORMAT
 
     def found(self, split: str) -> int:
         """Videos of the split that took part."""
-        return self.listed.get(split, 0) - len(self.missing.get(split, []))
+        absent = {*self.missing.get(split, []), *self.too_short.get(split, [])}
+        return self.listed.get(split, 0) - len(absent)
 
     def the_task(self) -> Task:
         """The task that was trained."""

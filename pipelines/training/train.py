@@ -9,15 +9,16 @@ epoch when it is started again, and ends with the weights that it would have had
 import logging
 import signal
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from longvid.decoders import Decoder
 from longvid.decoders.standardise import Standardised
@@ -34,7 +35,10 @@ from longvid.pipelines.training.data import (
     refuse_short_windows,
     train_loader,
     training_features,
+    without_short,
 )
+from longvid.pipelines.training.going_on import clear, forget_results, goes_on, only_more
+from longvid.pipelines.training.hints import few_steps_hint
 from longvid.pipelines.training.joint import JointModule, joint_baseline, write_parts
 from longvid.pipelines.training.module import DecoderModule
 from longvid.pipelines.training.progress import Quiet, TrainingProgress
@@ -51,6 +55,9 @@ _PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mi
 _MAY_CHANGE = ("seeds", "workers", "device", "tensorboard", "eval_batch_size", "out", "name")
 """Settings that may change when a run continues: they do not change what a seed learns."""
 
+OwnLogger = Logger | Callable[[int], Logger]
+OwnCallbacks = Sequence[Callback] | Callable[[int], Sequence[Callback]]
+
 _HARMLESS = (
     r".*does not have many workers.*",  # small windows need none; `longvid bench feed` shows it
     r".*GPU available but not used.*",  # device=cpu was asked for
@@ -58,8 +65,19 @@ _HARMLESS = (
 )
 
 
-def train(config: TrainConfig, *, progress: TrainingProgress | None = None) -> TrainResult:
+def train(
+    config: TrainConfig,
+    *,
+    progress: TrainingProgress | None = None,
+    overwrite: bool = False,
+    logger: OwnLogger | None = None,
+    callbacks: OwnCallbacks = (),
+) -> TrainResult:
     """Train every seed of the recipe and write the run into `config.out`; seeds already trained there are kept.
+
+    A finished run goes on where `config.epochs` is now higher; `overwrite` removes it and starts from the beginning.
+    `logger`: a Lightning logger in place of TensorBoard; `callbacks`: Lightning callbacks beside longvid's own. Either
+    may be a function of the seed that makes them for each training.
 
     Raises `ConfigError` if `config.out` holds another run, `AnnotationError` and `stores.StoreError` for faults of the
     data, `DecoderError` for a decoder that cannot be built, `TrainingDiverged` for a loss that is NaN or infinite. Only
@@ -71,13 +89,19 @@ def train(config: TrainConfig, *, progress: TrainingProgress | None = None) -> T
         raise ConfigError("precision=float16 needs a CUDA device; use precision=bfloat16 or float32")
     data = open_training_data(config)
     run = RunFolder(Path(config.out))
-    _refuse_another_run(run, config, data)
+    if not overwrite:
+        _refuse_another_run(run, config, data)
     decoder = data.record.decoder.build()
+    data = without_short(decoder, data) if config.window.short == "drop" else data
     refuse_short_windows(decoder, data.train, data.val)
     baseline = _baseline(data)  # before training: a metric that does not fit the labels fails here
+    if overwrite:
+        clear(run)
     run.write_record(data.record, data.manifest, config.absolute().to_yaml())
     with quiet_lightning():
-        seeds = tuple(_train_seed(config, data, run.seed(seed), seed, device, progress) for seed in config.seeds)
+        seeds = tuple(
+            _train_seed(config, data, run, seed, device, progress, Own(logger, callbacks)) for seed in config.seeds
+        )
     result = TrainResult(
         out=str(run.path),
         name=config.name,
@@ -90,11 +114,28 @@ def train(config: TrainConfig, *, progress: TrainingProgress | None = None) -> T
         notes=tuple(data.record.notes),
         baseline=baseline,
         selected_by="test" if config.validation.on_test else "val",
+        hints=few_steps_hint(config, data),
     )
     if isinstance(data.task, JointTask):
         write_parts(run, data, config, result)
     write_json(run.result_file, as_json(result))
     return result
+
+
+@dataclass(frozen=True)
+class Own:
+    """The caller's logger and callbacks."""
+
+    logger: OwnLogger | None = None
+    callbacks: OwnCallbacks = ()
+
+    def logger_of(self, seed: int) -> Logger | None:
+        """The logger of a seed's training; None: longvid's."""
+        return self.logger(seed) if callable(self.logger) else self.logger
+
+    def callbacks_of(self, seed: int) -> list[Callback]:
+        """The callbacks of a seed's training."""
+        return list(self.callbacks(seed) if callable(self.callbacks) else self.callbacks)
 
 
 def _baseline(data: TrainingData) -> dict[str, float]:
@@ -115,6 +156,7 @@ def _refuse_another_run(run: RunFolder, config: TrainConfig, data: TrainingData)
         return
     before, now = kept_config(run.recipe_file).model_dump(), config.model_dump()
     kept = [name for name in now if name not in (*_MAY_CHANGE, "store", "manifest")]
+    kept = [name for name in kept if not only_more(name, before[name], now[name])]
     changed = [line for name in kept for line in _differences(name, before[name], now[name])]
     record = run.record()
     if record.store_recipe != data.record.store_recipe:
@@ -122,7 +164,10 @@ def _refuse_another_run(run: RunFolder, config: TrainConfig, data: TrainingData)
     if run.manifest().rows != data.manifest.rows or record.missing != data.record.missing:
         changed.append("the manifest or the videos in the store changed")
     if changed:
-        raise ConfigError(f"{run.path} holds another run ({'; '.join(changed)}); choose another folder by out=...")
+        raise ConfigError(
+            f"{run.path} holds another run ({'; '.join(changed)}); choose another folder by out=..., or "
+            "give --overwrite"
+        )
 
 
 def _differences(name: str, before: Any, now: Any) -> Iterator[str]:
@@ -137,20 +182,24 @@ def _differences(name: str, before: Any, now: Any) -> Iterator[str]:
 def _train_seed(
     config: TrainConfig,
     data: TrainingData,
-    folder: SeedFolder,
+    run: RunFolder,
     seed: int,
     device: torch.device,
     progress: TrainingProgress,
+    own: "Own",
 ) -> SeedResult:
-    """Train one seed from its last finished epoch; a finished seed's result is read."""
+    """Train one seed from its last finished epoch; the result of a seed with no epochs left is read."""
+    folder = run.seed(seed)
     if folder.result_file.is_file():
         result = read_made(
             folder.result_file,
             lambda values: made(SeedResult, values),
             remedy=f"delete {folder.path}, then train again",
         )
-        progress.seed_ended(result)
-        return result
+        if not goes_on(folder, result, config, BestWeights(folder, None).state_key):
+            progress.seed_ended(result)
+            return result
+        forget_results(run, folder)
     folder.path.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
     decoder = data.record.decoder.build()
@@ -159,7 +208,7 @@ def _train_seed(
     batches = train_loader(data.train, config, seed=seed, device=device)
     module = _module(decoder, config, data, seed=seed, steps=config.epochs * len(batches))
     history, best = History(folder, progress), BestWeights(folder, config.early_stopping)
-    trainer = _trainer(config, folder, device, [history, best, ResumePoint(folder)])
+    trainer = _trainer(config, folder, device, [*own.callbacks_of(seed), history, best, ResumePoint(folder)], own, seed)
     done = _restored(folder, module, history, best)
     progress.seed_started(seed, epochs=config.epochs, done=done)
     if not best.stopped:
@@ -187,9 +236,13 @@ def _module(decoder: Decoder, config: TrainConfig, data: TrainingData, *, seed: 
     return DecoderModule(decoder, config, data.val, seed=seed, steps=steps)
 
 
-def _trainer(config: TrainConfig, folder: SeedFolder, device: torch.device, callbacks: list) -> Trainer:
+def _trainer(
+    config: TrainConfig, folder: SeedFolder, device: torch.device, callbacks: list, own: "Own", seed: int
+) -> Trainer:
     inside(folder.path, "tensorboard")
-    logger = TensorBoardLogger(folder.path, name="", version="tensorboard") if config.tensorboard else False
+    logger: Logger | bool | None = own.logger_of(seed)
+    if logger is None:
+        logger = TensorBoardLogger(folder.path, name="", version="tensorboard") if config.tensorboard else False
     return Trainer(
         accelerator="cuda" if device.type == "cuda" else "cpu",
         devices=1,

@@ -20,6 +20,8 @@ LANGUAGES = {
     "python": "run as a script; with a title, also written to that file first",
     "sh": "needs a network, a cluster, a GPU or hours: its commands and options must exist",
     "text": "not code",
+    "csv": "rows of a manifest, read by tests/project/test_manifest_reference.py",
+    "jsonl": "rows of a manifest, read by the same test",
 }
 FENCE = re.compile(r"^(?P<indent> *)```(?P<info>[^\n`]*)\n(?P<body>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL)
 

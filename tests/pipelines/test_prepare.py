@@ -10,7 +10,7 @@ from longvid.benchmarks.benchmark import Benchmark
 from longvid.benchmarks.breakfast.benchmark import breakfast_benchmark
 from longvid.benchmarks.coin.benchmark import coin_benchmark
 from longvid.benchmarks.lvu.benchmark import lvu_benchmark
-from longvid.errors import AnnotationError, VideoNotFound
+from longvid.errors import AnnotationError, ConfigError, VideoNotFound
 from longvid.pipelines.prepare import prepare
 from longvid.pipelines.prepare.absent import absent_videos, write_absent
 from longvid.pipelines.prepare.benchmarks import load_benchmark
@@ -157,6 +157,28 @@ def test_class_folders_become_a_manifest_with_a_test_split_on_demand(tmp_path, m
     assert manifest.counts() == {"train": 4, "test": 2}
     assert {row.label for row in manifest.split("test")} == {"cat", "dog"}
     assert all(Path(str(row.path)).is_file() for row in manifest)
+
+
+def test_a_table_without_splits_is_cut_into_test_validation_and_training(tmp_path):
+    rows = [f"p{person}_{take},{('wave', 'jump')[person % 2]}" for person in range(10) for take in range(3)]
+    (tmp_path / "table.csv").write_text("\n".join(["key,label", *rows]))
+
+    def made(**given):
+        return own_benchmark(tmp_path, tmp_path / "table.csv", **given).manifest
+
+    manifest = made(test_fraction=0.2, val_fraction=0.2, group="^p[0-9]+")
+    assert manifest.counts() == {"train": 18, "val": 6, "test": 6}
+    people = [{row.key.partition("_")[0] for row in manifest.split(split)} for split in ("train", "val", "test")]
+    assert sum(map(len, people)) == len(set().union(*people))
+    assert all({row.label for row in manifest.split(split)} == {"wave", "jump"} for split in ("val", "test"))
+    with pytest.raises(ConfigError, match=r"--val-fraction 0\.6: must be more than 0 and leave videos to train on"):
+        made(test_fraction=0.5, val_fraction=0.6)
+    with pytest.raises(AnnotationError, match=r"'x\+' is found in no key, such as 'p0_0'"):
+        made(test_fraction=0.2, group="x+")
+    with pytest.raises(ConfigError, match="is not a regular expression"):
+        made(group="(")
+    with pytest.raises(AnnotationError, match="--val-fraction is for your own videos; coin has its own splits"):
+        load_benchmark("coin", "COIN.json", tmp_path, val_fraction=0.2)
 
 
 def test_a_data_set_nobody_knows_is_refused_with_those_there_are(tmp_path):

@@ -25,12 +25,17 @@ class GlobalTokenConfig(DecoderConfig):
     width: Count = 256
     """Channels of the positions."""
     num_tokens: Count = 16
+    """Global tokens."""
     token_dim: Count = 256
+    """Width of a global token."""
     heads: Count = 4
+    """Attention heads of the tokens."""
     dilations: tuple[Count, ...] = (1, 4, 16, 64)
     """Dilations of the local convolutions, one per block."""
     kernel_size: Count = 5
+    """Taps of the local convolutions."""
     expansion: Count = 2
+    """Width of the hidden layer of a block, as a multiple of `width`."""
     pool: Count = 1
     """Positions averaged into one after each block except the last, so that later blocks read coarser scales."""
     queries: Literal["fixed", "content"] = "fixed"
@@ -38,6 +43,7 @@ class GlobalTokenConfig(DecoderConfig):
     causal: bool = False
     """The streaming form: tokens read one segment of `segment` positions after the other, convolutions see the past."""
     segment: Count = 128
+    """`causal`: positions that the tokens read at once."""
     read_chunk: Count = 4096
     """Positions whose attention scores are in memory at once."""
     dropout: Share = 0.1

@@ -72,3 +72,27 @@ def test_a_folder_without_videos_is_an_error(tmp_path):
         manifest_from_folder(tmp_path)
     with pytest.raises(AnnotationError, match="no such folder"):
         manifest_from_folder(tmp_path / "nowhere")
+
+
+def rare(classes: int = 40, members: int = 3) -> Manifest:
+    return Manifest(
+        tuple(
+            ManifestRow(f"{c}-{m}", split="train", label=f"class {c}") for c in range(classes) for m in range(members)
+        )
+    )
+
+
+def test_of_many_rare_classes_as_many_give_a_video_as_make_the_fraction():
+    carved = carve_split(rare(), fraction=0.15)
+    val = carved.split("val")
+    assert len(val) == len({row.label for row in val}) == 18
+    assert {row.label for row in carved.split("train")} == {row.label for row in rare()}
+    turned = carve_split(Manifest(tuple(reversed(rare().rows))), fraction=0.15)
+    assert {row.key for row in turned.split("val")} == {row.key for row in val}
+
+
+def test_a_class_of_one_video_stays_where_it_can_be_learned():
+    manifest = Manifest(rare(10, 1).rows + rare(40, 3).rows[30:])
+    assert {row.label for row in carve_split(manifest, fraction=0.15).split("train")} >= {
+        f"class {c}" for c in range(10)
+    }

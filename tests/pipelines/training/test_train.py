@@ -136,7 +136,7 @@ def test_a_finished_run_is_read_not_trained_again_and_more_seeds_are_added(make_
     assert TrainResult.from_dict(read_json(data / "run" / "result.json")) == more
 
 
-@pytest.mark.parametrize("setting", [{"epochs": 3}, {"decoder": {"name": "mean-linear"}}, {"batch_size": 2}])
+@pytest.mark.parametrize("setting", [{"epochs": 1}, {"decoder": {"name": "mean-linear"}}, {"batch_size": 2}])
 def test_another_recipe_does_not_go_on_with_a_run(make_data, recipe_for, setting):
     data = make_data({"train": 8, "val": 4})
     train(recipe_for(data))
