@@ -18,6 +18,7 @@ from longvid.benchmarks.protocols import find_protocol
 from longvid.clips.sampling import Sampling
 from longvid.errors import ConfigError
 from longvid.pipelines.recipes import read_settings, recipe_settings
+from longvid.pipelines.training.combinations import Combination, combinations, flat
 from longvid.safe_yaml import parse_yaml
 from longvid.validation import SHOWN_CHARACTERS, in_words, shown
 from longvid.windows.rule import Windows
@@ -203,6 +204,9 @@ class TrainConfig(Settings):
     epochs: int = Field(default=50, ge=1)
     optimiser: OptimiserSettings = OptimiserSettings()
     schedule: ScheduleSettings = ScheduleSettings()
+    grid: dict[str, list[Any]] = {}
+    """Values to try of settings of the optimiser and the schedule, `{optimiser.learning_rate: [1e-3, 1e-4]}`: every
+    combination is trained side by side on one reading of the store, and validation chooses (`combinations`)."""
     early_stopping: EarlyStoppingSettings | None = None
     validation: ValidationSettings = ValidationSettings()
     seeds: list[int] = Field(default=[0], min_length=1)
@@ -235,6 +239,28 @@ class TrainConfig(Settings):
             if wanted and not self.as_published:
                 raise ValueError(f"{name} repeats a mistake of published code; it needs as_published=true")
         return self
+
+    @field_validator("grid", mode="before")
+    @classmethod
+    def _dotted(cls, value: Any) -> Any:
+        return flat(value)
+
+    @model_validator(mode="after")
+    def _possible_grid(self) -> "TrainConfig":
+        if not self.grid:
+            return self
+        for combination in self.combinations():
+            if combination.sections["schedule"].name == "plateau":
+                raise ValueError("grid: schedule.name=plateau follows one validation score; use cosine or constant")
+        if self.validation.on_test:
+            raise ValueError("grid: a combination is chosen by validation videos, never by test; leave out on_test")
+        if self.precision == "float16":
+            raise ValueError("grid: precision=float16 scales all losses together; use bfloat16 or float32")
+        return self
+
+    def combinations(self) -> list[Combination]:
+        """The combinations of the grid; without one, the recipe's own settings as the only one."""
+        return combinations(self.grid, {"optimiser": self.optimiser, "schedule": self.schedule})
 
     @property
     def protocol_changes(self) -> tuple[str, ...]:

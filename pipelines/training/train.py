@@ -35,6 +35,7 @@ from longvid.pipelines.training.data import (
     train_loader,
     training_features,
 )
+from longvid.pipelines.training.grid import GridBest, GridHistory, chosen_notes, grid_module
 from longvid.pipelines.training.joint import JointModule, joint_baseline, write_parts
 from longvid.pipelines.training.module import DecoderModule
 from longvid.pipelines.training.progress import Quiet, TrainingProgress
@@ -87,7 +88,7 @@ def train(config: TrainConfig, *, progress: TrainingProgress | None = None) -> T
         seeds=seeds,
         listed=data.record.listed,
         found={split: data.record.found(split) for split in data.record.listed},
-        notes=tuple(data.record.notes),
+        notes=(*data.record.notes, *chosen_notes(seeds)),
         baseline=baseline,
         selected_by="test" if config.validation.on_test else "val",
     )
@@ -152,13 +153,22 @@ def _train_seed(
         progress.seed_ended(result)
         return result
     folder.path.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(seed)
-    decoder = data.record.decoder.build()
-    if isinstance(decoder, Standardised):
-        decoder.fit(training_features(data.train))
     batches = train_loader(data.train, config, seed=seed, device=device)
-    module = _module(decoder, config, data, seed=seed, steps=config.epochs * len(batches))
-    history, best = History(folder, progress), BestWeights(folder, config.early_stopping)
+    steps = config.epochs * len(batches)
+    best: BestWeights
+    history: History
+    if config.grid:
+        combinations = config.combinations()
+        module = grid_module(config, data, combinations, seed=seed, steps=steps)
+        best = GridBest(folder, config.early_stopping, combinations)
+        history = GridHistory(folder, progress, best)
+    else:
+        torch.manual_seed(seed)
+        decoder = data.record.decoder.build()
+        if isinstance(decoder, Standardised):
+            decoder.fit(training_features(data.train))
+        module = _module(decoder, config, data, seed=seed, steps=steps)
+        history, best = History(folder, progress), BestWeights(folder, config.early_stopping)
     trainer = _trainer(config, folder, device, [history, best, ResumePoint(folder)])
     done = _restored(folder, module, history, best)
     progress.seed_started(seed, epochs=config.epochs, done=done)
@@ -175,6 +185,8 @@ def _train_seed(
         train_seconds=sum(row.seconds for row in history.rows),
         # the file must still be what the best epoch wrote
         weights_sha256=load_trained(folder.weights_file, data.record.decoder.build(), sha256=best.sha256),
+        combination=best.combinations[best.chosen].values if isinstance(best, GridBest) else {},
+        tried=best.tried() if isinstance(best, GridBest) else (),
     )
     write_json(folder.result_file, asdict(result))
     progress.seed_ended(result)
