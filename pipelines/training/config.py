@@ -77,12 +77,33 @@ class OptimiserSettings(Settings):
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
     clip_norm: float | None = Field(default=1.0, gt=0)
     """Largest norm of the gradient; none: gradients are not clipped."""
+    accumulate: int = Field(default=1, ge=1)
+    """Batches per step: their mean gradient is that of a batch so many times as large (Goyal et al., arXiv 1706.02677).
+    The last step of an epoch may have fewer, and is as much smaller."""
+    average: float | None = Field(default=None, gt=0, lt=1)
+    """Decay per step of a moving average of the weights, which is validated and kept in place of them (Polyak and
+    Juditsky, SIAM 1992); none: the weights themselves. The decay starts as (1 + steps) / (10 + steps), as in timm."""
 
     @model_validator(mode="after")
     def _decays(self) -> "OptimiserSettings":
         if self.final_weight_decay and not self.weight_decay:
             raise ValueError("final_weight_decay needs a weight_decay above 0 to start from")
         return self
+
+
+class LossSettings(Settings):
+    """What the loss does about small and unequal classes; for classification and dense tasks."""
+
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """Share of each target that is spread over all classes (Szegedy et al., arXiv 1512.00567, section 7)."""
+    class_weights: Literal["equal", "balanced"] = "equal"
+    """`balanced`: an item weighs items / (classes x items of its class), counted over the training videos and the
+    classes in them (King and Zeng, Political Analysis 2001; scikit-learn's rule). Other classes weigh 1."""
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing differs from the usual loss."""
+        return self == LossSettings()
 
 
 class ScheduleSettings(Settings):
@@ -204,6 +225,7 @@ class TrainConfig(Settings):
     epochs: int = Field(default=50, ge=1)
     optimiser: OptimiserSettings = OptimiserSettings()
     schedule: ScheduleSettings = ScheduleSettings()
+    loss: LossSettings = LossSettings()
     grid: dict[str, list[Any]] = {}
     """Values to try of settings of the optimiser and the schedule, `{optimiser.learning_rate: [1e-3, 1e-4]}`: every
     combination is trained side by side on one reading of the store, and validation chooses (`combinations`)."""
@@ -249,6 +271,9 @@ class TrainConfig(Settings):
     def _possible_grid(self) -> "TrainConfig":
         if not self.grid:
             return self
+        for name in ("accumulate", "average"):
+            if f"optimiser.{name}" in self.grid:
+                raise ValueError(f"grid: optimiser.{name} is one for all combinations; give it outside of the grid")
         for combination in self.combinations():
             if combination.sections["schedule"].name == "plateau":
                 raise ValueError("grid: schedule.name=plateau follows one validation score; use cosine or constant")

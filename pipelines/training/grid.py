@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
-from torch.optim import AdamW, Optimizer
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from longvid.decoders import Decoder
@@ -32,7 +32,7 @@ from longvid.pipelines.training.combinations import Combination
 from longvid.pipelines.training.config import TrainConfig
 from longvid.pipelines.training.data import TrainingData, training_features
 from longvid.pipelines.training.joint import JointModule
-from longvid.pipelines.training.module import DecoderModule, TrainingDiverged, with_final_decay
+from longvid.pipelines.training.module import DecoderModule, TrainingDiverged, adamw, with_final_decay
 from longvid.pipelines.training.results import EpochRow, SeedResult
 from longvid.pipelines.training.run_folder import SeedFolder, save_weights
 from longvid.pipelines.training.schedule import rate_factor
@@ -80,7 +80,8 @@ class GridModule(DecoderModule):
     def logits(self, batch: WindowBatch, seed: int | None = None) -> list[Tensor]:
         """The outputs of each member; with a seed, each member's dropout is that of a training of its own."""
         before = None if seed is None else lambda: torch.manual_seed(seed)
-        every = self.decoder(batch.tokens.float(), batch.lengths, before=before)
+        decoder = self.judged if seed is None else self.decoder
+        every = decoder(batch.tokens.float(), batch.lengths, before=before)
         return [of_clips(logits, task=self.task, num_tokens=self.num_tokens) for logits in every]
 
     def on_train_epoch_start(self) -> None:
@@ -90,7 +91,7 @@ class GridModule(DecoderModule):
     def training_step(self, batch: WindowBatch, batch_index: int) -> Tensor:
         """Sum of the members' losses: no weight is in two of them, so each has the gradient it would have alone."""
         assert batch.targets is not None
-        every = self.logits(batch, (self.seed + 1) * 1_000_000_007 + self.global_step)
+        every = self.logits(batch, self.batch_seed(batch_index))
         losses = torch.stack([self.loss(logits, batch.targets) for logits in every])
         self.trained.add(losses, len(batch.lengths))
         sound = torch.isfinite(losses)
@@ -123,7 +124,7 @@ class GridModule(DecoderModule):
                 own = [with_final_decay(group, settings.final_weight_decay) for group in own]
             groups += [group | {"betas": settings.betas} for group in own]
             moves += [lambda step, own=schedule: rate_factor(step, steps=self.steps, settings=own)] * len(own)
-        optimiser = AdamW(groups)
+        optimiser = adamw(groups)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": LambdaLR(optimiser, moves), "interval": "step"}}
 
     def on_validation_epoch_start(self) -> None:
@@ -164,10 +165,12 @@ class GridModule(DecoderModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep which combinations have diverged."""
+        super().on_save_checkpoint(checkpoint)
         checkpoint["diverged"] = sorted(self.diverged)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore which combinations have diverged."""
+        super().on_load_checkpoint(checkpoint)
         self.diverged = frozenset(checkpoint["diverged"])
 
 
@@ -252,7 +255,7 @@ class GridBest(BestWeights):
             best = self.bests.get(self.chosen)
             if self.epoch < 0 or best is None or order(found, monitor) < self._kept_order(monitor):
                 self.metrics, self.epoch, self._loss, self.chosen = found.metrics, found.epoch, found.loss, index
-                decoder = pl_module.decoder.members[index]
+                decoder = pl_module.judged.get_submodule(f"members.{index}")
                 assert isinstance(decoder, Decoder)
                 save_weights(self.folder.weights_file, decoder)
                 self.sha256 = weights_sha256(decoder)

@@ -7,6 +7,7 @@ epoch when it is started again, and ends with the weights that it would have had
 """
 
 import logging
+import math
 import signal
 import warnings
 from collections.abc import Iterator
@@ -37,6 +38,7 @@ from longvid.pipelines.training.data import (
 )
 from longvid.pipelines.training.grid import GridBest, GridHistory, chosen_notes, grid_module
 from longvid.pipelines.training.joint import JointModule, joint_baseline, write_parts
+from longvid.pipelines.training.losses import balanced_weights
 from longvid.pipelines.training.module import DecoderModule
 from longvid.pipelines.training.progress import Quiet, TrainingProgress
 from longvid.pipelines.training.results import SeedResult, TrainResult
@@ -71,6 +73,8 @@ def train(config: TrainConfig, *, progress: TrainingProgress | None = None) -> T
     if config.precision == "float16" and device.type == "cpu":
         raise ConfigError("precision=float16 needs a CUDA device; use precision=bfloat16 or float32")
     data = open_training_data(config)
+    if not config.loss.plain and data.task.kind not in ("classification", "dense"):
+        raise ConfigError(f"loss: smoothing and class weights are for classification and dense, not {data.task.kind}")
     run = RunFolder(Path(config.out))
     _refuse_another_run(run, config, data)
     decoder = data.record.decoder.build()
@@ -154,7 +158,7 @@ def _train_seed(
         return result
     folder.path.mkdir(parents=True, exist_ok=True)
     batches = train_loader(data.train, config, seed=seed, device=device)
-    steps = config.epochs * len(batches)
+    steps = config.epochs * math.ceil(len(batches) / config.optimiser.accumulate)
     best: BestWeights
     history: History
     if config.grid:
@@ -169,6 +173,8 @@ def _train_seed(
             decoder.fit(training_features(data.train))
         module = _module(decoder, config, data, seed=seed, steps=steps)
         history, best = History(folder, progress), BestWeights(folder, config.early_stopping)
+    if config.loss.class_weights == "balanced":
+        module.class_weights = balanced_weights(data.train.targets(), data.task.outputs)
     trainer = _trainer(config, folder, device, [history, best, ResumePoint(folder)])
     done = _restored(folder, module, history, best)
     progress.seed_started(seed, epochs=config.epochs, done=done)
@@ -209,6 +215,7 @@ def _trainer(config: TrainConfig, folder: SeedFolder, device: torch.device, call
         max_epochs=config.epochs,
         check_val_every_n_epoch=min(config.validation.every_epochs, config.epochs),
         gradient_clip_val=config.optimiser.clip_norm,
+        accumulate_grad_batches=config.optimiser.accumulate,
         callbacks=callbacks,
         logger=logger,
         log_every_n_steps=1,
