@@ -62,7 +62,9 @@ def read(
     outside: Bool[Tensor, "batch length 1"] | None,
 ) -> Float[Tensor, "batch rows dim"]:
     """The softmax-weighted mixture of the tokens of each row; `outside`: True on padding."""
-    scores = tokens @ directions.mT
+    if torch.is_autocast_enabled(tokens.device.type):  # once, not in each of the two products
+        tokens = tokens.to(torch.get_autocast_dtype(tokens.device.type))
+    scores = directions @ tokens.mT
     if outside is not None:
-        scores = scores.masked_fill(outside, -torch.inf)
-    return scores.softmax(dim=1).mT.to(tokens.dtype) @ tokens
+        scores = scores.masked_fill(outside.mT, -torch.inf)
+    return scores.softmax(dim=-1).to(tokens.dtype) @ tokens
