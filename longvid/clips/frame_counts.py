@@ -1,4 +1,4 @@
-"""Which frames V-JEPA 2's evaluation reads: clips counted in frames, never in seconds.
+"""Which frames V-JEPA 2's evaluation reads, counted in frames.
 
 A video of n frames is cut into K equal parts of n // K frames; a clip of F frames at a step of s spans F s frames.
 

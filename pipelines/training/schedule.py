@@ -1,4 +1,4 @@
-"""How the learning rate and the weight decay change over the steps of a training."""
+"""How learning rate and weight decay change over a training."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The attentive probe: learned queries read every token once, after any self-attention blocks."""
+"""The attentive probe: learned queries read every token."""
 
 from longvid.decoders.attentive.config import AttentiveConfig, FourLayerConfig
 from longvid.decoders.attentive.model import AttentiveProbe

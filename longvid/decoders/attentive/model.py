@@ -1,4 +1,4 @@
-"""The attentive probe: one learned query reads every token, then a linear layer.
+"""The attentive probe: a learned query reads all tokens.
 
 The frozen-evaluation head of V-JEPA (Bardes et al., arXiv 2404.08471) and V-JEPA 2 (Assran et al., arXiv 2506.09985).
 Pre-norm blocks without dropout, position code or final norm. The query is not normed before its projection, and the

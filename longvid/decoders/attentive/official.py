@@ -1,4 +1,4 @@
-"""Reads attentive probes as their authors' code writes them, and as transformers does.
+"""Reads attentive probes as their authors or transformers write them.
 
 V-JEPA 2 (facebookresearch/vjepa2 at c2963a4) and V-JEPA (facebookresearch/jepa at 51c59d5): a dictionary whose
 `classifiers` is a list of state dicts, one for each of the probes that were trained side by side. V-JEPA's

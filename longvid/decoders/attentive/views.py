@@ -1,4 +1,4 @@
-"""How V-JEPA 2's evaluation joins the clips and crops of a video around the probe.
+"""How V-JEPA 2's evaluation joins a video's clips and crops.
 
     tokens of every clip --join_segments--> one sequence per view --probe--> logits --mean_of_views--> probabilities
 
