@@ -1,9 +1,9 @@
 """Every combination of a grid of settings, trained side by side.
 
-There is one reading of the store for all. Each combination has the start, the batches and the random numbers that it would have alone, an AdamW, a schedule and a
-gradient norm of its own; only the reading of windows is shared, and for attentive probes the work on every token
-(`longvid.decoders.attentive.together`). V-JEPA 2's evaluation trains 20 probes so. Unlike it, the combination and its
-epoch are chosen by validation videos; test is never looked at.
+There is one reading of the store for all. Each combination has the start, the batches and the random numbers that it
+would have alone, an AdamW, a schedule and a gradient norm of its own; only the reading of windows is shared, and for
+attentive probes the work on every token (`longvid.decoders.attentive.together`). V-JEPA 2's evaluation trains 20 probes
+so. Unlike it, the combination and its epoch are chosen by validation videos; test is never looked at.
 
 A combination whose loss becomes NaN or infinite is left behind; the others go on.
 """

@@ -159,6 +159,7 @@ def _train_seed(
     folder.path.mkdir(parents=True, exist_ok=True)
     batches = train_loader(data.train, config, seed=seed, device=device)
     steps = config.epochs * math.ceil(len(batches) / config.optimiser.accumulate)
+    module: DecoderModule
     best: BestWeights
     history: History
     if config.grid:

@@ -1,7 +1,8 @@
 """Several attentive probes of one layer on the same tokens.
 
 Before a probe's first weight there is only a norm without weights, so the normed tokens are computed once, and the
-queries of all probes read them in one matrix product: little more than the cost of one probe. Without self-attention nothing else touches every token.
+queries of all probes read them in one matrix product: little more than the cost of one probe. Without self-attention
+nothing else touches every token.
 """
 
 from collections.abc import Sequence
