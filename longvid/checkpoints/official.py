@@ -15,6 +15,7 @@ from longvid.errors import WeightsError
 from longvid.weights.layout import OfficialLayout, load_layout
 
 OFFICIAL: dict[str, str] = {
+    "attentive": "longvid.decoders.attentive.official",
     "dualformer": "longvid.encoders.dualformer.official",
     "mobile_former": "longvid.encoders.mobile_former.official",
     "vis4mer": "longvid.decoders.vis4mer_official",

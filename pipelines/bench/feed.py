@@ -4,6 +4,9 @@ Windows of ViS4mer's LVU size (60 clips of 197 x 1024 tokens) are drawn at rando
 converted to float32 as in training, and compared with the decoder's own training step (forward, backward, AdamW) on the
 same windows, on this machine's best device. The ratio is samples per second of the one over the other: below 1, reading
 would slow training down.
+
+Then 20 attentive heads side by side (a recipe's `grid`) on one reading against one head: time to read a batch, forward,
+backward and AdamW.
 """
 
 import time
@@ -18,14 +21,19 @@ import torch
 from torch.utils.data import DataLoader
 
 from longvid.decoders import Decoder, build_decoder
+from longvid.decoders.side_by_side import SideBySide
 from longvid.pipelines.bench.measure import MEGABYTE, interleaved_seconds
 from longvid.pipelines.bench.table import BenchTable
 from longvid.pipelines.training.data import batch_dtype
+from longvid.pipelines.training.module import adamw
 from longvid.pipelines.training.scoring import loss_of
 from longvid.stores import FeatureStore, Recipe
 from longvid.tasks import ManifestRow, Task
 from longvid.windows import Draw, RandomWindows, WindowBatch, WindowDataset, Windows, collate
 
+HEADS, HEADS_COST = 20, 3.0
+"""Heads that V-JEPA 2's evaluation trains at once, and what they may cost in the cost of one."""
+HEADS_PRECISIONS = ("float32", "bfloat16")
 CLASSES = ("friend", "ex", "married", "couple")
 
 
@@ -39,6 +47,8 @@ class FeedSize:
     video_clips: int
     videos: int
     batch: int
+    heads_batch: int
+    """Windows per batch where heads are trained side by side."""
 
     @property
     def sample_bytes(self) -> int:
@@ -46,8 +56,8 @@ class FeedSize:
         return 2 * self.clips * self.tokens * self.dim
 
 
-LVU = FeedSize(clips=60, tokens=197, dim=1024, video_clips=130, videos=4, batch=2)
-QUICK = FeedSize(clips=60, tokens=16, dim=128, video_clips=130, videos=4, batch=4)
+LVU = FeedSize(clips=60, tokens=197, dim=1024, video_clips=130, videos=4, batch=2, heads_batch=16)
+QUICK = FeedSize(clips=60, tokens=16, dim=128, video_clips=130, videos=4, batch=4, heads_batch=4)
 
 
 def run(*, quick: bool = False) -> BenchTable:
@@ -68,12 +78,16 @@ def run(*, quick: bool = False) -> BenchTable:
         training = f"ViS4mer's training step on {device.type}"
         seconds = interleaved_seconds(ways | {training: _trainer(data, size, device)}, rounds=3 if quick else 2)
         by_workers = None if quick else _loader_seconds(data, size, workers=2, dtype=batch_dtype(device))
+        heads = _heads(data, size, device, rounds=1)
     for what, taken in seconds.items():
         _add(table, what, taken / size.batch, size)
+    for what, taken in heads.items():
+        _add(table, what, taken / size.heads_batch, size)
     if by_workers is not None:
         _add(table, "the same windows by 2 worker processes", by_workers, size)
     read = seconds[list(ways)[0 if device.type == "cpu" else 1]]
     table.claim("samples/s from the store over samples/s of the training step", seconds[training] / read, at_least=1.0)
+    _claim_heads(table, heads)
     table.notes.append("The store is in the page cache, as after the first epoch.")
     return table
 
@@ -124,6 +138,63 @@ def _trainer(data: WindowDataset, size: FeedSize, device: torch.device) -> Calla
     def step() -> None:
         optimiser.zero_grad()
         loss_of(decoder(tokens, lengths), targets, "classification").backward()
+        optimiser.step()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    return step
+
+
+def _heads(data: WindowDataset, size: FeedSize, device: torch.device, *, rounds: int) -> dict[str, float]:
+    """Seconds of reading a batch once and training attentive heads on it, one and `HEADS` side by side.
+
+    Processor seconds on a CPU, which other work on the machine does not change.
+    """
+    steps = {}
+    for count in (1, HEADS):
+        members = [build_decoder("attentive", dim=size.dim, outputs=len(CLASSES)) for _ in range(count)]
+        decoder = SideBySide(members).to(device).train()
+        optimiser = adamw(decoder.param_groups(1e-3, 0.01))
+        for precision in HEADS_PRECISIONS:
+            step = _grid_step(data, size, decoder, optimiser, device, precision=precision)
+            steps[_heads_name(count, precision)] = step
+    return interleaved_seconds(steps, rounds=rounds, processor=device.type == "cpu")
+
+
+def _heads_name(count: int, precision: str) -> str:
+    heads = "one attentive head" if count == 1 else f"{count} attentive heads side by side"
+    return f"reading and training {heads}, {precision}"
+
+
+def _claim_heads(table: BenchTable, seconds: dict[str, float]) -> None:
+    for precision in HEADS_PRECISIONS:
+        one, many = (seconds[_heads_name(count, precision)] for count in (1, HEADS))
+        what = f"time of {HEADS} attentive heads on one reading over one head's, {precision}"
+        table.claim(what, many / one, at_most=HEADS_COST)
+
+
+def _grid_step(
+    data: WindowDataset,
+    size: FeedSize,
+    decoder: SideBySide,
+    optimiser: torch.optim.AdamW,
+    device: torch.device,
+    *,
+    precision: str,
+) -> Callable[[], None]:
+    """A batch from the store, then forward, backward and AdamW of the heads."""
+    rng = np.random.default_rng(0)
+    autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
+
+    def step() -> None:
+        draws = [Draw(int(rng.integers(len(data))), 0) for _ in range(size.heads_batch)]
+        batch = collate([data[draw] for draw in draws], dtype=batch_dtype(device))
+        assert batch.targets is not None
+        targets = batch.targets.to(device)
+        optimiser.zero_grad()
+        with autocast:
+            every = decoder(batch.tokens.to(device).float(), batch.lengths.to(device))
+        torch.stack([loss_of(logits, targets, "classification") for logits in every]).sum().backward()
         optimiser.step()
         if device.type == "cuda":
             torch.cuda.synchronize()

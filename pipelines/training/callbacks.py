@@ -107,8 +107,8 @@ class BestWeights(Callback):
         loss = float(trainer.callback_metrics["val/loss"])
         if self._best is None or gain > 0 or (gain == 0 and loss < self._loss):
             self.metrics, self.epoch, self._loss = metrics, trainer.current_epoch, loss
-            save_weights(self.folder.weights_file, pl_module.decoder)
-            self.sha256 = weights_sha256(pl_module.decoder)
+            save_weights(self.folder.weights_file, pl_module.judged)
+            self.sha256 = weights_sha256(pl_module.judged)
         needed = self.early_stopping.min_delta if self.early_stopping is not None else 0.0
         self.waited = 0 if self._best is None or gain > needed else self.waited + 1
         if self._best is None or gain > 0:

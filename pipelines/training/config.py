@@ -19,6 +19,7 @@ from longvid.clips.sampling import Sampling
 from longvid.code_names import is_code
 from longvid.errors import ConfigError
 from longvid.pipelines.recipes import read_settings, recipe_settings
+from longvid.pipelines.training.combinations import Combination, combinations, flat
 from longvid.safe_yaml import parse_yaml
 from longvid.validation import SHOWN_CHARACTERS, in_words, shown
 from longvid.windows.rule import Windows
@@ -85,19 +86,53 @@ class OptimiserSettings(Settings):
     """Highest learning rate; `schedule` says how it changes."""
     weight_decay: float = Field(default=0.01, ge=0)
     """AdamW's weight decay; state-space dynamics have none."""
+    final_weight_decay: float | None = Field(default=None, ge=0)
+    """Weight decay that half a cosine reaches at the last step (V-JEPA: 1e-6); none: it stays as it is."""
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
     """AdamW's decay rates of the running means of gradients and of their squares."""
     clip_norm: float | None = Field(default=1.0, gt=0)
     """Largest norm of the gradient; none: gradients are not clipped."""
+    accumulate: int = Field(default=1, ge=1)
+    """Batches per step: their mean gradient is that of a batch so many times as large (Goyal et al., arXiv 1706.02677).
+    The last step of an epoch may have fewer, and is as much smaller."""
+    average: float | None = Field(default=None, gt=0, lt=1)
+    """Decay per step of a moving average of the weights, which is validated and kept in place of them (Polyak and
+    Juditsky, SIAM 1992); none: the weights themselves. The decay starts as (1 + steps) / (10 + steps), as in timm."""
+
+    @model_validator(mode="after")
+    def _decays(self) -> "OptimiserSettings":
+        if self.final_weight_decay and not self.weight_decay:
+            raise ValueError("final_weight_decay needs a weight_decay above 0 to start from")
+        return self
+
+
+class LossSettings(Settings):
+    """What the loss does about small and unequal classes; for classification and dense tasks."""
+
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """Share of each target that is spread over all classes (Szegedy et al., arXiv 1512.00567, section 7)."""
+    class_weights: Literal["equal", "balanced"] = "equal"
+    """`balanced`: an item weighs items / (classes x items of its class), counted over the training videos and the
+    classes in them (King and Zeng, Political Analysis 2001; scikit-learn's rule). Other classes weigh 1."""
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing differs from the usual loss."""
+        return self == LossSettings()
 
 
 class ScheduleSettings(Settings):
     """How the learning rate changes."""
 
-    name: Literal["cosine", "plateau", "constant"] = "cosine"
-    """Half a cosine to zero, a drop whenever validation stops improving, or no change."""
+    name: Literal["cosine", "cosine-ahead", "plateau", "constant"] = "cosine"
+    """Half a cosine to zero, a drop whenever validation stops improving, or no change. `cosine-ahead`: one step further
+    down the cosine, so that the last step has the final rate (V-JEPA 2)."""
     warmup: float = Field(default=0.05, ge=0, lt=1)
-    """Share of all steps over which the rate rises from zero (`cosine` and `constant`)."""
+    """Share of all steps over which the rate rises (not with `plateau`)."""
+    start: float = Field(default=0.0, ge=0, le=1)
+    """Where the rise starts, as a share of the rate."""
+    final: float = Field(default=0.0, ge=0, le=1)
+    """Where the cosine ends, as a share of the rate."""
     factor: float = Field(default=0.2, gt=0, lt=1)
     """`plateau`: factor on the rate when validation has not improved for `patience` validations."""
     patience: int = Field(default=5, ge=0)
@@ -225,6 +260,10 @@ class TrainConfig(Settings):
     """Passes over the training videos."""
     optimiser: OptimiserSettings = OptimiserSettings()
     schedule: ScheduleSettings = ScheduleSettings()
+    loss: LossSettings = LossSettings()
+    grid: dict[str, list[Any]] = {}
+    """Values to try of settings of the optimiser and the schedule, `{optimiser.learning_rate: [1e-3, 1e-4]}`: every
+    combination is trained side by side on one reading of the store, and validation chooses (`combinations`)."""
     early_stopping: EarlyStoppingSettings | None = None
     validation: ValidationSettings = ValidationSettings()
     seeds: list[int] = Field(default=[0], min_length=1)
@@ -260,6 +299,31 @@ class TrainConfig(Settings):
             if wanted and not self.as_published:
                 raise ValueError(f"{name} repeats a mistake of published code; it needs as_published=true")
         return self
+
+    @field_validator("grid", mode="before")
+    @classmethod
+    def _dotted(cls, value: Any) -> Any:
+        return flat(value)
+
+    @model_validator(mode="after")
+    def _possible_grid(self) -> "TrainConfig":
+        if not self.grid:
+            return self
+        for name in ("accumulate", "average"):
+            if f"optimiser.{name}" in self.grid:
+                raise ValueError(f"grid: optimiser.{name} is one for all combinations; give it outside of the grid")
+        for combination in self.combinations():
+            if combination.sections["schedule"].name == "plateau":
+                raise ValueError("grid: schedule.name=plateau follows one validation score; use cosine or constant")
+        if self.validation.on_test:
+            raise ValueError("grid: a combination is chosen by validation videos, never by test; leave out on_test")
+        if self.precision == "float16":
+            raise ValueError("grid: precision=float16 scales all losses together; use bfloat16 or float32")
+        return self
+
+    def combinations(self) -> list[Combination]:
+        """The combinations of the grid; without one, the recipe's own settings as the only one."""
+        return combinations(self.grid, {"optimiser": self.optimiser, "schedule": self.schedule})
 
     @property
     def protocol_changes(self) -> tuple[str, ...]:

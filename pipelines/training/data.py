@@ -147,6 +147,11 @@ def _with_validation(
         )
     if config.features is not None and (other := config.features.differences(store_recipe)):
         notes.append(f"The features are not those that the recipe is meant for ({'; '.join(other)}).")
+    if config.grid:
+        notes.append(
+            f"{len(config.combinations())} combinations of {', '.join(config.grid)} are trained side by side; the best "
+            "of them by the validation videos is kept, and test is not looked at."
+        )
     if config.protocol_changes:
         notes.append(f"Not exactly {config.protocol}: window {', '.join(config.protocol_changes)}.")
     return manifest, notes

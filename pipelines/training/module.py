@@ -12,19 +12,28 @@ from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 from longvid.decoders import Decoder
 from longvid.errors import LongvidError
 from longvid.metrics.items import METRICS
-from longvid.pipelines.training.config import ScheduleSettings, TrainConfig
+from longvid.pipelines.training.averaging import copy_of, update_average
+from longvid.pipelines.training.config import TrainConfig
+from longvid.pipelines.training.losses import class_loss
+from longvid.pipelines.training.schedule import decay_at, rate_factor
 from longvid.pipelines.training.scoring import WindowScores, logits_of, loss_of, split_scores
 from longvid.windows import WindowBatch, WindowDataset
 
 
-def rate_factor(step: int, *, steps: int, settings: ScheduleSettings) -> float:
-    """Factor on the learning rate at a step: a linear rise, then constant or half a cosine to zero."""
-    rise = math.ceil(settings.warmup * steps)
-    if step < rise:
-        return (step + 1) / rise
-    if settings.name == "constant":
-        return 1.0
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, steps - rise))))
+def adamw(groups: list[dict[str, Any]], **options: Any) -> AdamW:
+    """AdamW over parameter groups; on a CPU in one pass over memory, unless a weight is complex.
+
+    For the 232 million weights of 20 attentive probes that takes a third of the time.
+    """
+    weights = [weight for group in groups for weight in group["params"]]
+    fused = all(weight.device.type == "cpu" and weight.is_floating_point() for weight in weights)
+    return AdamW(groups, fused=fused, **options)
+
+
+def with_final_decay(group: dict[str, Any], final: float) -> dict[str, Any]:
+    """An optimiser group whose weight decay moves to `final`; one without weight decay keeps none."""
+    first = group["weight_decay"]
+    return group | ({"first_weight_decay": first, "final_weight_decay": final} if first else {})
 
 
 class TrainingDiverged(LongvidError, ArithmeticError):
@@ -48,7 +57,11 @@ class DecoderModule(LightningModule):
         self.seed = seed
         self.steps = steps
         self.num_tokens = val.store.recipe.num_tokens
+        self.average = None if config.optimiser.average is None else copy_of(decoder)
+        self.class_weights: Tensor | None = None
+        """Weight of each class in the loss; set by `train` where the recipe asks for it."""
         self._plateau: ReduceLROnPlateau | None = None
+        self._averaged_step = 0
         self._plateau_state: dict[str, Any] | None = None
 
     @property
@@ -56,8 +69,24 @@ class DecoderModule(LightningModule):
         """The metric that chooses the best epoch."""
         return self.task.metrics[0]
 
+    @property
+    def judged(self) -> Decoder:
+        """The decoder that is validated and kept: the moving average of the weights where the recipe asks for it."""
+        return self.decoder if self.average is None else self.average
+
+    def on_train_batch_end(self, outputs: Any, batch: WindowBatch, batch_index: int) -> None:
+        """Move the average after each step."""
+        if self.average is not None and self.global_step > self._averaged_step:
+            decay = self.config.optimiser.average
+            assert decay is not None
+            update_average(self.average, self.decoder, steps=self.global_step, decay=decay)
+            self._averaged_step = self.global_step
+
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """The loss that training minimises."""
+        if not self.config.loss.plain:
+            smoothing = self.config.loss.label_smoothing
+            return class_loss(logits, targets, smoothing=smoothing, weights=self.class_weights)
         return loss_of(logits, targets, self.task.kind)
 
     def validation_metrics(self) -> dict[str, float]:
@@ -67,11 +96,24 @@ class DecoderModule(LightningModule):
     def training_step(self, batch: WindowBatch, batch_index: int) -> Tensor:
         """Loss of a batch. The generator is seeded by seed and step, so that dropout is the same in a resumed run."""
         assert batch.targets is not None
-        torch.manual_seed((self.seed + 1) * 1_000_000_007 + self.global_step)
+        torch.manual_seed(self.batch_seed(batch_index))
         logits = logits_of(self.decoder, batch, task=self.task, num_tokens=self.num_tokens)
         loss = self.loss(logits, batch.targets)
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.lengths))
         return loss
+
+    def batch_seed(self, batch_index: int) -> int:
+        """Seed of a training batch's random numbers; the same in a resumed run."""
+        batches = self.current_epoch * int(self.trainer.num_training_batches) + batch_index
+        return (self.seed + 1) * 1_000_000_007 + batches
+
+    def on_train_batch_start(self, batch: WindowBatch, batch_index: int) -> None:
+        """Move the weight decay of the groups that have one, where the recipe has a final one."""
+        for group in self.trainer.optimizers[0].param_groups:
+            final = group.get("final_weight_decay")
+            if final is not None:
+                first = group["first_weight_decay"]
+                group["weight_decay"] = decay_at(self.global_step, steps=self.steps, first=first, final=final)
 
     def refuse_diverged(self, loss: float) -> None:
         """Raise `TrainingDiverged` for a loss that is NaN or infinite: metrics would mean nothing."""
@@ -88,7 +130,7 @@ class DecoderModule(LightningModule):
     def validation_step(self, batch: WindowBatch, batch_index: int) -> None:
         """Scores and loss of a batch of validation windows."""
         assert batch.targets is not None
-        logits = logits_of(self.decoder, batch, task=self.task, num_tokens=self.num_tokens)
+        logits = logits_of(self.judged, batch, task=self.task, num_tokens=self.num_tokens)
         loss = self.loss(logits, batch.targets)
         self.refuse_diverged(float(loss))
         self.log("val/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.lengths))
@@ -105,7 +147,9 @@ class DecoderModule(LightningModule):
         """AdamW over the decoder's parameter groups, with the recipe's schedule."""
         settings, schedule = self.config.optimiser, self.config.schedule
         groups = self.decoder.param_groups(settings.learning_rate, settings.weight_decay)
-        optimiser = AdamW(groups, lr=settings.learning_rate, betas=settings.betas)
+        if settings.final_weight_decay is not None:
+            groups = [with_final_decay(group, settings.final_weight_decay) for group in groups]
+        optimiser = adamw(groups, betas=settings.betas)
         if schedule.name == "plateau":
             mode = "max" if METRICS[self.monitor].higher_is_better and not schedule.backwards else "min"
             plateau = ReduceLROnPlateau(optimiser, mode, factor=schedule.factor, patience=schedule.patience)  # type: ignore[arg-type]
@@ -126,6 +170,7 @@ class DecoderModule(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the plateau schedule's state."""
+        self._averaged_step = checkpoint["global_step"]
         self._plateau_state = checkpoint.get("plateau")
         if self._plateau is not None and self._plateau_state is not None:
             self._plateau.load_state_dict(self._plateau_state)

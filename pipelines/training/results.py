@@ -32,6 +32,10 @@ class SeedResult:
     metrics: dict[str, float]
     train_seconds: float
     weights_sha256: str
+    combination: dict[str, Any] = field(default_factory=dict)
+    """Settings of the recipe's grid that validation chose; empty without a grid."""
+    tried: tuple[dict[str, Any], ...] = ()
+    """Every combination of the grid: its settings, its best epoch and the validation metrics in it."""
 
 
 @dataclass(frozen=True)

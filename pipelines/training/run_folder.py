@@ -8,6 +8,7 @@ run/
   seed-0/best.safetensors   weights of the best epoch by validation
   seed-0/resume.ckpt        everything a continued training needs; read with weights_only
   seed-0/history.csv        one line per epoch
+  seed-0/grid.csv           one line per combination, where the recipe has a grid
   seed-0/result.json        once the seed is trained
   seed-0/tensorboard/
   evaluation/<split>.json and <split>-predictions.csv
@@ -170,6 +171,11 @@ class SeedFolder:
     def history_file(self) -> Path:
         """One line per epoch."""
         return inside(self.path, "history.csv")
+
+    @property
+    def grid_file(self) -> Path:
+        """One line per combination of the recipe's grid."""
+        return inside(self.path, "grid.csv")
 
     @property
     def result_file(self) -> Path:

@@ -26,7 +26,13 @@ def logits_of(
     decoder: Decoder, batch: WindowBatch, *, task: Task, num_tokens: int
 ) -> Float[Tensor, "batch *clips outputs"]:
     """The decoder's outputs for each window; for dense tasks averaged over the tokens of each clip."""
-    logits = decoder(batch.tokens.float(), batch.lengths)
+    return of_clips(decoder(batch.tokens.float(), batch.lengths), task=task, num_tokens=num_tokens)
+
+
+def of_clips(
+    logits: Float[Tensor, "batch *steps outputs"], *, task: Task, num_tokens: int
+) -> Float[Tensor, "batch *clips outputs"]:
+    """A decoder's outputs for windows; for dense tasks averaged over the tokens of each clip."""
     return logits.unflatten(1, (-1, num_tokens)).mean(dim=2) if task.kind == "dense" else logits
 
 

@@ -7,6 +7,7 @@ epoch when it is started again, and ends with the weights that it would have had
 """
 
 import logging
+import math
 import signal
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -38,8 +39,10 @@ from longvid.pipelines.training.data import (
     without_short,
 )
 from longvid.pipelines.training.going_on import clear, forget_results, goes_on, only_more
+from longvid.pipelines.training.grid import GridBest, GridHistory, chosen_notes, grid_module
 from longvid.pipelines.training.hints import few_steps_hint
 from longvid.pipelines.training.joint import JointModule, joint_baseline, write_parts
+from longvid.pipelines.training.losses import balanced_weights
 from longvid.pipelines.training.module import DecoderModule
 from longvid.pipelines.training.progress import Quiet, TrainingProgress
 from longvid.pipelines.training.results import SeedResult, TrainResult
@@ -88,6 +91,8 @@ def train(
     if config.precision == "float16" and device.type == "cpu":
         raise ConfigError("precision=float16 needs a CUDA device; use precision=bfloat16 or float32")
     data = open_training_data(config)
+    if not config.loss.plain and data.task.kind not in ("classification", "dense"):
+        raise ConfigError(f"loss: smoothing and class weights are for classification and dense, not {data.task.kind}")
     run = RunFolder(Path(config.out))
     if not overwrite:
         _refuse_another_run(run, config, data)
@@ -111,7 +116,7 @@ def train(
         seeds=seeds,
         listed=data.record.listed,
         found={split: data.record.found(split) for split in data.record.listed},
-        notes=tuple(data.record.notes),
+        notes=(*data.record.notes, *chosen_notes(seeds)),
         baseline=baseline,
         selected_by="test" if config.validation.on_test else "val",
         hints=few_steps_hint(config, data),
@@ -196,19 +201,32 @@ def _train_seed(
             lambda values: made(SeedResult, values),
             remedy=f"delete {folder.path}, then train again",
         )
-        if not goes_on(folder, result, config, BestWeights(folder, None).state_key):
+        if not goes_on(folder, result, config, (GridBest if config.grid else BestWeights).__qualname__):
             progress.seed_ended(result)
             return result
         forget_results(run, folder)
     folder.path.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(seed)
-    decoder = data.record.decoder.build()
-    if isinstance(decoder, Standardised):
-        decoder.fit(training_features(data.train))
     batches = train_loader(data.train, config, seed=seed, device=device)
-    module = _module(decoder, config, data, seed=seed, steps=config.epochs * len(batches))
-    history, best = History(folder, progress), BestWeights(folder, config.early_stopping)
-    trainer = _trainer(config, folder, device, [*own.callbacks_of(seed), history, best, ResumePoint(folder)], own, seed)
+    steps = config.epochs * math.ceil(len(batches) / config.optimiser.accumulate)
+    module: DecoderModule
+    best: BestWeights
+    history: History
+    if config.grid:
+        combinations = config.combinations()
+        module = grid_module(config, data, combinations, seed=seed, steps=steps)
+        best = GridBest(folder, config.early_stopping, combinations)
+        history = GridHistory(folder, progress, best)
+    else:
+        torch.manual_seed(seed)
+        decoder = data.record.decoder.build()
+        if isinstance(decoder, Standardised):
+            decoder.fit(training_features(data.train))
+        module = _module(decoder, config, data, seed=seed, steps=steps)
+        history, best = History(folder, progress), BestWeights(folder, config.early_stopping)
+    if config.loss.class_weights == "balanced":
+        module.class_weights = balanced_weights(data.train.targets(), data.task.outputs)
+    callbacks = [*own.callbacks_of(seed), history, best, ResumePoint(folder)]
+    trainer = _trainer(config, folder, device, callbacks, own, seed)
     done = _restored(folder, module, history, best)
     progress.seed_started(seed, epochs=config.epochs, done=done)
     if not best.stopped:
@@ -224,6 +242,8 @@ def _train_seed(
         train_seconds=sum(row.seconds for row in history.rows),
         # the file must still be what the best epoch wrote
         weights_sha256=load_trained(folder.weights_file, data.record.decoder.build(), sha256=best.sha256),
+        combination=best.combinations[best.chosen].values if isinstance(best, GridBest) else {},
+        tried=best.tried() if isinstance(best, GridBest) else (),
     )
     write_json(folder.result_file, asdict(result))
     progress.seed_ended(result)
@@ -250,6 +270,7 @@ def _trainer(
         max_epochs=config.epochs,
         check_val_every_n_epoch=min(config.validation.every_epochs, config.epochs),
         gradient_clip_val=config.optimiser.clip_norm,
+        accumulate_grad_batches=config.optimiser.accumulate,
         callbacks=callbacks,
         logger=logger,
         log_every_n_steps=1,

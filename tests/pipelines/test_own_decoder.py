@@ -1,4 +1,4 @@
-"""The decoder that the README shows goes through train, evaluate, predict and report."""
+"""The decoder that the tutorial shows goes through train, evaluate, predict and report."""
 
 import re
 import sys
@@ -16,14 +16,14 @@ from longvid.files import read_json
 from longvid.pipelines.evaluation.evaluate import evaluate
 from longvid.pipelines.evaluation.predict import predict
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-BLOCK = next(b for b in re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL) if "class LastState" in b)
-LINES = re.findall(r"^    (longvid (?:train|evaluate|predict) .*my_decoder:LastState.*)$", README, flags=re.MULTILINE)
+PAGE = (Path(__file__).parents[2] / "docs" / "tutorials" / "own-decoder.md").read_text(encoding="utf-8")
+BLOCK = next(b for b in re.findall(r"```python[^\n]*\n(.*?)```", PAGE, flags=re.DOTALL) if "class LastState" in b)
+LINES = re.findall(r"^(longvid (?:train|evaluate|predict) .*my_decoder:LastState.*)$", PAGE, flags=re.MULTILINE)
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Features, and the README's decoder in a module of the working folder, which is not on Python's path yet."""
+    """Features, and the tutorial's decoder in a module of the working folder, which is not on Python's path yet."""
     extract_short_videos(tmp_path)
     monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
     (tmp_path / "my_decoder.py").write_text(BLOCK, encoding="utf-8")
@@ -35,10 +35,10 @@ def test_it_is_about_ten_lines_long() -> None:
     assert len([line for line in BLOCK.splitlines() if line.strip()]) <= 11
 
 
-def test_the_lines_of_the_readme_train_evaluate_and_predict_with_it(folder: Path, command: Callable) -> None:
+def test_the_lines_of_the_tutorial_train_evaluate_and_predict_with_it(folder: Path, command: Callable) -> None:
     train, evaluate_line, predict_line = (line.split()[1:] for line in LINES)
     here = {
-        "store=x.zarr": "store=features.zarr",
+        "store=first.zarr": "store=features.zarr",
         "manifest=videos.csv": "manifest=manifest.jsonl",
         "new.mp4": "v3.mp4",
     }
@@ -72,7 +72,7 @@ def test_longvid_decoders_shows_it(folder: Path, command: Callable) -> None:
 
 def test_a_decoder_put_into_decoders_is_named_like_any_other(folder: Path, command: Callable) -> None:
     names: dict = {}
-    exec(BLOCK, names)  # the README's own code
+    exec(BLOCK, names)  # the tutorial's own code
     DECODERS["last-state"] = names["LastState"]
     words = ["store=features.zarr", "manifest=manifest.jsonl", "epochs=1", "tensorboard=false", "device=cpu", "out=own"]
     try:

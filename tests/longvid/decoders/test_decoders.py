@@ -22,6 +22,8 @@ from longvid.layers.masks import beyond
 
 PYRAMID: dict[str, object] = {"width": 16, "layers": 2, "dropout": 0.0}
 SMALL: dict[str, dict[str, object]] = {
+    "attentive": {"heads": 3},
+    "attentive-4": {"heads": 3, "layers": 2},
     "global-tokens": {"width": 16, "token_dim": 16, "num_tokens": 3, "dilations": (1, 2), "dropout": 0.0},
     "gru": {"width": 8},
     "hybrid": PYRAMID | {"state_size": 8, "num_tokens": 3, "token_dim": 16},

@@ -54,7 +54,7 @@ REFUSED = {
     "name.first=a": "override 'name.first=a': name is 'recipe', which has no settings",
     "epochs=0": "epochs=0: should be at least 1",
     "epochs=many": "epochs=many: should be a whole number",
-    "schedule.name=cosin": "schedule.name=cosin: should be 'cosine', 'plateau' or 'constant'",
+    "schedule.name=cosin": "schedule.name=cosin: should be 'cosine', 'cosine-ahead', 'plateau' or 'constant'",
     "window={clips: 3, seconds: 2}": "window: give one of clips, seconds and segments",
     "seeds=[1, 1]": "seeds=[1, 1]: must be distinct",
     "seeds=[]": "at least 1 item",
