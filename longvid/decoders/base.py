@@ -60,6 +60,8 @@ class Decoder(nn.Module):
     config: Any
     head_names: tuple[str, ...] = ("head", "linear")
     """Submodules that turn states into logits: what a decoder does not take over from a pretraining."""
+    last_names: tuple[str, ...] = ()
+    """Submodules between the last layer and the head."""
     dynamics_learning_rate: float = 1e-3
     """Upper limit of the learning rate for a state-space layer's time scales (the S4 papers' choice)."""
 

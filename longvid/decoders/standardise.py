@@ -29,6 +29,7 @@ class Standardised(Decoder):
         super().__init__()
         self.decoder = decoder
         self.config = decoder.config
+        self.last_names = tuple(f"decoder.{name}" for name in decoder.last_names)
         self.head_names = tuple(f"decoder.{name}" for name in decoder.head_names)
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("scale", torch.ones(dim))

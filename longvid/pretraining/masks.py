@@ -16,12 +16,12 @@ REPEATS = 3
 """How often LV-MAE's data set repeats the clips of a very short video."""
 
 
-def num_kept(length: int, ratio: float) -> int:
+def num_kept(length: int, ratio: int | float) -> int:
     """How many of `length` clips stay visible; rounded down as in LV-MAE's code."""
     return int(length * (1 - ratio))
 
 
-def shortest_maskable(ratio: float) -> int:
+def shortest_maskable(ratio: int | float) -> int:
     """The fewest clips of which one stays visible and one is masked."""
     length = 2
     while num_kept(length, ratio) < 1 or num_kept(length, ratio) == length:
@@ -33,8 +33,8 @@ def draw_mask(
     clips: Float[np.ndarray, "clips dim"],
     *,
     kind: MaskKind,
-    ratio: float,
-    mean_span: float,
+    ratio: int | float,
+    mean_span: int | float,
     rng: np.random.Generator,
 ) -> Bool[np.ndarray, " clips"]:
     """The mask of a window; `clips` are one embedding each, of any length."""
@@ -45,7 +45,7 @@ def draw_mask(
     return keep_first(rng.random(len(clips)), ratio)
 
 
-def keep_first(scores: Float[np.ndarray, " clips"], ratio: float) -> Bool[np.ndarray, " clips"]:
+def keep_first(scores: Float[np.ndarray, " clips"], ratio: int | float) -> Bool[np.ndarray, " clips"]:
     """The mask that leaves the clips of the smallest scores visible."""
     masked = np.ones(len(scores), bool)
     masked[np.argsort(scores, kind="stable")[: num_kept(len(scores), ratio)]] = False
@@ -59,7 +59,9 @@ def semantic_scores(clips: Float[np.ndarray, "clips dim"]) -> Float[np.ndarray, 
     return np.concatenate([[0.0], (units[1:] * units[:-1]).sum(axis=1)])
 
 
-def span_mask(length: int, ratio: float, mean_span: float, rng: np.random.Generator) -> Bool[np.ndarray, " clips"]:
+def span_mask(
+    length: int, ratio: int | float, mean_span: int | float, rng: np.random.Generator
+) -> Bool[np.ndarray, " clips"]:
     """Spans of geometric length at random places, as many as mask exactly what `ratio` asks for."""
     masked = np.zeros(length, bool)
     wanted = length - num_kept(length, ratio)

@@ -154,8 +154,8 @@ class MaskedStates(MaskedModel):
         super().__init__(decoder, objective, dim=dim, num_tokens=num_tokens)
         self.mask_token = nn.Parameter(torch.zeros(dim))
         self.readouts = nn.ModuleList(nn.Linear(width, dim) for width in decoder.state_widths())
-        token_dim = getattr(decoder.config, "token_dim", None)
-        has_tokens = token_dim is not None and decoder.config.has("tokens") and objective.token_weight > 0
+        token_dim = getattr(decoder.config, "token_dim", 0)
+        has_tokens = token_dim > 0 and decoder.config.has("tokens") and objective.token_weight > 0
         self.reader = TokenReader(token_dim, dim) if has_tokens else None
 
     def begin(self, statistics: ClipStatistics) -> None:
@@ -199,9 +199,10 @@ class MaskedAutoencoding(MaskedModel):
         masked: Bool[Tensor, "batch clips"],
     ) -> tuple[Float[Tensor, "batch clips dim"], None]:
         """Predictions for every clip."""
-        standardised = isinstance(self.decoder, Standardised)
-        given = self.decoder.standardised(tokens) if standardised else tokens
-        lv_mae = self.decoder.decoder if standardised else self.decoder
+        lv_mae, given = self.decoder, tokens
+        if isinstance(lv_mae, Standardised):
+            lv_mae, given = lv_mae.decoder, lv_mae.standardised(tokens)
+        assert isinstance(lv_mae, LVMAE)
         return autoencoded(lv_mae.encoder, self.reconstruction, zero_beyond(given, lengths), masked, lengths), None
 
 

@@ -89,7 +89,12 @@ def _config(recipe: str, overrides: list[str] | None) -> Any:
     from longvid.pipelines.training.config import load_config
 
     words = [*([recipe] if "=" in recipe else []), *(overrides or [])]
-    return load_config(None if "=" in recipe else recipe, words)
+    config = load_config(None if "=" in recipe else recipe, words)
+    if config.decoder.init is None:
+        return config
+    from longvid.pipelines.training.start import started_from
+
+    return started_from(config)
 
 
 def _monitor(config: Any) -> str:

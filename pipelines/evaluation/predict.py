@@ -111,13 +111,13 @@ def predict(
     job, built = rebuilt(recipe, record.made_with, given, source=str(run.path), device=str(torch_device(device)))
     job = replace(job, allow_truncated=allow_truncated, allow_damaged=allow_damaged)
     with TemporaryDirectory(prefix="longvid-predict-") as folder:
-        store = _features(str(video), job, built, Path(folder) / "features.zarr", progress)
+        store = features_of(str(video), job, built, Path(folder) / "features.zarr", progress)
         lines = [_along(run, record, seed, store, torch_device(device)) for seed in seeds]
         damaged = tuple(map(str, store.video("video").damaged))
     return replace(_prediction(str(video), run, record, lines, seeds), damaged=damaged)
 
 
-def _features(
+def features_of(
     video: str, job: ExtractionJob, encoder: Encoder, location: Path, progress: Progress | None
 ) -> FeatureStore:
     """The video's features in a new store, made as extraction makes them."""

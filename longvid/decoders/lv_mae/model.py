@@ -53,6 +53,7 @@ class LVMAE(Decoder):
 
     config: LVMAEConfig
     head_names = ("probe",)
+    last_names = ("encoder.norm",)
 
     def __init__(self, config: LVMAEConfig) -> None:
         super().__init__()

@@ -47,9 +47,10 @@ def _without_tables(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The state without its position tables. Raises `WeightsError` for a table that is not the formula's."""
     for name in TABLES:
         table = state.get(name)
-        if table is not None and not torch.allclose(
-            table.reshape(table.shape[-2:]).float(), sine_table(*table.shape[-2:], torch.zeros(1)), atol=1e-5
-        ):
+        if table is None:
+            continue
+        rows, dim = table.shape[-2:]
+        if not torch.allclose(table.reshape(rows, dim).float(), sine_table(rows, dim, torch.zeros(1)), atol=1e-5):
             raise WeightsError(f"{name} is not the sine table of LV-MAE's code; these weights are another model's")
     return {name: tensor for name, tensor in state.items() if name not in TABLES}
 

@@ -45,7 +45,7 @@ def attention_heads(width: int, heads: int) -> int:
 class KeyMaskedAttention(Attention):
     """Self-attention that leaves out the tokens marked in `ignored`."""
 
-    def forward(  # type: ignore[override]
+    def forward(
         self, tokens: Float[Tensor, "batch length dim"], ignored: Bool[Tensor, "batch length"] | None = None
     ) -> Float[Tensor, "batch length dim"]:
         """Each token replaced by its attention-weighted mixture of the tokens that are not ignored."""
