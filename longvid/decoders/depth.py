@@ -1,4 +1,4 @@
-"""Learning rates that fall with depth, for a decoder whose layers were trained before.
+"""Learning rates that fall with depth, for pretrained decoders.
 
 The head has the full rate, every layer below it `decay` times that of the layer above: early layers, which are general,
 change least (BEiT, arXiv 2106.08254, and MAE's fine-tuning, which use 0.65 to 0.75 over 12 to 24 layers).

@@ -1,4 +1,4 @@
-"""A decoder with what it needs to be pretrained: a mask, and a readout that predicts clips from its states.
+"""A decoder with a mask and a readout, to be pretrained.
 
     model = pretraining_model(decoder, objective, num_tokens=1)
     model.begin(statistics)                                  # before the first step: mask and targets

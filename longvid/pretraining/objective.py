@@ -24,7 +24,7 @@ from longvid.pretraining.masks import MaskKind
 from longvid.validation import AtLeastZero, Count, Share, settings
 
 EPS = 1e-6
-"""Of LV-MAE's cosine and of its standardised channels."""
+"""Epsilon of LV-MAE's cosine and of its standardised channels."""
 CONSTANTS = {
     "masked": ("store mean", "visible mean", "interpolation"),
     "next-clip": ("store mean", "mean so far", "last clip"),

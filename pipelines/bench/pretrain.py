@@ -1,4 +1,4 @@
-"""Whether pretraining helps where labels are few: from scratch against pretrained.
+"""What pretraining is worth where labels are few, against from scratch.
 
 Made-up long videos: a video goes through six states at a tempo of its own, in one of four cyclic orders, its class.
 Every state occurs equally often in every class, so that only the order tells classes apart; a clip shows its state's

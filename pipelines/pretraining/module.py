@@ -1,4 +1,4 @@
-"""The Lightning module of a pretraining, and the callback that writes its history."""
+"""The Lightning module of a pretraining, and the callback for history."""
 
 import math
 import time

@@ -54,9 +54,9 @@ class PretrainResult:
     decoder: str
     objective: str
     parameters: int
-    """Of the decoder."""
+    """Parameters of the decoder."""
     added_parameters: int
-    """Of what is thrown away after the pretraining."""
+    """Parameters that are thrown away after the pretraining."""
     stores: tuple[str, ...]
     videos: int
     validated: int
@@ -67,7 +67,7 @@ class PretrainResult:
     seconds: float
     hours_per_second: float
     train: Compared
-    """Of the last epoch."""
+    """Losses of the last epoch."""
     val: Compared | None
     weights_sha256: str
     notes: tuple[str, ...] = field(default=())

@@ -1,4 +1,4 @@
-"""Stage two without labels: pretrain a long-range decoder on stored features.
+"""Stage two without labels: pretrain a decoder on stored features.
 
     result = pretrain(load_pretraining(["features.zarr"], None, ["decoder.name=vis4mer", "out=runs/pre"]))
     train(load_config(None, ["store=...", "manifest=...", "decoder.init=runs/pre"]))

@@ -1,4 +1,4 @@
-"""Surprise and event boundaries of one video, by a pretraining that predicts later clips."""
+"""Surprise and event boundaries along one video."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""LV-MAE as a decoder: its encoder over all clips of a window, and a probe.
+"""LV-MAE as a decoder: its encoder over a window's clips, and a probe.
 
 The encoder has attention over one token per clip and no input projection, so its width is that of the embeddings. The
 authors train it by masking (`longvid pretrain`), freeze it, and fit the probe to the labels.
@@ -26,7 +26,7 @@ from longvid.layers.masks import zero_beyond
 from longvid.validation import Count, Positive, settings
 
 PROBE_EPS = 1e-5
-"""Of the attentive probe's norms; the encoder's have 1e-6."""
+"""Epsilon of the attentive probe's norms; the encoder's have 1e-6."""
 
 
 @settings(DecoderError, kw_only=True)
