@@ -199,9 +199,10 @@ class MaskedAutoencoding(MaskedModel):
         masked: Bool[Tensor, "batch clips"],
     ) -> tuple[Float[Tensor, "batch clips dim"], None]:
         """Predictions for every clip."""
-        lv_mae, given = self.decoder, tokens
-        if isinstance(lv_mae, Standardised):
-            lv_mae, given = lv_mae.decoder, lv_mae.standardised(tokens)
+        decoder, given = self.decoder, tokens
+        if isinstance(decoder, Standardised):
+            given = decoder.standardised(tokens)
+        lv_mae = decoder.decoder if isinstance(decoder, Standardised) else decoder
         assert isinstance(lv_mae, LVMAE)
         return autoencoded(lv_mae.encoder, self.reconstruction, zero_beyond(given, lengths), masked, lengths), None
 
