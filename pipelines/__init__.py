@@ -1,6 +1,7 @@
 """Extraction, training, evaluation and reports, as functions.
 
     extract(expand_inputs(["videos/"]), ExtractionJob("facebook/dinov2-base"), "x.zarr")
+    pretrain(PretrainConfig(stores=["x.zarr"], out="runs/pre"))
     config = TrainConfig(store="x.zarr", manifest="videos.csv", out="runs/mine")
     baseline(config)
     train(config)
@@ -22,18 +23,22 @@ if TYPE_CHECKING:
     from longvid.pipelines.extraction.inputs import expand_inputs
     from longvid.pipelines.extraction.job import ExtractionJob
     from longvid.pipelines.extraction.run import extract
+    from longvid.pipelines.pretraining.config import PretrainConfig
+    from longvid.pipelines.pretraining.run import pretrain
     from longvid.pipelines.reporting.page import report
     from longvid.pipelines.training.config import TrainConfig
     from longvid.pipelines.training.train import train
 
 __all__ = [
     "ExtractionJob",
+    "PretrainConfig",
     "TrainConfig",
     "baseline",
     "evaluate",
     "expand_inputs",
     "extract",
     "predict",
+    "pretrain",
     "report",
     "train",
 ]
@@ -47,6 +52,8 @@ __getattr__, __dir__, _ = lazy_loader.attach(
         "extraction.inputs": ["expand_inputs"],
         "extraction.job": ["ExtractionJob"],
         "extraction.run": ["extract"],
+        "pretraining.config": ["PretrainConfig"],
+        "pretraining.run": ["pretrain"],
         "reporting.page": ["report"],
         "training.config": ["TrainConfig"],
         "training.train": ["train"],

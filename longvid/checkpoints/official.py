@@ -17,6 +17,7 @@ from longvid.weights.layout import OfficialLayout, load_layout
 OFFICIAL: dict[str, str] = {
     "attentive": "longvid.decoders.attentive.official",
     "dualformer": "longvid.encoders.dualformer.official",
+    "lv_mae": "longvid.decoders.lv_mae.official",
     "mobile_former": "longvid.encoders.mobile_former.official",
     "vis4mer": "longvid.decoders.vis4mer_official",
     "xvit": "longvid.encoders.xvit.official",

@@ -10,6 +10,7 @@ from longvid.decoders.base import Decoder, DecoderConfig, DecoderEntry
 from longvid.decoders.convolutional import Convolutional, ConvolutionalConfig
 from longvid.decoders.global_tokens import GlobalTokenConfig, GlobalTokenDecoder
 from longvid.decoders.hybrid import Hybrid, HybridConfig
+from longvid.decoders.lv_mae import LVMAE, LVMAEConfig
 from longvid.decoders.own import Builder, build_own
 from longvid.decoders.pooled import MaxPooledConfig, PooledConfig, PooledLinear
 from longvid.decoders.recurrent import GRUConfig, Recurrent, RecurrentConfig
@@ -39,6 +40,7 @@ DECODERS: dict[str, DecoderEntry | Builder] = {
         FourLayerConfig, AttentiveProbe, "the same after three self-attention blocks (V-JEPA 2's probe)"
     ),
     "selective-scan": DecoderEntry(SelectiveConfig, Selective, "ViS4mer's stack with Mamba-2's selective scan"),
+    "lv-mae": DecoderEntry(LVMAEConfig, LVMAE, "attention over one token per clip, pretrained by masking (LV-MAE)"),
     "temporal-convolution": DecoderEntry(ConvolutionalConfig, Convolutional, "residual dilated convolutions"),
     "lstm": DecoderEntry(RecurrentConfig, Recurrent, "the last state of an LSTM"),
     "gru": DecoderEntry(GRUConfig, Recurrent, "the last state of a GRU"),

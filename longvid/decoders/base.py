@@ -6,12 +6,15 @@ to rounding: sums over other shapes may be in another order).
 
 Classification, multi-label classification and regression differ in their loss, not in the decoder: all use the logits
 of the `video` head. The `steps` head gives logits for every token (dense prediction).
+
+Pretraining reads a decoder below its head: `states` are what its layers made of the tokens, at every scale, and
+`past_states` the same for decoders in which a state depends on no later token (`longvid.pretraining`).
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -33,10 +36,32 @@ class DecoderConfig:
     """`video`: logits (batch, outputs); `steps`: logits (batch, length, outputs)."""
 
 
+class StateScale(NamedTuple):
+    """States of one scale: state i was made of the tokens `i * stride` up to `(i + 1) * stride`, and of their past or
+    surroundings."""
+
+    states: Float[Tensor, "batch steps width"]
+    lengths: Int[Tensor, " batch"] | None
+    """How many states of each item are real; none: all."""
+    stride: int
+
+
+class States(NamedTuple):
+    """What a decoder's layers made of a sequence, before any head."""
+
+    scales: tuple[StateScale, ...]
+    tokens: Float[Tensor, "batch num_tokens token_dim"] | None = None
+    """The global tokens after the last block, where there are any."""
+
+
 class Decoder(nn.Module):
     """A module with a frozen `config`; `forward(tokens, lengths)` gives logits (batch, outputs)."""
 
     config: Any
+    head_names: tuple[str, ...] = ("head", "linear")
+    """Submodules that turn states into logits: what a decoder does not take over from a pretraining."""
+    last_names: tuple[str, ...] = ()
+    """Submodules between the last layer and the head."""
     dynamics_learning_rate: float = 1e-3
     """Upper limit of the learning rate for a state-space layer's time scales (the S4 papers' choice)."""
 
@@ -45,6 +70,37 @@ class Decoder(nn.Module):
     ) -> Float[Tensor, "batch *steps outputs"]:
         """Scores of each item; raw logits, no softmax. Scores of padded steps are meaningless."""
         raise TypeError(f"{type(self).__name__} must define forward(tokens, lengths) -> logits")
+
+    @property
+    def min_tokens(self) -> int:
+        """The shortest sequence that it accepts."""
+        return 1
+
+    def state_widths(self) -> tuple[int, ...]:
+        """Width of each scale of `states`. Raises DecoderError for a decoder that has none."""
+        raise DecoderError(
+            f"{type(self).__name__} cannot be pretrained: it shows no states of layers that mix time; "
+            "use another decoder, or give it state_widths() and states()"
+        )
+
+    def states(self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None) -> States:
+        """States of scales that have mixed time; the tokens themselves, which show nothing new, are left out."""
+        self.state_widths()
+        raise TypeError(f"{type(self).__name__} must define states(tokens, lengths) beside state_widths()")
+
+    def past_widths(self) -> tuple[int, ...]:
+        """Width of each scale of `past_states`. Raises DecoderError where a state depends on later tokens."""
+        raise DecoderError(
+            f"{type(self).__name__} sees the future, so that predicting it teaches nothing: use objective.name=masked, "
+            "or a causal decoder (vis4mer, selective-scan, lstm, gru, global-tokens with causal=true)"
+        )
+
+    def past_states(
+        self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None
+    ) -> States:
+        """States that depend on no token after their own last one; a state may be read once that token is there."""
+        self.past_widths()
+        raise TypeError(f"{type(self).__name__} must define past_states(tokens, lengths) beside past_widths()")
 
     def param_groups(self, learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:
         """Optimiser groups that hold every trainable parameter exactly once.

@@ -4,7 +4,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from longvid.decoders.base import Decoder, DecoderConfig
+from longvid.decoders.base import Decoder, DecoderConfig, States, StateScale
 from longvid.decoders.sequence import checked_tokens, mean_over_time
 from longvid.errors import DecoderError
 from longvid.layers.masks import zero_beyond
@@ -39,10 +39,25 @@ class Convolutional(Decoder):
         self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch *steps outputs"]:
         """Logits of each item."""
+        x = self.run(tokens, lengths)
+        return self.linear(x if self.config.head == "steps" else mean_over_time(x, lengths))
+
+    def run(
+        self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None
+    ) -> Float[Tensor, "batch length width"]:
+        """The tokens after the last layer."""
         x = self.project(checked_tokens(tokens, lengths, dim=self.config.dim))
         for layer in self.layers:
             x = layer(x, lengths)
-        return self.linear(x if self.config.head == "steps" else mean_over_time(x, lengths))
+        return x
+
+    def state_widths(self) -> tuple[int, ...]:
+        """Width of the layers."""
+        return (self.config.width,)
+
+    def states(self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None) -> States:
+        """The tokens after the last layer."""
+        return States((StateScale(self.run(tokens, lengths), lengths, 1),))
 
 
 class DilatedLayer(nn.Module):

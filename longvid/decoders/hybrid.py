@@ -12,10 +12,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from longvid.decoders.base import Decoder
+from longvid.decoders.base import Decoder, States
 from longvid.decoders.global_tokens.read import read_in_chunks
 from longvid.decoders.heads import PyramidHead, Scale
-from longvid.decoders.pyramid import PyramidBlock
+from longvid.decoders.pyramid import PyramidBlock, strided
 from longvid.decoders.vis4mer import ViS4mer, ViS4merConfig
 from longvid.errors import DecoderError
 from longvid.layers.masks import beyond
@@ -60,6 +60,7 @@ class Hybrid(Decoder):
     """ViS4mer's pyramid, in which global tokens read and write every scale."""
 
     config: HybridConfig
+    head_names = ("pyramid.head", "from_token")
 
     def __init__(self, config: HybridConfig) -> None:
         super().__init__()
@@ -85,6 +86,14 @@ class Hybrid(Decoder):
         self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch *steps outputs"]:
         """Logits of each item. Raises DecoderError for an item with fewer than 2^layers tokens."""
+        scales, read = self.scales(tokens, lengths)
+        logits = self.head(scales)
+        return logits if self.from_token is None else logits + self.from_token(read[:, 0])
+
+    def scales(
+        self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None
+    ) -> tuple[list[Scale], Float[Tensor, "batch num_tokens token_dim"]]:
+        """The projected tokens, the tokens after each block, and the global tokens after the last."""
         x = self.pyramid.embed(tokens, lengths)
         read = self.tokens.expand(len(x), -1, -1)
         scales: list[Scale] = [(x, lengths)]
@@ -95,8 +104,21 @@ class Hybrid(Decoder):
             x = block.shrink(x)
             lengths = None if lengths is None else lengths // 2
             scales.append((x, lengths))
-        logits = self.head(scales)
-        return logits if self.from_token is None else logits + self.from_token(read[:, 0])
+        return scales, read
+
+    @property
+    def min_tokens(self) -> int:
+        """One token for the last scale."""
+        return 2**self.config.layers
+
+    def state_widths(self) -> tuple[int, ...]:
+        """Widths of the scales after each block."""
+        return tuple(self.config.widths[1:])
+
+    def states(self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None) -> States:
+        """The tokens after each block, and the global tokens."""
+        scales, read = self.scales(tokens, lengths)
+        return States(strided(scales)[1:], read if self.config.has("tokens") else None)
 
 
 class TokenExchange(nn.Module):

@@ -12,8 +12,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from longvid.decoders.base import Decoder, DecoderConfig
-from longvid.decoders.heads import PyramidHead
+from longvid.decoders.base import Decoder, DecoderConfig, States, StateScale
+from longvid.decoders.heads import PyramidHead, Scale
 from longvid.decoders.sequence import checked_tokens, halve
 from longvid.decoders.time_code import TimeCode
 from longvid.errors import DecoderError
@@ -123,13 +123,48 @@ class PyramidDecoder(Decoder):
         self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch *steps outputs"]:
         """Logits of each item. Raises DecoderError for an item with fewer than 2^layers tokens."""
+        return self.head(self.scales(tokens, lengths))
+
+    def scales(
+        self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None
+    ) -> list[Scale]:
+        """The projected tokens, then the tokens after each block."""
         x = self.embed(tokens, lengths)
-        scales = [(x, lengths)]
+        scales: list[Scale] = [(x, lengths)]
         for block in self.blocks:
             x = self.run_block(block, x, lengths)
             lengths = None if lengths is None else lengths // 2
             scales.append((x, lengths))
-        return self.head(scales)
+        return scales
+
+    @property
+    def causal(self) -> bool:
+        """Whether no token after a state's block changes it."""
+        return False
+
+    @property
+    def min_tokens(self) -> int:
+        """One token for the last scale."""
+        return 2**self.config.layers
+
+    def state_widths(self) -> tuple[int, ...]:
+        """Widths of the scales after each block."""
+        return tuple(self.config.widths[1:])
+
+    def states(self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None) -> States:
+        """The tokens after each block."""
+        return States(strided(self.scales(tokens, lengths))[1:])
+
+    def past_widths(self) -> tuple[int, ...]:
+        """Widths of all scales. Raises DecoderError for a pyramid that is not causal."""
+        return tuple(self.config.widths) if self.causal else super().past_widths()
+
+    def past_states(
+        self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None
+    ) -> States:
+        """The projected tokens, then the tokens after each block."""
+        self.past_widths()
+        return States(strided(self.scales(tokens, lengths)))
 
     def embed(
         self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None
@@ -145,3 +180,8 @@ class PyramidDecoder(Decoder):
             recomputed: Tensor = checkpoint(block, *arguments, use_reentrant=False)
             return recomputed
         return block(*arguments)
+
+
+def strided(scales: list[Scale]) -> tuple[StateScale, ...]:
+    """The scales of a pyramid, each with half as many states as the one before."""
+    return tuple(StateScale(x, lengths, 2**level) for level, (x, lengths) in enumerate(scales))

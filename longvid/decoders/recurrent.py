@@ -1,13 +1,13 @@
 """LSTM and GRU decoders."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from longvid.decoders.base import Decoder, DecoderConfig
+from longvid.decoders.base import Decoder, DecoderConfig, States, StateScale
 from longvid.decoders.sequence import checked_tokens
 from longvid.errors import DecoderError
 from longvid.validation import Count, Share, settings
@@ -63,15 +63,39 @@ class Recurrent(Decoder):
         self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch *steps outputs"]:
         """Logits of each item."""
-        tokens = checked_tokens(tokens, lengths, dim=self.config.dim)
-        if lengths is None:
-            outputs, last = self.cells(tokens)
-        else:
-            packed = pack_padded_sequence(tokens, lengths.cpu(), batch_first=True, enforce_sorted=False)
-            packed_outputs, last = self.cells(packed)
-            outputs, _ = pad_packed_sequence(packed_outputs, batch_first=True, total_length=tokens.shape[1])
+        outputs, last = self.run(tokens, lengths)
         if self.config.head == "steps":
             return self.linear(self.dropout(outputs))
         state = last[0] if self.config.cell == "lstm" else last
         directions = state[-(1 + self.config.bidirectional) :]
         return self.linear(self.dropout(torch.cat(directions.unbind(0), dim=-1)))
+
+    def run(self, tokens: Tensor, lengths: Int[Tensor, " batch"] | None) -> tuple[Tensor, Any]:
+        """The last layer's output at every step, and the last states."""
+        tokens = checked_tokens(tokens, lengths, dim=self.config.dim)
+        if lengths is None:
+            outputs, last = self.cells(tokens)
+            return outputs, last
+        packed = pack_padded_sequence(tokens, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        packed_outputs, last = self.cells(packed)
+        outputs, _ = pad_packed_sequence(packed_outputs, batch_first=True, total_length=tokens.shape[1])
+        return outputs, last
+
+    def state_widths(self) -> tuple[int, ...]:
+        """Width of the cells' output, both directions."""
+        return (self.linear.in_features,)
+
+    def states(self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None) -> States:
+        """The last layer's output at every step."""
+        return States((StateScale(self.run(tokens, lengths)[0], lengths, 1),))
+
+    def past_widths(self) -> tuple[int, ...]:
+        """The same; raises DecoderError for a bidirectional decoder."""
+        return super().past_widths() if self.config.bidirectional else self.state_widths()
+
+    def past_states(
+        self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None
+    ) -> States:
+        """The last layer's output at every step, of a decoder that runs forwards only."""
+        self.past_widths()
+        return self.states(tokens, lengths)

@@ -45,6 +45,11 @@ class Selective(PyramidDecoder):
     def __init__(self, config: SelectiveConfig) -> None:
         super().__init__(config, lambda block: SelectiveScan(config.widths[block], config))
 
+    @property
+    def causal(self) -> bool:
+        """Whether nothing needs the length of the whole sequence."""
+        return not self.config.time_code
+
 
 class SelectiveScan(nn.Module):
     """Gate, short causal convolution, scan, norm and output projection of a Mamba-2 layer."""

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from longvid.decoders.base import Decoder
+from longvid.decoders.base import Decoder, States
 
 SMALLEST_DEVIATION = 1e-6
 """A feature with a smaller deviation keeps its scale: dividing by almost zero would amplify noise."""
@@ -29,6 +29,8 @@ class Standardised(Decoder):
         super().__init__()
         self.decoder = decoder
         self.config = decoder.config
+        self.last_names = tuple(f"decoder.{name}" for name in decoder.last_names)
+        self.head_names = tuple(f"decoder.{name}" for name in decoder.head_names)
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("scale", torch.ones(dim))
 
@@ -49,6 +51,29 @@ class Standardised(Decoder):
     ) -> Float[Tensor, "batch *steps outputs"]:
         """What the decoder says to the standardised tokens."""
         return self.decoder(self.standardised(tokens), lengths)
+
+    @property
+    def min_tokens(self) -> int:
+        """The decoder's own."""
+        return self.decoder.min_tokens
+
+    def state_widths(self) -> tuple[int, ...]:
+        """The decoder's own."""
+        return self.decoder.state_widths()
+
+    def states(self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None) -> States:
+        """The decoder's states for the standardised tokens."""
+        return self.decoder.states(self.standardised(tokens), lengths)
+
+    def past_widths(self) -> tuple[int, ...]:
+        """The decoder's own."""
+        return self.decoder.past_widths()
+
+    def past_states(
+        self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None
+    ) -> States:
+        """The decoder's states for the standardised tokens."""
+        return self.decoder.past_states(self.standardised(tokens), lengths)
 
     def standardised(self, tokens: Float[Tensor, "batch length dim"]) -> Float[Tensor, "batch length dim"]:
         """The tokens less the mean, over the deviation."""

@@ -69,15 +69,24 @@ class StreamingViS4mer:
         tokens = checked_tokens(tokens, None, dim=self._decoder.config.dim, minimum=0)
         if len(tokens) != self._batch:
             raise DecoderError(f"{len(tokens)} videos were pushed to a stream of {self._batch}")
-        self.tokens_seen += tokens.shape[1]
-        x = self._decoder.project(tokens.to(self._decoder.head.dtype))
-        for block in self._blocks:
-            if x.shape[1] == 0:
-                break
-            x = block.push(x)
-        else:
-            self._add(x)
+        last = self._advance(tokens)[-1]
+        if last.shape[1]:
+            self._add(last)
         return self.scores()
+
+    @torch.no_grad()
+    def push_states(self, tokens: Float[Tensor, "batch length dim"]) -> tuple[Tensor, ...]:
+        """Take the next tokens; the new states of every scale, as in `ViS4mer.past_states`, possibly none."""
+        return tuple(self._advance(tokens))
+
+    def _advance(self, tokens: Tensor) -> list[Tensor]:
+        """The new tokens of every scale, the projected ones first."""
+        self.tokens_seen += tokens.shape[1]
+        scales = [self._decoder.project(tokens.to(self._decoder.head.dtype))]
+        for block, width in zip(self._blocks, self._decoder.config.widths[1:], strict=True):
+            x = scales[-1]
+            scales.append(block.push(x) if x.shape[1] else x.new_zeros(len(x), 0, width))
+        return scales
 
     def scores(self) -> Float[Tensor, "batch outputs"] | None:
         """Scores of all tokens so far."""

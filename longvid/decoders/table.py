@@ -61,7 +61,9 @@ def _row(name: str, length: int) -> DecoderRow:
     # choosing a kernel by its time means nothing on tensors without numbers
     options = {"backend": "cauchy"} if "backend" in known else {}
     options = comparable_options(name, DIM, options)
-    decoder = build_decoder(name, dim=DIM, outputs=OUTPUTS, max_length=length, **options)
+    with torch.device("meta" if not own else "cpu"):  # numbers count for nothing here, and drawing many takes long
+        decoder = build_decoder(name, dim=DIM, outputs=OUTPUTS, max_length=length, **options)
+    decoder = decoder if own else decoder.to_empty(device="cpu")
     count = _step_by_step if isinstance(decoder, Recurrent) and decoder.config.cell == "gru" else _at_once
     forward: Cost | None = None
     training: Cost | None = None

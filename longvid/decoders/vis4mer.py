@@ -72,3 +72,8 @@ class ViS4mer(PyramidDecoder):
     def __init__(self, config: ViS4merConfig) -> None:
         super().__init__(config, lambda block: S4Layer(config.s4(block)))
         self.dynamics_learning_rate = config.dynamics_learning_rate
+
+    @property
+    def causal(self) -> bool:
+        """Whether S4 runs forwards only, and nothing needs the length of the whole sequence."""
+        return not self.config.bidirectional and not self.config.time_code

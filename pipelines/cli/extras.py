@@ -7,6 +7,8 @@ EXTRAS = {
     "encoders": "extract",
     "prepare": "extract",
     "train": "train",
+    "pretrain": "train",
+    "surprise": "extract,train",
     "baseline": "train",
     "evaluate": "train",
     "decoders": "train",

@@ -20,6 +20,7 @@ BENCHES = {
     "decoder": "ViS4mer against the same stack with attention, by length",
     "gpu": "on a CUDA device: the S4 kernel by each backend, and a training step against fused attention",
     "longrange": "which decoders learn tasks that need a long memory: accuracy by length, parameters matched",
+    "pretrain": "few labels: decoders trained from scratch against pretrained ones, on made-up videos",
     "feed": "samples per second read from the store, against the decoder's training step",
     "dask": "what the scheduler costs per piece, and how busy a thousand workers are",
 }

@@ -132,7 +132,11 @@ def _config(recipe: str, overrides: list[str] | None, *, allow_code: bool = Fals
     config = load_config(None if "=" in recipe else recipe, words, allow_code=allow_code)
     if allow_code and ":" in config.decoder.name:
         error_console.print(f"note: importing {config.decoder.name}, the recipe's decoder", style="dim")
-    return config
+    if config.decoder.init is None:
+        return config
+    from longvid.pipelines.training.start import started_from
+
+    return started_from(config)
 
 
 def _monitor(config: Any) -> str:

@@ -176,7 +176,7 @@ def predict(
     decoders = [trained_decoder(run, record, seed, given=GivenDecoder(decoder, decoder_options)) for seed in seeds]
     job = replace(job, allow_truncated=allow_truncated, allow_damaged=allow_damaged)
     with TemporaryDirectory(prefix="longvid-predict-") as folder:
-        store = _features(str(video), job, built, Path(folder) / "features.zarr", progress)
+        store = features_of(str(video), job, built, Path(folder) / "features.zarr", progress)
         lines = [_along(own, record, store, torch_device(device)) for own in decoders]
         damaged = tuple(map(str, store.video("video").damaged))
     prediction = replace(_prediction(str(video), run, record, lines, seeds), damaged=damaged)
@@ -185,7 +185,7 @@ def predict(
     return prediction
 
 
-def _features(
+def features_of(
     video: str, job: ExtractionJob, encoder: Encoder, location: Path, progress: Progress | None
 ) -> FeatureStore:
     """The video's features in a new store, made as extraction makes them."""

@@ -9,7 +9,7 @@ setting. Paths in a recipe file are relative to that file, paths in overrides to
 import difflib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -25,6 +25,7 @@ from longvid.validation import SHOWN_CHARACTERS, in_words, shown
 from longvid.windows.rule import Windows
 
 _PATHS = ("store", "manifest", "out")
+Checked = TypeVar("Checked", bound=BaseModel)
 
 
 class Settings(BaseModel):
@@ -46,6 +47,10 @@ class DecoderSettings(Settings):
     """A name that `longvid decoders` lists, or `module:callable` for a decoder of your own (`longvid.decoders.own`)."""
     options: dict[str, Any] = {}
     """Fields of that decoder's config; width, outputs and usual length follow from the store, task and window."""
+    init: str | None = None
+    """Folder of a pretraining (`longvid pretrain`): the decoder starts from it, with its name and its options."""
+    frozen: bool = False
+    """Train the head alone, on what the pretrained layers give; needs `init`."""
 
 
 class WindowSettings(Settings):
@@ -98,6 +103,10 @@ class OptimiserSettings(Settings):
     average: float | None = Field(default=None, gt=0, lt=1)
     """Decay per step of a moving average of the weights, which is validated and kept in place of them (Polyak and
     Juditsky, SIAM 1992); none: the weights themselves. The decay starts as (1 + steps) / (10 + steps), as in timm."""
+
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
+    """Factor on the learning rate from each layer to the one below it, the head having the full rate; 1: all alike.
+    For fine-tuning (`decoder.init`): 0.65 to 0.9, as in BEiT and MAE."""
 
     @model_validator(mode="after")
     def _decays(self) -> "OptimiserSettings":
@@ -291,6 +300,12 @@ class TrainConfig(Settings):
         return settings | {"window": window | given if isinstance(given, dict) else given}
 
     @model_validator(mode="after")
+    def _frozen_from_something(self) -> "TrainConfig":
+        if self.decoder.frozen and self.decoder.init is None:
+            raise ValueError("decoder.frozen=true needs decoder.init, the pretraining whose layers are kept")
+        return self
+
+    @model_validator(mode="after")
     def _honest(self) -> "TrainConfig":
         for name, wanted in {
             "validation.on_test": self.validation.on_test,
@@ -309,6 +324,8 @@ class TrainConfig(Settings):
     def _possible_grid(self) -> "TrainConfig":
         if not self.grid:
             return self
+        if self.decoder.init is not None or self.optimiser.layer_decay < 1:
+            raise ValueError("grid: trains new heads side by side; leave out decoder.init and optimiser.layer_decay")
         for name in ("accumulate", "average"):
             if f"optimiser.{name}" in self.grid:
                 raise ValueError(f"grid: optimiser.{name} is one for all combinations; give it outside of the grid")
@@ -349,15 +366,15 @@ class TrainConfig(Settings):
     @classmethod
     def of(cls, settings: dict[str, Any], *, source: str = "recipe") -> "TrainConfig":
         """The config of plain nested values; `ConfigError` with all faults in one line."""
-        try:
-            return cls.model_validate(settings)
-        except ValidationError as error:
-            faults = "; ".join(_fault(fault) for fault in error.errors())
-            raise ConfigError(f"{source}: {faults}") from None
+        return checked_settings(cls, settings, source=source)
 
     def absolute(self) -> "TrainConfig":
         """The same with absolute paths, so that the recipe kept in a run's folder means the same files there."""
-        paths = {name: str(Path(value).absolute()) for name in _PATHS if "://" not in (value := getattr(self, name))}
+        paths: dict[str, Any] = {
+            name: str(Path(value).absolute()) for name in _PATHS if "://" not in (value := getattr(self, name))
+        }
+        if self.decoder.init is not None:
+            paths["decoder"] = self.decoder.model_copy(update={"init": str(Path(self.decoder.init).absolute())})
         return self.model_copy(update=paths)
 
     def to_yaml(self) -> str:
@@ -379,13 +396,22 @@ def load_config(path: str | Path | None, overrides: Sequence[str] = (), *, allow
         if not allow_code:
             _refuse_code(settings, Path(path), overrides)
     for override in overrides:
-        _override(settings, override)
+        apply_override(settings, override)
     source = "overrides" if path is None else str(path)
     absent = [name for name in ("store", "manifest") if name not in settings]
     if absent:
         remedy = " ".join(f"{name}=..." for name in absent)
         raise ConfigError(f"{source}: no {' and no '.join(absent)} is given; add `{remedy}`")
     return TrainConfig.of(settings, source=source)
+
+
+def checked_settings(model: type[Checked], settings: dict[str, Any], *, source: str) -> Checked:
+    """Settings of plain nested values; `ConfigError` with all faults in one line."""
+    try:
+        return model.model_validate(settings)
+    except ValidationError as error:
+        faults = "; ".join(_fault(fault, model) for fault in error.errors())
+        raise ConfigError(f"{source}: {faults}") from None
 
 
 def kept_config(path: Path) -> TrainConfig:
@@ -478,10 +504,13 @@ def read_recipe(path: Path) -> dict[str, Any]:
     for name in _PATHS:
         if isinstance(settings.get(name), str) and "://" not in settings[name]:
             settings[name] = str((path.parent / Path(settings[name]).expanduser()).absolute())
+    decoder = settings.get("decoder")
+    if isinstance(decoder, dict) and isinstance(decoder.get("init"), str):
+        settings["decoder"] = decoder | {"init": str((path.parent / Path(decoder["init"]).expanduser()).absolute())}
     return settings
 
 
-def _override(settings: dict[str, Any], override: str) -> None:
+def apply_override(settings: dict[str, Any], override: str) -> None:
     """Put one `dotted.key=value` into nested settings."""
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
@@ -502,22 +531,22 @@ def _override(settings: dict[str, Any], override: str) -> None:
     settings[last] = value
 
 
-def _fault(fault: Any) -> str:
+def _fault(fault: Any, model: type[BaseModel]) -> str:
     """One pydantic error as `setting: what is wrong and what would be right`."""
     location = [str(part) for part in fault["loc"]]
     where = ".".join(location)
     if not location:
         return str(fault["msg"]).removeprefix("Value error, ")
     if fault["type"] == "extra_forbidden":
-        known = _known_settings(location[:-1])
-        near = _meant(location)
+        known = _known_settings(location[:-1], model)
+        near = _meant(location, model)
         remedy = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
         return f"{where} is not a setting; {remedy}"
     if fault["type"] == "missing":
         return f"{where} must be given"
     value = "" if isinstance(fault["input"], dict) else f"={' '.join(str(fault['input']).split())[:SHOWN_CHARACTERS]}"
     if fault["type"] in ("model_type", "model_attributes_type"):
-        inner = _known_settings(location)
+        inner = _known_settings(location, model)
         if "name" in inner:
             return f"{where}{value}: {where} has several settings; write {where}.name{value}"
         return f"{where}{value}: {where} has several settings: {', '.join(f'{where}.{name}' for name in inner)}"
@@ -526,18 +555,18 @@ def _fault(fault: Any) -> str:
     return f"{where}{value}: {in_words(fault)}"
 
 
-def _meant(location: list[str]) -> list[str]:
+def _meant(location: list[str], model: type[BaseModel]) -> list[str]:
     """Dotted names of the settings that a wrong name may mean.
 
     First similar names in the same part of the recipe; else settings elsewhere of that name or those initials (`lr` is
     optimiser.learning_rate); else similar names elsewhere.
     """
     wrong, prefix = location[-1], ".".join([*location[:-1], ""])
-    beside = difflib.get_close_matches(wrong, _known_settings(location[:-1]), 1)
+    beside = difflib.get_close_matches(wrong, _known_settings(location[:-1], model), 1)
     if beside:
         return [f"{prefix}{beside[0]}"]
     leaves: dict[str, list[str]] = {}
-    for place in _all_settings(TrainConfig):
+    for place in _all_settings(model):
         leaves.setdefault(place.rpartition(".")[2], []).append(place)
     named = [p for leaf, places in leaves.items() for p in places if wrong in (leaf, _initials(leaf))]
     alike = difflib.get_close_matches(wrong, leaves, 1)
@@ -565,8 +594,7 @@ def settings_of(model: type[BaseModel], name: str) -> type[BaseModel] | None:
     return next((c for c in choices if isinstance(c, type) and issubclass(c, BaseModel)), None)
 
 
-def _known_settings(location: list[str]) -> list[str]:
-    model: type[BaseModel] = TrainConfig
+def _known_settings(location: list[str], model: type[BaseModel]) -> list[str]:
     for part in location:
         inner = settings_of(model, part)
         assert inner is not None

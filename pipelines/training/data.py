@@ -23,6 +23,7 @@ from longvid.errors import AnnotationError, DecoderError
 from longvid.metrics.items import METRICS
 from longvid.pipelines.training.config import TrainConfig
 from longvid.pipelines.training.run_folder import RunRecord
+from longvid.pipelines.training.start import refuse_other_features
 from longvid.plain import as_json
 from longvid.stores import FeatureStore
 from longvid.tasks import Manifest, ManifestRow, Task, carve_split, infer_task
@@ -218,6 +219,8 @@ def find_videos(
 
 def _decoder_record(config: TrainConfig, task: Task, train: WindowDataset) -> DecoderRecord:
     options = dict(config.decoder.options)
+    if config.decoder.init is not None:
+        refuse_other_features(config, train.store.recipe.to_dict())
     if task.kind == "dense":
         options["head"] = "steps"
     dim = train.store.recipe.dim
@@ -334,7 +337,7 @@ def _loader(
         sampler=sampler,
         num_workers=workers,
         collate_fn=partial(collate, length=None if data.windows.whole else data.max_length, dtype=batch_dtype(device)),
-        multiprocessing_context=_worker_context() if workers else None,
+        multiprocessing_context=worker_context() if workers else None,
         persistent_workers=workers > 0,
         pin_memory=device.type == "cuda",
     )
@@ -348,7 +351,7 @@ def batch_dtype(device: torch.device) -> torch.dtype | None:
     return torch.float32 if device.type == "cpu" else None
 
 
-def _worker_context() -> BaseContext:
+def worker_context() -> BaseContext:
     """How worker processes start: not as forks of this one, whose threads (zarr's, torch's) could be in any state.
 
     A fork server, where there is one, imports torch once for all of them.

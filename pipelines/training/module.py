@@ -10,6 +10,7 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from longvid.decoders import Decoder
+from longvid.decoders.depth import with_layer_rates
 from longvid.errors import LongvidError
 from longvid.metrics.items import METRICS
 from longvid.pipelines.training.averaging import copy_of, update_average
@@ -17,6 +18,7 @@ from longvid.pipelines.training.config import TrainConfig
 from longvid.pipelines.training.losses import class_loss
 from longvid.pipelines.training.schedule import decay_at, rate_factor
 from longvid.pipelines.training.scoring import WindowScores, logits_of, loss_of, split_scores
+from longvid.pretrained import keep_frozen_still
 from longvid.windows import WindowBatch, WindowDataset
 
 
@@ -96,6 +98,8 @@ class DecoderModule(LightningModule):
     def training_step(self, batch: WindowBatch, batch_index: int) -> Tensor:
         """Loss of a batch. The generator is seeded by seed and step, so that dropout is the same in a resumed run."""
         assert batch.targets is not None
+        if self.config.decoder.frozen:
+            keep_frozen_still(self.decoder)
         torch.manual_seed(self.batch_seed(batch_index))
         logits = logits_of(self.decoder, batch, task=self.task, num_tokens=self.num_tokens)
         loss = self.loss(logits, batch.targets)
@@ -147,6 +151,8 @@ class DecoderModule(LightningModule):
         """AdamW over the decoder's parameter groups, with the recipe's schedule."""
         settings, schedule = self.config.optimiser, self.config.schedule
         groups = self.decoder.param_groups(settings.learning_rate, settings.weight_decay)
+        if settings.layer_decay < 1:
+            groups = with_layer_rates(groups, self.decoder, settings.layer_decay)
         if settings.final_weight_decay is not None:
             groups = [with_final_decay(group, settings.final_weight_decay) for group in groups]
         optimiser = adamw(groups, betas=settings.betas)

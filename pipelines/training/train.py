@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
@@ -48,6 +48,7 @@ from longvid.pipelines.training.progress import Quiet, TrainingProgress
 from longvid.pipelines.training.results import SeedResult, TrainResult
 from longvid.pipelines.training.run_folder import RunFolder, SeedFolder, torch_device
 from longvid.pipelines.training.scoring import constant_scores
+from longvid.pipelines.training.start import start_from, started_from
 from longvid.plain import as_json
 from longvid.tasks.joint import JointTask
 from longvid.trained import load_trained, read_made
@@ -87,6 +88,7 @@ def train(
     `progress` prints.
     """
     progress = progress or Quiet()
+    config = started_from(config)
     device = torch_device(config.device)
     if config.precision == "float16" and device.type == "cpu":
         raise ConfigError("precision=float16 needs a CUDA device; use precision=bfloat16 or float32")
@@ -98,6 +100,7 @@ def train(
         _refuse_another_run(run, config, data)
     decoder = data.record.decoder.build()
     data = without_short(decoder, data) if config.window.short == "drop" else data
+    start_from(decoder, config)  # a pretraining that does not fit is refused before anything is written
     refuse_short_windows(decoder, data.train, data.val)
     baseline = _baseline(data)  # before training: a metric that does not fit the labels fails here
     if overwrite:
@@ -159,10 +162,10 @@ def _refuse_another_run(run: RunFolder, config: TrainConfig, data: TrainingData)
     """
     if not run.record_file.is_file() or not run.has_finished_epoch():
         return
-    before, now = kept_config(run.recipe_file).model_dump(), config.model_dump()
+    before, now = kept_config(run.recipe_file).model_dump(), config.absolute().model_dump()
     kept = [name for name in now if name not in (*_MAY_CHANGE, "store", "manifest")]
     kept = [name for name in kept if not only_more(name, before[name], now[name])]
-    changed = [line for name in kept for line in _differences(name, before[name], now[name])]
+    changed = [line for name in kept for line in differences_of(name, before[name], now[name])]
     record = run.record()
     if record.store_recipe != data.record.store_recipe:
         changed.append("the features were made with other settings")
@@ -175,11 +178,11 @@ def _refuse_another_run(run: RunFolder, config: TrainConfig, data: TrainingData)
         )
 
 
-def _differences(name: str, before: Any, now: Any) -> Iterator[str]:
+def differences_of(name: str, before: Any, now: Any) -> Iterator[str]:
     """`decoder.name: gru != vis4mer` for each value that differs."""
     if isinstance(before, dict) and isinstance(now, dict):
         for key in dict.fromkeys([*before, *now]):
-            yield from _differences(f"{name}.{key}", before.get(key), now.get(key))
+            yield from differences_of(f"{name}.{key}", before.get(key), now.get(key))
     elif before != now:
         yield f"{name}: {before} != {now}"
 
@@ -219,15 +222,27 @@ def _train_seed(
     else:
         torch.manual_seed(seed)
         decoder = data.record.decoder.build()
-        if isinstance(decoder, Standardised):
+        pretrained = start_from(decoder, config)
+        if isinstance(decoder, Standardised) and not pretrained:
             decoder.fit(training_features(data.train))
         module = _module(decoder, config, data, seed=seed, steps=steps)
         history, best = History(folder, progress), BestWeights(folder, config.early_stopping)
     if config.loss.class_weights == "balanced":
         module.class_weights = balanced_weights(data.train.targets(), data.task.outputs)
-    callbacks = [*own.callbacks_of(seed), history, best, ResumePoint(folder)]
-    trainer = _trainer(config, folder, device, callbacks, own, seed)
-    done = _restored(folder, module, history, best)
+    trainer = lightning_trainer(
+        folder.path,
+        device,
+        [*own.callbacks_of(seed), history, best, ResumePoint(folder)],
+        epochs=config.epochs,
+        precision=config.precision,
+        clip_norm=config.optimiser.clip_norm,
+        accumulate=config.optimiser.accumulate,
+        validate_every=config.validation.every_epochs,
+        tensorboard=config.tensorboard,
+        logger=own.logger_of(seed),
+    )
+    restore(folder, module, [history, best])
+    done = len(history.rows)
     progress.seed_started(seed, epochs=config.epochs, done=done)
     if not best.stopped:
         validation = eval_loader(data.val, config.eval_batch_size, workers=config.workers, device=device)
@@ -256,21 +271,31 @@ def _module(decoder: Decoder, config: TrainConfig, data: TrainingData, *, seed: 
     return DecoderModule(decoder, config, data.val, seed=seed, steps=steps)
 
 
-def _trainer(
-    config: TrainConfig, folder: SeedFolder, device: torch.device, callbacks: list, own: "Own", seed: int
+def lightning_trainer(
+    folder: Path,
+    device: torch.device,
+    callbacks: list,
+    *,
+    epochs: int,
+    precision: str,
+    clip_norm: float | None,
+    validate_every: int,
+    tensorboard: bool,
+    accumulate: int = 1,
+    logger: Logger | bool | None = None,
 ) -> Trainer:
-    inside(folder.path, "tensorboard")
-    logger: Logger | bool | None = own.logger_of(seed)
+    """Lightning's trainer for one training, or one pretraining, in a folder; `logger` takes TensorBoard's place."""
+    inside(folder, "tensorboard")
     if logger is None:
-        logger = TensorBoardLogger(folder.path, name="", version="tensorboard") if config.tensorboard else False
+        logger = TensorBoardLogger(folder, name="", version="tensorboard") if tensorboard else False
     return Trainer(
         accelerator="cuda" if device.type == "cuda" else "cpu",
         devices=1,
-        precision=_PRECISIONS[config.precision],  # type: ignore[arg-type]
-        max_epochs=config.epochs,
-        check_val_every_n_epoch=min(config.validation.every_epochs, config.epochs),
-        gradient_clip_val=config.optimiser.clip_norm,
-        accumulate_grad_batches=config.optimiser.accumulate,
+        precision=_PRECISIONS[precision],  # type: ignore[arg-type]
+        max_epochs=epochs,
+        check_val_every_n_epoch=min(validate_every, epochs),
+        gradient_clip_val=clip_norm,
+        accumulate_grad_batches=accumulate,
         callbacks=callbacks,
         logger=logger,
         log_every_n_steps=1,
@@ -278,17 +303,17 @@ def _trainer(
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
-        default_root_dir=folder.path,
+        default_root_dir=folder,
     )
 
 
-def _restored(folder: SeedFolder, module: DecoderModule, history: History, best: BestWeights) -> int:
-    """Restore the callbacks' state after the last finished epoch; return how many epochs are done."""
+def restore(folder: SeedFolder, module: LightningModule, callbacks: Sequence[Callback]) -> None:
+    """Restore the callbacks' state after the last finished epoch, if there is one."""
     if not folder.resume_file.is_file():
-        return 0
+        return
     try:
         kept = read_torch(folder.resume_file)
-        for callback in (history, best):
+        for callback in callbacks:
             callback.load_state_dict(kept["callbacks"][callback.state_key])
         shapes = {name: tensor.shape for name, tensor in kept["state_dict"].items()}
     except (WeightsError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
@@ -300,7 +325,6 @@ def _restored(folder: SeedFolder, module: DecoderModule, history: History, best:
         raise WeightsError(
             f"{folder.resume_file}: was written for a decoder of other sizes; delete it to train the seed again"
         )
-    return len(history.rows)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from longvid.decoders.base import Decoder
+from longvid.decoders.base import Decoder, States, StateScale
 from longvid.decoders.global_tokens.blocks import BlockState, GlobalTokenBlock
 from longvid.decoders.global_tokens.config import GlobalTokenConfig
 from longvid.decoders.heads import PyramidHead, Scale
@@ -47,18 +47,58 @@ class GlobalTokenDecoder(Decoder):
         self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch *steps outputs"]:
         """Logits of each item."""
+        run = self.run(tokens, lengths)
+        if self.config.head == "steps":
+            return self.head([(rms(x), at) for x, at in run.scales()])[:, : tokens.shape[1]]
+        return self.head(rms(run.positions()), run.lengths, run.last_tokens(self.config.segment))
+
+    def run(self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None) -> "Run":
+        """Positions and tokens after the last block."""
         tokens = checked_tokens(tokens, lengths, dim=self.config.dim)
-        length = tokens.shape[1]
-        x = self.embed(tokens, lengths)
-        run = self.cut(x, lengths)
+        run = self.cut(self.embed(tokens, lengths), lengths)
         for index, block in enumerate(self.blocks):
             if index and self.config.pool > 1:
                 run = run.pooled(self.config.pool)
             x, read, _ = self._run_block(block, run)
             run = run.after(x, read)
-        if self.config.head == "steps":
-            return self.head([(rms(x), at) for x, at in run.scales()])[:, :length]
-        return self.head(rms(run.positions()), run.lengths, run.last_tokens(self.config.segment))
+        return run
+
+    def state_widths(self) -> tuple[int, ...]:
+        """Width of the positions at each scale."""
+        return (self.config.width,) * (len(self.config.dilations) if self.config.pool > 1 else 1)
+
+    def states(self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None) -> States:
+        """The positions of every scale after their block, and the tokens."""
+        run = self.run(tokens, lengths)
+        scales = enumerate(run.scales())
+        positions = tuple(StateScale(rms(x), at, self.config.pool**level) for level, (x, at) in scales)
+        return States(positions, run.last_tokens(self.config.segment) if self.config.has("tokens") else None)
+
+    def past_widths(self) -> tuple[int, ...]:
+        """The projected positions, and a segment's last position beside its first token."""
+        return (self.config.width, self._segment_width()) if self.config.causal else super().past_widths()
+
+    def past_states(
+        self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None
+    ) -> States:
+        """The projected positions, and one state per segment, the end of which every position of it has seen."""
+        self.past_widths()
+        run = self.run(tokens, lengths)
+        projected = self.embed(checked_tokens(tokens, lengths, dim=self.config.dim), lengths)
+        segments = StateScale(self.ends(run.x, run.tokens), None, self.config.segment)
+        return States((StateScale(projected, lengths, 1), segments))
+
+    def ends(
+        self,
+        x: Float[Tensor, "batch segments size width"],
+        tokens: Float[Tensor, "batch segments num_tokens token_dim"],
+    ) -> Float[Tensor, "batch segments width_and_token"]:
+        """The last position of each segment, and its first token where there are tokens."""
+        last = rms(x[:, :, -1])
+        return torch.cat([last, tokens[:, :, 0]], dim=-1) if self.config.has("tokens") else last
+
+    def _segment_width(self) -> int:
+        return self.config.width + (self.config.token_dim if self.config.has("tokens") else 0)
 
     def embed(
         self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None, *, first: int = 0

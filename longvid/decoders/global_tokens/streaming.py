@@ -58,8 +58,30 @@ class StreamingGlobalTokens:
         self._waiting = tokens.clone() if tokens.shape[1] else None
         return scores if self._waiting is None else self._run(self._waiting)[0]
 
+    @torch.no_grad()
+    def push_states(self, tokens: Float[Tensor, "batch length dim"]) -> tuple[Tensor, ...]:
+        """Take the next tokens; the projected ones and the ends of finished segments, as in `past_states`."""
+        projected = self._decoder.embed(tokens, None, first=self.tokens_seen)
+        waiting = tokens if self._waiting is None else torch.cat([self._waiting, tokens], dim=1)
+        size, ends = self._decoder.config.segment, []
+        while waiting.shape[1] >= size:
+            x, read, self._states = self._blocks(waiting[:, :size])
+            ends.append(self._decoder.ends(x, read))
+            self._done += size
+            waiting = waiting[:, size:]
+        self._waiting = waiting.clone() if waiting.shape[1] else None
+        none = projected.new_zeros(len(tokens), 0, self._decoder.past_widths()[1])
+        return projected, torch.cat(ends, dim=1) if ends else none
+
     def _run(self, tokens: Tensor) -> tuple[Tensor, list[BlockState | None], Tensor]:
         """Scores after one more segment, with the states and the sum of positions after it."""
+        x, read, states = self._blocks(tokens)
+        total = self._total.to(x.device) + rms(x)[:, 0].double().sum(dim=1)
+        mean = (total / (self._done + tokens.shape[1])).to(x.dtype)
+        return self._head.classify(mean, read[:, 0]), states, total
+
+    def _blocks(self, tokens: Tensor) -> tuple[Tensor, Tensor, list[BlockState | None]]:
+        """Positions, tokens and states after one more segment."""
         decoder = self._decoder
         x = decoder.embed(tokens, None, first=self._done)[:, None]
         read = decoder.tokens.expand(len(x), 1, -1, -1)
@@ -67,6 +89,4 @@ class StreamingGlobalTokens:
         for block, before in zip(decoder.blocks, self._states, strict=True):
             x, read, state = block(x, read, None, before)
             states.append(state)
-        total = self._total.to(x.device) + rms(x)[:, 0].double().sum(dim=1)
-        mean = (total / (self._done + tokens.shape[1])).to(x.dtype)
-        return self._head.classify(mean, read[:, 0]), states, total
+        return x, read, states

@@ -28,6 +28,7 @@ SMALL: dict[str, dict[str, object]] = {
     "gru": {"width": 8},
     "hybrid": PYRAMID | {"state_size": 8, "num_tokens": 3, "token_dim": 16},
     "lstm": {"width": 8, "layers": 2, "bidirectional": True},
+    "lv-mae": {"depth": 2, "heads": 2, "probe_heads": 2},
     "performer": PYRAMID | {"features": 32},
     "selective-scan": PYRAMID | {"state_size": 4, "chunk": 8},
     "temporal-convolution": {"width": 8, "layers": 3, "dropout": 0.0},

@@ -1,0 +1,1 @@
+"""Pretraining without labels: predict masked clips, or the next ones."""

@@ -1,0 +1,1 @@
+"""Pretraining of decoders over feature stores, without labels."""
