@@ -1,7 +1,8 @@
 """Golden fixtures: arrays that the authors' own code computed, found, recognised by what they hold, and checked whole.
 
-Where they are looked for: the folders beside this file, and `LONGVID_GOLDEN_DIR` (default: `../shared/golden` next to
-the checkout, where it exists). Below a root the first folder is the architecture: `xvit/anything.npz`.
+Where they are looked for: the folders beside this file, and the folders that `LONGVID_GOLDEN_DIR` names, separated as
+those of `PATH` (default: `../shared/golden` and `../shared/golden_heads` next to the checkout, where they exist). Below
+a root the first folder is the architecture: `xvit/anything.npz`.
 
 How an architecture is plugged in: a file `check_<folder>.py` here with
 
@@ -9,8 +10,10 @@ How an architecture is plugged in: a file `check_<folder>.py` here with
 
 where `recognise(golden) -> bool` looks at `golden.names` and `golden.config` (never at the file's name), and
 `check(golden)` builds the module, and hands every array the file holds to `golden.compare(name, actual, ...)`, or
-takes it as an input with `golden.array(name)` / `golden.tensor(name)` / `golden.state()`. An array that nothing looked
-at is a failure, and so are a file that no layout or more than one recognises, and a folder without a checker.
+takes it as an input with `golden.array(name)` / `golden.tensor(name)` / `golden.state()`. A JSON file is read from
+`golden.json`. An array or a JSON entry that nothing looked at is a failure, and so are a file that no layout or more
+than one recognises, and a folder without a checker. Rows that a fixture's README calls junk are left out of a
+comparison by `golden.compare(name, actual, junk=rows)`, and by nothing else.
 
 That a checker bites is shown in `test_golden_mistakes_<folder>.py`: break one rule with `monkeypatch`, and
 `golden_bites("<folder>", "what it is")` asserts that every fixture of that layout fails now.
@@ -32,9 +35,46 @@ import torch
 from torch import Tensor
 
 HERE = Path(__file__).parent
-DEFAULT_SHARED = HERE.parents[2] / "shared" / "golden"
+DEFAULT_SHARED = [HERE.parents[2] / "shared" / name for name in ("golden", "golden_heads")]
 READ_SUFFIXES = (".npz", ".json")
 TEXT_SUFFIXES = (".md", ".txt")
+DESCRIBING = {"kind", "code", "commit", "commits", "seed", "numpy_seed"}
+"""JSON entries that say where a file comes from: nothing to check."""
+
+
+class Entries(dict[str, Any]):
+    """A JSON object that knows which of its entries have been looked at."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self.seen: set[str] = set()
+
+    def __getitem__(self, name: str) -> Any:
+        self.seen.add(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.seen.add(name)
+        return super().get(name, default)
+
+    def items(self) -> Any:
+        self.seen |= set(self)
+        return super().items()
+
+    def values(self) -> Any:
+        self.seen |= set(self)
+        return super().values()
+
+
+def unseen_entries(value: Any, place: str = "") -> set[str]:
+    """The entries of a JSON value that nothing has looked at, as `cases/0/indices`."""
+    if isinstance(value, Entries):
+        unseen = {f"{place}{name}" for name in set(value) - value.seen - DESCRIBING}
+        pairs = [(name, dict.__getitem__(value, name)) for name in value.seen & set(value)]
+    else:
+        unseen = set()
+        pairs = list(enumerate(value)) if isinstance(value, list) else []
+    return unseen.union(*(unseen_entries(held, f"{place}{name}/") for name, held in pairs))
 
 
 class Golden:
@@ -43,7 +83,8 @@ class Golden:
     def __init__(self, path: Path, architecture: str) -> None:
         self.path = path
         self.architecture = architecture
-        self.json: Any = json.loads(path.read_text()) if path.suffix == ".json" else None
+        is_json = path.suffix == ".json"
+        self.json: Any = json.loads(path.read_text(), object_pairs_hook=Entries) if is_json else None
         self._arrays: dict[str, np.ndarray] = {}
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as held:
@@ -81,28 +122,59 @@ class Golden:
         """The arrays below a prefix under their official names."""
         return {name.removeprefix(prefix): self.tensor(name) for name in sorted(self.names) if name.startswith(prefix)}
 
-    def compare(self, name: str, actual: Tensor | np.ndarray, *, tolerance: float = 1e-4) -> None:
-        """Assert that `actual` equals the array within `tolerance` times the larger of 1 and its largest entry."""
-        expected = self.array(name)
-        found = actual.detach().cpu().numpy() if isinstance(actual, Tensor) else np.asarray(actual)
+    def compare(
+        self,
+        name: str,
+        actual: Tensor | np.ndarray,
+        *,
+        tolerance: float = 1e-4,
+        junk: Tensor | np.ndarray | None = None,
+    ) -> None:
+        """Assert that `actual` equals the array within `tolerance` times the larger of 1 and its largest entry.
+
+        `junk`: True on the rows (of the array's first axes) that the fixture's README calls junk; they are left out.
+        """
+        expected, found = as_array(self.array(name)), as_array(actual)
         assert found.shape == expected.shape, f"{self.path.name}: {name} is {found.shape}, golden {expected.shape}"
+        if junk is not None:
+            kept = ~as_array(junk).astype(bool)
+            assert kept.shape == expected.shape[: kept.ndim], f"{self.path.name}: {name} has no rows {kept.shape}"
+            assert kept.any(), f"{self.path.name}: every row of {name} is left out"
+            expected, found = expected[kept], found[kept]
         difference = float(np.abs(found - expected).max(initial=0))
         limit = tolerance * max(1.0, float(np.abs(expected).max(initial=0)))
         assert difference <= limit, f"{self.path.name}: {name} differs by {difference:.3g}, more than {limit:.3g}"
 
     @property
     def unseen(self) -> list[str]:
-        """Arrays that nothing has looked at."""
-        return sorted(self.names - self._seen)
+        """Arrays and JSON entries that nothing has looked at."""
+        return sorted((self.names - self._seen) | unseen_entries(self.json))
+
+
+def as_array(values: Tensor | np.ndarray) -> np.ndarray:
+    """The values as numbers that can be subtracted: booleans and whole numbers as float64."""
+    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    return array.astype(np.float64) if array.dtype.kind in "bui" else array
 
 
 def golden_roots() -> list[Path]:
-    """Folders that hold one folder an architecture."""
-    asked = os.environ.get("LONGVID_GOLDEN_DIR")
-    if asked and not Path(asked).is_dir():
-        raise pytest.UsageError(f"LONGVID_GOLDEN_DIR={asked} is not a folder")
-    shared = Path(asked) if asked else DEFAULT_SHARED
-    return [HERE, *([shared] if shared.is_dir() else [])]
+    """Folders that hold one folder per architecture; those asked for must hold one fixture at least."""
+    asked = [Path(name) for name in os.environ.get("LONGVID_GOLDEN_DIR", "").split(os.pathsep) if name]
+    for root in asked:
+        if not root.is_dir():
+            raise pytest.UsageError(f"LONGVID_GOLDEN_DIR names {root}, which is not a folder")
+        if not fixtures_below(root):
+            raise pytest.UsageError(
+                f"LONGVID_GOLDEN_DIR names {root}, which has no fixture in a folder per architecture; "
+                "name the folder that holds the architectures' folders"
+            )
+    return [HERE, *(asked or [root for root in DEFAULT_SHARED if root.is_dir()])]
+
+
+def fixtures_below(root: Path) -> list[Path]:
+    """Every file in a folder of `root` that is not a text."""
+    files = (path for path in root.glob("*/**/*") if path.is_file() and "__pycache__" not in path.parts)
+    return sorted(path for path in files if path.suffix not in TEXT_SUFFIXES)
 
 
 def find_golden() -> dict[str, tuple[Path, str]]:
@@ -110,14 +182,15 @@ def find_golden() -> dict[str, tuple[Path, str]]:
     found: dict[str, tuple[Path, str]] = {}
     digests: set[tuple[str, str]] = set()
     for root in golden_roots():
-        for path in sorted(path for path in root.glob("*/**/*") if path.is_file() and "__pycache__" not in path.parts):
-            if path.suffix in TEXT_SUFFIXES:
-                continue
+        for path in fixtures_below(root):
             place = path.relative_to(root)
             key = (place.parts[0], hashlib.sha256(path.read_bytes()).hexdigest())
             if key not in digests:
                 digests.add(key)
-                found[f"{place.as_posix()}{'' if root == HERE else ' (shared)'}"] = (path, place.parts[0])
+                name = f"{place.as_posix()}{'' if root == HERE else f' ({root.name})'}"
+                while name in found:
+                    name += "'"
+                found[name] = (path, place.parts[0])
     return found
 
 
@@ -152,7 +225,7 @@ def check_golden(path: Path, architecture: str) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One test a fixture file."""
+    """One test per fixture file."""
     if "golden_file" in metafunc.fixturenames:
         found = find_golden()
         metafunc.parametrize("golden_file", list(found.values()), ids=list(found))
@@ -177,3 +250,15 @@ def golden_bites() -> Callable[[str, str], None]:
 def golden_check() -> Callable[[Path, str], None]:
     """`check_golden` itself, for tests."""
     return check_golden
+
+
+@pytest.fixture(name="find_golden")
+def find_golden_again() -> Callable[[], dict[str, tuple[Path, str]]]:
+    """`find_golden` itself, for tests."""
+    return find_golden
+
+
+@pytest.fixture
+def open_golden() -> Callable[[Path], Golden]:
+    """Opens a fixture file of any architecture, for tests."""
+    return lambda path: Golden(path, "any")
