@@ -46,6 +46,12 @@ class Decoder(nn.Module):
         """Scores of each item; raw logits, no softmax. Scores of padded steps are meaningless."""
         raise TypeError(f"{type(self).__name__} must define forward(tokens, lengths) -> logits")
 
+    def stages(
+        self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None
+    ) -> Float[Tensor, "stages batch *steps outputs"]:
+        """Logits of every stage that training supervises, the decoder's own last; most decoders have one."""
+        return self(tokens, lengths)[None]
+
     def param_groups(self, learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:
         """Optimiser groups that hold every trainable parameter exactly once.
 

@@ -50,6 +50,12 @@ class Standardised(Decoder):
         """What the decoder says to the standardised tokens."""
         return self.decoder(self.standardised(tokens), lengths)
 
+    def stages(
+        self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None
+    ) -> Float[Tensor, "stages batch *steps outputs"]:
+        """The decoder's stages on the standardised tokens."""
+        return self.decoder.stages(self.standardised(tokens), lengths)
+
     def standardised(self, tokens: Float[Tensor, "batch length dim"]) -> Float[Tensor, "batch length dim"]:
         """The tokens less the mean, over the deviation."""
         return (tokens.to(self.mean.dtype) - self.mean) * self.scale
