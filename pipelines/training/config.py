@@ -66,6 +66,25 @@ class WindowSettings(Settings):
         return Windows(**self.model_dump(exclude={"draw"}))
 
 
+class RefinementSettings(Settings):
+    """Stages that refine the answers of a dense task (`longvid.decoders.segmentation.refined`)."""
+
+    stages: int = Field(default=3, ge=1)
+    layers: int = Field(default=10, ge=1)
+    width: int = Field(default=64, ge=1)
+    dropout: float = Field(default=0.5, ge=0, lt=1)
+    shared: bool = False
+
+
+class SmoothingSettings(Settings):
+    """The truncated smoothing loss beside the cross-entropy of a dense task, in one of its readings."""
+
+    reading: Literal["valid", "ms-tcn", "ltcontext", "fact"] = "valid"
+    """Whether padding counts and earlier steps are pulled (`longvid.decoders.segmentation.smoothing`)."""
+    weight: float | None = Field(default=None, ge=0)
+    """Factor; none: the authors', for 15 clips per second. Fewer clips per second need a smaller one."""
+
+
 class OptimiserSettings(Settings):
     """Settings of AdamW; state-space dynamics have their own parameter groups (`Decoder.param_groups`)."""
 
@@ -104,6 +123,10 @@ class ValidationSettings(Settings):
     fraction: float = Field(default=0.15, gt=0, lt=1)
     seed: int = 0
     every_epochs: int = Field(default=1, ge=1)
+    choose: Literal["best", "last"] = "best"
+    """The epoch whose weights are kept: the best one, or the last, as MS-TCN and ASFormer do."""
+    metric: str | None = None
+    """The metric that finds the best epoch, or several joined by `+` (their sum); none: the task's first."""
     on_test: bool = False
     """Choose the best epoch by the test videos, as some authors did. Needs `as_published: true`; the run and its
     results carry a label."""
@@ -120,6 +143,8 @@ class TaskSettings(Settings):
     column: str = "label"
     transform: dict[str, Any] = {}
     labels_per_second: float | None = Field(default=None, gt=0)
+    reading: str = "pooled"
+    """How segments are counted (`longvid.metrics.segmentation.READINGS`); a protocol's own reading goes before."""
 
     @model_validator(mode="after")
     def _stated(self) -> "TaskSettings":
@@ -174,6 +199,8 @@ class TrainConfig(Settings):
     """Whether quirks of published code (`validation.on_test`, `schedule.backwards`) are allowed."""
     split_column: str | None = None
     """Manifest column that holds the splits, for manifests with several; none: its own `split`."""
+    folds: list[str] = []
+    """Split columns that are trained one after the other and averaged, where `split_column` is none."""
     key_column: str | None = None
     """Manifest column that holds the videos' keys in the store, for stores made elsewhere; none: `key`."""
     span: Literal["listed", "whole"] = "listed"
@@ -182,6 +209,10 @@ class TrainConfig(Settings):
     joint: list[str] = []
     """Known tasks that one decoder learns together; their labels are in `task.column`, by task."""
     decoder: DecoderSettings = DecoderSettings()
+    refinement: RefinementSettings | None = None
+    """Stages that refine the decoder's answers; none: there are none. For dense tasks."""
+    smoothing: SmoothingSettings | None = None
+    """Loss that makes neighbouring clips answer alike; none: there is none. For dense tasks."""
     standardise: bool = False
     """Scale features to mean 0 and deviation 1 over the training videos, for encoders without a final norm."""
     window: WindowSettings = WindowSettings()

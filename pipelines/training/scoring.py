@@ -14,9 +14,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from longvid.decoders import Decoder
+from longvid.decoders.segmentation.smoothing import SMOOTHING, smoothing_loss
 from longvid.errors import AnnotationError
 from longvid.metrics.items import mean_by_item, probabilities, score
 from longvid.metrics.videos import ScoredVideo, video_metrics
+from longvid.pipelines.training.config import SmoothingSettings
 from longvid.tasks import Task
 from longvid.tasks.frame_labels import UNLABELLED
 from longvid.windows import WindowBatch, WindowDataset
@@ -28,6 +30,22 @@ def logits_of(
     """The decoder's outputs for each window; for dense tasks averaged over the tokens of each clip."""
     logits = decoder(batch.tokens.float(), batch.lengths)
     return logits.unflatten(1, (-1, num_tokens)).mean(dim=2) if task.kind == "dense" else logits
+
+
+def stages_of(
+    decoder: Decoder, batch: WindowBatch, *, task: Task, num_tokens: int
+) -> Float[Tensor, "stages batch *clips outputs"]:
+    """The same for every stage of the decoder, the last one's last."""
+    stages = decoder.stages(batch.tokens.float(), batch.lengths)
+    return stages.unflatten(2, (-1, num_tokens)).mean(dim=3) if task.kind == "dense" else stages
+
+
+def smoothing_of(
+    logits: Float[Tensor, "batch clips outputs"], lengths: Int[Tensor, " batch"], *, settings: SmoothingSettings
+) -> Float[Tensor, ""]:
+    """The weighted smoothing loss of one stage; `lengths` counts clips."""
+    weight = SMOOTHING[settings.reading].weight if settings.weight is None else settings.weight
+    return weight * smoothing_loss(logits.float(), lengths, reading=settings.reading)
 
 
 def loss_of(logits: Float[Tensor, "batch *clips outputs"], targets: Tensor, kind: str) -> Float[Tensor, ""]:
@@ -156,7 +174,7 @@ def constant_scores(answer: Float[np.ndarray, " outputs"], dataset: WindowDatase
     )
 
 
-def _every_clip(found: WindowScores, data: WindowDataset) -> list[Float[np.ndarray, "clips outputs"]]:
+def _every_clip(found: WindowScores, data: WindowDataset) -> list[Float[np.ndarray, "_ outputs"]]:
     """Scores of every stored clip of each video: the mean over the windows that contain it, NaN without any."""
     videos, clips = np.concatenate(found.videos), np.concatenate(found.clips)
     lengths = [len(data.seconds(video)) for video in range(len(data.rows))]
@@ -168,14 +186,14 @@ def _every_clip(found: WindowScores, data: WindowDataset) -> list[Float[np.ndarr
     return np.split(mean_by_item(answers, np.concatenate(indices), int(offsets[-1])), offsets[1:-1])
 
 
-def _dense_answers(every: list[Float[np.ndarray, "clips outputs"]], data: WindowDataset) -> Answers:
+def _dense_answers(every: list[Float[np.ndarray, "_ outputs"]], data: WindowDataset) -> Answers:
     """The scores of the clips of each video that are in a window."""
     held = [~np.isnan(scores).any(axis=1) for scores in every]
     along = tuple(ScoredVideo(data.rows[v], data.seconds(v)[held[v]], every[v][held[v]]) for v in range(len(every)))
     return Answers(kind="dense", **_no_windows(every[0].shape[1]), along=along)
 
 
-def _dense_scores(every: list[Float[np.ndarray, "clips outputs"]], data: WindowDataset) -> SplitScores:
+def _dense_scores(every: list[Float[np.ndarray, "_ outputs"]], data: WindowDataset) -> SplitScores:
     """The same, with the labelled clips as items."""
     scores = np.concatenate(every)
     targets = np.concatenate([data.clip_targets(video) for video in range(len(data.rows))])
