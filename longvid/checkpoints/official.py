@@ -16,6 +16,7 @@ from longvid.weights.layout import OfficialLayout, load_layout
 
 OFFICIAL: dict[str, str] = {
     "asformer": "longvid.decoders.segmentation.official:ASFORMER",
+    "attentive": "longvid.decoders.attentive.official",
     "dualformer": "longvid.encoders.dualformer.official",
     "ltcontext": "longvid.decoders.segmentation.official:LTCONTEXT",
     "mobile_former": "longvid.encoders.mobile_former.official",

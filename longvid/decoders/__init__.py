@@ -4,6 +4,7 @@ from dataclasses import fields
 from typing import Any
 
 from longvid.decoders.attention import Performer, PerformerConfig, Transformer, TransformerConfig
+from longvid.decoders.attentive import AttentiveConfig, AttentiveProbe, FourLayerConfig
 from longvid.decoders.base import Decoder, DecoderConfig, DecoderEntry
 from longvid.decoders.convolutional import Convolutional, ConvolutionalConfig
 from longvid.decoders.global_tokens import GlobalTokenConfig, GlobalTokenDecoder
@@ -32,6 +33,10 @@ DECODERS: dict[str, DecoderEntry] = {
     "hybrid": DecoderEntry(HybridConfig, Hybrid, "multi-scale S4 with global tokens between the scales"),
     "transformer": DecoderEntry(TransformerConfig, Transformer, "ViS4mer's stack with self-attention in place of S4"),
     "performer": DecoderEntry(PerformerConfig, Performer, "ViS4mer's stack with linear attention (FAVOR+)"),
+    "attentive": DecoderEntry(AttentiveConfig, AttentiveProbe, "a learned query reads every token (V-JEPA's probe)"),
+    "attentive-4": DecoderEntry(
+        FourLayerConfig, AttentiveProbe, "the same after three self-attention blocks (V-JEPA 2's probe)"
+    ),
     "selective-scan": DecoderEntry(SelectiveConfig, Selective, "ViS4mer's stack with Mamba-2's selective scan"),
     "temporal-convolution": DecoderEntry(ConvolutionalConfig, Convolutional, "residual dilated convolutions"),
     "ms-tcn": DecoderEntry(MSTCNConfig, MSTCN, "dilated convolutions in four stages (CVPR 2019)"),

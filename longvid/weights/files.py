@@ -21,6 +21,9 @@ from longvid.errors import WeightsError, short_reason
 CONTAINERS = ("model_state", "state_dict_ema", "state_dict", "model_ema", "model", "module")
 """Keys under which training programs (PySlowFast, timm, mmcv, fairseq) keep the weights; the first present one wins."""
 
+LISTS = ("classifiers",)
+"""Keys under which a program that trains several models side by side (V-JEPA 2's probes) keeps a list of weights."""
+
 PREFIXES = ("module.", "_orig_mod.")
 """What data-parallel training and torch.compile put before every name."""
 
@@ -39,6 +42,8 @@ class Checkpoint:
     beside: dict[str, Any] = field(default_factory=dict)
     """Other entries of the container (epoch, configuration text), or the header metadata of a safetensors file."""
     source: str = "the state given"
+    listed: tuple[dict[str, Tensor], ...] = ()
+    """Every state dict of a file that holds a list of them; `state` is the first."""
 
 
 def read_checkpoint(source: str | Path | Mapping[str, Any]) -> Checkpoint:
@@ -162,6 +167,12 @@ def _unwrap(container: Mapping[str, Any], source: str) -> Checkpoint:
         if isinstance(inner, Mapping) and any(isinstance(value, Tensor) for value in inner.values()):
             beside = {key: value for key, value in container.items() if key != name}
             return Checkpoint(_strip(_tensors(inner, source)), beside, source)
+    for name in LISTS:
+        several = container.get(name)
+        if isinstance(several, list | tuple) and several and all(isinstance(one, Mapping) for one in several):
+            listed = tuple(_strip(_tensors(one, source)) for one in several)
+            beside = {key: value for key, value in container.items() if key != name}
+            return Checkpoint(listed[0], beside, source, listed)
     return Checkpoint(_strip(_tensors(container, source)), {}, source)
 
 

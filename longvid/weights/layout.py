@@ -20,6 +20,10 @@ def _same(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return state
 
 
+def _the_only(checkpoint: Checkpoint, config: dict[str, Any]) -> Checkpoint:
+    return checkpoint
+
+
 @dataclass(frozen=True)
 class OfficialLayout:
     """What one group of authors called their weights, and how that becomes our module."""
@@ -38,6 +42,11 @@ class OfficialLayout:
     """Regular expressions of whole official names that are known and play no part in the model."""
     prepare: Callable[[dict[str, Tensor]], dict[str, Tensor]] = field(default=_same)
     """Changes official tensors before renaming: splits, merges, complex pairs."""
+    choose: Callable[[Checkpoint, dict[str, Any]], Checkpoint] = field(default=_the_only)
+    """choose(checkpoint, config) -> the checkpoint of one model, where a file lists several or has another layout.
+
+    Takes out of `config` what only says which model is meant.
+    """
     optional: tuple[str, ...] = ()
     """Regular expressions of our names that a checkpoint need not hold (counters, buffers we compute)."""
 
@@ -57,7 +66,7 @@ def load_layout(layout: OfficialLayout, source: str | Path | Mapping[str, Any], 
 
     `source` and `config`: as for `longvid.load_official`, which finds the layout by the architecture's name.
     """
-    checkpoint = read_checkpoint(source)
+    checkpoint = layout.choose(read_checkpoint(source), config)
     module = layout.build(checkpoint, **config)
     fit_official(module, layout, checkpoint)
     return module.eval()

@@ -90,17 +90,30 @@ class OptimiserSettings(Settings):
 
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
+    final_weight_decay: float | None = Field(default=None, ge=0)
+    """Weight decay that half a cosine reaches at the last step (V-JEPA: 1e-6); none: it stays as it is."""
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
     clip_norm: float | None = Field(default=1.0, gt=0)
     """Largest norm of the gradient; none: gradients are not clipped."""
+
+    @model_validator(mode="after")
+    def _decays(self) -> "OptimiserSettings":
+        if self.final_weight_decay and not self.weight_decay:
+            raise ValueError("final_weight_decay needs a weight_decay above 0 to start from")
+        return self
 
 
 class ScheduleSettings(Settings):
     """How the learning rate changes."""
 
-    name: Literal["cosine", "plateau", "constant"] = "cosine"
+    name: Literal["cosine", "cosine-ahead", "plateau", "constant"] = "cosine"
+    """`cosine-ahead`: one step further down the cosine, so that the last step has the final rate (V-JEPA 2)."""
     warmup: float = Field(default=0.05, ge=0, lt=1)
-    """Share of all steps over which the rate rises from zero (`cosine` and `constant`)."""
+    """Share of all steps over which the rate rises (not with `plateau`)."""
+    start: float = Field(default=0.0, ge=0, le=1)
+    """Where the rise starts, as a share of the rate."""
+    final: float = Field(default=0.0, ge=0, le=1)
+    """Where the cosine ends, as a share of the rate."""
     factor: float = Field(default=0.2, gt=0, lt=1)
     """`plateau`: factor on the rate when validation has not improved for `patience` validations."""
     patience: int = Field(default=5, ge=0)

@@ -13,19 +13,16 @@ from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 from longvid.decoders import Decoder
 from longvid.errors import LongvidError
 from longvid.metrics.items import METRICS
-from longvid.pipelines.training.config import ScheduleSettings, TrainConfig
+from longvid.pipelines.training.config import TrainConfig
+from longvid.pipelines.training.schedule import decay_at, rate_factor
 from longvid.pipelines.training.scoring import WindowScores, logits_of, loss_of, smoothing_of, split_scores, stages_of
 from longvid.windows import WindowBatch, WindowDataset
 
 
-def rate_factor(step: int, *, steps: int, settings: ScheduleSettings) -> float:
-    """Factor on the learning rate at a step: a linear rise, then constant or half a cosine to zero."""
-    rise = math.ceil(settings.warmup * steps)
-    if step < rise:
-        return (step + 1) / rise
-    if settings.name == "constant":
-        return 1.0
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, steps - rise))))
+def with_final_decay(group: dict[str, Any], final: float) -> dict[str, Any]:
+    """An optimiser group whose weight decay moves to `final`; one without weight decay keeps none."""
+    first = group["weight_decay"]
+    return group | ({"first_weight_decay": first, "final_weight_decay": final} if first else {})
 
 
 class TrainingDiverged(LongvidError, ArithmeticError):
@@ -91,6 +88,14 @@ class DecoderModule(LightningModule):
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.lengths))
         return loss
 
+    def on_train_batch_start(self, batch: WindowBatch, batch_index: int) -> None:
+        """Move the weight decay of the groups that have one, where the recipe has a final one."""
+        for group in self.trainer.optimizers[0].param_groups:
+            final = group.get("final_weight_decay")
+            if final is not None:
+                first = group["first_weight_decay"]
+                group["weight_decay"] = decay_at(self.global_step, steps=self.steps, first=first, final=final)
+
     def refuse_diverged(self, loss: float) -> None:
         """Raise `TrainingDiverged` for a loss that is NaN or infinite: metrics would mean nothing."""
         if not math.isfinite(loss):
@@ -123,6 +128,8 @@ class DecoderModule(LightningModule):
         """AdamW over the decoder's parameter groups, with the recipe's schedule."""
         settings, schedule = self.config.optimiser, self.config.schedule
         groups = self.decoder.param_groups(settings.learning_rate, settings.weight_decay)
+        if settings.final_weight_decay is not None:
+            groups = [with_final_decay(group, settings.final_weight_decay) for group in groups]
         optimiser = AdamW(groups, lr=settings.learning_rate, betas=settings.betas)
         if schedule.name == "plateau":
             mode = "max" if self.higher_is_better and not schedule.backwards else "min"
