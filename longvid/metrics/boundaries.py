@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 
-def matched(found: Float[np.ndarray, " found"], wanted: Float[np.ndarray, " wanted"], *, seconds: float) -> int:
+def matched(found: Float[np.ndarray, " found"], wanted: Float[np.ndarray, " wanted"], *, seconds: int | float) -> int:
     """Largest number of pairs of a found and a wanted border that are at most `seconds` apart; both are sorted."""
     pairs = place = 0
     for border in found:
@@ -23,7 +23,7 @@ def matched(found: Float[np.ndarray, " found"], wanted: Float[np.ndarray, " want
 
 
 def boundary_f1(
-    videos: Iterable[tuple[Float[np.ndarray, " _"], Float[np.ndarray, " _"]]], *, seconds: float
+    videos: Iterable[tuple[Float[np.ndarray, " _"], Float[np.ndarray, " _"]]], *, seconds: int | float
 ) -> float:
     """F1 of borders over all videos, from the seconds of predicted and true ones; 1 if there are none of either."""
     right = borders = 0

@@ -1,4 +1,4 @@
-"""Decoders of action segmentation: stages that refine each other's answers, each one supervised."""
+"""Decoders of action segmentation: stages that refine each other."""
 
 from longvid.decoders.segmentation.asformer import ASFormer, ASFormerConfig
 from longvid.decoders.segmentation.ltcontext import LTContext, LTContextConfig

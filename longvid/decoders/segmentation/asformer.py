@@ -1,7 +1,8 @@
-"""ASFormer (Yi, Wen and Jiang, BMVC 2021): an encoder and decoders of convolutions with attention in windows.
+"""ASFormer: convolutions with attention in windows, in stages.
 
-Block i has dilation and window d = 2^i. Each decoder reads the probabilities of the stage before; its attention mixes
-the features of the stage before, by its own similarities.
+Yi, Wen and Jiang, BMVC 2021: an encoder reads the features, decoders refine its answers. Block i has dilation and
+window d = 2^i. Each decoder reads the probabilities of the stage before; its attention mixes the features of the stage
+before, by its own similarities.
 
     q, k = own features, v = features of the stage before (in the encoder: own)
     o = relu(conv3(x)); o = alpha attention(norm(o)) + o; x = x + dropout(conv1(o))

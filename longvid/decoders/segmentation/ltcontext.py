@@ -1,6 +1,7 @@
-"""LTContext (Bahrami, Francesca and Gall, ICCV 2023): attention in windows, then sparse attention over all time.
+"""LTContext: attention in windows, then sparse attention over all time.
 
-Written from the description in the paper and its configuration; the authors' code is CC BY-NC and not copied.
+Bahrami, Francesca and Gall, ICCV 2023. Written from a description of the network and its configuration; the authors'
+code is CC BY-NC and not copied.
 
     o = gelu(conv3(x)); o = windowed(norm(o)) + o; o = long(norm(o)) + o; x = x + dropout(conv1(o))
 

@@ -1,4 +1,7 @@
-"""Instance norm without parameters: each channel of an item to mean 0 and variance 1 over time."""
+"""Instance norm without parameters, over an item's own steps.
+
+Each channel of an item gets mean 0 and variance 1 over time.
+"""
 
 from jaxtyping import Float
 from torch import Tensor, nn

@@ -1,4 +1,4 @@
-"""Checkpoints of MS-TCN, MS-TCN++, ASFormer and LTContext as their authors' code writes them.
+"""Segmentation networks' checkpoints as their authors' code writes them.
 
 yabufarha/ms-tcn 33ed91c, sj-li/MS-TCN2 f423a9e, ChinaYi/ASFormer e1bbe4f, LTContext/LTContext 8d4f342. Sizes are read
 off the weights; what they do not show (LTContext's windows, stride, heads and norm; how padding is treated) is given to

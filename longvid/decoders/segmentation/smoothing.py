@@ -1,4 +1,4 @@
-"""The truncated smoothing loss of action segmentation: neighbouring steps should answer alike.
+"""The truncated smoothing loss, for neighbouring steps to answer alike.
 
     mean over classes and steps of min( (log p_t - log p_(t-1))^2, 16 )
 

@@ -1,4 +1,6 @@
-"""The base of decoders made of stages, each of which reads the probabilities of the one before.
+"""The base of decoders made of stages that refine each other.
+
+Each stage reads the probabilities of the one before.
 
 Axis order inside: `batch channels length`, as in the authors' convolutions; the interface is `batch length dim`, as
 everywhere. `valid` is (batch, 1, length), 1 on an item's own steps and 0 behind its end; None: there is no padding.

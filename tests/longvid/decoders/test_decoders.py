@@ -24,15 +24,12 @@ from longvid.layers.masks import beyond
 PYRAMID: dict[str, object] = {"width": 16, "layers": 2, "dropout": 0.0}
 STAGES: dict[str, object] = {"width": 8, "layers": 3, "refinements": 2, "dropout": 0.0}
 SMALL: dict[str, dict[str, object]] = {
-<<<<<<< HEAD
     "asformer": STAGES | {"channel_dropout": 0.0},
     "ltcontext": STAGES | {"channel_dropout": 0.0, "attention_dropout": 0.0, "window": 4, "stride": 3},
     "ms-tcn": STAGES,
     "ms-tcn++": STAGES | {"refinement_layers": 2},
-=======
     "attentive": {"heads": 3},
     "attentive-4": {"heads": 3, "layers": 2},
->>>>>>> 8416242 (The attentive probe of V-JEPA and V-JEPA 2 is a decoder, equal to its authors' numbers)
     "global-tokens": {"width": 16, "token_dim": 16, "num_tokens": 3, "dilations": (1, 2), "dropout": 0.0},
     "gru": {"width": 8},
     "hybrid": PYRAMID | {"state_size": 8, "num_tokens": 3, "token_dim": 16},
