@@ -105,7 +105,8 @@ def tasks(
         for name, settings in named.items():
             task = settings.get("task", {}).get("name", "several")
             by = f", by {settings['protocol']}" if settings.get("protocol") else ""
-            rows.add_row(name, f"{task}{by}", settings.get("split_column", "split"))
+            splits = settings.get("split_column") or ", ".join(settings.get("folds", ())) or "split"
+            rows.add_row(name, f"{task}{by}", splits)
     else:
         rows = table("task", "kind (outputs)", "metrics", "recipes", whole_words=True)
         for task in KNOWN_TASKS.values():

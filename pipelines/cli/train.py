@@ -36,6 +36,8 @@ def train(
     from longvid.pipelines.training.train import train as run
 
     config = _config(recipe, overrides)
+    if config.several_folds:
+        return _train_folds(config, as_json=as_json)
     with ConsoleProgress(error_console, label=config.decoder.name, monitor=_monitor(config)) as progress:
         result = run(config, progress=progress)
     if as_json:
@@ -55,6 +57,56 @@ def train(
     )
     console.print(f"run: {result.out}; score it with `longvid evaluate {result.out}`")
     return 0
+
+
+def _train_folds(config: Any, *, as_json: bool) -> int:
+    """Train each fold, evaluate it, and print the average."""
+    from longvid.pipelines.cli.training_progress import ConsoleProgress
+    from longvid.pipelines.evaluation.folds import evaluate_folds
+    from longvid.pipelines.training.fold_runs import fold_config, write_folds
+    from longvid.pipelines.training.train import train as run
+
+    write_folds(config)
+    for fold in config.folds:
+        own = fold_config(config, fold)
+        label = f"{config.decoder.name} {fold}"
+        with ConsoleProgress(error_console, label=label, monitor=_monitor(own)) as progress:
+            result = run(own, progress=progress)
+        for note in result.notes:
+            error_console.print(printable(f"note: {fold}: {note}"), style="yellow")
+    mean = evaluate_folds(config.out)
+    if as_json:
+        print_json(mean)
+    else:
+        _print_folds(mean)
+    return 0
+
+
+def _print_folds(result: Any) -> None:
+    """Print one column per fold, and their mean."""
+    columns = (*result.folds, "mean", "baseline")
+    rows = table("metric", *columns, title=f"{result.out}, {result.split}", right=columns)
+    for name, mean in result.metrics.items():
+        each = [_spread(found.metrics[name]) for found in result.evaluations]
+        rows.add_row(name, *each, f"{mean.mean:.4g}", f"{result.baseline[name]:.4g}")
+    console.print(rows)
+    for fold, found in zip(result.folds, result.evaluations, strict=True):
+        console.print(f"{fold}: {found.coverage}, {len(found.seeds)} seeds, best epoch chosen before test was read")
+        _say_untrained(found)
+    _print_readings(result.readings)
+
+
+def _print_readings(readings: dict[str, dict[str, float]]) -> None:
+    """Print segmentation metrics as other authors count them; nothing if there are none."""
+    if not readings:
+        return
+    from longvid.metrics.segmentation import READINGS
+
+    metrics = list(next(iter(readings.values())))
+    rows = table("counted as by", *metrics, right=metrics)
+    for name, own in readings.items():
+        rows.add_row(f"{name}: {READINGS[name].used_by}", *(f"{own[metric]:.4g}" for metric in metrics))
+    console.print(rows)
 
 
 def baseline(
@@ -132,8 +184,16 @@ def evaluate(
 ) -> int:
     """Score a trained run on a split, beside a baseline that ignores the video."""
     from longvid.pipelines.evaluation.evaluate import evaluate as score
+    from longvid.pipelines.training.fold_runs import FOLDS_FILE
     from longvid.pipelines.training.joint import part_folders
 
+    if (run / FOLDS_FILE).is_file():
+        from longvid.pipelines.evaluation.folds import evaluate_folds
+
+        allowed = allow_missing or None
+        folds = evaluate_folds(run, split=split, store=store, allow_missing=allowed, predictions=predictions)
+        print_json(folds) if as_json else _print_folds(folds)
+        return 0
     results = [
         score(part, split=split, store=store, allow_missing=allow_missing or None, predictions=predictions)
         for part in part_folders(run)
@@ -167,6 +227,7 @@ def _print_evaluation(result: Any) -> None:
         videos = f"{len(result.partial)} of the videos lack" if len(result.partial) > 1 else "1 of the videos lacks"
         console.print(printable(f"{videos} clips, where the file is damaged: {named}"), style="yellow")
     console.print(printable(f"baseline: {result.baseline_answer}"))
+    _print_readings(result.readings)
     if result.per_class:
         numbers = ("items", "precision", "recall", "F1")
         classes = table("class", *numbers, right=numbers)

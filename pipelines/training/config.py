@@ -268,6 +268,11 @@ class TrainConfig(Settings):
         return self
 
     @property
+    def several_folds(self) -> bool:
+        """Whether the recipe is trained on each of `folds`."""
+        return bool(self.folds) and self.split_column is None
+
+    @property
     def protocol_changes(self) -> tuple[str, ...]:
         """Where the recipe's window differs from its protocol's, `stride_seconds: 1.0 -> 5.0`."""
         if self.protocol is None:

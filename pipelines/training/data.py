@@ -90,6 +90,11 @@ def listed_videos(config: TrainConfig) -> Manifest:
         raise AnnotationError(
             f"{config.manifest}: no such file; make it with `longvid prepare {benchmark}`, or give manifest=..."
         )
+    if config.several_folds:
+        raise ConfigError(
+            f"the recipe has folds ({', '.join(config.folds)}): train them all by `longvid train` or "
+            f"longvid.pipelines.train_folds, or choose one by split_column={config.folds[0]}"
+        )
     manifest = Manifest.read(config.manifest)
     if config.split_column is not None:
         manifest = select_splits(manifest, config.split_column)
