@@ -63,7 +63,12 @@ _ALL = (
         "models with a budget of 60 frames per video",
         window={"segments": 60},
     ),
-    Protocol("lvu/full-video", "The whole video is one sequence.", "no published table; the simplest way", window={}),
+    Protocol(
+        "lvu/full-video",
+        "The whole video is one sequence.",
+        "LV-MAE, whose clips last 5 s; the simplest way",
+        window={},
+    ),
     Protocol(
         "lvu/videomamba",
         "Windows of 60 s every 16 s; a shorter last one is kept if it lasts 30 s or more.",
@@ -93,6 +98,13 @@ _ALL = (
         "the data set's authors",
         window={"segments": 64},
         folds=("s1", "s2", "s3", "s4"),
+    ),
+    Protocol(
+        "breakfast/attentive-probe",
+        "Every stored clip of the video is one sequence, all tokens in one attention; 355 videos are tested.",
+        "longvid; LV-MAE's probe reads clips of 5 s",
+        window={},
+        beside="breakfast/vis4mer",
     ),
     Protocol(
         "breakfast/units",
@@ -170,7 +182,7 @@ _ALL = (
     ),
     Protocol(
         "coin/attentive-probe",
-        "8 segments of 16 frames over the part that shows the task, all their tokens in one attention, 3 views averaged.",
+        "8 segments of 16 frames over the part that shows the task, all tokens in one attention, 3 views averaged.",
         "V-JEPA 2's table of frozen encoders; LV-MAE's probe reads clips of 5 s",
         window={},
         selects_on_test=True,
