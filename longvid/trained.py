@@ -20,6 +20,7 @@ from torch import Tensor
 from longvid.decoders import DECODERS, Decoder, DecoderEntry, build_decoder, names_code
 from longvid.decoders.own import Builder, build_own
 from longvid.decoders.part import PartOf
+from longvid.decoders.segmentation.refined import Refined, RefinementSettings
 from longvid.decoders.standardise import Standardised
 from longvid.errors import ConfigError, DecoderError, LongvidError, WeightsError, short_reason
 from longvid.files import read_json
@@ -37,6 +38,9 @@ WEIGHTS_FILE = "best.safetensors"
 RUN_FILE, SEED_FILE = "run.json", "result.json"
 SMALL_SETTING = 2**16
 """A count that every decoder accepts, however small its weights are (chunks and lengths in tokens)."""
+
+A_TENSOR_EACH = ("layers", "refinements", "refinement_layers", "refinement.stages", "refinement.layers")
+"""Counts of parts that have weights of their own."""
 
 
 class TrainedDecoder(NamedTuple):
@@ -61,6 +65,8 @@ class DecoderRecord:
     standardise: bool = False
     part: list[int] | None = None
     """(first, stop) of the outputs that belong to this task, where the decoder was trained for several."""
+    refinement: dict[str, Any] | None = None
+    """Fields of `RefinementSettings`, and `tokens_per_clip`, where refinement stages follow the decoder."""
 
     def build(self, own: Builder | None = None) -> Decoder:
         """The decoder, freshly initialised; `own` builds it in place of what the name says.
@@ -73,6 +79,10 @@ class DecoderRecord:
             decoder = build_decoder(self.name, **(sizes | options))
         else:
             decoder = build_own(self.name, own, **sizes, options=options)
+        if self.refinement is not None:
+            given = dict(self.refinement)
+            tokens = given.pop("tokens_per_clip", 1)
+            decoder = Refined(decoder, made(RefinementSettings, given), tokens_per_clip=tokens)
         decoder = Standardised(decoder, self.dim) if self.standardise else decoder
         return PartOf(decoder, *self.part) if self.part is not None else decoder
 
@@ -203,9 +213,10 @@ def _require_held(record: DecoderRecord, own: Builder | None, weights: Path, *, 
     held = read_shapes(weights)
     numbers = max(SMALL_SETTING, sum(tensor.numel() for tensor in held.values()))
     counts = {"dim": record.dim, "outputs": record.outputs, **record.options}
+    counts |= {f"refinement.{name}": value for name, value in (record.refinement or {}).items()}
     for name, value in counts.items():
         told = len(value) if isinstance(value, list) else value
-        a_tensor_each = name == "layers" or isinstance(value, list)
+        a_tensor_each = name in A_TENSOR_EACH or isinstance(value, list)
         if isinstance(told, int) and told > (len(held) if a_tensor_each else numbers):
             raise ConfigError(
                 f"{source}: its decoder has {name}={str(value)[:40]}, and {weights} holds {numbers:,} numbers in "

@@ -19,6 +19,7 @@ import lazy_loader
 if TYPE_CHECKING:
     from longvid.pipelines.evaluation.baseline import baseline
     from longvid.pipelines.evaluation.evaluate import evaluate
+    from longvid.pipelines.evaluation.folds import train_folds
     from longvid.pipelines.evaluation.predict import predict
     from longvid.pipelines.extraction.inputs import expand_inputs
     from longvid.pipelines.extraction.job import ExtractionJob
@@ -41,6 +42,7 @@ __all__ = [
     "pretrain",
     "report",
     "train",
+    "train_folds",
 ]
 
 __getattr__, __dir__, _ = lazy_loader.attach(
@@ -48,6 +50,7 @@ __getattr__, __dir__, _ = lazy_loader.attach(
     submod_attrs={
         "evaluation.baseline": ["baseline"],
         "evaluation.evaluate": ["evaluate"],
+        "evaluation.folds": ["train_folds"],
         "evaluation.predict": ["predict"],
         "extraction.inputs": ["expand_inputs"],
         "extraction.job": ["ExtractionJob"],

@@ -27,6 +27,8 @@ class Protocol:
     """Settings of a training recipe's `window`."""
     scored: Literal["videos", "windows", "frames", "segments"] = "videos"
     """What the published number counts. `windows`: each window on its own, so long videos count more."""
+    reading: str = "pooled"
+    """How segments are counted: a name in `longvid.metrics.segmentation.READINGS`."""
     folds: tuple[str, ...] = ()
     """Split columns over which the number is averaged; empty: one split."""
     selects_on_test: bool = False
@@ -36,6 +38,8 @@ class Protocol:
     departs: str = ""
     """Where this differs from the authors' code."""
 
+
+_LABELLED_FOLDS = ("s1_labelled", "s2_labelled", "s3_labelled", "s4_labelled")
 
 _ALL = (
     Protocol(
@@ -59,7 +63,12 @@ _ALL = (
         "models with a budget of 60 frames per video",
         window={"segments": 60},
     ),
-    Protocol("lvu/full-video", "The whole video is one sequence.", "no published table; the simplest way", window={}),
+    Protocol(
+        "lvu/full-video",
+        "The whole video is one sequence.",
+        "LV-MAE, whose clips last 5 s; the simplest way",
+        window={},
+    ),
     Protocol(
         "lvu/videomamba",
         "Windows of 60 s every 16 s; a shorter last one is kept if it lasts 30 s or more.",
@@ -91,13 +100,67 @@ _ALL = (
         folds=("s1", "s2", "s3", "s4"),
     ),
     Protocol(
+        "breakfast/attentive-probe",
+        "Every stored clip of the video is one sequence, all tokens in one attention; 355 videos are tested.",
+        "longvid; LV-MAE's probe reads clips of 5 s",
+        window={},
+        beside="breakfast/vis4mer",
+    ),
+    Protocol(
         "breakfast/units",
         "Every labelled frame of whole videos, 15 per second, SIL included; averaged over the four folds by person.",
         "MS-TCN, ASFormer and all of action segmentation",
         window={},
         scored="frames",
-        folds=("s1_labelled", "s2_labelled", "s3_labelled", "s4_labelled"),
-        departs="A frame gets the prediction of the nearest clip; the authors classify 15 features per second.",
+        folds=_LABELLED_FOLDS,
+        departs="A frame gets the prediction of the nearest clip; the authors classify 15 features per second. The "
+        "best epoch on held-out training people; MS-TCN reports the last of 50.",
+    ),
+    Protocol(
+        "breakfast/units-last-frame-cut",
+        "The same, but the last segment ends before the last frame: a last segment of one frame counts as missed.",
+        "MS-TCN++, ASFormer, DiffAct",
+        scored="frames",
+        reading="last-frame-cut",
+        folds=_LABELLED_FOLDS,
+        beside="breakfast/units",
+        departs="ASFormer reports its epoch 120, MS-TCN++ and DiffAct one that their papers do not name.",
+    ),
+    Protocol(
+        "breakfast/units-per-video",
+        "Frame accuracy and F1 are means over videos instead of counts over all of them.",
+        "LTContext",
+        scored="frames",
+        reading="per-video",
+        folds=_LABELLED_FOLDS,
+        selects_on_test=True,
+    ),
+    Protocol(
+        "breakfast/units-fact",
+        "Counted over all videos, with 1e-5 in the divisors; the authors report the best F1@50 on test.",
+        "FACT",
+        scored="frames",
+        reading="epsilon",
+        folds=_LABELLED_FOLDS,
+        selects_on_test=True,
+        beside="breakfast/units",
+    ),
+    Protocol(
+        "breakfast/units-east",
+        "Counted as breakfast/units; the authors report each fold's best epoch by F1 + edit + accuracy on test.",
+        "EAST",
+        scored="frames",
+        folds=_LABELLED_FOLDS,
+        selects_on_test=True,
+        beside="breakfast/units",
+    ),
+    Protocol(
+        "breakfast/units-without-sil",
+        "SIL is background: its segments count for and against nobody, its frames do.",
+        "no published table; ASFormer's F1 falls from 76.0 / 70.6 / 57.4 to 70.9 / 67.5 / 56.7",
+        scored="frames",
+        reading="without-sil",
+        folds=_LABELLED_FOLDS,
     ),
     Protocol(
         "coin/vis4mer",
@@ -116,6 +179,15 @@ _ALL = (
         window={},
         scored="segments",
         departs="Suppression looks at every kept proposal; in the authors' loop the last comparison decides.",
+    ),
+    Protocol(
+        "coin/attentive-probe",
+        "8 segments of 16 frames over the part that shows the task, all tokens in one attention, 3 views averaged.",
+        "V-JEPA 2's table of frozen encoders; LV-MAE's probe reads clips of 5 s",
+        window={},
+        selects_on_test=True,
+        departs="The authors draw clips and pixel augmentation anew in every epoch, and report the best of 20 probes "
+        "and of all epochs on the test videos.",
     ),
 )
 

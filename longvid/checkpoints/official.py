@@ -15,21 +15,26 @@ from longvid.errors import WeightsError
 from longvid.weights.layout import OfficialLayout, load_layout
 
 OFFICIAL: dict[str, str] = {
+    "asformer": "longvid.decoders.segmentation.official:ASFORMER",
     "attentive": "longvid.decoders.attentive.official",
     "dualformer": "longvid.encoders.dualformer.official",
+    "ltcontext": "longvid.decoders.segmentation.official:LTCONTEXT",
     "lv_mae": "longvid.decoders.lv_mae.official",
     "mobile_former": "longvid.encoders.mobile_former.official",
+    "ms-tcn": "longvid.decoders.segmentation.official:MS_TCN",
+    "ms-tcn++": "longvid.decoders.segmentation.official:MS_TCN_PLUS_PLUS",
     "vis4mer": "longvid.decoders.vis4mer_official",
     "xvit": "longvid.encoders.xvit.official",
 }
-"""Architecture -> the module whose `LAYOUT` describes its published checkpoints."""
+"""Architecture -> the module whose `LAYOUT` (or what stands after a colon) describes its published checkpoints."""
 
 
 def official_layout(name: str) -> OfficialLayout:
     """The layout of an architecture's published checkpoints."""
     if name not in OFFICIAL:
         raise WeightsError(f"{name!r}: no official weights layout; there are {', '.join(sorted(OFFICIAL))}")
-    layout: OfficialLayout = import_module(OFFICIAL[name]).LAYOUT
+    module, _, attribute = OFFICIAL[name].partition(":")
+    layout: OfficialLayout = getattr(import_module(module), attribute or "LAYOUT")
     return layout
 
 

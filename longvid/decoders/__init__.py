@@ -14,6 +14,16 @@ from longvid.decoders.lv_mae import LVMAE, LVMAEConfig
 from longvid.decoders.own import Builder, build_own
 from longvid.decoders.pooled import MaxPooledConfig, PooledConfig, PooledLinear
 from longvid.decoders.recurrent import GRUConfig, Recurrent, RecurrentConfig
+from longvid.decoders.segmentation import (
+    MSTCN,
+    ASFormer,
+    ASFormerConfig,
+    LTContext,
+    LTContextConfig,
+    MSTCNConfig,
+    MSTCNPlusPlus,
+    MSTCNPlusPlusConfig,
+)
 from longvid.decoders.selective import Selective, SelectiveConfig
 from longvid.decoders.vis4mer import ViS4mer, ViS4merConfig
 from longvid.errors import DecoderError
@@ -42,6 +52,10 @@ DECODERS: dict[str, DecoderEntry | Builder] = {
     "selective-scan": DecoderEntry(SelectiveConfig, Selective, "ViS4mer's stack with Mamba-2's selective scan"),
     "lv-mae": DecoderEntry(LVMAEConfig, LVMAE, "attention over one token per clip, pretrained by masking (LV-MAE)"),
     "temporal-convolution": DecoderEntry(ConvolutionalConfig, Convolutional, "residual dilated convolutions"),
+    "ms-tcn": DecoderEntry(MSTCNConfig, MSTCN, "dilated convolutions in four stages (CVPR 2019)"),
+    "ms-tcn++": DecoderEntry(MSTCNPlusPlusConfig, MSTCNPlusPlus, "MS-TCN, its first stage near and far (TPAMI 2020)"),
+    "asformer": DecoderEntry(ASFormerConfig, ASFormer, "convolutions and windowed attention in stages (BMVC 2021)"),
+    "ltcontext": DecoderEntry(LTContextConfig, LTContext, "windowed and sparse long attention in stages (ICCV 2023)"),
     "lstm": DecoderEntry(RecurrentConfig, Recurrent, "the last state of an LSTM"),
     "gru": DecoderEntry(GRUConfig, Recurrent, "the last state of a GRU"),
     "mean-linear": DecoderEntry(PooledConfig, PooledLinear, "mean over time, one linear layer: blind to order"),

@@ -23,7 +23,13 @@ class PartOf(Decoder):
         """Logits [first, stop) of each item."""
         return self.part(self.decoder(tokens, lengths))
 
-    def part(self, logits: Float[Tensor, "batch *steps all_outputs"]) -> Float[Tensor, "batch *steps outputs"]:
+    def stages(
+        self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None
+    ) -> Float[Tensor, "stages batch *steps outputs"]:
+        """Logits [first, stop) of every stage."""
+        return self.part(self.decoder.stages(tokens, lengths))
+
+    def part(self, logits: Float[Tensor, "*batch all_outputs"]) -> Float[Tensor, "*batch outputs"]:
         """The outputs [first, stop) among those of the whole decoder."""
         return logits[..., self.first : self.stop]
 

@@ -75,6 +75,12 @@ class Standardised(Decoder):
         """The decoder's states for the standardised tokens."""
         return self.decoder.past_states(self.standardised(tokens), lengths)
 
+    def stages(
+        self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None
+    ) -> Float[Tensor, "stages batch *steps outputs"]:
+        """The decoder's stages on the standardised tokens."""
+        return self.decoder.stages(self.standardised(tokens), lengths)
+
     def standardised(self, tokens: Float[Tensor, "batch length dim"]) -> Float[Tensor, "batch length dim"]:
         """The tokens less the mean, over the deviation."""
         return (tokens.to(self.mean.dtype) - self.mean) * self.scale

@@ -124,7 +124,10 @@ def macro_f1(scores: Scores, targets: Targets) -> float:
 
 
 def mean_average_precision(scores: Scores, targets: Targets) -> float:
-    """Average precision averaged over the labels that occur."""
+    """Average precision averaged over the labels that occur; class numbers count as one label per item."""
+    if targets.ndim == 1:
+        known = targets != UNLABELLED
+        scores, targets = scores[known], np.eye(scores.shape[1])[targets[known].astype(int)]
     occurring = np.flatnonzero(targets.sum(axis=0) > 0)
     precisions = [average_precision(scores[:, index], targets[:, index]) for index in occurring]
     return float(np.mean(precisions)) if precisions else 0.0
@@ -187,6 +190,7 @@ METRICS: dict[str, Metric] = {
     **{f"f1@{overlap}": Metric(None, f"F1@{overlap}") for overlap in (10, 25, 50)},
     **{f"map@{iou}": Metric(None, f"mAP@{iou}") for iou in (10, 20, 30, 40, 50)},
     **{f"recall@{iou}": Metric(None, f"recall@{iou}") for iou in (10, 20, 30, 40, 50)},
+    **{f"boundary_f1@{seconds}": Metric(None, f"boundary F1 within {seconds} s") for seconds in (1, 2, 5)},
     "skill": Metric(None, "skill", percent=False),
     "mse": Metric(mse, "MSE", higher_is_better=False, percent=False),
     "mae": Metric(mae, "MAE", higher_is_better=False, percent=False),

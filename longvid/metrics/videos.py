@@ -6,13 +6,15 @@ in the authors' scripts.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from longvid.errors import ConfigError
+from longvid.metrics.boundaries import boundary_f1
 from longvid.metrics.localisation import Segments, localisation_scores, propose
-from longvid.metrics.segmentation import segmentation_scores, segments_of
+from longvid.metrics.segmentation import READINGS, Reading, segmentation_scores, segments_of
 from longvid.tasks.frame_labels import UNLABELLED, label_sequence
 from longvid.tasks.manifest import ManifestRow
 from longvid.tasks.task import BACKGROUND, Task
@@ -28,18 +30,41 @@ class ScoredVideo:
 
 
 def video_metrics(names: Sequence[str], videos: Sequence[ScoredVideo], task: Task) -> dict[str, float]:
-    """The named metrics (`mof`, `edit`, `f1@...`, `map@...`, `recall@...`) over all videos.
+    """The named metrics (`mof`, `edit`, `f1@...`, `map@...`, `recall@...`, `boundary_f1@...`) over all videos.
 
     Raises `AnnotationError` if a row's labels are invalid or the task does not state `labels_per_second`.
     """
     found: dict[str, float] = {}
     if any(name in ("mof", "edit") or name.startswith("f1@") for name in names):
-        overlaps = _percentages(names, "f1")
-        found |= segmentation_scores([_frames(video, task) for video in videos], overlaps=overlaps)
+        reading = reading_named(task.reading)
+        found |= segmentation_scores(
+            [_frames(video, task) for video in videos],
+            overlaps=_percentages(names, "f1"),
+            reading=reading,
+            background=[task.classes.index(name) for name in reading.background if name in task.classes],
+        )
     thresholds = sorted({*_percentages(names, "map"), *_percentages(names, "recall")})
     if thresholds:
         found |= localisation_scores(*proposals_and_truth(videos, task), thresholds=thresholds)
+    for tolerance in _percentages(names, "boundary_f1"):
+        found[f"boundary_f1@{tolerance}"] = boundary_f1([_borders(v, task) for v in videos], seconds=tolerance)
     return {name: found[name] for name in names}
+
+
+def reading_named(name: str) -> Reading:
+    """The way to count segments of that name; `ConfigError` for another."""
+    if name not in READINGS:
+        raise ConfigError(f"no reading {name!r} of segmentation metrics; there are {', '.join(READINGS)}")
+    return READINGS[name]
+
+
+def readings(videos: Sequence[ScoredVideo], task: Task) -> dict[str, dict[str, float]]:
+    """The task's segmentation metrics in every known way to count; empty if it has none."""
+    names = [name for name in task.metrics if name in ("mof", "edit") or name.startswith("f1@")]
+    if "edit" not in names:
+        return {}
+    there = {n: r for n, r in READINGS.items() if set(r.background) <= set(task.classes)}
+    return {name: video_metrics(names, videos, replace(task, reading=name)) for name in there}
 
 
 def proposals_and_truth(videos: Sequence[ScoredVideo], task: Task) -> tuple[Segments, Segments]:
@@ -80,6 +105,16 @@ def _frames(video: ScoredVideo, task: Task) -> tuple[np.ndarray, np.ndarray]:
     answers = video.scores.argmax(axis=1)
     rate = float(task.labels_per_second or 1)
     return frame_answers(video.seconds, answers, num_frames=len(true), rate=rate), true
+
+
+def _borders(video: ScoredVideo, task: Task) -> tuple[np.ndarray, np.ndarray]:
+    """Seconds at which the predicted and the true labels of a video change, whatever the classes."""
+    predicted, true = _frames(video, task)
+    rate = float(task.labels_per_second or 1)
+    known = (true[1:] != UNLABELLED) & (true[:-1] != UNLABELLED)
+    changes = ((labels[1:] != labels[:-1]) & known for labels in (predicted, true))
+    found, wanted = ((np.flatnonzero(change) + 1) / rate for change in changes)
+    return found, wanted
 
 
 def _percentages(names: Sequence[str], kind: str) -> list[int]:

@@ -88,6 +88,8 @@ class Task:
     """From label to target, for regression."""
     labels_per_second: float | None = None
     """Rate of the labels in `label_path` files, for dense tasks."""
+    reading: str = "pooled"
+    """The way to count segments, a name in `longvid.metrics.segmentation.READINGS`, for dense tasks."""
 
     def __post_init__(self) -> None:
         if self.kind not in METRICS_OF_KIND:

@@ -51,6 +51,7 @@ def print_evaluation(result: Any) -> None:
         videos = f"{len(result.partial)} of the videos lack" if len(result.partial) > 1 else "1 of the videos lacks"
         console.print(printable(f"{videos} clips, where the file is damaged: {named}"), style="yellow")
     console.print(printable(f"baseline: {result.baseline_answer}"))
+    _print_readings(result.readings)
     if result.per_class:
         numbers = ("items", "precision", "recall", "F1")
         classes = table("class", *numbers, right=numbers)
@@ -61,6 +62,34 @@ def print_evaluation(result: Any) -> None:
         console.print(classes)
     for path in result.predictions:
         console.print(printable(f"predictions: {path}"), style="dim")
+
+
+def print_folds(result: Any) -> None:
+    """Print one column per fold, and their mean."""
+    columns = (*result.folds, "mean", "baseline")
+    rows = table("metric", *columns, title=f"{result.out}, {result.split}", right=columns)
+    for name, mean in result.metrics.items():
+        metric, own = METRICS[name], [found.metrics[name] for found in result.evaluations]
+        each = [metric.format(value.mean, value.std) for value in own]
+        rows.add_row(metric.label, *each, metric.format(mean.mean), metric.format(result.baseline[name]))
+    console.print(rows)
+    for fold, found in zip(result.folds, result.evaluations, strict=True):
+        console.print(f"{fold}: {found.coverage}, {len(found.seeds)} seeds, best epoch chosen before test was read")
+        say_untrained(found)
+    _print_readings(result.readings)
+
+
+def _print_readings(readings: dict[str, dict[str, float]]) -> None:
+    """Print segmentation metrics as other authors count them; nothing if there are none."""
+    if not readings:
+        return
+    from longvid.metrics.segmentation import READINGS
+
+    metrics = list(next(iter(readings.values())))
+    rows = table("counted as by", *(METRICS[name].label for name in metrics), right=tuple(metrics))
+    for reading, own in readings.items():
+        rows.add_row(f"{reading}: {READINGS[reading].used_by}", *(METRICS[name].format(own[name]) for name in metrics))
+    console.print(rows)
 
 
 def print_prediction(prediction: Any) -> None:

@@ -116,16 +116,18 @@ def tasks(
         for protocol in PROTOCOLS.values():
             rows.add_row(protocol.name, protocol.summary, protocol.used_by, protocol.departs or "-")
     elif recipes:
-        rows = table("recipe", "task, by its protocol", "splits", whole_words=True)
+        rows = table("recipe", "task, by its protocol, on its splits", whole_words=True)
         for name, settings in named.items():
             task = settings.get("task", {}).get("name", "several")
             by = f", by {settings['protocol']}" if settings.get("protocol") else ""
-            rows.add_row(name, f"{task}{by}", settings.get("split_column", "split"))
+            splits = settings.get("split_column") or ", ".join(settings.get("folds", ())) or "split"
+            rows.add_row(name, f"{task}{by}, on {splits}")
     else:
-        rows = table("task", "kind (outputs)", "metrics", "recipes", whole_words=True)
+        rows = table("task, kind (outputs)", "metrics", "recipes", whole_words=True)
         for task in KNOWN_TASKS.values():
             own = [name for name, settings in named.items() if settings.get("task", {}).get("name") == task.name]
-            rows.add_row(task.name, f"{task.kind} ({task.outputs})", ", ".join(task.metrics), _with_twins(own))
+            about = f"{task.name} {task.kind} ({task.outputs})"
+            rows.add_row(about, ", ".join(task.metrics), _with_endings(own))
     console.print(rows)
     if not (protocols or recipes):
         console.print()
@@ -148,13 +150,14 @@ TWIN = "-as-published"
 """The ending of recipe names that repeat published code exactly."""
 
 
-def _with_twins(recipes: list[str]) -> str:
-    """`coin (and -as-published), ...`: a recipe and its twin as one entry, so that names fit a terminal."""
-    return ", ".join(
-        f"{name} (and {TWIN})" if name + TWIN in recipes else name
-        for name in recipes
-        if name.removesuffix(TWIN) == name or name.removesuffix(TWIN) not in recipes
-    )
+def _with_endings(recipes: list[str]) -> str:
+    """`coin (and -as-published, -siglip2), ...`: names that begin as another does as one entry, to fit a terminal."""
+    bases = [name for name in recipes if not any(name.startswith(f"{other}-") for other in recipes)]
+    shown = []
+    for base in bases:
+        endings = [name.removeprefix(base) for name in recipes if name.startswith(f"{base}-")]
+        shown.append(f"{base} (and {', '.join(endings)})" if endings else base)
+    return ", ".join(shown)
 
 
 def recipe(

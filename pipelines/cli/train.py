@@ -70,6 +70,8 @@ def train(
 
     config = _config(recipe, overrides, allow_code=allow_code)
     find_own_decoder(config.decoder.name)
+    if config.several_folds:
+        return _train_folds(config, as_json=as_json)
     with ConsoleProgress(error_console, label=config.decoder.name, monitor=_monitor(config)) as progress:
         result = run(config, progress=progress, overwrite=overwrite)
     if as_json:
@@ -91,6 +93,30 @@ def train(
         f"best epoch chosen by {result.coverage(result.selected_by)} {chosen} videos"
     )
     console.print(f"run: {result.out}; score it with `longvid evaluate {result.out}`")
+    return 0
+
+
+def _train_folds(config: Any, *, as_json: bool) -> int:
+    """Train each fold, evaluate it, and print the average."""
+    from longvid.pipelines.cli.training_progress import ConsoleProgress
+    from longvid.pipelines.cli.answers import print_folds
+    from longvid.pipelines.evaluation.folds import evaluate_folds
+    from longvid.pipelines.training.fold_runs import fold_config, write_folds
+    from longvid.pipelines.training.train import train as run
+
+    write_folds(config)
+    for fold in config.folds:
+        own = fold_config(config, fold)
+        label = f"{config.decoder.name} {fold}"
+        with ConsoleProgress(error_console, label=label, monitor=_monitor(own)) as progress:
+            result = run(own, progress=progress)
+        for note in result.notes:
+            error_console.print(printable(f"note: {fold}: {note}"), style="yellow")
+    mean = evaluate_folds(config.out)
+    if as_json:
+        print_json(mean)
+    else:
+        print_folds(mean)
     return 0
 
 
@@ -163,11 +189,19 @@ def evaluate(
     as_json: JSON = False,
 ) -> int:
     """Score a trained run on a split, beside a baseline that ignores the video."""
-    from longvid.pipelines.cli.answers import print_evaluation
+    from longvid.pipelines.cli.answers import print_evaluation, print_folds
     from longvid.pipelines.evaluation.evaluate import evaluate as score
+    from longvid.pipelines.training.fold_runs import FOLDS_FILE
     from longvid.pipelines.training.joint import part_folders
 
     find_own_decoder(decoder)
+    if (run / FOLDS_FILE).is_file():
+        from longvid.pipelines.evaluation.folds import evaluate_folds
+
+        allowed = allow_missing or None
+        folds = evaluate_folds(run, split=split, store=store, allow_missing=allowed, predictions=predictions)
+        print_json(folds) if as_json else print_folds(folds)
+        return 0
     results = [
         score(
             part,

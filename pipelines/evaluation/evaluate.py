@@ -17,7 +17,7 @@ from longvid.errors import AnnotationError, ConfigError
 from longvid.files import write_json
 from longvid.metrics.items import ClassRow, baseline_scores, confusion_matrix, per_class, per_label
 from longvid.metrics.localisation import class_precisions
-from longvid.metrics.videos import proposals_and_truth
+from longvid.metrics.videos import proposals_and_truth, readings
 from longvid.pipelines.evaluation.prediction_files import refuse_format, targets_along, write_predictions
 from longvid.pipelines.evaluation.timeline import timeline
 from longvid.pipelines.training.config import is_elsewhere, kept_config
@@ -92,6 +92,8 @@ class EvaluationResult:
     """The files of all predictions (`longvid.pipelines.evaluation.prediction_files`)."""
     too_short: tuple[str, ...] = ()
     """Videos that are too short for the decoder, and not scored (`window.short=drop`)."""
+    readings: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Segmentation metrics in every way that published numbers were counted, means over seeds."""
 
     @property
     def metrics(self) -> dict[str, Summary]:
@@ -277,7 +279,17 @@ def _result(
         per_class=_class_table(task, confusion, first),
         timelines=list(_timelines(decoder, first, dataset, task)),
         features=_size(dataset.store),
+        readings=_readings(scored, task),
     )
+
+
+def _readings(scored: dict[int, SplitScores], task: Task) -> dict[str, dict[str, float]]:
+    """The segmentation metrics in every known way to count, averaged over seeds; empty for other tasks."""
+    seeds = [readings(found.along, task) for found in scored.values()]
+    return {
+        name: {metric: float(np.mean([seed[name][metric] for seed in seeds])) for metric in own}
+        for name, own in seeds[0].items()
+    }
 
 
 def _size(store: FeatureStore) -> dict[str, int | float | None]:

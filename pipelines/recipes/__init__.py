@@ -1,12 +1,14 @@
 """The recipes that come with longvid, by name.
 
     lvu/relationship                 our training of one LVU task; likewise for each of the nine
+    lvu/relationship-siglip2         ours on SigLIP 2's vectors; -siglip2-tokens: on all its tokens; -vjepa2: V-JEPA 2's
     lvu/relationship-as-published    ViS4mer's, with its schedule and quirks
     breakfast, coin, ...             likewise
 
-An LVU recipe is its task's file merged over the file of its form (`lvu/ours.yaml`, `lvu/as-published.yaml`); every
-other one is a single file. The run is named after the recipe, its folder is `runs/<name>` and its manifest the one that
-`longvid prepare` writes, here `lvu.jsonl`, unless the user says otherwise.
+An LVU recipe is its task's file merged over the file of its form (`lvu/ours.yaml`, `lvu/siglip2.yaml`, ...); every
+other one is a single file. A file that `extends` another is merged over it: settings of a decoder replace those of
+another decoder, and features without options say so by null. The run is named after the recipe, its folder is
+`runs/<name>` and its manifest the one that `longvid prepare` writes, here `lvu.jsonl`, unless the user says otherwise.
 """
 
 import difflib
@@ -19,7 +21,7 @@ from longvid.errors import ConfigError
 from longvid.safe_yaml import MOST_BYTES, YAMLError, parse_yaml
 
 AS_PUBLISHED = "-as-published"
-_FORMS = ("ours", "as-published")
+_FORMS = ("ours", "as-published", "siglip2", "siglip2-tokens", "vjepa2")
 _OURS_ONLY = ("all",)
 
 
@@ -29,8 +31,9 @@ def recipe_names() -> list[str]:
     whole = [_stem(file) for file in room.iterdir() if file.name.endswith(".yaml")]
     tasks = [_stem(file) for file in (room / "lvu").iterdir() if file.name.endswith(".yaml")]
     ours = [f"lvu/{task}" for task in tasks if task not in _FORMS]
-    published = [f"lvu/{task}{AS_PUBLISHED}" for task in tasks if task not in (*_FORMS, *_OURS_ONLY)]
-    return sorted(whole + ours + published)
+    others = [f"-{form}" for form in _FORMS[1:]]
+    formed = [f"lvu/{task}{form}" for task in tasks if task not in (*_FORMS, *_OURS_ONLY) for form in others]
+    return sorted(whole + ours + formed)
 
 
 def recipe_settings(name: str) -> dict[str, Any]:
@@ -45,10 +48,21 @@ def recipe_settings(name: str) -> dict[str, Any]:
     room = files("longvid.pipelines.recipes")
     named = {"name": name, "out": f"runs/{name}", "manifest": f"{benchmark_of(name)}.jsonl"}
     if not name.startswith("lvu/"):
-        return named | read_settings(room / f"{name}.yaml")
-    task = name.removesuffix(AS_PUBLISHED).removeprefix("lvu/")
-    form = "as-published" if name.endswith(AS_PUBLISHED) else "ours"
-    return merged(named | read_settings(room / "lvu" / f"{form}.yaml"), read_settings(room / "lvu" / f"{task}.yaml"))
+        return named | _extended(room, name)
+    task, _, form = name.removeprefix("lvu/").partition("-")
+    return merged(named | _extended(room, f"lvu/{form or 'ours'}"), read_settings(room / "lvu" / f"{task}.yaml"))
+
+
+def _extended(room: Traversable, name: str) -> dict[str, Any]:
+    """The settings of one of longvid's own files, over those of the file that it extends."""
+    settings = read_settings(room.joinpath(f"{name}.yaml"))
+    base = settings.pop("extends", None)
+    if base is None:
+        return settings
+    under = _extended(room, base)
+    if "name" in (settings.get("decoder") or {}):
+        under.pop("decoder", None)  # another decoder's options mean nothing to this one
+    return _without_nothing(merged(under, settings))
 
 
 def recipe_text(name: str) -> str:
@@ -97,6 +111,14 @@ def merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
         both = isinstance(value, dict) and isinstance(made.get(name), dict)
         made[name] = merged(made[name], value) if both else value
     return made
+
+
+def _without_nothing(settings: dict[str, Any]) -> dict[str, Any]:
+    """Features without options that are null, which a file wrote to be rid of those it extends."""
+    features = settings.get("features")
+    if isinstance(features, dict) and features.get("options", {}) is None:
+        return settings | {"features": {name: value for name, value in features.items() if name != "options"}}
+    return settings
 
 
 def _stem(file: Traversable) -> str:

@@ -14,7 +14,6 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, Checkpoint
 
 from longvid.files import replacing, write_bytes
-from longvid.metrics.items import METRICS
 from longvid.pipelines.training.config import EarlyStoppingSettings
 from longvid.pipelines.training.module import DecoderModule
 from longvid.pipelines.training.progress import TrainingProgress
@@ -76,7 +75,7 @@ class History(Callback):
 
 
 class BestWeights(Callback):
-    """Keeps the weights of the best validated epoch; stops training that no longer improves.
+    """Keeps the weights of the best validated epoch, or the last; stops training that no longer improves.
 
     Of epochs with equal scores the one with the lower validation loss is kept: with few validation videos ties are
     common, and the first epoch with all answers right is seldom the one with the most confident answers.
@@ -102,10 +101,11 @@ class BestWeights(Callback):
         """Compare the epoch with the best one so far."""
         assert isinstance(pl_module, DecoderModule)
         metrics = {name: float(trainer.callback_metrics[f"val/{name}"]) for name in pl_module.task.metrics}
-        value = metrics[pl_module.monitor]
-        gain = self._gain(value, higher=METRICS[pl_module.monitor].higher_is_better)
+        value = pl_module.monitored(metrics)
+        gain = self._gain(value, higher=pl_module.higher_is_better)
         loss = float(trainer.callback_metrics["val/loss"])
-        if self._best is None or gain > 0 or (gain == 0 and loss < self._loss):
+        last = pl_module.config.validation.choose == "last"
+        if self._best is None or gain > 0 or (gain == 0 and loss < self._loss) or last:
             self.metrics, self.epoch, self._loss = metrics, trainer.current_epoch, loss
             save_weights(self.folder.weights_file, pl_module.judged)
             self.sha256 = weights_sha256(pl_module.judged)

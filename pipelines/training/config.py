@@ -84,6 +84,25 @@ class WindowSettings(Settings):
         return Windows(**self.model_dump(exclude={"draw"}))
 
 
+class RefinementSettings(Settings):
+    """Stages that refine the answers of a dense task (`longvid.decoders.segmentation.refined`)."""
+
+    stages: int = Field(default=3, ge=1)
+    layers: int = Field(default=10, ge=1)
+    width: int = Field(default=64, ge=1)
+    dropout: float = Field(default=0.5, ge=0, lt=1)
+    shared: bool = False
+
+
+class SmoothingSettings(Settings):
+    """The truncated smoothing loss beside the cross-entropy of a dense task, in one of its readings."""
+
+    reading: Literal["valid", "ms-tcn", "ltcontext", "fact"] = "valid"
+    """Whether padding counts and earlier steps are pulled (`longvid.decoders.segmentation.smoothing`)."""
+    weight: float | None = Field(default=None, ge=0)
+    """Factor; none: the authors', for 15 clips per second. Fewer clips per second need a smaller one."""
+
+
 class OptimiserSettings(Settings):
     """Settings of AdamW; state-space dynamics have their own parameter groups (`Decoder.param_groups`)."""
 
@@ -169,6 +188,10 @@ class ValidationSettings(Settings):
     """Another seed sets other videos aside."""
     every_epochs: int = Field(default=1, ge=1)
     """Epochs from one validation to the next."""
+    choose: Literal["best", "last"] = "best"
+    """The epoch whose weights are kept: the best one, or the last, as MS-TCN and ASFormer do."""
+    metric: str | None = None
+    """The metric that finds the best epoch, or several joined by `+` (their sum); none: the task's first."""
     on_test: bool = False
     """Choose the best epoch by the test videos, as some authors did. Needs `as_published: true`; the run and its
     results carry a label."""
@@ -193,6 +216,8 @@ class TaskSettings(Settings):
     """regression: target = scale * f(label) + shift; fields: function (identity, log), scale, shift."""
     labels_per_second: float | None = Field(default=None, gt=0)
     """dense: lines per second in the files that `label_path` names."""
+    reading: str = "pooled"
+    """How segments are counted (`longvid.metrics.segmentation.READINGS`); a protocol's own reading goes before."""
 
     @model_validator(mode="after")
     def _stated(self) -> "TaskSettings":
@@ -250,6 +275,8 @@ class TrainConfig(Settings):
     """Whether quirks of published code (`validation.on_test`, `schedule.backwards`) are allowed."""
     split_column: str | None = None
     """Manifest column that holds the splits, for manifests with several; none: its own `split`."""
+    folds: list[str] = []
+    """Split columns that are trained one after the other and averaged, where `split_column` is none."""
     key_column: str | None = None
     """Manifest column that holds the videos' keys in the store, for stores made elsewhere; none: `key`."""
     span: Literal["listed", "whole"] = "listed"
@@ -258,6 +285,10 @@ class TrainConfig(Settings):
     joint: list[str] = []
     """Known tasks that one decoder learns together; their labels are in `task.column`, by task."""
     decoder: DecoderSettings = DecoderSettings()
+    refinement: RefinementSettings | None = None
+    """Stages that refine the decoder's answers; none: there are none. For dense tasks."""
+    smoothing: SmoothingSettings | None = None
+    """Loss that makes neighbouring clips answer alike; none: there is none. For dense tasks."""
     standardise: bool = False
     """Scale features to mean 0 and deviation 1 over the training videos, for encoders without a final norm."""
     window: WindowSettings = WindowSettings()
@@ -326,6 +357,8 @@ class TrainConfig(Settings):
             return self
         if self.decoder.init is not None or self.optimiser.layer_decay < 1:
             raise ValueError("grid: trains new heads side by side; leave out decoder.init and optimiser.layer_decay")
+        if self.smoothing is not None or self.refinement is not None:
+            raise ValueError("grid: its heads have one stage and a plain loss; leave out smoothing and refinement")
         for name in ("accumulate", "average"):
             if f"optimiser.{name}" in self.grid:
                 raise ValueError(f"grid: optimiser.{name} is one for all combinations; give it outside of the grid")
@@ -341,6 +374,11 @@ class TrainConfig(Settings):
     def combinations(self) -> list[Combination]:
         """The combinations of the grid; without one, the recipe's own settings as the only one."""
         return combinations(self.grid, {"optimiser": self.optimiser, "schedule": self.schedule})
+
+    @property
+    def several_folds(self) -> bool:
+        """Whether the recipe is trained on each of `folds`."""
+        return bool(self.folds) and self.split_column is None
 
     @property
     def protocol_changes(self) -> tuple[str, ...]:

@@ -17,10 +17,12 @@ from torch.utils.data import DataLoader
 import longvid
 from longvid.benchmarks.benchmark import select_splits, with_keys
 from longvid.benchmarks.known_tasks import KNOWN_TASKS, find_task
+from longvid.benchmarks.protocols import find_protocol
 from longvid.decoders import Decoder
 from longvid.decoders.sizes import comparable_options
-from longvid.errors import AnnotationError, DecoderError
+from longvid.errors import AnnotationError, ConfigError, DecoderError
 from longvid.metrics.items import METRICS
+from longvid.metrics.videos import reading_named
 from longvid.pipelines.training.config import TrainConfig
 from longvid.pipelines.training.run_folder import RunRecord
 from longvid.pipelines.training.start import refuse_other_features
@@ -57,6 +59,7 @@ def open_training_data(config: TrainConfig) -> TrainingData:
     store = FeatureStore.open(config.store)
     manifest = listed_videos(config)
     task = task_of(config, manifest)
+    _refuse_unfit_settings(config, task)
     _refuse_no_training(manifest)
     manifest, notes = _with_validation(manifest, config, task, store.recipe.to_dict())
     notes += _unseen_classes(manifest, task)
@@ -89,6 +92,11 @@ def listed_videos(config: TrainConfig) -> Manifest:
         raise AnnotationError(
             f"{config.manifest}: no such file; make it with `longvid prepare {benchmark}`, or give manifest=..."
         )
+    if config.several_folds:
+        raise ConfigError(
+            f"the recipe has folds ({', '.join(config.folds)}): train them all by `longvid train` or "
+            f"longvid.pipelines.train_folds, or choose one by split_column={config.folds[0]}"
+        )
     manifest = Manifest.read(config.manifest)
     if config.split_column is not None:
         manifest = select_splits(manifest, config.split_column)
@@ -98,6 +106,22 @@ def listed_videos(config: TrainConfig) -> Manifest:
         whole = (replace(row, start_seconds=None, end_seconds=None) for row in manifest)
         manifest = Manifest(tuple(whole), name=manifest.name)
     return manifest
+
+
+def _refuse_unfit_settings(config: TrainConfig, task: Task) -> None:
+    """Raise `ConfigError` for settings of dense tasks in another task, and for metrics that the task does not have."""
+    for name in ("refinement", "smoothing"):
+        if getattr(config, name) is not None and task.kind != "dense":
+            raise ConfigError(f"{name} is for dense tasks, and {task.name!r} is a {task.kind}; leave it out")
+    wanted = config.validation.metric
+    unknown = [name for name in wanted.split("+") if name not in task.metrics] if wanted else []
+    if unknown:
+        raise ConfigError(
+            f"validation.metric={wanted}: task {task.name!r} has no metric {unknown[0]!r}; "
+            f"it has {', '.join(task.metrics)}"
+        )
+    if wanted and len({METRICS[name].higher_is_better for name in wanted.split("+")}) > 1:
+        raise ConfigError(f"validation.metric={wanted}: one of these is better high and another low; choose one kind")
 
 
 def _refuse_no_training(manifest: Manifest) -> None:
@@ -172,7 +196,7 @@ def task_of(config: TrainConfig, manifest: Manifest) -> Task:
         given = as_json(inferred) | ({"metrics": settings.metrics} if settings.metrics else {})
     else:
         given = settings.model_dump() | {"kind": settings.kind or "classification"}
-    task = Task.from_dict(given)
+    task = _with_reading(Task.from_dict(given), config)
     unknown = [name for name in task.metrics if name not in METRICS]
     unfit = [name for name in task.metrics if name not in unknown and METRICS[name].function is None]
     if unfit and task.kind != "dense":
@@ -185,6 +209,14 @@ def task_of(config: TrainConfig, manifest: Manifest) -> Task:
             "give how many there are per second by task.labels_per_second"
         )
     return task
+
+
+def _with_reading(task: Task, config: TrainConfig) -> Task:
+    """The task with the way to count segments that the recipe or its protocol asks for."""
+    protocol = find_protocol(config.protocol) if config.protocol else None
+    asked = config.task.reading if protocol is None or protocol.reading == "pooled" else protocol.reading
+    reading_named(asked)
+    return replace(task, reading=asked) if task.kind == "dense" else task
 
 
 def find_videos(
@@ -225,7 +257,18 @@ def _decoder_record(config: TrainConfig, task: Task, train: WindowDataset) -> De
         options["head"] = "steps"
     dim = train.store.recipe.dim
     options = comparable_options(config.decoder.name, dim, options)
-    return DecoderRecord(config.decoder.name, dim, task.outputs, train.max_length, options, config.standardise)
+    refinement = None
+    if config.refinement is not None:
+        refinement = config.refinement.model_dump() | {"tokens_per_clip": train.store.recipe.num_tokens}
+    return DecoderRecord(
+        config.decoder.name,
+        dim,
+        task.outputs,
+        train.max_length,
+        options,
+        config.standardise,
+        refinement=refinement,
+    )
 
 
 def training_features(data: WindowDataset) -> Iterator[Float[np.ndarray, "clips tokens dim"]]:

@@ -1,6 +1,7 @@
 """The Lightning module: a decoder, its loss, optimiser and schedule."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from longvid.pipelines.training.averaging import copy_of, update_average
 from longvid.pipelines.training.config import TrainConfig
 from longvid.pipelines.training.losses import class_loss
 from longvid.pipelines.training.schedule import decay_at, rate_factor
-from longvid.pipelines.training.scoring import WindowScores, logits_of, loss_of, split_scores
+from longvid.pipelines.training.scoring import WindowScores, logits_of, loss_of, smoothing_of, split_scores, stages_of
 from longvid.pretrained import keep_frozen_still
 from longvid.windows import WindowBatch, WindowDataset
 
@@ -68,8 +69,17 @@ class DecoderModule(LightningModule):
 
     @property
     def monitor(self) -> str:
-        """The metric that chooses the best epoch."""
-        return self.task.metrics[0]
+        """The metric that chooses the best epoch; several, joined by `+`, count by their sum."""
+        return self.config.validation.metric or self.task.metrics[0]
+
+    def monitored(self, metrics: Mapping[str, float]) -> float:
+        """What chooses the best epoch, from the metrics of the validation videos."""
+        return sum(metrics[name] for name in self.monitor.split("+"))
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether the best epoch has the highest value."""
+        return all(METRICS[name].higher_is_better for name in self.monitor.split("+"))
 
     @property
     def judged(self) -> Decoder:
@@ -91,6 +101,15 @@ class DecoderModule(LightningModule):
             return class_loss(logits, targets, smoothing=smoothing, weights=self.class_weights)
         return loss_of(logits, targets, self.task.kind)
 
+    def stage_loss(self, batch: WindowBatch, targets: Tensor) -> Tensor:
+        """The loss of every stage of the decoder, smoothing included, summed; most decoders have one stage."""
+        stages = stages_of(self.decoder, batch, task=self.task, num_tokens=self.num_tokens)
+        losses = [self.loss(logits, targets) for logits in stages]
+        if self.config.smoothing is not None:
+            lengths = batch.lengths // self.num_tokens
+            losses += [smoothing_of(logits, lengths, settings=self.config.smoothing) for logits in stages]
+        return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+
     def validation_metrics(self) -> dict[str, float]:
         """The task's metrics over the validation videos scored in this epoch."""
         return split_scores(self._found, self.val).metrics(self.task)
@@ -101,8 +120,7 @@ class DecoderModule(LightningModule):
         if self.config.decoder.frozen:
             keep_frozen_still(self.decoder)
         torch.manual_seed(self.batch_seed(batch_index))
-        logits = logits_of(self.decoder, batch, task=self.task, num_tokens=self.num_tokens)
-        loss = self.loss(logits, batch.targets)
+        loss = self.stage_loss(batch, batch.targets)
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.lengths))
         return loss
 
@@ -145,7 +163,7 @@ class DecoderModule(LightningModule):
         metrics = self.validation_metrics()
         self.log_dict({f"val/{name}": value for name, value in metrics.items()})
         if self._plateau is not None:
-            self._plateau.step(metrics[self.monitor])
+            self._plateau.step(self.monitored(metrics))
 
     def configure_optimizers(self) -> Any:
         """AdamW over the decoder's parameter groups, with the recipe's schedule."""
@@ -157,7 +175,7 @@ class DecoderModule(LightningModule):
             groups = [with_final_decay(group, settings.final_weight_decay) for group in groups]
         optimiser = adamw(groups, betas=settings.betas)
         if schedule.name == "plateau":
-            mode = "max" if METRICS[self.monitor].higher_is_better and not schedule.backwards else "min"
+            mode = "max" if self.higher_is_better and not schedule.backwards else "min"
             plateau = ReduceLROnPlateau(optimiser, mode, factor=schedule.factor, patience=schedule.patience)  # type: ignore[arg-type]
             if self._plateau_state is not None:
                 plateau.load_state_dict(self._plateau_state)

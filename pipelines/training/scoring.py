@@ -14,9 +14,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from longvid.decoders import Decoder
+from longvid.decoders.segmentation.smoothing import SMOOTHING, smoothing_loss
 from longvid.errors import AnnotationError
 from longvid.metrics.items import mean_by_item, probabilities, score
 from longvid.metrics.videos import ScoredVideo, video_metrics
+from longvid.pipelines.training.config import SmoothingSettings
 from longvid.tasks import Task
 from longvid.tasks.frame_labels import UNLABELLED
 from longvid.windows import WindowBatch, WindowDataset
@@ -34,6 +36,22 @@ def of_clips(
 ) -> Float[Tensor, "batch *clips outputs"]:
     """A decoder's outputs for windows; for dense tasks averaged over the tokens of each clip."""
     return logits.unflatten(1, (-1, num_tokens)).mean(dim=2) if task.kind == "dense" else logits
+
+
+def stages_of(
+    decoder: Decoder, batch: WindowBatch, *, task: Task, num_tokens: int
+) -> Float[Tensor, "stages batch *clips outputs"]:
+    """The same for every stage of the decoder, the last one's last."""
+    stages = decoder.stages(batch.tokens.float(), batch.lengths)
+    return stages.unflatten(2, (-1, num_tokens)).mean(dim=3) if task.kind == "dense" else stages
+
+
+def smoothing_of(
+    logits: Float[Tensor, "batch clips outputs"], lengths: Int[Tensor, " batch"], *, settings: SmoothingSettings
+) -> Float[Tensor, ""]:
+    """The weighted smoothing loss of one stage; `lengths` counts clips."""
+    weight = SMOOTHING[settings.reading].weight if settings.weight is None else settings.weight
+    return weight * smoothing_loss(logits.float(), lengths, reading=settings.reading)
 
 
 def loss_of(logits: Float[Tensor, "batch *clips outputs"], targets: Tensor, kind: str) -> Float[Tensor, ""]:

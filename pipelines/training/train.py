@@ -56,7 +56,7 @@ from longvid.validation import made
 from longvid.weights.files import read_torch
 
 _PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
-_MAY_CHANGE = ("seeds", "workers", "device", "tensorboard", "eval_batch_size", "out", "name")
+_MAY_CHANGE = ("folds", "seeds", "workers", "device", "tensorboard", "eval_batch_size", "out", "name")
 """Settings that may change when a run continues: they do not change what a seed learns."""
 
 OwnLogger = Logger | Callable[[int], Logger]

@@ -177,25 +177,32 @@ def test_breakfast_dishes_and_frame_labels_from_camera_folders_to_a_report(longv
     longvid("evaluate", "runs/breakfast")
     found, baseline = scores("runs/breakfast")
     assert found["accuracy"] == 1.0 > baseline["accuracy"]
+    assert found["mean_average_precision"] == 1.0
 
     published = ["decoder={name: mean-linear}", "tensorboard=false", "device=cpu", "epochs=2", "workers=0"]
     printed = longvid("train", "breakfast-as-published", *data, *published, "window.segments=8")
     assert "AS PUBLISHED: the best epoch is chosen by the 8 test videos" in " ".join(printed.split())
     longvid("evaluate", "runs/breakfast-as-published")
 
-    for fold, folder in (("s1_labelled", "seg-s1"), ("s4_labelled", "seg-s4")):
-        run = f"runs/{folder}"
-        longvid("train", "breakfast-segmentation", *data, *QUICK, "epochs=20", f"split_column={fold}", f"out={run}")
-        longvid("evaluate", run)
-        found, baseline = scores(run)
+    folds = ["s1_labelled", "s4_labelled"]
+    given = [*data, *QUICK, "epochs=20", "refinement=null", f"folds=[{', '.join(folds)}]"]
+    printed = " ".join(longvid("train", "breakfast-segmentation", *given).split())
+    for fold in folds:
+        found, baseline = scores(f"runs/breakfast-segmentation/{fold}")
         assert found["mof"] > 0.9 > baseline["mof"]
         assert found["edit"] > 0.9
         assert found["f1@50"] > 0.9
+        assert f"{fold}: all " in printed
+    again = longvid("evaluate", "runs/breakfast-segmentation", "--json")
+    means = {name: value["mean"] for name, value in json.loads(again)["metrics"].items()}
+    each = [scores(f"runs/breakfast-segmentation/{fold}")[0] for fold in folds]
+    assert means == pytest.approx({name: (each[0][name] + each[1][name]) / 2 for name in means})
+    assert "without-sil: nobody's table" in printed
     printed = " ".join(longvid("results", "breakfast-segmentation").split())
     assert "mean of 2 of 4 folds" in printed
     assert "without s2_labelled, s3_labelled" in printed
     assert "best epoch chosen by test, as published" in " ".join(longvid("results", "breakfast").split())
-    longvid("report", "runs/seg-s1", "runs/seg-s4", "--out", "page.html")
+    longvid("report", *(f"runs/breakfast-segmentation/{fold}" for fold in folds), "--out", "page.html")
     assert "stir_tea" in (tmp_path / "page.html").read_text()
 
 
@@ -237,6 +244,7 @@ def test_coin_tasks_and_steps_from_coin_json_to_a_report(longvid, tmp_path, make
     longvid("evaluate", "runs/coin-steps")
     found, baseline = scores("runs/coin-steps")
     assert found["map@50"] > 0.9
+    assert found["boundary_f1@1"] > 0.9 > baseline["boundary_f1@1"]
     assert baseline["map@50"] == 0.0
     evaluated = read_json(Path("runs/coin-steps/evaluation/test.json"))
     steps = {row["name"]: row["average_precision"] for row in evaluated["per_class"]}

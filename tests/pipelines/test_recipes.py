@@ -1,12 +1,14 @@
 """Every recipe that comes with longvid is whole, is found by its name, and says what it repeats of others' mistakes."""
 
+from dataclasses import fields
+
 import pytest
 
 from longvid.benchmarks.known_tasks import KNOWN_TASKS, find_task
 from longvid.benchmarks.lvu.annotations import LVU_TASKS
 from longvid.benchmarks.protocols import PROTOCOLS, find_protocol
 from longvid.clips.sampling import Sampling
-from longvid.decoders import build_decoder
+from longvid.decoders import DECODERS, build_decoder
 from longvid.errors import AnnotationError, ConfigError
 from longvid.pipelines.extraction import ExtractionJob
 from longvid.pipelines.recipes import recipe_names
@@ -19,7 +21,12 @@ NAMES = recipe_names()
 
 def test_every_benchmark_has_its_recipes_in_both_forms():
     own = [f"lvu/{task}" for task in LVU_TASKS] + ["breakfast", "breakfast-segmentation", "coin", "coin-steps"]
-    assert set(NAMES) == {name + form for name in own for form in ("", "-as-published")} | {"lvu/all"}
+    today = {name + form for name in own for form in ("", "-as-published", "-siglip2", "-vjepa2")}
+    assert {name for name in NAMES if name in today} == today, "every task on today's encoders too"
+    tokens = {f"lvu/{task}-siglip2-tokens" for task in LVU_TASKS}
+    tokens |= {f"{name}-{encoder}-tokens" for name in ("breakfast", "coin") for encoder in ("siglip2", "vjepa2")}
+    nets = {f"breakfast-segmentation-{net}-as-published" for net in ("ms-tcn++", "asformer", "ltcontext")}
+    assert set(NAMES) == today | tokens | nets | {"lvu/all"}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -33,10 +40,10 @@ def test_a_recipe_loads_by_its_name_and_everything_it_names_exists(name):
     if config.features is not None:
         Sampling.from_dict(config.features.sampling or {})
         ExtractionJob("patch-statistics", preprocessing=config.features.preprocessing, device="cpu").build()
-    head = {"head": "steps"} if config.protocol in ("breakfast/units", "coin/steps") else {}
-    build_decoder(
-        config.decoder.name, dim=64, outputs=4, max_length=64, **(config.decoder.options | {"width": 16} | head)
-    )
+    head = {"head": "steps"} if config.protocol.startswith(("breakfast/units", "coin/steps")) else {}
+    known = {field.name for field in fields(DECODERS[config.decoder.name].config)}
+    narrow = {"width": 16} if "width" in known else {}
+    build_decoder(config.decoder.name, dim=64, outputs=4, max_length=64, **(config.decoder.options | narrow | head))
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if not name.endswith("-as-published")])
@@ -96,6 +103,31 @@ def test_a_saved_recipe_of_a_protocol_loads_equal(tmp_path):
 def test_a_name_that_is_no_recipe_is_answered_with_the_near_ones(name, message):
     with pytest.raises(ConfigError, match=message):
         load_config(name, NEEDED)
+
+
+def test_a_recipe_on_another_encoder_is_its_task_with_other_features_and_another_decoder():
+    ours, other = load_config("coin", NEEDED), load_config("coin-siglip2", NEEDED)
+    assert (other.task, other.protocol, other.seeds) == (ours.task, ours.protocol, ours.seeds)
+    assert other.features.encoder == "google/siglip2-so400m-patch14-384"
+    assert other.decoder.name == "attentive"
+    assert "width" not in other.decoder.options, "an option of the decoder that was replaced"
+    tokens = load_config("coin-siglip2-tokens", NEEDED)
+    assert (tokens.features.encoder, tokens.features.pooling) == (other.features.encoder, "tokens")
+
+
+def test_a_recipe_file_of_ones_own_cannot_extend(tmp_path):
+    (tmp_path / "mine.yaml").write_text("extends: coin\n")
+    with pytest.raises(ConfigError, match="extends is not a setting"):
+        load_config(tmp_path / "mine.yaml", NEEDED)
+
+
+def test_the_segmentation_recipes_have_four_folds_until_one_is_asked_for():
+    names = [name for name in NAMES if name.startswith("breakfast-segmentation")]
+    for name in names:
+        config = load_config(name, NEEDED)
+        assert config.several_folds
+        assert tuple(config.folds) == find_protocol(config.protocol).folds
+        assert not load_config(name, [*NEEDED, "split_column=s2_labelled"]).several_folds
 
 
 @pytest.mark.parametrize("override", ["validation.on_test=true", "schedule={name: plateau, backwards: true}"])

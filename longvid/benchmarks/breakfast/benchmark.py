@@ -47,7 +47,12 @@ VIS4MER_SKIPS = ("P28-cam01-P28_cereals", "P28-cam02-P28_cereals", "P27-stereo-P
 SHORT_LABELS_SECONDS = 5.0
 """A note names the videos whose labels end at least this long before the video does."""
 
-DISH_TASK = Task("breakfast/dish", "classification", DISHES)
+DISH_TASK = Task(
+    "breakfast/dish",
+    "classification",
+    DISHES,
+    metrics=("accuracy", "mean_average_precision", "mean_class_accuracy", "macro_f1"),
+)
 UNIT_TASK = Task(
     "breakfast/units",
     "dense",

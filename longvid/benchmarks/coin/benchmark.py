@@ -25,12 +25,22 @@ VALIDATION_FRACTION = 0.1
 FRAME_LABELS_PER_SECOND = 10.0
 """Frames per second that the authors score."""
 
-TASK_TASK = Task("coin/task", "classification", outputs=NUM_TASKS)
+TASK_TASK = Task(
+    "coin/task",
+    "classification",
+    outputs=NUM_TASKS,
+    metrics=("accuracy", "mean_average_precision", "mean_class_accuracy", "macro_f1"),
+)
 STEP_TASK = Task(
     "coin/steps",
     "dense",
     (BACKGROUND, *(str(step) for step in range(1, NUM_STEPS + 1))),
-    metrics=(*(f"map@{iou}" for iou in (10, 20, 30, 40, 50)), *(f"recall@{iou}" for iou in (10, 30, 50)), "mof"),
+    metrics=(
+        *(f"map@{iou}" for iou in (10, 20, 30, 40, 50)),
+        *(f"recall@{iou}" for iou in (10, 30, 50)),
+        *(f"boundary_f1@{seconds}" for seconds in (1, 2, 5)),
+        "mof",
+    ),
     column="steps",
     labels_per_second=FRAME_LABELS_PER_SECOND,
 )

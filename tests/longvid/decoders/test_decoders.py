@@ -1,5 +1,6 @@
 """What holds for every decoder in `DECODERS`."""
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -21,7 +22,12 @@ from longvid.errors import DecoderError
 from longvid.layers.masks import beyond
 
 PYRAMID: dict[str, object] = {"width": 16, "layers": 2, "dropout": 0.0}
+STAGES: dict[str, object] = {"width": 8, "layers": 3, "refinements": 2, "dropout": 0.0}
 SMALL: dict[str, dict[str, object]] = {
+    "asformer": STAGES | {"channel_dropout": 0.0},
+    "ltcontext": STAGES | {"channel_dropout": 0.0, "attention_dropout": 0.0, "window": 4, "stride": 3},
+    "ms-tcn": STAGES,
+    "ms-tcn++": STAGES | {"refinement_layers": 2},
     "attentive": {"heads": 3},
     "attentive-4": {"heads": 3, "layers": 2},
     "global-tokens": {"width": 16, "token_dim": 16, "num_tokens": 3, "dilations": (1, 2), "dropout": 0.0},
@@ -142,7 +148,9 @@ def test_parameter_groups_hold_every_parameter_once(name: str) -> None:
 def test_every_parameter_gets_a_gradient(name: str) -> None:
     decoder = small(name).train()
     decoder(torch.randn(4, 32, 12)).square().sum().backward()
-    assert [n for n, p in decoder.named_parameters() if p.grad is None or not p.grad.any()] == []
+    idle = [n for n, p in decoder.named_parameters() if p.grad is None or not p.grad.any()]
+    # ASFormer's first blocks have windows of one step: there is nothing to choose from
+    assert [n for n in idle if not (name == "asformer" and re.search(r"blocks\.0\.attention\.(query|key)", n))] == []
 
 
 @pytest.mark.parametrize("name", sorted(DECODERS))
