@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from longvid.decoders import DECODERS, Decoder, build_decoder
+from longvid.decoders.joined import JoinedStreams, StreamLayout
 from longvid.decoders.part import PartOf
 from longvid.decoders.standardise import Standardised
 from longvid.errors import ConfigError, DecoderError, LongvidError, WeightsError, short_reason
@@ -59,12 +60,20 @@ class DecoderRecord:
     standardise: bool = False
     part: list[int] | None = None
     """(first, stop) of the outputs that belong to this task, where the decoder was trained for several."""
+    streams: StreamLayout | None = None
+    """The token streams of several stores, where the decoder was trained on such."""
+    columns: list[tuple[int, int]] | None = None
+    """Features that are standardised, as half-open ranges; None: all, if `standardise` says so."""
 
     def build(self) -> Decoder:
         """The decoder, freshly initialised."""
         options = {name: tuple(value) if isinstance(value, list) else value for name, value in self.options.items()}
-        decoder = build_decoder(self.name, dim=self.dim, outputs=self.outputs, max_length=self.max_length, **options)
-        decoder = Standardised(decoder, self.dim) if self.standardise else decoder
+        dim = self.dim if self.streams is None else self.streams.inner_dim
+        decoder = build_decoder(self.name, dim=dim, outputs=self.outputs, max_length=self.max_length, **options)
+        if self.streams is not None:
+            decoder = JoinedStreams(decoder, self.streams)
+        elif self.standardise:
+            decoder = Standardised(decoder, self.dim, columns=self.columns)
         return PartOf(decoder, *self.part) if self.part is not None else decoder
 
 
@@ -139,6 +148,8 @@ def _require_held(record: DecoderRecord, weights: Path, *, source: str) -> None:
     held = read_shapes(weights)
     numbers = max(SMALL_SETTING, sum(tensor.numel() for tensor in held.values()))
     counts = {"dim": record.dim, "outputs": record.outputs, **record.options}
+    if record.streams is not None:
+        counts |= {"width": record.streams.inner_dim, "streams": list(record.streams.dims)}
     for name, value in counts.items():
         told = len(value) if isinstance(value, list) else value
         a_tensor_each = name == "layers" or isinstance(value, list)

@@ -123,7 +123,10 @@ def _say_untrained(result: Any) -> None:
 def evaluate(
     run: RunFolder,
     split: Annotated[str, typer.Option(help="Split to score.")] = "test",
-    store: Annotated[str | None, typer.Option(help="Another store of the same recipe.")] = None,
+    store: Annotated[
+        list[str] | None,
+        typer.Option(help="Another store of the same recipe; once for each store of a run that has several."),
+    ] = None,
     allow_missing: Annotated[bool, typer.Option(help="Score the videos that the store holds.")] = False,
     predictions: Annotated[
         Literal["csv", "jsonl", "parquet"], typer.Option(help="Format of the predictions file.")
@@ -135,7 +138,7 @@ def evaluate(
     from longvid.pipelines.training.joint import part_folders
 
     results = [
-        score(part, split=split, store=store, allow_missing=allow_missing or None, predictions=predictions)
+        score(part, split=split, store=store or None, allow_missing=allow_missing or None, predictions=predictions)
         for part in part_folders(run)
     ]
     if as_json:

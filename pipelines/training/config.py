@@ -7,7 +7,7 @@ setting. Paths in a recipe file are relative to that file, paths in overrides to
 """
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,7 +19,7 @@ from longvid.clips.sampling import Sampling
 from longvid.errors import ConfigError
 from longvid.pipelines.recipes import read_settings, recipe_settings
 from longvid.safe_yaml import parse_yaml
-from longvid.validation import SHOWN_CHARACTERS, in_words, shown
+from longvid.validation import SHOWN_CHARACTERS, as_type, in_words, shown
 from longvid.windows.rule import Windows
 
 _PATHS = ("store", "manifest", "out")
@@ -88,6 +88,23 @@ class ScheduleSettings(Settings):
     backwards: bool = False
     """`plateau` as in ViS4mer's code: a rising accuracy counts as no improvement, so the rate falls while the model
     learns. Only for its published schedule; for regression it makes no difference."""
+
+
+class JoinSettings(Settings):
+    """How several stores are put along one clock (`longvid.windows.joined`)."""
+
+    how: Literal["features", "streams"] = "features"
+    """`features`: numbers side by side in each token; `streams`: tokens side by side, each store with a code."""
+    rate: float | None = Field(default=None, gt=0)
+    """Steps per second; none: those of the coarsest store."""
+    width: int | None = Field(default=None, ge=1)
+    """`streams`: width that the tokens of every store are projected to; none: the widest store's."""
+
+    @model_validator(mode="after")
+    def _used(self) -> "JoinSettings":
+        if self.width is not None and self.how != "streams":
+            raise ValueError("width is for token streams; give how=streams too")
+        return self
 
 
 class EarlyStoppingSettings(Settings):
@@ -162,8 +179,10 @@ class TrainConfig(Settings):
     """Settings of one training run. Frozen; `load_config` makes it from a file."""
 
     name: str = "run"
-    store: str
-    """Feature store: folder or URL."""
+    store: str | list[str]
+    """Feature store: folder or URL; several as a list, which are joined by measured seconds."""
+    join: JoinSettings = JoinSettings()
+    """How several stores are joined."""
     manifest: str
     """Videos, splits and labels: .jsonl, .csv or .parquet."""
     features: FeatureSettings | None = None
@@ -182,8 +201,9 @@ class TrainConfig(Settings):
     joint: list[str] = []
     """Known tasks that one decoder learns together; their labels are in `task.column`, by task."""
     decoder: DecoderSettings = DecoderSettings()
-    standardise: bool = False
-    """Scale features to mean 0 and deviation 1 over the training videos, for encoders without a final norm."""
+    standardise: bool | list[bool] = False
+    """Scale features to mean 0 and deviation 1 over the training videos, for encoders without a final norm; with
+    several stores also one answer per store."""
     window: WindowSettings = WindowSettings()
     batch_size: int = Field(default=16, ge=1)
     eval_batch_size: int = Field(default=32, ge=1)
@@ -212,6 +232,39 @@ class TrainConfig(Settings):
             return settings
         window, given = dict(find_protocol(settings["protocol"]).window), settings.get("window") or {}
         return settings | {"window": window | given if isinstance(given, dict) else given}
+
+    @property
+    def stores(self) -> tuple[str, ...]:
+        """The feature stores, one or several."""
+        return (self.store,) if isinstance(self.store, str) else tuple(self.store)
+
+    @field_validator("store", mode="before")
+    @classmethod
+    def _some_store(cls, value: Any) -> Any:
+        places = value if isinstance(value, list) else [value]
+        if not places or any(isinstance(place, list | dict) or place is None for place in places):
+            raise ValueError("should be a folder or URL, or a list of them")
+        if len({str(place) for place in places}) < len(places):
+            raise ValueError("the same store is listed twice")
+        return str(places[0]) if len(places) == 1 else [str(place) for place in places]
+
+    @field_validator("standardise", mode="before")
+    @classmethod
+    def _answers(cls, value: Any) -> Any:
+        try:
+            return as_type(list[bool] if isinstance(value, list) else bool, value)
+        except ValueError:
+            raise ValueError("should be true or false, or a list of one answer per store") from None
+
+    @model_validator(mode="after")
+    def _joined(self) -> "TrainConfig":
+        if isinstance(self.standardise, list) and len(self.standardise) != len(self.stores):
+            raise ValueError(
+                f"standardise has {len(self.standardise)} answers for {len(self.stores)} stores; give one per store"
+            )
+        if len(self.stores) == 1 and self.join != JoinSettings():
+            raise ValueError("join is for several stores; give store=[a.zarr,b.zarr]")
+        return self
 
     @model_validator(mode="after")
     def _honest(self) -> "TrainConfig":
@@ -255,7 +308,7 @@ class TrainConfig(Settings):
 
     def absolute(self) -> "TrainConfig":
         """The same with absolute paths, so that the recipe kept in a run's folder means the same files there."""
-        paths = {name: str(Path(value).absolute()) for name in _PATHS if "://" not in (value := getattr(self, name))}
+        paths = {name: _each(getattr(self, name), _absolute) for name in _PATHS}
         return self.model_copy(update=paths)
 
     def to_yaml(self) -> str:
@@ -288,6 +341,17 @@ def kept_config(path: Path) -> TrainConfig:
     return TrainConfig.of(_read_recipe(path), source=str(path))
 
 
+def _each(place: Any, change: Callable[[str], str]) -> Any:
+    """A place, or every place of a list, changed; what is no text is left for the check of the settings."""
+    if isinstance(place, list):
+        return [change(one) if isinstance(one, str) else one for one in place]
+    return change(place) if isinstance(place, str) else place
+
+
+def _absolute(place: str) -> str:
+    return place if "://" in place else str(Path(place).absolute())
+
+
 def is_elsewhere(place: str) -> bool:
     """Whether a place is on another machine: a URL or a network share."""
     return ("://" in place and not place.startswith("file://")) or "::" in place or place.startswith(("//", "\\\\"))
@@ -305,18 +369,21 @@ def _refuse_elsewhere(settings: dict[str, Any], path: Path, overrides: Sequence[
     """
     given = {override.partition("=")[0].strip() for override in overrides}
     for name in _PATHS:
-        value = settings.get(name)
-        if name in given or not isinstance(value, str):
-            continue
-        if is_elsewhere(value):
-            raise ConfigError(
-                f"{path}: {name}: {value} is not opened just because a file names it; give {name}={value}"
-            )
-        folders = [path.parent.resolve(), Path.cwd()]
-        if name == "out" and not any(Path(value).resolve().is_relative_to(folder) for folder in folders):
-            raise ConfigError(
-                f"{path}: out: {value} is neither beside the file nor below the working folder; give out={value}"
-            )
+        given_places = settings.get(name)
+        places = given_places if isinstance(given_places, list) else [given_places]
+        for value in places:
+            if name not in given and isinstance(value, str):
+                _refuse_place(name, value, path)
+
+
+def _refuse_place(name: str, value: str, path: Path) -> None:
+    if is_elsewhere(value):
+        raise ConfigError(f"{path}: {name}: {value} is not opened just because a file names it; give {name}={value}")
+    folders = [path.parent.resolve(), Path.cwd()]
+    if name == "out" and not any(Path(value).resolve().is_relative_to(folder) for folder in folders):
+        raise ConfigError(
+            f"{path}: out: {value} is neither beside the file nor below the working folder; give out={value}"
+        )
 
 
 def load_features(recipe: str | Path, *, allow_code: bool = False) -> FeatureSettings:
@@ -346,9 +413,13 @@ def _read_recipe(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ConfigError(f"{path}: no such recipe file")
     settings = read_settings(path)
+
+    def beside(place: str) -> str:
+        return place if "://" in place else str((path.parent / Path(place).expanduser()).absolute())
+
     for name in _PATHS:
-        if isinstance(settings.get(name), str) and "://" not in settings[name]:
-            settings[name] = str((path.parent / Path(settings[name]).expanduser()).absolute())
+        if name in settings:
+            settings[name] = _each(settings[name], beside)
     return settings
 
 

@@ -21,6 +21,15 @@ from longvid.decoders import Decoder
 from longvid.errors import AnnotationError, DecoderError
 from longvid.metrics.items import METRICS
 from longvid.pipelines.training.config import TrainConfig
+from longvid.pipelines.training.joining import (
+    answers_per_store,
+    join_record,
+    joined_stores,
+    shown_missing,
+    standardised_columns,
+    store_record,
+    stream_layout,
+)
 from longvid.pipelines.training.run_folder import RunRecord
 from longvid.plain import as_json
 from longvid.stores import FeatureStore
@@ -29,10 +38,13 @@ from longvid.tasks.class_names import name_classes
 from longvid.tasks.joint import JointTask
 from longvid.tasks.manifest import SPLITS
 from longvid.trained import DecoderRecord
-from longvid.windows import RandomWindows, WindowBatch, WindowDataset, collate, split_by_presence
+from longvid.windows import JoinedStores, RandomWindows, WindowBatch, WindowDataset, collate, split_by_presence
+from longvid.windows.dataset import Features
 
 CLIPS_AT_ONCE = 256
 """Clips read at once in a pass over all features."""
+LEAST_COVERED = 0.9
+"""Share of a video that all of several stores should cover; a note names videos with less."""
 
 
 @dataclass(frozen=True)
@@ -52,25 +64,29 @@ def open_training_data(config: TrainConfig) -> TrainingData:
     Raises `AnnotationError` for labels without meaning, for splits without videos and, unless `config.allow_missing`,
     for videos that are not complete in the store; `stores.StoreNotFound` without a store.
     """
-    store = FeatureStore.open(config.store)
+    stores = [FeatureStore.open(store) for store in config.stores]
     manifest = listed_videos(config)
     task = task_of(config, manifest)
     _refuse_no_training(manifest)
-    manifest, notes = _with_validation(manifest, config, task, store.recipe.to_dict())
+    manifest, notes = _with_validation(manifest, config, task, [store.recipe.to_dict() for store in stores])
+    store = joined_stores(stores, config.join, manifest)
     notes += _unseen_classes(manifest, task)
     selection = "test" if config.validation.on_test else "val"
     found, missing = find_videos(store, manifest, allow_missing=config.allow_missing, selection=selection)
     windows = config.window.windows()
+    notes += _partly_covered(store, [row.key for rows in found.values() for row in rows])
     train = WindowDataset(store, found["train"], windows, task=task, training=True)
     val = WindowDataset(store, found[selection], windows, task=task)
+    told = [store_record(one) for one in stores]
     record = RunRecord(
         name=config.name,
         task=as_json(task),
         decoder=_decoder_record(config, task, train),
         windows=asdict(windows),
-        store=store.location if "://" in store.location else str(Path(store.location).absolute()),
-        store_recipe=store.recipe.to_dict(),
-        made_with=store.made_with,
+        store=told[0].store,
+        store_recipe=told[0].recipe,
+        made_with=told[0].made_with,
+        joined=join_record(store, told[1:]),
         manifest=manifest.name,
         listed={split: count for split, count in manifest.counts().items() if split},
         missing={split: [row.key for row in rows] for split, rows in missing.items()},
@@ -129,7 +145,7 @@ def _classes_of(row: ManifestRow, task: Task) -> list[str]:
 
 
 def _with_validation(
-    manifest: Manifest, config: TrainConfig, task: Task, store_recipe: dict[str, Any]
+    manifest: Manifest, config: TrainConfig, task: Task, store_recipes: list[dict[str, Any]]
 ) -> tuple[Manifest, list[str]]:
     """The manifest with videos to choose the best epoch by, and notes about them and about the features."""
     validation, notes = config.validation, []
@@ -144,8 +160,11 @@ def _with_validation(
             f"The manifest has no validation split: {len(manifest.split('val'))} training videos were set aside for "
             f"it, whole groups by a hash of their names (fraction {validation.fraction:g}, seed {validation.seed})."
         )
-    if config.features is not None and (other := config.features.differences(store_recipe)):
-        notes.append(f"The features are not those that the recipe is meant for ({'; '.join(other)}).")
+    if config.features is not None:
+        others = [config.features.differences(recipe) for recipe in store_recipes]
+        if all(others):
+            other = min(others, key=len)
+            notes.append(f"The features are not those that the recipe is meant for ({'; '.join(other)}).")
     if config.protocol_changes:
         notes.append(f"Not exactly {config.protocol}: window {', '.join(config.protocol_changes)}.")
     return manifest, notes
@@ -181,7 +200,7 @@ def task_of(config: TrainConfig, manifest: Manifest) -> Task:
 
 
 def find_videos(
-    store: FeatureStore, manifest: Manifest, *, allow_missing: bool, selection: str = "val"
+    store: Features, manifest: Manifest, *, allow_missing: bool, selection: str = "val"
 ) -> tuple[dict[str, list[ManifestRow]], dict[str, list[ManifestRow]]]:
     """Rows of each split whose videos are complete in the store, and rows whose videos are not.
 
@@ -191,6 +210,8 @@ def find_videos(
     found = {split: [row for row in there if row.split == split] for split in SPLITS}
     missing = {split: [row for row in not_there if row.split == split] for split in SPLITS}
     absent = [row.key for rows in missing.values() for row in rows]
+    if absent and not there and isinstance(store, JoinedStores):
+        raise AnnotationError(_no_video_in_all(store, manifest))
     if absent and not there:
         held = shown(sorted(store.keys())[:3]) or "nothing"
         raise AnnotationError(
@@ -202,7 +223,7 @@ def find_videos(
         listed = sum(len(rows) for rows in found.values()) + len(absent)
         raise AnnotationError(
             f"{len(absent)} of {listed} videos of {manifest.name} are not complete in {store.location}: "
-            f"{shown(absent)}; extract them, or train without them (allow_missing=true)"
+            f"{shown_missing(store, absent)}; extract them, or train without them (allow_missing=true)"
         )
     for split in ("train", selection):
         if not found[split]:
@@ -210,12 +231,46 @@ def find_videos(
     return found, missing
 
 
+def _no_video_in_all(store: JoinedStores, manifest: Manifest) -> str:
+    counts = [f"{one.location} {len({row.key for row in manifest} & set(one.keys()))}" for one in store.stores]
+    return (
+        f"no video of {manifest.name} is complete in every store (of {len(manifest.rows)} videos there are in "
+        f"{', in '.join(counts)}); extract the same videos into each, under the same keys"
+    )
+
+
+def _partly_covered(store: Features, keys: list[str]) -> list[str]:
+    """A note that names the videos of which some store covers much less than another: only common seconds are used."""
+    if not isinstance(store, JoinedStores):
+        return []
+    short = []
+    for key in keys:
+        steps, longest = store.video(key).seconds, max(end - start for start, end in store.spans(key))
+        if steps[-1, 1] - steps[0, 0] < LEAST_COVERED * longest:
+            short.append(f"{key} ({steps[-1, 1] - steps[0, 0]:.0f} of {longest:.0f} s)")
+    if not short:
+        return []
+    return [
+        f"The stores cover different times of {len(short)} of the videos, of which only the seconds that every store "
+        f"covers are used: {shown(short)}."
+    ]
+
+
 def _decoder_record(config: TrainConfig, task: Task, train: WindowDataset) -> DecoderRecord:
     options = dict(config.decoder.options)
     if task.kind == "dense":
         options["head"] = "steps"
     dim = train.store.recipe.dim
-    return DecoderRecord(config.decoder.name, dim, task.outputs, train.max_length, options, config.standardise)
+    return DecoderRecord(
+        config.decoder.name,
+        dim,
+        task.outputs,
+        train.max_length,
+        options,
+        standardise=any(answers_per_store(config)),
+        streams=stream_layout(train.store, config),
+        columns=standardised_columns(train.store, config),
+    )
 
 
 def training_features(data: WindowDataset) -> Iterator[Float[np.ndarray, "clips tokens dim"]]:

@@ -20,6 +20,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from longvid.decoders import Decoder
+from longvid.decoders.joined import JoinedStreams
 from longvid.decoders.standardise import Standardised
 from longvid.errors import ConfigError, WeightsError
 from longvid.files import write_json
@@ -117,7 +118,7 @@ def _refuse_another_run(run: RunFolder, config: TrainConfig, data: TrainingData)
     kept = [name for name in now if name not in (*_MAY_CHANGE, "store", "manifest")]
     changed = [line for name in kept for line in _differences(name, before[name], now[name])]
     record = run.record()
-    if record.store_recipe != data.record.store_recipe:
+    if [store.recipe for store in record.stores] != [store.recipe for store in data.record.stores]:
         changed.append("the features were made with other settings")
     if run.manifest().rows != data.manifest.rows or record.missing != data.record.missing:
         changed.append("the manifest or the videos in the store changed")
@@ -154,7 +155,7 @@ def _train_seed(
     folder.path.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
     decoder = data.record.decoder.build()
-    if isinstance(decoder, Standardised):
+    if isinstance(decoder, Standardised | JoinedStreams):
         decoder.fit(training_features(data.train))
     batches = train_loader(data.train, config, seed=seed, device=device)
     module = _module(decoder, config, data, seed=seed, steps=config.epochs * len(batches))
