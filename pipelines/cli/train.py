@@ -185,16 +185,19 @@ def predict(
     run: RunFolder,
     video: Annotated[Path, typer.Argument(help="A video file.")],
     encoder: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             help="The encoder of the features, if it has moved (a folder), must be fetched (a hub id) or is your own "
-            "(module:callable); the digest of its weights is checked."
+            "(module:callable); the digest of its weights is checked. With several stores once for each."
         ),
     ] = None,
     option: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="An option of that encoder; repeatable.")
     ] = None,
-    weights: Annotated[str | None, typer.Option(help="Checkpoint file of the encoder, if it has moved.")] = None,
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(help="Checkpoint file of the encoder, if it has moved. With several stores once for each."),
+    ] = None,
     allow_damaged: Annotated[
         bool, typer.Option("--allow-damaged", help="Use the sound clips of a damaged file.")
     ] = False,
@@ -203,10 +206,15 @@ def predict(
     """Compute class scores over time straight from a video file."""
     from longvid.pipelines.evaluation.predict import predict as run_prediction
 
-    find_own_code(encoder)
-    options = parse_options(option) if option else None
+    for name in encoder or []:
+        find_own_code(name)
     prediction = run_prediction(
-        run, video, encoder=encoder, encoder_options=options, weights=weights, allow_damaged=allow_damaged
+        run,
+        video,
+        encoder=encoder or None,
+        encoder_options=parse_options(option) if option else None,
+        weights=weights or None,
+        allow_damaged=allow_damaged,
     )
     if as_json:
         print_json(prediction.to_dict())

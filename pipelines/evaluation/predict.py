@@ -8,6 +8,7 @@ says what is followed there and what is not). It must be the same encoder: the s
 must agree.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,25 +18,31 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from longvid.encoders import Encoder
 from longvid.errors import ConfigError, UnreadableVideo
 from longvid.pipelines.evaluation.evaluate import trained_decoder
 from longvid.pipelines.evaluation.timeline import Timeline, timeline
-from longvid.pipelines.extraction import ExtractionJob, VideoRequest, extract
+from longvid.pipelines.extraction import VideoRequest, extract
 from longvid.pipelines.extraction.run import Progress
+from longvid.pipelines.extraction.together import Taker, extract_together
 from longvid.pipelines.rebuilding import Given, rebuilt
 from longvid.pipelines.training.config import kept_config
 from longvid.pipelines.training.data import eval_loader
+from longvid.pipelines.training.joining import opened_again
 from longvid.pipelines.training.run_folder import RunFolder, RunRecord, torch_device
 from longvid.pipelines.training.scoring import answers_of, window_scores
 from longvid.stores import FeatureStore, Recipe
 from longvid.tasks import ManifestRow, Task
 from longvid.windows import WindowDataset
+from longvid.windows.dataset import Features
 
 VIDEO = "video"
 """Key of the one video in the store that a prediction makes."""
 BATCH_SIZE = 8
 """Windows per batch."""
+
+Names = str | Sequence[str | None] | None
+"""A name, or for a run with several stores one per store."""
+Options = dict[str, Any] | Sequence[dict[str, Any] | None] | None
 
 
 @dataclass(frozen=True)
@@ -85,9 +92,9 @@ def predict(
     run_dir: str | Path,
     video: str | Path,
     *,
-    weights: str | None = None,
-    encoder: str | None = None,
-    encoder_options: dict[str, Any] | None = None,
+    weights: Names = None,
+    encoder: Names = None,
+    encoder_options: Options = None,
     device: str = "auto",
     allow_truncated: bool = False,
     allow_damaged: bool = False,
@@ -98,39 +105,69 @@ def predict(
     `allow_damaged` uses the sound clips of a damaged file; `Prediction.damaged` names the others.
     `weights`: the encoder's weights file, if it has moved since the extraction. `encoder` and `encoder_options` are
     needed for your own encoder (a run's files never make longvid import code), for one that has moved, and for a hub's
-    encoder whose weights are not on this machine. Raises `EncoderError` if `encoder` is needed, `ConfigError` for
-    another encoder than that of the features and for a run without a trained seed, `VideoError` for a file that cannot
-    be read, `WeightsError` for damaged weights, `DecoderError` for a video that is too short for the decoder.
+    encoder whose weights are not on this machine. For a run with several stores each of the three is a list with one
+    entry per store, None where nothing is to be said; one decoding of the file feeds all encoders.
+    Raises `EncoderError` if `encoder` is needed, `ConfigError` for another encoder than that of the features and for a
+    run without a trained seed, `VideoError` for a file that cannot be read, `WeightsError` for damaged weights,
+    `DecoderError` for a video that is too short for the decoder.
     """
     run = RunFolder(Path(run_dir))
     record, seeds = run.record(), run.trained_seeds()
     if not seeds:
         raise ConfigError(f"{run.path}: no seed is trained to the end; run the same `longvid train` again")
-    recipe = Recipe.from_dict(record.store_recipe)
-    given = Given(encoder, encoder_options, weights)
-    job, built = rebuilt(recipe, record.made_with, given, source=str(run.path), device=str(torch_device(device)))
-    job = replace(job, allow_truncated=allow_truncated, allow_damaged=allow_damaged)
+    on = torch_device(device)
+    built = [
+        rebuilt(Recipe.from_dict(store.recipe), store.made_with, given, source=str(run.path), device=str(on))
+        for store, given in zip(record.stores, _given(record, encoder, encoder_options, weights), strict=True)
+    ]
     with TemporaryDirectory(prefix="longvid-predict-") as folder:
-        store = _features(str(video), job, built, Path(folder) / "features.zarr", progress)
-        lines = [_along(run, record, seed, store, torch_device(device)) for seed in seeds]
-        damaged = tuple(map(str, store.video("video").damaged))
+        takers = [
+            Taker(
+                replace(job, allow_truncated=allow_truncated, allow_damaged=allow_damaged),
+                one,
+                Path(folder) / f"{number}.zarr",
+            )
+            for number, (job, one) in enumerate(built)
+        ]
+        stores = _features(str(video), takers, progress)
+        features = opened_again(stores, record.joined)
+        lines = [_along(run, record, seed, features, on) for seed in seeds]
+        damaged = tuple(dict.fromkeys(str(part) for store in stores for part in store.video(VIDEO).damaged))
     return replace(_prediction(str(video), run, record, lines, seeds), damaged=damaged)
 
 
-def _features(
-    video: str, job: ExtractionJob, encoder: Encoder, location: Path, progress: Progress | None
-) -> FeatureStore:
-    """The video's features in a new store, made as extraction makes them."""
+def _given(record: RunRecord, encoder: Names, options: Options, weights: Names) -> list[Given]:
+    """What the caller says about the encoder of each store; `ConfigError` where it is not told which it is about."""
+    names = ", ".join(str(store.recipe.get("encoder")) for store in record.stores)
+
+    def each(what: str, value: Any) -> list[Any]:
+        values = list(value) if isinstance(value, list | tuple) else [value]
+        if value is not None and len(values) != len(record.stores):
+            raise ConfigError(
+                f"{len(values)} of {what} given, for a run with {len(record.stores)} encoders ({names}): give one for "
+                "each store, in this order"
+            )
+        return values if value is not None else [None] * len(record.stores)
+
+    given = (each("encoder", encoder), each("options", options), each("weights", weights))
+    return [Given(name, chosen, file) for name, chosen, file in zip(*given, strict=True)]
+
+
+def _features(video: str, takers: list[Taker], progress: Progress | None) -> list[FeatureStore]:
+    """The video's features in new stores, made as extraction makes them."""
+    request = VideoRequest(VIDEO, video)
+    if len(takers) > 1:
+        extract_together(request, takers, progress)
+        return [FeatureStore.open(taker.location) for taker in takers]
+    [(job, encoder, location)] = takers
     # inline: the encoder is loaded here already, and there is no other video that a crash could cost
-    report = extract(
-        [VideoRequest(VIDEO, video)], job, location, encoder=encoder, scheduler="inline", progress=progress
-    )
+    report = extract([request], job, location, encoder=encoder, scheduler="inline", progress=progress)
     if report.failed:
         raise UnreadableVideo(report.failed[0].reason)
-    return FeatureStore.open(location)
+    return [FeatureStore.open(location)]
 
 
-def _along(run: RunFolder, record: RunRecord, seed: int, store: FeatureStore, device: torch.device) -> Timeline:
+def _along(run: RunFolder, record: RunRecord, seed: int, store: Features, device: torch.device) -> Timeline:
     """A seed's scores along the store's only video: a data set of one row, scored as evaluation scores many."""
     decoder = trained_decoder(run, record, seed)
     data = WindowDataset(store, [ManifestRow(VIDEO)], record.the_windows())
