@@ -64,6 +64,15 @@ def _print_families() -> None:
     for prefix, entry in PREFIXES.items():
         console.print(f"{prefix + ':...':18} {entry.summary}")
     console.print(f"{'module:callable':18} an encoder of your own")
+    from longvid.encoders.huggingface.aligned import ALIGNED
+    from longvid.encoders.huggingface.layouts import LAYOUTS
+
+    console.print()
+    console.print(f"Hugging Face families whose tokens are known (model_type): {', '.join(sorted(LAYOUTS))}")
+    console.print(f"aligned with text, with pooling embedding: {', '.join(sorted(ALIGNED))}")
+    console.print(
+        "others are accepted if the shape of their output leaves no doubt; code in a model's folder is never run"
+    )
 
 
 def decoders(
