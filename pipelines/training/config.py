@@ -216,6 +216,8 @@ class TrainConfig(Settings):
     """One training per seed; results are mean and standard deviation over seeds."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: int = Field(default=1, ge=1)
+    """Devices (GPUs, or processes on the CPU) that share every batch; more than one train by Lightning's DDP."""
     workers: int = Field(default=0, ge=0)
     """Processes that read windows; 0 reads in the training process, which is enough for small windows."""
     allow_missing: bool = False

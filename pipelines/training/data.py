@@ -30,6 +30,7 @@ from longvid.pipelines.training.joining import (
     store_record,
     stream_layout,
 )
+from longvid.pipelines.training.ranks import ALONE, DealtBatches, Rank, SharedBatches
 from longvid.pipelines.training.run_folder import RunRecord
 from longvid.plain import as_json
 from longvid.stores import FeatureStore
@@ -302,30 +303,36 @@ def refuse_short_windows(decoder: Decoder, *datasets: WindowDataset) -> None:
 
 
 def train_loader(
-    data: WindowDataset, config: TrainConfig, *, seed: int, device: torch.device
+    data: WindowDataset, config: TrainConfig, *, seed: int, device: torch.device, rank: Rank = ALONE
 ) -> DataLoader[WindowBatch]:
-    """Batches of random windows; the sampler's `set_epoch` chooses the epoch."""
+    """Batches of random windows, or a rank's part of each; the sampler's `set_epoch` chooses the epoch."""
     sampler = RandomWindows(data, draw=config.window.draw, seed=seed)
-    return _loader(data, config.batch_size, workers=config.workers, device=device, sampler=sampler)
+    if rank.world > 1:
+        return _loader(
+            data, workers=config.workers, device=device, batch_sampler=SharedBatches(sampler, config.batch_size, rank)
+        )
+    return _loader(data, workers=config.workers, device=device, batch_size=config.batch_size, sampler=sampler)
 
 
-def eval_loader(data: WindowDataset, batch_size: int, *, workers: int, device: torch.device) -> DataLoader[WindowBatch]:
-    """Batches of every window, in order."""
-    return _loader(data, batch_size, workers=workers, device=device, sampler=None)
-
-
-def _loader(
-    data: WindowDataset, batch_size: int, *, workers: int, device: torch.device, sampler: RandomWindows | None
+def eval_loader(
+    data: WindowDataset, batch_size: int, *, workers: int, device: torch.device, rank: Rank = ALONE
 ) -> DataLoader[WindowBatch]:
+    """Batches of every window, in order; for one of several ranks those that are dealt to it."""
+    if rank.world > 1:
+        dealt = DealtBatches(len(data), batch_size, rank)
+        return _loader(data, workers=workers, device=device, batch_sampler=dealt)
+    return _loader(data, workers=workers, device=device, batch_size=batch_size)
+
+
+def _loader(data: WindowDataset, *, workers: int, device: torch.device, **batching: Any) -> DataLoader[WindowBatch]:
     return DataLoader(
         data,  # type: ignore[arg-type]
-        batch_size=batch_size,
-        sampler=sampler,
         num_workers=workers,
         collate_fn=partial(collate, length=None if data.windows.whole else data.max_length, dtype=batch_dtype(device)),
         multiprocessing_context=_worker_context() if workers else None,
         persistent_workers=workers > 0,
         pin_memory=device.type == "cuda",
+        **batching,
     )
 
 

@@ -13,8 +13,13 @@ from longvid.decoders import Decoder
 from longvid.errors import LongvidError
 from longvid.metrics.items import METRICS
 from longvid.pipelines.training.config import ScheduleSettings, TrainConfig
+from longvid.pipelines.training.ranks import ALONE, Rank, SharedBatches, gathered, share_of
 from longvid.pipelines.training.scoring import WindowScores, logits_of, loss_of, split_scores
+from longvid.tasks.frame_labels import UNLABELLED
 from longvid.windows import WindowBatch, WindowDataset
+
+OTHER_RANK = 500_000_000
+"""Added to the seed of dropout for each further rank; no training has so many steps."""
 
 
 def rate_factor(step: int, *, steps: int, settings: ScheduleSettings) -> float:
@@ -38,7 +43,16 @@ class DecoderModule(LightningModule):
     one that was never interrupted.
     """
 
-    def __init__(self, decoder: Decoder, config: TrainConfig, val: WindowDataset, *, seed: int, steps: int) -> None:
+    def __init__(
+        self,
+        decoder: Decoder,
+        config: TrainConfig,
+        val: WindowDataset,
+        *,
+        seed: int,
+        steps: int,
+        rank: Rank = ALONE,
+    ) -> None:
         super().__init__()
         assert val.task is not None
         self.decoder = decoder
@@ -47,6 +61,8 @@ class DecoderModule(LightningModule):
         self.val = val
         self.seed = seed
         self.steps = steps
+        self.rank = rank
+        self._losses: list[tuple[float, int]] = []
         self.num_tokens = val.store.recipe.num_tokens
         self._plateau: ReduceLROnPlateau | None = None
         self._plateau_state: dict[str, Any] | None = None
@@ -67,11 +83,24 @@ class DecoderModule(LightningModule):
     def training_step(self, batch: WindowBatch, batch_index: int) -> Tensor:
         """Loss of a batch. The generator is seeded by seed and step, so that dropout is the same in a resumed run."""
         assert batch.targets is not None
-        torch.manual_seed((self.seed + 1) * 1_000_000_007 + self.global_step)
+        torch.manual_seed((self.seed + 1) * 1_000_000_007 + self.global_step + OTHER_RANK * self.rank.rank)
         logits = logits_of(self.decoder, batch, task=self.task, num_tokens=self.num_tokens)
         loss = self.loss(logits, batch.targets)
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.lengths))
-        return loss
+        several, counts = self.rank.world > 1, self.counts_here(batch_index)
+        windows = len(batch.lengths) if counts else 0
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=windows, sync_dist=several)
+        if not several:
+            return loss
+        return loss * share_of(self.counted(batch.targets) if counts else 0, loss.device, self.rank.world)
+
+    def counts_here(self, batch_index: int) -> bool:
+        """Whether this process has windows of its own in a training batch."""
+        batches = getattr(self.trainer.train_dataloader, "batch_sampler", None)
+        return batches.counts(batch_index) if isinstance(batches, SharedBatches) else True
+
+    def counted(self, targets: Tensor) -> Tensor | int:
+        """How many targets the loss of a batch is the mean of."""
+        return (targets != UNLABELLED).sum() if self.task.kind == "dense" else len(targets)
 
     def refuse_diverged(self, loss: float) -> None:
         """Raise `TrainingDiverged` for a loss that is NaN or infinite: metrics would mean nothing."""
@@ -91,13 +120,17 @@ class DecoderModule(LightningModule):
         logits = logits_of(self.decoder, batch, task=self.task, num_tokens=self.num_tokens)
         loss = self.loss(logits, batch.targets)
         self.refuse_diverged(float(loss))
-        self.log("val/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.lengths))
+        self._losses = [*(self._losses if batch_index else []), (float(loss), len(batch.lengths))]
         self._found.add(logits, batch)
 
     def on_validation_epoch_end(self) -> None:
         """Log metrics over videos; step the plateau schedule by the first of them."""
+        if self.rank.world > 1:
+            batches = -(-len(self.val) // self.config.eval_batch_size)
+            self._losses = gathered(self._found, self._losses, batches)
         metrics = self.validation_metrics()
-        self.log_dict({f"val/{name}": value for name, value in metrics.items()})
+        loss = sum(loss * windows for loss, windows in self._losses) / sum(windows for _, windows in self._losses)
+        self.log_dict({f"val/{name}": value for name, value in ({"loss": loss} | metrics).items()})
         if self._plateau is not None:
             self._plateau.step(metrics[self.monitor])
 

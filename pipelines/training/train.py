@@ -18,6 +18,8 @@ from typing import Any
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.strategies import DDPStrategy
 
 from longvid.decoders import Decoder
 from longvid.decoders.joined import JoinedStreams
@@ -39,6 +41,7 @@ from longvid.pipelines.training.data import (
 from longvid.pipelines.training.joint import JointModule, joint_baseline, write_parts
 from longvid.pipelines.training.module import DecoderModule
 from longvid.pipelines.training.progress import Quiet, TrainingProgress
+from longvid.pipelines.training.ranks import ALONE, Rank, fit_in_processes, refuse_too_many
 from longvid.pipelines.training.results import SeedResult, TrainResult
 from longvid.pipelines.training.run_folder import RunFolder, SeedFolder, torch_device
 from longvid.pipelines.training.scoring import constant_scores
@@ -56,6 +59,7 @@ _HARMLESS = (
     r".*does not have many workers.*",  # small windows need none; `longvid bench feed` shows it
     r".*GPU available but not used.*",  # device=cpu was asked for
     r".*LeafSpec.* is deprecated.*",  # Lightning's own use of torch
+    r".*find_unused_parameters=True was specified.*",  # it has two uses, see `_trainer`
 )
 
 
@@ -70,6 +74,7 @@ def train(config: TrainConfig, *, progress: TrainingProgress | None = None) -> T
     device = torch_device(config.device)
     if config.precision == "float16" and device.type == "cpu":
         raise ConfigError("precision=float16 needs a CUDA device; use precision=bfloat16 or float32")
+    refuse_too_many(config, device)
     data = open_training_data(config)
     run = RunFolder(Path(config.out))
     _refuse_another_run(run, config, data)
@@ -153,21 +158,7 @@ def _train_seed(
         progress.seed_ended(result)
         return result
     folder.path.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(seed)
-    decoder = data.record.decoder.build()
-    if isinstance(decoder, Standardised | JoinedStreams):
-        decoder.fit(training_features(data.train))
-    batches = train_loader(data.train, config, seed=seed, device=device)
-    module = _module(decoder, config, data, seed=seed, steps=config.epochs * len(batches))
-    history, best = History(folder, progress), BestWeights(folder, config.early_stopping)
-    trainer = _trainer(config, folder, device, [history, best, ResumePoint(folder)])
-    done = _restored(folder, module, history, best)
-    progress.seed_started(seed, epochs=config.epochs, done=done)
-    if not best.stopped:
-        validation = eval_loader(data.val, config.eval_batch_size, workers=config.workers, device=device)
-        resume = str(folder.resume_file) if done else None
-        with interrupts_kept():
-            trainer.fit(module, batches, validation, ckpt_path=resume, weights_only=True)
+    history, best = _fit(config, data, folder, seed, device, progress)
     result = SeedResult(
         seed=seed,
         best_epoch=best.epoch,
@@ -182,18 +173,82 @@ def _train_seed(
     return result
 
 
-def _module(decoder: Decoder, config: TrainConfig, data: TrainingData, *, seed: int, steps: int) -> DecoderModule:
+def _fit(
+    config: TrainConfig,
+    data: TrainingData,
+    folder: SeedFolder,
+    seed: int,
+    device: torch.device,
+    progress: TrainingProgress,
+) -> tuple[History, BestWeights]:
+    """Train a seed from its last finished epoch, on one device here or on several in processes of their own."""
+    history, best = History(folder, progress), BestWeights(folder, config.early_stopping)
+    module = _module(data.record.decoder.build(), config, data, seed=seed, steps=0)
+    done = _restored(folder, module, history, best)
+    progress.seed_started(seed, epochs=config.epochs, done=done)
+    if best.stopped:
+        return history, best
+    if config.devices == 1:
+        return _fit_rank(config, data, folder, seed, device, progress)
+    if done < config.epochs:
+        fit_in_processes(fit_rank, config.absolute(), seed, progress)
+    _restored(folder, module, history, best)
+    return history, best
+
+
+def fit_rank(config: TrainConfig, seed: int, rank: Rank, progress: TrainingProgress) -> None:
+    """Train a seed as one of several processes, each of which opens the data itself."""
+    device = torch_device(config.device)
+    folder = RunFolder(Path(config.out)).seed(seed)
+    with quiet_lightning():
+        _fit_rank(config, open_training_data(config), folder, seed, device, progress, rank)
+
+
+def _fit_rank(
+    config: TrainConfig,
+    data: TrainingData,
+    folder: SeedFolder,
+    seed: int,
+    device: torch.device,
+    progress: TrainingProgress,
+    rank: Rank = ALONE,
+) -> tuple[History, BestWeights]:
+    torch.manual_seed(seed)
+    decoder = data.record.decoder.build()
+    if isinstance(decoder, Standardised | JoinedStreams):
+        decoder.fit(training_features(data.train))
+    batches = train_loader(data.train, config, seed=seed, device=device, rank=rank)
+    module = _module(decoder, config, data, seed=seed, steps=config.epochs * len(batches), rank=rank)
+    history, best = History(folder, progress), BestWeights(folder, config.early_stopping)
+    trainer = _trainer(config, folder, device, [history, best, ResumePoint(folder)], rank)
+    done = _restored(folder, module, history, best)
+    validation = eval_loader(data.val, config.eval_batch_size, workers=config.workers, device=device, rank=rank)
+    resume = str(folder.resume_file) if done else None
+    with interrupts_kept():
+        trainer.fit(module, batches, validation, ckpt_path=resume, weights_only=True)
+    return history, best
+
+
+def _module(
+    decoder: Decoder, config: TrainConfig, data: TrainingData, *, seed: int, steps: int, rank: Rank = ALONE
+) -> DecoderModule:
     if isinstance(data.task, JointTask):
-        return JointModule(decoder, config, data.val, seed=seed, steps=steps, train=data.train)
-    return DecoderModule(decoder, config, data.val, seed=seed, steps=steps)
+        return JointModule(decoder, config, data.val, seed=seed, steps=steps, train=data.train, rank=rank)
+    return DecoderModule(decoder, config, data.val, seed=seed, steps=steps, rank=rank)
 
 
-def _trainer(config: TrainConfig, folder: SeedFolder, device: torch.device, callbacks: list) -> Trainer:
+def _trainer(
+    config: TrainConfig, folder: SeedFolder, device: torch.device, callbacks: list, rank: Rank = ALONE
+) -> Trainer:
     inside(folder.path, "tensorboard")
     logger = TensorBoardLogger(folder.path, name="", version="tensorboard") if config.tensorboard else False
+    # parameters without a gradient may differ from step to step; without looking for them, the order of sums would
+    # change after the first step, and a run that goes on would differ from one that was never interrupted
+    ddp = DDPStrategy(cluster_environment=LightningEnvironment(), find_unused_parameters=True)
     return Trainer(
         accelerator="cuda" if device.type == "cuda" else "cpu",
-        devices=1,
+        devices=config.devices,
+        strategy=ddp if rank.world > 1 else "auto",
         precision=_PRECISIONS[config.precision],  # type: ignore[arg-type]
         max_epochs=config.epochs,
         check_val_every_n_epoch=min(config.validation.every_epochs, config.epochs),
