@@ -109,4 +109,21 @@ def decoders(
                 drawn.add_row(first if row.length == costs.LENGTHS[0] else "", *rest)
     console.print(drawn)
     console.print(costs.EXPLANATION, style="dim")
+    _print_long_windows(names)
     return 0
+
+
+def _print_long_windows(names: list[str]) -> None:
+    """Print the memory of training on very long windows, for decoders that can trade time for it."""
+    from longvid.decoders import long_windows
+
+    with error_console.status("counting long windows"):
+        rows = list(long_windows.long_window_table(names))
+    if not rows:
+        return
+    drawn = table(*long_windows.COLUMNS, right=long_windows.COLUMNS[1:])
+    for row in rows:
+        drawn.add_row(*long_windows.cells(row))
+    console.print()
+    console.print(drawn)
+    console.print(long_windows.EXPLANATION, style="dim")

@@ -86,17 +86,16 @@ class DecoderModule(LightningModule):
         torch.manual_seed((self.seed + 1) * 1_000_000_007 + self.global_step + OTHER_RANK * self.rank.rank)
         logits = logits_of(self.decoder, batch, task=self.task, num_tokens=self.num_tokens)
         loss = self.loss(logits, batch.targets)
-        several, counts = self.rank.world > 1, self.counts_here(batch_index)
-        windows = len(batch.lengths) if counts else 0
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=windows, sync_dist=several)
-        if not several:
+        if self.rank.world == 1:
+            self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.lengths))
             return loss
-        return loss * share_of(self.counted(batch.targets) if counts else 0, loss.device, self.rank.world)
-
-    def counts_here(self, batch_index: int) -> bool:
-        """Whether this process has windows of its own in a training batch."""
         batches = getattr(self.trainer.train_dataloader, "batch_sampler", None)
-        return batches.counts(batch_index) if isinstance(batches, SharedBatches) else True
+        assert isinstance(batches, SharedBatches)
+        counted = self.counted(batch.targets) if batches.counts(batch_index) else 0
+        loss = loss * share_of(counted, loss.device, self.rank.world)
+        windows = batches.windows(batch_index)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=windows, sync_dist=True)
+        return loss
 
     def counted(self, targets: Tensor) -> Tensor | int:
         """How many targets the loss of a batch is the mean of."""

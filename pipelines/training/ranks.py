@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.connection import Connection
@@ -92,9 +93,13 @@ class SharedBatches(Sampler[list[Draw]]):
             batch = draws[first : first + self.batch_size]
             yield batch[self.rank.rank :: self.rank.world] or batch[:1]
 
+    def windows(self, batch_index: int) -> int:
+        """Windows of a batch, over all ranks."""
+        return min(self.batch_size, len(self.sampler) - batch_index * self.batch_size)
+
     def counts(self, batch_index: int) -> bool:
         """Whether this rank has windows of its own in a batch."""
-        return len(self.sampler) - batch_index * self.batch_size > self.rank.rank
+        return self.windows(batch_index) > self.rank.rank
 
 
 class DealtBatches(Sampler[list[int]]):
@@ -156,7 +161,8 @@ def fit_in_processes(fit: FitRank, config: TrainConfig, seed: int, progress: Tra
                 here, there = context.Pipe(duplex=False)
                 arguments = (there, fit, config, seed, Rank(rank, config.devices), str(meeting))
                 process: BaseProcess = context.Process(target=_run_rank, args=arguments)
-                process.start()
+                with _quiet_torch():
+                    process.start()
                 there.close()
                 ends.append(here)
                 started.append(process)
@@ -170,6 +176,18 @@ def fit_in_processes(fit: FitRank, config: TrainConfig, seed: int, progress: Tra
                     process.join()
             for end in ends:
                 end.close()
+
+
+@contextmanager
+def _quiet_torch() -> Iterator[None]:
+    """Have a new process start without torch's warning that no parameter was unused, which nobody can act on."""
+    before = os.environ.get("TORCH_CPP_LOG_LEVEL")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["TORCH_CPP_LOG_LEVEL"]
 
 
 def _follow(ends: list[Connection], progress: TrainingProgress) -> None:

@@ -59,7 +59,7 @@ _HARMLESS = (
     r".*does not have many workers.*",  # small windows need none; `longvid bench feed` shows it
     r".*GPU available but not used.*",  # device=cpu was asked for
     r".*LeafSpec.* is deprecated.*",  # Lightning's own use of torch
-    r".*find_unused_parameters=True was specified.*",  # it has two uses, see `_trainer`
+    r".*sync_dist=True.*when logging on epoch level.*",  # every rank has the scores of all
 )
 
 

@@ -215,7 +215,7 @@ def test_pe_video_around_another_image_model_gives_one_token_per_frame_and_its_h
     encoder = HuggingFaceEncoder(model.video_encoder, LAYOUTS["pe_video_encoder"], spec, embedding=head).eval()
     clips = make_clips(3)
     output = encoder(clips)
-    own = model.video_encoder(clips.transpose(1, 2))
+    own = model.video_encoder(clips.transpose(1, 2).contiguous())
     assert output.tokens.shape == (2, 3, 1, 32)
     assert_same_numbers(output.tokens[:, :, 0], own.last_hidden_state, **ROUNDING)
     assert_same_numbers(output.embedding, model.video_head(own.pooler_output), **ROUNDING)

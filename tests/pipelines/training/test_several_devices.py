@@ -16,7 +16,7 @@ from longvid.errors import ConfigError
 from longvid.pipelines.training.ranks import DealtBatches, Rank, SharedBatches
 from longvid.pipelines.training.run_folder import RunFolder
 from longvid.pipelines.training.train import train
-from longvid.windows import RandomWindows, WindowDataset, Windows
+from longvid.windows import RandomWindows, WindowDataset
 
 NO_DROPOUT = {"name": "vis4mer", "options": {"width": 16, "layers": 2, "state_size": 8, "dropout": 0.0}}
 STEPS = 6
