@@ -77,6 +77,9 @@ def _print_families() -> None:
 
 def decoders(
     only: Annotated[list[str] | None, typer.Argument(help="Only these; default: all.")] = None,
+    long: Annotated[
+        bool, typer.Option("--long", help="Also the memory of windows of 100,000 tokens, which takes minutes to count.")
+    ] = False,
     as_json: JSON = False,
     markdown: MARKDOWN = False,
 ) -> int:
@@ -109,7 +112,8 @@ def decoders(
                 drawn.add_row(first if row.length == costs.LENGTHS[0] else "", *rest)
     console.print(drawn)
     console.print(costs.EXPLANATION, style="dim")
-    _print_long_windows(names)
+    if long:
+        _print_long_windows(names)
     return 0
 
 
