@@ -124,14 +124,14 @@ def test_a_run_killed_at_ten_random_moments_ends_with_the_bits_of_one_that_was_l
     data = make_data({"train": 12, "val": 4})
     recipes = []
     for name in ("whole", "cut"):
-        config = recipe_for(data, out=str(data / name), epochs=40, batch_size=2)
+        config = recipe_for(data, out=str(data / name), epochs=12, batch_size=4)
         recipes.append(data / f"{name}.yaml")
         recipes[-1].write_text(config.to_yaml())
     words = [sys.executable, "-W", "ignore", "-c", TEN_KILLS, *map(str, recipes)]
     told = subprocess.run(words, capture_output=True, text=True, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     assert int(told.stdout) >= 5, told.stdout
     cut, whole = train(config), load_file(RunFolder(data / "whole").seed(0).weights_file)
-    assert cut.seeds[0].epochs == 40
+    assert cut.seeds[0].epochs == 12
     for name, tensor in load_file(RunFolder(data / "cut").seed(0).weights_file).items():
         assert torch.equal(tensor, whole[name]), name
 
