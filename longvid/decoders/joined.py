@@ -1,4 +1,4 @@
-"""Token streams of several encoders in one sequence: a step before any decoder.
+"""Token streams of several encoders in one sequence, for any decoder.
 
     step      |  stream 0  |      stream 1       |  stream 0  | ...
     tokens     a           b     b     b     b    a

@@ -1,4 +1,4 @@
-"""Memory of training on windows of 100,000 tokens, in bfloat16, with recomputed blocks."""
+"""Memory of training on windows of 100,000 tokens, in bfloat16."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields

@@ -1,4 +1,4 @@
-"""Several stores as one: their features along one clock, in measured seconds.
+"""Several stores as one: features along one clock, by seconds.
 
     appearance   [   0   ][   1   ][   2   ]      a clip every two seconds
     motion       [0][1][2][3][4][5][6][7][8]      a clip every two thirds of a second

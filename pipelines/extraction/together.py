@@ -1,4 +1,4 @@
-"""Features of one video by several encoders, out of one pass over its frames, in this process."""
+"""Features of a video by several encoders, out of one decoding."""
 
 from collections.abc import Sequence
 from contextlib import suppress

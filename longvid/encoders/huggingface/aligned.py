@@ -1,4 +1,4 @@
-"""The vision side of models of images or video and text: tower, and its way into the space that both share.
+"""Vision towers of models with text, and their way into its space.
 
 | family (`model_type`)   | tower           | its vector in the shared space (pooling `embedding`)      |
 |-------------------------|-----------------|-----------------------------------------------------------|
