@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from longvid.decoders import DECODERS, Decoder, DecoderEntry, build_decoder, names_code
+from longvid.decoders.joined import JoinedStreams, StreamLayout
 from longvid.decoders.own import Builder, build_own
 from longvid.decoders.part import PartOf
 from longvid.decoders.segmentation.refined import Refined, RefinementSettings
@@ -68,13 +69,19 @@ class DecoderRecord:
     refinement: dict[str, Any] | None = None
     """Fields of `RefinementSettings`, and `tokens_per_clip`, where refinement stages follow the decoder."""
 
+    streams: StreamLayout | None = None
+    """The token streams of several stores, where the decoder was trained on such."""
+    columns: list[tuple[int, int]] | None = None
+    """Features that are standardised, as half-open ranges; None: all, if `standardise` says so."""
+
     def build(self, own: Builder | None = None) -> Decoder:
         """The decoder, freshly initialised; `own` builds it in place of what the name says.
 
         A name of the form `module:callable` is imported: build no record of a file whose name the caller did not give.
         """
         options: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in self.options.items()}
-        sizes: dict[str, Any] = {"dim": self.dim, "outputs": self.outputs, "max_length": self.max_length}
+        dim = self.dim if self.streams is None else self.streams.inner_dim
+        sizes: dict[str, Any] = {"dim": dim, "outputs": self.outputs, "max_length": self.max_length}
         if own is None:
             decoder = build_decoder(self.name, **(sizes | options))
         else:
@@ -83,7 +90,10 @@ class DecoderRecord:
             given = dict(self.refinement)
             tokens = given.pop("tokens_per_clip", 1)
             decoder = Refined(decoder, made(RefinementSettings, given), tokens_per_clip=tokens)
-        decoder = Standardised(decoder, self.dim) if self.standardise else decoder
+        if self.streams is not None:
+            decoder = JoinedStreams(decoder, self.streams)
+        elif self.standardise:
+            decoder = Standardised(decoder, self.dim, columns=self.columns)
         return PartOf(decoder, *self.part) if self.part is not None else decoder
 
 
@@ -214,6 +224,8 @@ def _require_held(record: DecoderRecord, own: Builder | None, weights: Path, *, 
     numbers = max(SMALL_SETTING, sum(tensor.numel() for tensor in held.values()))
     counts = {"dim": record.dim, "outputs": record.outputs, **record.options}
     counts |= {f"refinement.{name}": value for name, value in (record.refinement or {}).items()}
+    if record.streams is not None:
+        counts |= {"width": record.streams.inner_dim, "streams": list(record.streams.dims)}
     for name, value in counts.items():
         told = len(value) if isinstance(value, list) else value
         a_tensor_each = name in A_TENSOR_EACH or isinstance(value, list)

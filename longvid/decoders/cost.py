@@ -41,11 +41,13 @@ def forward_cost(module: nn.Module, *inputs: Tensor) -> Cost:
     return _count(run, module.eval(), inputs)
 
 
-def training_cost(module: nn.Module, *inputs: Tensor) -> Cost:
-    """Cost of a forward and a backward pass in training mode."""
+def training_cost(module: nn.Module, *inputs: Tensor, dtype: torch.dtype | None = None) -> Cost:
+    """Cost of a forward and a backward pass in training mode; `dtype`: under autocast to that type."""
 
     def run(*fake: Tensor) -> None:
-        module(*fake).sum().backward()
+        with torch.autocast("cpu", dtype=dtype, enabled=dtype is not None):
+            loss = module(*fake).float().sum()
+        loss.backward()
 
     cost = _count(run, module.train(), inputs)
     module.zero_grad(set_to_none=True)  # gradients without numbers must not reach an optimiser

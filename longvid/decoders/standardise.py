@@ -5,7 +5,7 @@ constant part is far larger than what changes from clip to clip; a decoder that 
 then sees little but the constants.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,32 +19,52 @@ SMALLEST_DEVIATION = 1e-6
 """A feature with a smaller deviation keeps its scale: dividing by almost zero would amplify noise."""
 
 
+Standard = tuple[np.ndarray, np.ndarray]
+"""Mean of each feature, and one over its deviation, in float64."""
+
+
+def standard_of(blocks: Iterable[Sequence[Float[np.ndarray, "..."]]]) -> list[Standard]:
+    """The standard of each of several kinds of features, from blocks that hold some of every kind, in one pass."""
+    from sklearn.preprocessing import StandardScaler  # takes a second to import, and is needed only here
+
+    scalers: list[Any] = []
+    for block in blocks:
+        scalers = scalers or [StandardScaler() for _ in block]
+        for scaler, features in zip(scalers, block, strict=True):
+            scaler.partial_fit(features.reshape(-1, features.shape[-1]).astype(np.float64))
+    found = []
+    for scaler in scalers:
+        deviation = np.sqrt(scaler.var_)
+        deviation[deviation < SMALLEST_DEVIATION] = 1
+        found.append((scaler.mean_, 1 / deviation))
+    return found
+
+
 class Standardised(Decoder):
-    """`decoder` on features minus their mean, divided by their deviation. Before `fit` it changes nothing."""
+    """`decoder` on features minus their mean, divided by their deviation. Before `fit` it changes nothing.
+
+    `columns`: half-open ranges of the features that are standardised; None: all.
+    """
 
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, decoder: Decoder, dim: int) -> None:
+    def __init__(self, decoder: Decoder, dim: int, *, columns: Sequence[tuple[int, int]] | None = None) -> None:
         super().__init__()
         self.decoder = decoder
         self.config = decoder.config
         self.last_names = tuple(f"decoder.{name}" for name in decoder.last_names)
         self.head_names = tuple(f"decoder.{name}" for name in decoder.head_names)
+        self.columns = [(0, dim)] if columns is None else list(columns)
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("scale", torch.ones(dim))
 
     def fit(self, blocks: Iterable[Float[np.ndarray, "_ _ dim"]]) -> None:
         """Compute mean and deviation from blocks of features, in one pass and in float64."""
-        from sklearn.preprocessing import StandardScaler  # takes a second to import, and is needed only here
-
-        scaler = StandardScaler()
-        for block in blocks:
-            scaler.partial_fit(block.reshape(-1, block.shape[-1]).astype(np.float64))
-        deviation = np.sqrt(scaler.var_)
-        deviation[deviation < SMALLEST_DEVIATION] = 1
-        self.mean.copy_(torch.from_numpy(scaler.mean_))
-        self.scale.copy_(torch.from_numpy(1 / deviation))
+        [(mean, scale)] = standard_of([block] for block in blocks)
+        for first, stop in self.columns:
+            self.mean[first:stop] = torch.from_numpy(mean[first:stop])
+            self.scale[first:stop] = torch.from_numpy(scale[first:stop])
 
     def forward(
         self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None

@@ -14,6 +14,7 @@ from torch import Tensor
 from longvid.decoders.base import Decoder
 from longvid.decoders.global_tokens import GlobalTokenDecoder
 from longvid.decoders.global_tokens.streaming import StreamingGlobalTokens
+from longvid.decoders.joined import JoinedStreams
 from longvid.decoders.part import PartOf
 from longvid.decoders.standardise import Standardised
 from longvid.decoders.streaming import StreamingViS4mer
@@ -41,6 +42,8 @@ def open_stream(decoder: Decoder, *, batch: int = 1) -> Stream:
     """
     if isinstance(decoder, Standardised):
         return _Wrapped(open_stream(decoder.decoder, batch=batch), before=decoder.standardised)
+    if isinstance(decoder, JoinedStreams):
+        return _Wrapped(open_stream(decoder.decoder, batch=batch), before=decoder.merged)
     if isinstance(decoder, PartOf):
         return _Wrapped(open_stream(decoder.decoder, batch=batch), after=decoder.part)
     if isinstance(decoder, ViS4mer):

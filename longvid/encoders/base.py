@@ -25,12 +25,14 @@ class EncoderOutput(NamedTuple):
     `class_tokens`: one per time step, if the architecture has them.
     `clip`: one vector for the clip, if the architecture has one (a clip class token, a pooled head).
     `global_tokens`: a few learned tokens that each saw the whole clip, if the architecture has them.
+    `embedding`: the clip's vector in the space that the model shares with text, if it was trained with text.
     """
 
     tokens: Float[Tensor, "batch time token dim"]
     class_tokens: Float[Tensor, "batch time dim"] | None = None
     clip: Float[Tensor, "batch clipdim"] | None = None
     global_tokens: Float[Tensor, "batch slot slotdim"] | None = None
+    embedding: Float[Tensor, "batch embeddim"] | None = None
 
 
 @settings(EncoderError)

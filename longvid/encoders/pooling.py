@@ -1,4 +1,4 @@
-"""Eight named ways from an encoder's output to stored tokens.
+"""Nine named ways from an encoder's output to stored tokens.
 
 | name           | stored tokens of a clip                                        |
 |----------------|----------------------------------------------------------------|
@@ -10,6 +10,7 @@
 | `mean`         | one token: mean over time and place                            |
 | `clip`         | one token: the architecture's own clip vector                  |
 | `global`       | the few tokens that saw the whole clip (Mobile-Former)         |
+| `embedding`    | one token: the clip in the space that the model shares with text |
 """
 
 from collections.abc import Callable
@@ -44,6 +45,7 @@ POOLINGS: dict[str, Callable[[EncoderOutput], Tensor]] = {
     "mean": lambda output: output.tokens.mean(dim=(1, 2)).unsqueeze(1),
     "clip": lambda output: _need(output.clip, "clip", "clip vector").unsqueeze(1),
     "global": lambda output: _need(output.global_tokens, "global", "global tokens"),
+    "embedding": lambda output: _need(output.embedding, "embedding", "vector in a space shared with text").unsqueeze(1),
 }
 assert tuple(POOLINGS) == get_args(Pooling)
 

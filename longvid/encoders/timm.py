@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from einops import rearrange
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from longvid.clips.preprocessing import Preprocessing
 from longvid.clips.sampling import Sampling
@@ -61,29 +61,58 @@ def build_timm(
             model = timm.create_model(name, pretrained=False, num_classes=0, **resized)
     except TypeError as error:
         raise EncoderError(f"timm:{name}: this model has no option for size={size}") from error
+    projection = None
     if file is not None:
-        _fill(model, read_checkpoint(file).state, f"timm:{name}: {source}")
+        head = _fill(model, read_checkpoint(file).state, f"timm:{name}: {source}")
+        projection = projection_of(head) if is_aligned(name) else None
     model.eval()
+    poolings = ("tokens", "spatial", "temporal", "mean")
     has_class = bool(getattr(model, "has_class_token", False)) or getattr(model, "cls_token", None) is not None
     spec = EncoderSpec(
         name=f"timm:{name}",
         sampling=Sampling(frames=frames, fps=1.0, stride_seconds=float(frames)),
         preprocessing=_preprocessing(timm.data.resolve_model_data_config(model), name, size),
-        poolings=("tokens", "spatial", "temporal", "mean", *(["class", "class+tokens"] if has_class else []), "clip"),
+        poolings=(
+            *poolings,
+            *(["class", "class+tokens"] if has_class else []),
+            "clip",
+            *(["embedding"] if projection is not None else []),
+        ),
         config={"frames": frames},
         weights=source,
         weights_sha256=state_sha256(model.state_dict()),
         licence=licence,
         weights_seed=seed if weights == "random" else None,
     )
-    return TimmEncoder(model, spec, has_class=has_class)
+    return TimmEncoder(model, spec, has_class=has_class, projection=projection)
+
+
+def is_aligned(name: str) -> bool:
+    """Whether a timm model is the image tower of a model of images and text, its head the projection into their space.
+
+    PE-core and the CLIP towers are, unless they were fine-tuned to classify (`ft` in the tag).
+    """
+    architecture, _, tag = name.partition(".")
+    return "pe_core" in architecture or ("_clip_" in architecture and "ft" not in tag.split("_"))
+
+
+def projection_of(head: dict[str, Tensor]) -> nn.Linear | None:
+    """The projection that the head of an aligned tower is, `weight` and perhaps `bias`; None without one."""
+    weight, bias = head.get("weight"), head.get("bias")
+    if weight is None or weight.ndim != 2:
+        return None
+    with torch.random.fork_rng(devices=[]):
+        projection = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
+    projection.load_state_dict(head)
+    return projection.eval()
 
 
 class TimmEncoder(Encoder):
-    """A timm model called on each frame."""
+    """A timm model called on each frame; `projection` takes its pooled vectors into the space shared with text."""
 
-    def __init__(self, model: Any, spec: EncoderSpec, *, has_class: bool) -> None:
+    def __init__(self, model: Any, spec: EncoderSpec, *, has_class: bool, projection: nn.Module | None = None) -> None:
         super().__init__()
+        self.projection = projection
         self.model: Any = model
         self.spec = spec
         self.has_class = has_class
@@ -96,12 +125,13 @@ class TimmEncoder(Encoder):
         frames = rearrange(clips, "batch channel time height width -> (batch time) channel height width")
         features = self.model.forward_features(frames)
         pooled = self.model.forward_head(features, pre_logits=True)
-        clip = rearrange(pooled, "(batch time) dim -> batch time dim", batch=batch).mean(1)
+        pooled = rearrange(pooled, "(batch time) dim -> batch time dim", batch=batch)
+        embedding = self.projection(pooled).mean(1) if self.projection is not None else None
         if features.ndim == 4:
             features = features.flatten(1, 2) if self.channels_last else features.flatten(2).transpose(1, 2)
         features = rearrange(features, "(batch time) token dim -> batch time token dim", batch=batch)
         class_tokens = features[:, :, 0] if self.has_class else None
-        return EncoderOutput(features[:, :, self.prefix_tokens :], class_tokens, clip)
+        return EncoderOutput(features[:, :, self.prefix_tokens :], class_tokens, pooled.mean(1), embedding=embedding)
 
 
 def _weights(timm: Any, name: str, weights: str | None, seed: int, *, fetch: bool) -> tuple[str | None, str, str]:
@@ -119,8 +149,8 @@ def _weights(timm: Any, name: str, weights: str | None, seed: int, *, fetch: boo
     return str(file), f"{hub_id}@{folder.name[:12]}", model_licence(folder)
 
 
-def _fill(model: Any, state: dict[str, Tensor], source: str) -> None:
-    """Load the state strictly except for its classifier; timm itself is not strict for a model without one.
+def _fill(model: Any, state: dict[str, Tensor], source: str) -> dict[str, Tensor]:
+    """Load the state strictly except for its classifier, which is returned; timm itself is not strict without one.
 
     The file's own `checkpoint_filter_fn` renames entries of older checkpoints and resizes position tables.
     """
@@ -130,6 +160,7 @@ def _fill(model: Any, state: dict[str, Tensor], source: str) -> None:
     classifier = model.pretrained_cfg.get("classifier") or ()
     heads = tuple(f"{head}." for head in ([classifier] if isinstance(classifier, str) else classifier))
     fit_state(model, {key: value for key, value in state.items() if not key.startswith(heads)}, source=source)
+    return {key.removeprefix(heads[0]): value for key, value in state.items() if key.startswith(heads[:1])}
 
 
 def _preprocessing(settings: dict[str, Any], name: str, size: int | None) -> Preprocessing:

@@ -1,13 +1,13 @@
 """Frames of a video by time, in one pass and constant memory."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from longvid.errors import DamagedVideo, TruncatedVideo
-from longvid.video.backends import BACKENDS, resolve_backend
+from longvid.video.backends import BACKENDS, pyav, resolve_backend
 from longvid.video.frames import SAME_INSTANT_SECONDS, Frame, Interpolation, frames_on_screen
 from longvid.video.metadata import VideoProbe
 from longvid.video.probing import probe
@@ -97,6 +97,26 @@ def decoded_frames(
         video, unique, height=height, width=width, interpolation=interpolation, num_threads=num_threads
     )
     return zip(unique.tolist(), frames, strict=True)
+
+
+def decoded_sizes(
+    video: VideoProbe,
+    wanted: Sequence[tuple[Int64[np.ndarray, " _"], int, int, Interpolation]],
+    backend: str,
+    num_threads: int,
+) -> Iterator[tuple[int, int, Frame]]:
+    """Frames for several readers: the reader's number, the display position, the frame at the reader's size.
+
+    `wanted`: each reader's display positions, height, width and interpolation. PyAV decodes each frame once for all;
+    another backend is run once per reader, one after the other, because it resizes where it decodes.
+    """
+    unique = [(np.unique(own), height, width, method) for own, height, width, method in wanted]
+    if resolve_backend(video, backend) == "pyav":
+        yield from pyav.read_sizes(video, unique, num_threads=num_threads)
+        return
+    for which, (indices, height, width, method) in enumerate(unique):
+        for index, frame in decoded_frames(video, indices, height, width, method, backend, num_threads):
+            yield which, index, frame
 
 
 def _repeated(indices: Int64[np.ndarray, "frames"], frames: Iterator[tuple[int, Frame]]) -> Iterator[Frame]:

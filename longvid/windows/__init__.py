@@ -6,11 +6,14 @@ import lazy_loader
 
 if TYPE_CHECKING:
     from longvid.windows.dataset import Draw, WindowBatch, WindowDataset, WindowItem, collate, split_by_presence
+    from longvid.windows.joined import Join, JoinedStores
     from longvid.windows.rule import Windows
     from longvid.windows.sampler import RandomWindows
 
 __all__ = [
     "Draw",
+    "Join",
+    "JoinedStores",
     "RandomWindows",
     "WindowBatch",
     "WindowDataset",
@@ -24,6 +27,7 @@ __getattr__, __dir__, _ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "dataset": ["Draw", "WindowBatch", "WindowDataset", "WindowItem", "collate", "split_by_presence"],
+        "joined": ["Join", "JoinedStores"],
         "rule": ["Windows"],
         "sampler": ["RandomWindows"],
     },

@@ -20,6 +20,7 @@ from longvid.stores import FeatureStore, PresentClips, StoredVideo
 from longvid.tasks.frame_labels import UNLABELLED, clip_labels
 from longvid.tasks.manifest import ManifestRow
 from longvid.tasks.task import Task
+from longvid.windows.joined import JoinedStores, JoinedVideo
 from longvid.windows.rule import Windows, clips_within
 
 
@@ -57,7 +58,11 @@ class WindowBatch(NamedTuple):
     clips: Int[Tensor, "batch 2"]
 
 
-def split_by_presence(store: FeatureStore, rows: Sequence[ManifestRow]) -> tuple[list[ManifestRow], list[ManifestRow]]:
+Features = FeatureStore | JoinedStores
+"""Where windows are read from."""
+
+
+def split_by_presence(store: Features, rows: Sequence[ManifestRow]) -> tuple[list[ManifestRow], list[ManifestRow]]:
     """Rows whose video is complete in the store, and the other rows."""
     there = store.num_clips()
     return [row for row in rows if row.key in there], [row for row in rows if row.key not in there]
@@ -79,7 +84,7 @@ class WindowDataset(Dataset[WindowItem]):
 
     def __init__(
         self,
-        store: FeatureStore,
+        store: Features,
         rows: Sequence[ManifestRow],
         windows: Windows,
         *,
@@ -93,8 +98,11 @@ class WindowDataset(Dataset[WindowItem]):
         self.rows = tuple(rows)
         self.windows = windows
         self.task = task
-        self._videos: dict[int, StoredVideo | PresentClips] = {}
-        counts = store.clip_counts()
+        self._videos: dict[int, StoredVideo | PresentClips | JoinedVideo] = {}
+        if isinstance(store, JoinedStores):
+            counts = store.clip_counts([row.key for row in self.rows])
+        else:
+            counts = store.clip_counts()
         self._num_damaged = {key: damaged for key, (_, damaged) in counts.items() if damaged}
         self._spans = self._clip_spans({key: total - damaged for key, (total, damaged) in counts.items()})
         ranges = [self._ranges(index, training) for index in range(len(self.rows))]
@@ -132,12 +140,15 @@ class WindowDataset(Dataset[WindowItem]):
         keys = {row.key for row in self.rows}
         return {key: count for key, count in self._num_damaged.items() if key in keys}
 
-    def video(self, index: int) -> StoredVideo | PresentClips:
+    def video(self, index: int) -> StoredVideo | PresentClips | JoinedVideo:
         """The stored video of a row, or what is there of it; opened once in each process."""
         if index not in self._videos:
             key = self.rows[index].key
             video = self.store.video(key)
-            self._videos[index] = PresentClips(video) if key in self._num_damaged else video
+            if isinstance(video, StoredVideo) and key in self._num_damaged:
+                self._videos[index] = PresentClips(video)
+            else:
+                self._videos[index] = video
         return self._videos[index]
 
     def seconds(self, video: int) -> Float[np.ndarray, "clips 2"]:

@@ -65,10 +65,22 @@ def _print_families() -> None:
     for prefix, entry in PREFIXES.items():
         console.print(f"{prefix + ':...':18} {entry.summary}")
     console.print(f"{'module:callable':18} an encoder of your own")
+    from longvid.encoders.huggingface.aligned import ALIGNED
+    from longvid.encoders.huggingface.layouts import LAYOUTS
+
+    console.print()
+    console.print(f"Hugging Face families whose tokens are known (model_type): {', '.join(sorted(LAYOUTS))}")
+    console.print(f"aligned with text, with pooling embedding: {', '.join(sorted(ALIGNED))}")
+    console.print(
+        "others are accepted if the shape of their output leaves no doubt; code in a model's folder is never run"
+    )
 
 
 def decoders(
     only: Annotated[list[str] | None, typer.Argument(help="Only these, or module:callable; default: all.")] = None,
+    long: Annotated[
+        bool, typer.Option("--long", help="Also the memory of windows of 100,000 tokens, which takes minutes to count.")
+    ] = False,
     as_json: JSON = False,
     markdown: MARKDOWN = False,
 ) -> int:
@@ -104,4 +116,22 @@ def decoders(
                 drawn.add_row(first if row.length == costs.LENGTHS[0] else "", *rest)
     console.print(drawn)
     console.print(costs.EXPLANATION, style="dim")
+    if long:
+        _print_long_windows(names)
     return 0
+
+
+def _print_long_windows(names: list[str]) -> None:
+    """Print the memory of training on very long windows, for decoders that can trade time for it."""
+    from longvid.decoders import long_windows
+
+    with error_console.status("counting long windows"):
+        rows = list(long_windows.long_window_table(names))
+    if not rows:
+        return
+    drawn = table(*long_windows.COLUMNS, right=long_windows.COLUMNS[1:])
+    for row in rows:
+        drawn.add_row(*long_windows.cells(row))
+    console.print()
+    console.print(drawn)
+    console.print(long_windows.EXPLANATION, style="dim")

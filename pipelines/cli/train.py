@@ -98,8 +98,8 @@ def train(
 
 def _train_folds(config: Any, *, as_json: bool) -> int:
     """Train each fold, evaluate it, and print the average."""
-    from longvid.pipelines.cli.training_progress import ConsoleProgress
     from longvid.pipelines.cli.answers import print_folds
+    from longvid.pipelines.cli.training_progress import ConsoleProgress
     from longvid.pipelines.evaluation.folds import evaluate_folds
     from longvid.pipelines.training.fold_runs import fold_config, write_folds
     from longvid.pipelines.training.train import train as run
@@ -175,7 +175,10 @@ def _monitor(config: Any) -> str:
 def evaluate(
     run: RunFolder,
     split: Annotated[str, typer.Option(help="Split to score.")] = "test",
-    store: Annotated[str | None, typer.Option(help="Another store of the same recipe.")] = None,
+    store: Annotated[
+        list[str] | None,
+        typer.Option(help="Another store of the same recipe; once for each store of a run that has several."),
+    ] = None,
     allow_missing: Annotated[bool, typer.Option(help="Score the videos that the store holds.")] = False,
     predictions: Annotated[
         Literal["csv", "jsonl", "parquet", "json", "mstcn"],
@@ -199,14 +202,14 @@ def evaluate(
         from longvid.pipelines.evaluation.folds import evaluate_folds
 
         allowed = allow_missing or None
-        folds = evaluate_folds(run, split=split, store=store, allow_missing=allowed, predictions=predictions)
+        folds = evaluate_folds(run, split=split, store=store or None, allow_missing=allowed, predictions=predictions)
         print_json(folds) if as_json else print_folds(folds)
         return 0
     results = [
         score(
             part,
             split=split,
-            store=store,
+            store=store or None,
             allow_missing=allow_missing or None,
             predictions=predictions,
             decoder=decoder,
@@ -228,16 +231,19 @@ def predict(
     run: RunFolder,
     video: Annotated[Path, typer.Argument(help="A video file.")],
     encoder: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             help="The encoder of the features, if it has moved (a folder), must be fetched (a hub id) or is your own "
-            "(module:callable); the digest of its weights is checked."
+            "(module:callable); the digest of its weights is checked. With several stores once for each."
         ),
     ] = None,
     option: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="An option of that encoder; repeatable.")
     ] = None,
-    weights: Annotated[str | None, typer.Option(help="Checkpoint file of the encoder, if it has moved.")] = None,
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(help="Checkpoint file of the encoder, if it has moved. With several stores once for each."),
+    ] = None,
     allow_damaged: Annotated[
         bool, typer.Option("--allow-damaged", help="Use the sound clips of a damaged file.")
     ] = False,
@@ -258,14 +264,15 @@ def predict(
     from longvid.pipelines.cli.answers import print_prediction
     from longvid.pipelines.evaluation.predict import predict as run_prediction
 
-    find_own_code(encoder)
+    for name in encoder or []:
+        find_own_code(name)
     find_own_decoder(decoder)
     prediction = run_prediction(
         run,
         video,
-        encoder=encoder,
+        encoder=encoder or None,
         encoder_options=parse_options(option) if option else None,
-        weights=weights,
+        weights=weights or None,
         decoder=decoder,
         decoder_options=parse_options(decoder_option or []),
         allow_damaged=allow_damaged,

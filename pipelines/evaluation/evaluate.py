@@ -4,7 +4,7 @@ result = evaluate("runs/order", split="test")
 print(result.metrics["accuracy"].mean, result.baseline["accuracy"], result.coverage)
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,9 +21,10 @@ from longvid.metrics.videos import proposals_and_truth, readings
 from longvid.pipelines.evaluation.prediction_files import refuse_format, targets_along, write_predictions
 from longvid.pipelines.evaluation.timeline import timeline
 from longvid.pipelines.training.config import is_elsewhere, kept_config
-from longvid.pipelines.training.data import eval_loader, shown
+from longvid.pipelines.training.data import eval_loader
+from longvid.pipelines.training.joining import opened_again, shown_missing
 from longvid.pipelines.training.results import Summary, summarise
-from longvid.pipelines.training.run_folder import RunFolder, RunRecord, torch_device
+from longvid.pipelines.training.run_folder import RunFolder, RunRecord, StoreRecord, torch_device
 from longvid.pipelines.training.scoring import SplitScores, score_windows
 from longvid.plain import as_json
 from longvid.stores import FeatureStore
@@ -32,7 +33,8 @@ from longvid.tasks.frame_labels import UNLABELLED
 from longvid.trained import GivenDecoder, read_made
 from longvid.trained import trained_decoder as load_trained_decoder
 from longvid.validation import made
-from longvid.windows import WindowDataset, Windows, split_by_presence
+from longvid.windows import JoinedStores, WindowDataset, Windows, split_by_presence
+from longvid.windows.dataset import Features
 
 MAX_TIMELINES, MAX_WRONG = 6, 2
 """Videos whose scores over time are kept for the report, and wrongly answered videos beside them."""
@@ -122,7 +124,7 @@ def evaluate(
     run_dir: str | Path,
     *,
     split: str = "test",
-    store: str | None = None,
+    store: str | Sequence[str] | None = None,
     device: str = "auto",
     batch_size: int | None = None,
     workers: int | None = None,
@@ -192,19 +194,31 @@ def read_evaluation(run: RunFolder, split: str) -> EvaluationResult:
     return read_made(path, whole, remedy=remedy)
 
 
-def open_run_store(record: RunRecord, location: str | None = None) -> FeatureStore:
-    """The store that a run was trained on, or another store of the same recipe; `ConfigError` names what differs.
+def open_run_store(record: RunRecord, location: str | Sequence[str] | None = None) -> Features:
+    """The stores that a run was trained on, or others of the same recipes; `ConfigError` names what differs.
 
-    The run's own store is opened only if it is a folder on this machine; a URL has to be given as `location`.
+    The run's own store is opened only if it is a folder on this machine; a URL has to be given as `location`. Of
+    several stores all are given, in the order of the training.
     """
+    given = [None] * len(record.stores) if location is None else [location] if isinstance(location, str) else location
+    if len(given) != len(record.stores):
+        names = " ".join(f"--store {one.store}" for one in record.stores)
+        raise ConfigError(
+            f"{len(given)} stores are given, the run was trained on {len(record.stores)}: give all of them ({names})"
+        )
+    stores = [_open_like(one, place) for one, place in zip(record.stores, given, strict=True)]
+    return opened_again(stores, record.joined)
+
+
+def _open_like(record: StoreRecord, location: str | None) -> FeatureStore:
     if location is None and is_elsewhere(record.store):
         raise ConfigError(
             f"the run was trained on the store {record.store}, which is not opened just because a file names it: "
             f"give --store {record.store} (in Python store=)"
         )
     store = FeatureStore.open(location or record.store)
-    if store.recipe.to_dict() != record.store_recipe:
-        trained = type(store.recipe).from_dict(record.store_recipe)
+    if store.recipe.to_dict() != record.recipe:
+        trained = type(store.recipe).from_dict(record.recipe)
         differences = "; ".join(trained.differences(store.recipe))
         raise ConfigError(
             f"{store.location}: features differ from those of the training (trained != here: {differences}); "
@@ -219,7 +233,7 @@ def trained_decoder(run: RunFolder, record: RunRecord, seed: int, *, given: Give
 
 
 def _dataset(
-    run: RunFolder, record: RunRecord, store: FeatureStore, split: str, *, allow_missing: bool
+    run: RunFolder, record: RunRecord, store: Features, split: str, *, allow_missing: bool
 ) -> tuple[WindowDataset, list[str], list[str]]:
     """The videos to score, and the keys of those that are not in the store and of those that are too short."""
     manifest = run.manifest()
@@ -231,7 +245,8 @@ def _dataset(
     absent = [row.key for row in missing]
     if not found or (absent and not allow_missing):
         raise AnnotationError(
-            f"{len(absent)} of {len(rows)} {split} videos are not complete in {store.location}: {shown(absent)}; "
+            f"{len(absent)} of {len(rows)} {split} videos are not complete in {store.location}: "
+            f"{shown_missing(store, absent)}; "
             "extract them, or evaluate without them (allow_missing=true)"
         )
     windows, task, fewest = record.the_windows(), record.the_task(), record.fewest_clips
@@ -292,10 +307,16 @@ def _readings(scored: dict[int, SplitScores], task: Task) -> dict[str, dict[str,
     }
 
 
-def _size(store: FeatureStore) -> dict[str, int | float | None]:
-    info = store.info()
-    bytes_ = info.token_bytes if info.file_bytes is None else info.file_bytes
-    return {"videos": info.complete_videos, "clips": info.num_clips, "seconds": info.seconds, "bytes": bytes_}
+def _size(features: Features) -> dict[str, int | float | None]:
+    """Size of the store; of several, the videos that all hold, and the clips and bytes of all."""
+    infos = [store.info() for store in (features.stores if isinstance(features, JoinedStores) else [features])]
+    sizes = [info.token_bytes if info.file_bytes is None else info.file_bytes for info in infos]
+    return {
+        "videos": len(features.keys()) if isinstance(features, JoinedStores) else infos[0].complete_videos,
+        "clips": sum(info.num_clips for info in infos),
+        "seconds": min(info.seconds for info in infos),
+        "bytes": sum(sizes),
+    }
 
 
 def _baseline(run: RunFolder, task: Task, dataset: WindowDataset) -> np.ndarray:

@@ -81,7 +81,7 @@ def evaluate_folds(
     out: str | Path,
     *,
     split: str = "test",
-    store: str | None = None,
+    store: str | list[str] | None = None,
     allow_missing: bool | None = None,
     predictions: str = "csv",
 ) -> FoldsResult:

@@ -7,12 +7,13 @@ import numpy as np
 from jaxtyping import Float
 
 from longvid.decoders.baseline import POOLINGS, STRENGTHS, LinearBaseline, fit_linear_baseline, pool_video
+from longvid.decoders.joined import StreamLayout
 from longvid.metrics.items import score
 from longvid.pipelines.training.data import video_features
 from longvid.pipelines.training.scoring import dense_scores
 from longvid.tasks import Task
 from longvid.tasks.frame_labels import UNLABELLED
-from longvid.windows import WindowDataset
+from longvid.windows import JoinedStores, WindowDataset
 
 Choice = tuple[str, float]
 """A pooling and an inverse regularisation."""
@@ -111,10 +112,19 @@ def _starts(parts: Iterable[np.ndarray]) -> list[int]:
 
 
 def _pooled(data: WindowDataset) -> dict[str, Float[np.ndarray, "videos features"]]:
-    """Pooled features of every video, by pooling."""
-    dim = data.store.recipe.dim
-    rows = [pool_video(c.reshape(-1, dim) for c in video_features(data, index)) for index in range(len(data.rows))]
+    """Pooled features of every video, by pooling; those of several stores side by side."""
+    rows = [_pooled_video(data, index) for index in range(len(data.rows))]
     return {pooling: np.stack([row[pooling] for row in rows]) for pooling in POOLINGS}
+
+
+def _pooled_video(data: WindowDataset, index: int) -> dict[str, Float[np.ndarray, " features"]]:
+    store = data.store
+    if not isinstance(store, JoinedStores) or store.join.how == "features":
+        return pool_video(clips.reshape(-1, store.recipe.dim) for clips in video_features(data, index))
+    streams = StreamLayout(dims=store.dims, tokens=store.tokens)
+    blocks = [streams.split(clips) for clips in video_features(data, index)]  # clips, several per step
+    pooled = [pool_video(own.reshape(-1, own.shape[-1]) for own in stream) for stream in zip(*blocks, strict=True)]
+    return {pooling: np.concatenate([one[pooling] for one in pooled]) for pooling in POOLINGS}
 
 
 def _clip_features(data: WindowDataset, video: int) -> dict[str, Float[np.ndarray, "clips _features"]]:

@@ -10,7 +10,7 @@ says what is followed there and what is not). It must be the same encoder: the s
 must agree.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,18 +22,19 @@ from jaxtyping import Float
 
 from longvid.decoders import Decoder
 from longvid.decoders.own import Builder
-from longvid.encoders import Encoder
 from longvid.errors import ConfigError, UnreadableVideo
 from longvid.files import write_bytes, write_json
 from longvid.metrics.predicted import PredictedSegment, predicted_segments
 from longvid.pipelines.evaluation.evaluate import trained_decoder
 from longvid.pipelines.evaluation.prediction_files import mstcn_text, refuse_frame_labels
 from longvid.pipelines.evaluation.timeline import Timeline, timeline
-from longvid.pipelines.extraction import ExtractionJob, VideoRequest, extract
+from longvid.pipelines.extraction import VideoRequest, extract
 from longvid.pipelines.extraction.run import Progress
+from longvid.pipelines.extraction.together import Taker, extract_together
 from longvid.pipelines.rebuilding import Given, rebuilt
 from longvid.pipelines.training.config import kept_config
 from longvid.pipelines.training.data import eval_loader
+from longvid.pipelines.training.joining import opened_again
 from longvid.pipelines.training.run_folder import RunFolder, RunRecord, torch_device
 from longvid.pipelines.training.scoring import answers_of, window_scores
 from longvid.stores import FeatureStore, Recipe
@@ -41,12 +42,17 @@ from longvid.tasks import ManifestRow, Task
 from longvid.tasks.manifest_files import write_records
 from longvid.trained import GivenDecoder
 from longvid.windows import WindowDataset
+from longvid.windows.dataset import Features
 
 VIDEO = "video"
 """Key of the one video in the store that a prediction makes."""
 BATCH_SIZE = 8
 """Windows per batch."""
 PREDICTION_SUFFIXES = (".csv", ".jsonl", ".parquet", ".json", ".txt")
+
+Names = str | Sequence[str | None] | None
+"""A name, or for a run with several stores one per store."""
+Options = dict[str, Any] | Sequence[dict[str, Any] | None] | None
 
 
 @dataclass(frozen=True)
@@ -143,9 +149,9 @@ def predict(
     run_dir: str | Path,
     video: str | Path,
     *,
-    weights: str | None = None,
-    encoder: str | None = None,
-    encoder_options: dict[str, Any] | None = None,
+    weights: Names = None,
+    encoder: Names = None,
+    encoder_options: Options = None,
     decoder: str | Builder | None = None,
     decoder_options: dict[str, Any] | None = None,
     device: str = "auto",
@@ -160,6 +166,8 @@ def predict(
     `weights`: the encoder's weights file, if it has moved since the extraction. `encoder` and `encoder_options` are
     needed for your own encoder (a run's files never make longvid import code), for one that has moved, and for a hub's
     encoder whose weights are not on this machine; `decoder` and `decoder_options` likewise for a decoder of your own.
+    For a run with several stores each of the three about encoders is a list with one entry per store, None where there
+    is nothing to say; one decoding of the file feeds all encoders.
     Raises `EncoderError` if `encoder` is needed and `DecoderError` if `decoder` is, `ConfigError` for another encoder
     than that of the features and for a run without a trained seed, `VideoError` for a file that cannot be read,
     `WeightsError` for damaged weights, `DecoderError` for a video that is too short for the decoder.
@@ -170,35 +178,63 @@ def predict(
         raise ConfigError(f"{run.path}: no seed is trained to the end; run the same `longvid train` again")
     if out is not None:
         refuse_file(Path(out), record.the_task())
-    recipe = Recipe.from_dict(record.store_recipe)
-    given = Given(encoder, encoder_options, weights)
-    job, built = rebuilt(recipe, record.made_with, given, source=str(run.path), device=str(torch_device(device)))
+    on = torch_device(device)
+    built = [
+        rebuilt(Recipe.from_dict(store.recipe), store.made_with, given, source=str(run.path), device=str(on))
+        for store, given in zip(record.stores, _given(record, encoder, encoder_options, weights), strict=True)
+    ]
     decoders = [trained_decoder(run, record, seed, given=GivenDecoder(decoder, decoder_options)) for seed in seeds]
-    job = replace(job, allow_truncated=allow_truncated, allow_damaged=allow_damaged)
     with TemporaryDirectory(prefix="longvid-predict-") as folder:
-        store = features_of(str(video), job, built, Path(folder) / "features.zarr", progress)
-        lines = [_along(own, record, store, torch_device(device)) for own in decoders]
-        damaged = tuple(map(str, store.video("video").damaged))
+        takers = [
+            Taker(
+                replace(job, allow_truncated=allow_truncated, allow_damaged=allow_damaged),
+                one,
+                Path(folder) / f"{number}.zarr",
+            )
+            for number, (job, one) in enumerate(built)
+        ]
+        stores = features_of(str(video), takers, progress)
+        features = opened_again(stores, record.joined)
+        lines = [_along(own, record, features, on) for own in decoders]
+        damaged = tuple(dict.fromkeys(str(part) for store in stores for part in store.video(VIDEO).damaged))
     prediction = replace(_prediction(str(video), run, record, lines, seeds), damaged=damaged)
     if out is not None:
         write_prediction(Path(out), prediction)
     return prediction
 
 
-def features_of(
-    video: str, job: ExtractionJob, encoder: Encoder, location: Path, progress: Progress | None
-) -> FeatureStore:
-    """The video's features in a new store, made as extraction makes them."""
+def _given(record: RunRecord, encoder: Names, options: Options, weights: Names) -> list[Given]:
+    """What the caller says about the encoder of each store; `ConfigError` where it is not told which it is about."""
+    names = ", ".join(str(store.recipe.get("encoder")) for store in record.stores)
+
+    def each(what: str, value: Any) -> list[Any]:
+        values = list(value) if isinstance(value, list | tuple) else [value]
+        if value is not None and len(values) != len(record.stores):
+            raise ConfigError(
+                f"{len(values)} of {what} given, for a run with {len(record.stores)} encoders ({names}): give one for "
+                "each store, in this order"
+            )
+        return values if value is not None else [None] * len(record.stores)
+
+    given = (each("encoder", encoder), each("options", options), each("weights", weights))
+    return [Given(name, chosen, file) for name, chosen, file in zip(*given, strict=True)]
+
+
+def features_of(video: str, takers: list[Taker], progress: Progress | None) -> list[FeatureStore]:
+    """The video's features in new stores, made as extraction makes them."""
+    request = VideoRequest(VIDEO, video)
+    if len(takers) > 1:
+        extract_together(request, takers, progress)
+        return [FeatureStore.open(taker.location) for taker in takers]
+    [(job, encoder, location)] = takers
     # inline: the encoder is loaded here already, and there is no other video that a crash could cost
-    report = extract(
-        [VideoRequest(VIDEO, video)], job, location, encoder=encoder, scheduler="inline", progress=progress
-    )
+    report = extract([request], job, location, encoder=encoder, scheduler="inline", progress=progress)
     if report.failed:
         raise UnreadableVideo(report.failed[0].reason)
-    return FeatureStore.open(location)
+    return [FeatureStore.open(location)]
 
 
-def _along(decoder: Decoder, record: RunRecord, store: FeatureStore, device: torch.device) -> Timeline:
+def _along(decoder: Decoder, record: RunRecord, store: Features, device: torch.device) -> Timeline:
     """A decoder's scores along the store's only video: a data set of one row, scored as evaluation scores many."""
     data = WindowDataset(store, [ManifestRow(VIDEO)], record.the_windows())
     loader = eval_loader(data, BATCH_SIZE, workers=0, device=device)

@@ -102,7 +102,8 @@ def _remarks(config: TrainConfig) -> Iterable[str]:
 
 def _kind(record: RunRecord, config: TrainConfig) -> str:
     """What must be equal in runs that are averaged over folds."""
-    same: list[Any] = [record.decoder.name, record.decoder.options, record.store_recipe, config.protocol, config.epochs]
+    recipes = [store.recipe for store in record.stores]
+    same: list[Any] = [record.decoder.name, record.decoder.options, recipes, config.protocol, config.epochs]
     return json.dumps(same, sort_keys=True, default=str)
 
 

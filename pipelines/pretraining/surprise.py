@@ -11,6 +11,7 @@ from torch import Tensor
 
 from longvid.errors import ConfigError
 from longvid.pipelines.evaluation.predict import VIDEO, features_of
+from longvid.pipelines.extraction.together import Taker
 from longvid.pipelines.pretraining.data import opened
 from longvid.pipelines.rebuilding import Given, rebuilt
 from longvid.pipelines.training.data import CLIPS_AT_ONCE
@@ -63,7 +64,7 @@ def surprise_of(
         return _along(model, opened(there, video), str(run), video, threshold=threshold, gap=gap)
     job, built = rebuilt(recipe, record.made_with, Given(encoder, None, weights), source=str(run))
     with TemporaryDirectory(prefix="longvid-surprise-") as folder:
-        made = features_of(video, job, built, Path(folder) / "features.zarr", None)
+        [made] = features_of(video, [Taker(job, built, Path(folder) / "features.zarr")], None)
         return _along(model, made.video(VIDEO), str(run), video, threshold=threshold, gap=gap)
 
 

@@ -12,7 +12,7 @@ from longvid.errors import ConfigError
 from longvid.pipelines.evaluation.evaluate import EvaluationResult, read_evaluation
 from longvid.pipelines.recipes import read_settings
 from longvid.pipelines.training.results import TrainResult
-from longvid.pipelines.training.run_folder import RunFolder, RunRecord
+from longvid.pipelines.training.run_folder import RunFolder, RunRecord, StoreRecord
 from longvid.tasks import Task
 from longvid.trained import read_made
 
@@ -102,7 +102,17 @@ def _curve(rows: list[dict[str, str]], column: str) -> Curve:
 
 def facts_of_features(record: RunRecord) -> list[tuple[str, str]]:
     """How the features were made, in words; random weights are named as such."""
-    recipe = record.store_recipe
+    facts = [fact for store in record.stores for fact in _facts_of_store(store)]
+    if record.joined is not None:
+        rate = (
+            "the coarsest store's steps" if record.joined.rate is None else f"{record.joined.rate:g} steps per second"
+        )
+        facts.append(("Stores joined", f"{record.joined.how}, {rate}"))
+    return [*facts, ("Manifest", record.manifest)]
+
+
+def _facts_of_store(store: StoreRecord) -> list[tuple[str, str]]:
+    recipe = store.recipe
     config: dict[str, Any] = recipe["encoder_config"]
     origin, digest = WeightsOrigin.of_recipe(config), recipe["weights_sha256"]
     weights = "not recorded" if origin is None else origin.phrase
@@ -117,15 +127,14 @@ def facts_of_features(record: RunRecord) -> list[tuple[str, str]]:
         ),
         ("Sampling", _in_one_line(recipe["sampling"])),
         ("Preprocessing", _in_one_line(recipe["preprocessing"])),
-        ("Store", record.store),
-        ("Manifest", record.manifest),
+        ("Store", store.store),
     ]
 
 
 def has_random_weights(record: RunRecord) -> bool:
-    """Whether the encoder was never trained."""
-    origin = WeightsOrigin.of_recipe(record.store_recipe["encoder_config"])
-    return origin is not None and origin.kind == "random"
+    """Whether an encoder was never trained."""
+    origins = [WeightsOrigin.of_recipe(store.recipe["encoder_config"]) for store in record.stores]
+    return any(origin is not None and origin.kind == "random" for origin in origins)
 
 
 def _in_one_line(values: dict[str, Any]) -> str:

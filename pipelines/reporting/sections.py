@@ -198,7 +198,8 @@ def features(runs: list[Run]) -> list[dict[str, Any]]:
     """How the features were made, once for all runs that share them."""
     shared: dict[str, list[Run]] = {}
     for run in runs:
-        shared.setdefault(json.dumps([run.record.store_recipe, run.record.store], sort_keys=True), []).append(run)
+        stores = [[store.recipe, store.store] for store in run.record.stores]
+        shared.setdefault(json.dumps(stores, sort_keys=True), []).append(run)
     return [
         {
             "label": ", ".join(run.label for run in members) if len(shared) > 1 else "",

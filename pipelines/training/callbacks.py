@@ -51,8 +51,9 @@ class History(Callback):
         )
         pl_module.refuse_diverged(row.train_loss)
         self.rows.append(row)
-        self._write(pl_module.task.metrics)
-        self.progress.epoch_ended(row)
+        if trainer.is_global_zero:
+            self._write(pl_module.task.metrics)
+            self.progress.epoch_ended(row)
 
     def state_dict(self) -> dict[str, Any]:
         """The rows so far."""
@@ -107,7 +108,8 @@ class BestWeights(Callback):
         last = pl_module.config.validation.choose == "last"
         if self._best is None or gain > 0 or (gain == 0 and loss < self._loss) or last:
             self.metrics, self.epoch, self._loss = metrics, trainer.current_epoch, loss
-            save_weights(self.folder.weights_file, pl_module.judged)
+            if trainer.is_global_zero:
+                save_weights(self.folder.weights_file, pl_module.judged)
             self.sha256 = weights_sha256(pl_module.judged)
         needed = self.early_stopping.min_delta if self.early_stopping is not None else 0.0
         self.waited = 0 if self._best is None or gain > needed else self.waited + 1
@@ -139,6 +141,9 @@ class ResumePoint(Checkpoint):
         self.folder = folder
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write beside, then rename."""
+        """Write beside, then rename; of several processes the first writes, the others wait."""
+        if not trainer.is_global_zero:
+            trainer.save_checkpoint(self.folder.resume_file)
+            return
         with replacing(self.folder.resume_file) as temporary:
             trainer.save_checkpoint(temporary)

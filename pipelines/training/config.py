@@ -7,7 +7,7 @@ setting. Paths in a recipe file are relative to that file, paths in overrides to
 """
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -21,7 +21,7 @@ from longvid.errors import ConfigError
 from longvid.pipelines.recipes import read_settings, recipe_settings
 from longvid.pipelines.training.combinations import Combination, combinations, flat
 from longvid.safe_yaml import parse_yaml
-from longvid.validation import SHOWN_CHARACTERS, in_words, shown
+from longvid.validation import SHOWN_CHARACTERS, as_type, in_words, shown
 from longvid.windows.rule import Windows
 
 _PATHS = ("store", "manifest", "out")
@@ -170,6 +170,23 @@ class ScheduleSettings(Settings):
     learns. Only for its published schedule; for regression it makes no difference."""
 
 
+class JoinSettings(Settings):
+    """How several stores are put along one clock (`longvid.windows.joined`)."""
+
+    how: Literal["features", "streams"] = "features"
+    """`features`: numbers side by side in each token; `streams`: tokens side by side, each store with a code."""
+    rate: float | None = Field(default=None, gt=0)
+    """Steps per second; none: those of the coarsest store."""
+    width: int | None = Field(default=None, ge=1)
+    """`streams`: width that the tokens of every store are projected to; none: the widest store's."""
+
+    @model_validator(mode="after")
+    def _used(self) -> "JoinSettings":
+        if self.width is not None and self.how != "streams":
+            raise ValueError("width is for token streams; give how=streams too")
+        return self
+
+
 class EarlyStoppingSettings(Settings):
     """Stops training when validation has not improved."""
 
@@ -263,8 +280,10 @@ class TrainConfig(Settings):
 
     name: str = "run"
     """Name of the run, in results."""
-    store: str
-    """Feature store: folder or URL."""
+    store: str | list[str]
+    """Feature store: folder or URL; several as a list, which are joined by measured seconds."""
+    join: JoinSettings = JoinSettings()
+    """How several stores are joined."""
     manifest: str
     """Videos, splits and labels: .jsonl, .csv or .parquet."""
     features: FeatureSettings | None = None
@@ -289,8 +308,9 @@ class TrainConfig(Settings):
     """Stages that refine the decoder's answers; none: there are none. For dense tasks."""
     smoothing: SmoothingSettings | None = None
     """Loss that makes neighbouring clips answer alike; none: there is none. For dense tasks."""
-    standardise: bool = False
-    """Scale features to mean 0 and deviation 1 over the training videos, for encoders without a final norm."""
+    standardise: bool | list[bool] = False
+    """Scale features to mean 0 and deviation 1 over the training videos, for encoders without a final norm; with
+    several stores also one answer per store."""
     window: WindowSettings = WindowSettings()
     batch_size: int = Field(default=16, ge=1)
     """Windows per training step."""
@@ -312,6 +332,8 @@ class TrainConfig(Settings):
     """Arithmetic of training."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; auto: on CUDA if there is a device."""
+    devices: int = Field(default=1, ge=1)
+    """Devices (GPUs, or processes on the CPU) that share every batch; more than one train by Lightning's DDP."""
     workers: int = Field(default=0, ge=0)
     """Processes that read windows; 0 reads in the training process, which is enough for small windows."""
     allow_missing: bool = False
@@ -329,6 +351,58 @@ class TrainConfig(Settings):
             return settings
         window, given = dict(find_protocol(settings["protocol"]).window), settings.get("window") or {}
         return settings | {"window": window | given if isinstance(given, dict) else given}
+
+    @property
+    def stores(self) -> tuple[str, ...]:
+        """The feature stores, one or several."""
+        return (self.store,) if isinstance(self.store, str) else tuple(self.store)
+
+    @field_validator("store", mode="before")
+    @classmethod
+    def _some_store(cls, value: Any) -> Any:
+        places = value if isinstance(value, list) else [value]
+        if not places or any(isinstance(place, list | dict) or place is None for place in places):
+            raise ValueError("should be a folder or URL, or a list of them")
+        if len({str(place) for place in places}) < len(places):
+            raise ValueError("the same store is listed twice")
+        return str(places[0]) if len(places) == 1 else [str(place) for place in places]
+
+    @field_validator("standardise", mode="before")
+    @classmethod
+    def _answers(cls, value: Any) -> Any:
+        try:
+            return as_type(list[bool] if isinstance(value, list) else bool, value)
+        except ValueError:
+            raise ValueError("should be true or false, or a list of one answer per store") from None
+
+    @model_validator(mode="after")
+    def _joined(self) -> "TrainConfig":
+        if isinstance(self.standardise, list) and len(self.standardise) != len(self.stores):
+            raise ValueError(
+                f"standardise has {len(self.standardise)} answers for {len(self.stores)} stores; give one per store"
+            )
+        if len(self.stores) == 1 and self.join != JoinSettings():
+            raise ValueError("join is for several stores; give store=[a.zarr,b.zarr]")
+        return self
+
+    @model_validator(mode="after")
+    def _together(self) -> "TrainConfig":
+        """Refuse settings that are each possible, but not with each other."""
+        one_device = {
+            "grid": bool(self.grid),
+            "smoothing": self.smoothing is not None,
+            "refinement": self.refinement is not None,
+            "loss.class_weights": self.loss.class_weights != "equal",
+            "optimiser.accumulate": self.optimiser.accumulate > 1,
+            "optimiser.average": self.optimiser.average is not None,
+        }
+        if self.devices > 1 and (asked := [name for name, given in one_device.items() if given]):
+            raise ValueError(f"devices={self.devices} trains without {', '.join(asked)}; use devices=1")
+        if self.refinement is not None and len(self.stores) > 1 and self.join.how == "streams":
+            raise ValueError("refinement follows one stream of tokens; use join.how=features")
+        if self.decoder.init is not None and len(self.stores) > 1:
+            raise ValueError("decoder.init starts from a pretraining on one store's features; give one store")
+        return self
 
     @model_validator(mode="after")
     def _frozen_from_something(self) -> "TrainConfig":
@@ -367,6 +441,8 @@ class TrainConfig(Settings):
                 raise ValueError("grid: schedule.name=plateau follows one validation score; use cosine or constant")
         if self.validation.on_test:
             raise ValueError("grid: a combination is chosen by validation videos, never by test; leave out on_test")
+        if self.validation.choose != "best" or self.validation.metric is not None:
+            raise ValueError("grid: keeps the best epoch by the task's first metric; leave out choose and metric")
         if self.precision == "float16":
             raise ValueError("grid: precision=float16 scales all losses together; use bfloat16 or float32")
         return self
@@ -408,9 +484,7 @@ class TrainConfig(Settings):
 
     def absolute(self) -> "TrainConfig":
         """The same with absolute paths, so that the recipe kept in a run's folder means the same files there."""
-        paths: dict[str, Any] = {
-            name: str(Path(value).absolute()) for name in _PATHS if "://" not in (value := getattr(self, name))
-        }
+        paths: dict[str, Any] = {name: _each(getattr(self, name), _absolute) for name in _PATHS}
         if self.decoder.init is not None:
             paths["decoder"] = self.decoder.model_copy(update={"init": str(Path(self.decoder.init).absolute())})
         return self.model_copy(update=paths)
@@ -457,6 +531,17 @@ def kept_config(path: Path) -> TrainConfig:
     return TrainConfig.of(read_recipe(path), source=str(path))
 
 
+def _each(place: Any, change: Callable[[str], str]) -> Any:
+    """A place, or every place of a list, changed; what is no text is left for the check of the settings."""
+    if isinstance(place, list):
+        return [change(one) if isinstance(one, str) else one for one in place]
+    return change(place) if isinstance(place, str) else place
+
+
+def _absolute(place: str) -> str:
+    return place if "://" in place else str(Path(place).absolute())
+
+
 def is_elsewhere(place: str) -> bool:
     """Whether a place is on another machine: a URL or a network share."""
     return ("://" in place and not place.startswith("file://")) or "::" in place or place.startswith(("//", "\\\\"))
@@ -474,18 +559,21 @@ def _refuse_elsewhere(settings: dict[str, Any], path: Path, overrides: Sequence[
     """
     given = {override.partition("=")[0].strip() for override in overrides}
     for name in _PATHS:
-        value = settings.get(name)
-        if name in given or not isinstance(value, str):
-            continue
-        if is_elsewhere(value):
-            raise ConfigError(
-                f"{path}: {name}: {value} is not opened just because a file names it; give {name}={value}"
-            )
-        folders = [path.parent.resolve(), Path.cwd()]
-        if name == "out" and not any(Path(value).resolve().is_relative_to(folder) for folder in folders):
-            raise ConfigError(
-                f"{path}: out: {value} is neither beside the file nor below the working folder; give out={value}"
-            )
+        given_places = settings.get(name)
+        places = given_places if isinstance(given_places, list) else [given_places]
+        for value in places:
+            if name not in given and isinstance(value, str):
+                _refuse_place(name, value, path)
+
+
+def _refuse_place(name: str, value: str, path: Path) -> None:
+    if is_elsewhere(value):
+        raise ConfigError(f"{path}: {name}: {value} is not opened just because a file names it; give {name}={value}")
+    folders = [path.parent.resolve(), Path.cwd()]
+    if name == "out" and not any(Path(value).resolve().is_relative_to(folder) for folder in folders):
+        raise ConfigError(
+            f"{path}: out: {value} is neither beside the file nor below the working folder; give out={value}"
+        )
 
 
 def _refuse_code(settings: dict[str, Any], path: Path, overrides: Sequence[str]) -> None:
@@ -539,9 +627,13 @@ def read_recipe(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ConfigError(f"{path}: no such recipe file")
     settings = read_settings(path)
+
+    def beside(place: str) -> str:
+        return place if "://" in place else str((path.parent / Path(place).expanduser()).absolute())
+
     for name in _PATHS:
-        if isinstance(settings.get(name), str) and "://" not in settings[name]:
-            settings[name] = str((path.parent / Path(settings[name]).expanduser()).absolute())
+        if name in settings:
+            settings[name] = _each(settings[name], beside)
     decoder = settings.get("decoder")
     if isinstance(decoder, dict) and isinstance(decoder.get("init"), str):
         settings["decoder"] = decoder | {"init": str((path.parent / Path(decoder["init"]).expanduser()).absolute())}

@@ -24,19 +24,32 @@ from longvid.errors import AnnotationError, ConfigError, DecoderError
 from longvid.metrics.items import METRICS
 from longvid.metrics.videos import reading_named
 from longvid.pipelines.training.config import TrainConfig
+from longvid.pipelines.training.joining import (
+    answers_per_store,
+    join_record,
+    joined_stores,
+    shown_missing,
+    standardised_columns,
+    store_record,
+    stream_layout,
+)
+from longvid.pipelines.training.ranks import ALONE, DealtBatches, Rank, SharedBatches
 from longvid.pipelines.training.run_folder import RunRecord
 from longvid.pipelines.training.start import refuse_other_features
 from longvid.plain import as_json
-from longvid.stores import FeatureStore
+from longvid.stores import FeatureStore, Recipe
 from longvid.tasks import Manifest, ManifestRow, Task, carve_split, infer_task
 from longvid.tasks.class_names import name_classes
 from longvid.tasks.joint import JointTask
 from longvid.tasks.manifest import SPLITS
 from longvid.trained import DecoderRecord
-from longvid.windows import RandomWindows, WindowBatch, WindowDataset, collate, split_by_presence
+from longvid.windows import JoinedStores, RandomWindows, WindowBatch, WindowDataset, collate, split_by_presence
+from longvid.windows.dataset import Features
 
 CLIPS_AT_ONCE = 256
 """Clips read at once in a pass over all features."""
+LEAST_COVERED = 0.9
+"""Share of a video that all of several stores should cover; a note names videos with less."""
 
 
 @dataclass(frozen=True)
@@ -56,26 +69,30 @@ def open_training_data(config: TrainConfig) -> TrainingData:
     Raises `AnnotationError` for labels without meaning, for splits without videos and, unless `config.allow_missing`,
     for videos that are not complete in the store; `stores.StoreNotFound` without a store.
     """
-    store = FeatureStore.open(config.store)
+    stores = [FeatureStore.open(store) for store in config.stores]
     manifest = listed_videos(config)
     task = task_of(config, manifest)
     _refuse_unfit_settings(config, task)
     _refuse_no_training(manifest)
-    manifest, notes = _with_validation(manifest, config, task, store.recipe.to_dict())
+    manifest, notes = _with_validation(manifest, config, task, [store.recipe.to_dict() for store in stores])
+    store = joined_stores(stores, config.join, manifest)
     notes += _unseen_classes(manifest, task)
     selection = "test" if config.validation.on_test else "val"
     found, missing = find_videos(store, manifest, allow_missing=config.allow_missing, selection=selection)
     windows = config.window.windows()
+    notes += _partly_covered(store, [row.key for rows in found.values() for row in rows])
     train = WindowDataset(store, found["train"], windows, task=task, training=True)
     val = WindowDataset(store, found[selection], windows, task=task)
+    told = [store_record(one) for one in stores]
     record = RunRecord(
         name=config.name,
         task=as_json(task),
         decoder=_decoder_record(config, task, train),
         windows=asdict(windows),
-        store=store.location if "://" in store.location else str(Path(store.location).absolute()),
-        store_recipe=store.recipe.to_dict(),
-        made_with=store.made_with,
+        store=told[0].store,
+        store_recipe=told[0].recipe,
+        made_with=told[0].made_with,
+        joined=join_record(store, told[1:]),
         manifest=manifest.name,
         listed={split: count for split, count in manifest.counts().items() if split},
         missing={split: [row.key for row in rows] for split, rows in missing.items()},
@@ -155,7 +172,7 @@ def _classes_of(row: ManifestRow, task: Task) -> list[str]:
 
 
 def _with_validation(
-    manifest: Manifest, config: TrainConfig, task: Task, store_recipe: dict[str, Any]
+    manifest: Manifest, config: TrainConfig, task: Task, store_recipes: list[dict[str, Any]]
 ) -> tuple[Manifest, list[str]]:
     """The manifest with videos to choose the best epoch by, and notes about them and about the features."""
     validation, notes = config.validation, []
@@ -170,8 +187,11 @@ def _with_validation(
             f"The manifest has no validation split: {len(manifest.split('val'))} training videos were set aside for "
             f"it, whole groups by a hash of their names (fraction {validation.fraction:g}, seed {validation.seed})."
         )
-    if config.features is not None and (other := config.features.differences(store_recipe)):
-        notes.append(f"The features are not those that the recipe is meant for ({'; '.join(other)}).")
+    if config.features is not None:
+        others = [config.features.differences(recipe) for recipe in store_recipes]
+        if all(others):
+            other = min(others, key=len)
+            notes.append(f"The features are not those that the recipe is meant for ({'; '.join(other)}).")
     if config.grid:
         notes.append(
             f"{len(config.combinations())} combinations of {', '.join(config.grid)} are trained side by side; the best "
@@ -220,7 +240,7 @@ def _with_reading(task: Task, config: TrainConfig) -> Task:
 
 
 def find_videos(
-    store: FeatureStore, manifest: Manifest, *, allow_missing: bool, selection: str = "val"
+    store: Features, manifest: Manifest, *, allow_missing: bool, selection: str = "val"
 ) -> tuple[dict[str, list[ManifestRow]], dict[str, list[ManifestRow]]]:
     """Rows of each split whose videos are complete in the store, and rows whose videos are not.
 
@@ -230,6 +250,8 @@ def find_videos(
     found = {split: [row for row in there if row.split == split] for split in SPLITS}
     missing = {split: [row for row in not_there if row.split == split] for split in SPLITS}
     absent = [row.key for rows in missing.values() for row in rows]
+    if absent and not there and isinstance(store, JoinedStores):
+        raise AnnotationError(_no_video_in_all(store, manifest))
     if absent and not there:
         held = shown(sorted(store.keys())[:3]) or "nothing"
         raise AnnotationError(
@@ -241,7 +263,7 @@ def find_videos(
         listed = sum(len(rows) for rows in found.values()) + len(absent)
         raise AnnotationError(
             f"{len(absent)} of {listed} videos of {manifest.name} are not complete in {store.location}: "
-            f"{shown(absent)}; extract them, or train without them (allow_missing=true)"
+            f"{shown_missing(store, absent)}; extract them, or train without them (allow_missing=true)"
         )
     for split in ("train", selection):
         if not found[split]:
@@ -249,9 +271,34 @@ def find_videos(
     return found, missing
 
 
+def _no_video_in_all(store: JoinedStores, manifest: Manifest) -> str:
+    counts = [f"{one.location} {len({row.key for row in manifest} & set(one.keys()))}" for one in store.stores]
+    return (
+        f"no video of {manifest.name} is complete in every store (of {len(manifest.rows)} videos there are in "
+        f"{', in '.join(counts)}); extract the same videos into each, under the same keys"
+    )
+
+
+def _partly_covered(store: Features, keys: list[str]) -> list[str]:
+    """A note that names the videos of which some store covers much less than another: only common seconds are used."""
+    if not isinstance(store, JoinedStores):
+        return []
+    short = []
+    for key in keys:
+        steps, longest = store.video(key).seconds, max(end - start for start, end in store.spans(key))
+        if steps[-1, 1] - steps[0, 0] < LEAST_COVERED * longest:
+            short.append(f"{key} ({steps[-1, 1] - steps[0, 0]:.0f} of {longest:.0f} s)")
+    if not short:
+        return []
+    return [
+        f"The stores cover different times of {len(short)} of the videos, of which only the seconds that every store "
+        f"covers are used: {shown(short)}."
+    ]
+
+
 def _decoder_record(config: TrainConfig, task: Task, train: WindowDataset) -> DecoderRecord:
     options = dict(config.decoder.options)
-    if config.decoder.init is not None:
+    if config.decoder.init is not None and isinstance(train.store.recipe, Recipe):  # never joined stores: `TrainConfig`
         refuse_other_features(config, train.store.recipe.to_dict())
     if task.kind == "dense":
         options["head"] = "steps"
@@ -266,7 +313,9 @@ def _decoder_record(config: TrainConfig, task: Task, train: WindowDataset) -> De
         task.outputs,
         train.max_length,
         options,
-        config.standardise,
+        standardise=any(answers_per_store(config)),
+        streams=stream_layout(train.store, config),
+        columns=standardised_columns(train.store, config),
         refinement=refinement,
     )
 
@@ -359,30 +408,36 @@ def refuse_short_windows(decoder: Decoder, *datasets: WindowDataset) -> None:
 
 
 def train_loader(
-    data: WindowDataset, config: TrainConfig, *, seed: int, device: torch.device
+    data: WindowDataset, config: TrainConfig, *, seed: int, device: torch.device, rank: Rank = ALONE
 ) -> DataLoader[WindowBatch]:
-    """Batches of random windows; the sampler's `set_epoch` chooses the epoch."""
+    """Batches of random windows, or a rank's part of each; the sampler's `set_epoch` chooses the epoch."""
     sampler = RandomWindows(data, draw=config.window.draw, seed=seed)
-    return _loader(data, config.batch_size, workers=config.workers, device=device, sampler=sampler)
+    if rank.world > 1:
+        return _loader(
+            data, workers=config.workers, device=device, batch_sampler=SharedBatches(sampler, config.batch_size, rank)
+        )
+    return _loader(data, workers=config.workers, device=device, batch_size=config.batch_size, sampler=sampler)
 
 
-def eval_loader(data: WindowDataset, batch_size: int, *, workers: int, device: torch.device) -> DataLoader[WindowBatch]:
-    """Batches of every window, in order."""
-    return _loader(data, batch_size, workers=workers, device=device, sampler=None)
-
-
-def _loader(
-    data: WindowDataset, batch_size: int, *, workers: int, device: torch.device, sampler: RandomWindows | None
+def eval_loader(
+    data: WindowDataset, batch_size: int, *, workers: int, device: torch.device, rank: Rank = ALONE
 ) -> DataLoader[WindowBatch]:
+    """Batches of every window, in order; for one of several ranks those that are dealt to it."""
+    if rank.world > 1:
+        dealt = DealtBatches(len(data), batch_size, rank)
+        return _loader(data, workers=workers, device=device, batch_sampler=dealt)
+    return _loader(data, workers=workers, device=device, batch_size=batch_size)
+
+
+def _loader(data: WindowDataset, *, workers: int, device: torch.device, **batching: Any) -> DataLoader[WindowBatch]:
     return DataLoader(
         data,  # type: ignore[arg-type]
-        batch_size=batch_size,
-        sampler=sampler,
         num_workers=workers,
         collate_fn=partial(collate, length=None if data.windows.whole else data.max_length, dtype=batch_dtype(device)),
         multiprocessing_context=worker_context() if workers else None,
         persistent_workers=workers > 0,
         pin_memory=device.type == "cuda",
+        **batching,
     )
 
 

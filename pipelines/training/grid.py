@@ -133,13 +133,13 @@ class GridModule(DecoderModule):
         for _ in self.members:
             super().on_validation_epoch_start()
             self._all_found.append(self._found)
-        self._losses = _Sum()
+        self._member_losses = _Sum()
 
     def validation_step(self, batch: WindowBatch, batch_index: int) -> None:
         """Scores and losses of a batch of validation windows."""
         assert batch.targets is not None
         every = self.logits(batch)
-        self._losses.add(torch.stack([self.loss(logits, batch.targets) for logits in every]), len(batch.lengths))
+        self._member_losses.add(torch.stack([self.loss(logits, batch.targets) for logits in every]), len(batch.lengths))
         self.diverged |= {index for index, logits in enumerate(every) if not torch.isfinite(logits).all()}
         for index, (found, logits) in enumerate(zip(self._all_found, every, strict=True)):
             if index not in self.diverged:
@@ -147,7 +147,7 @@ class GridModule(DecoderModule):
 
     def on_validation_epoch_end(self) -> None:
         """Metrics of each member that has not diverged; those of the epoch's best are logged."""
-        losses = self._losses.means()
+        losses = self._member_losses.means()
         self.diverged |= {index for index, loss in enumerate(losses) if not math.isfinite(loss)}
         if len(self.diverged) == len(self.members):
             raise TrainingDiverged(

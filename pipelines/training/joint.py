@@ -23,6 +23,7 @@ from longvid.paths import inside
 from longvid.pipelines.training.config import TrainConfig
 from longvid.pipelines.training.data import TrainingData
 from longvid.pipelines.training.module import DecoderModule
+from longvid.pipelines.training.ranks import ALONE, Rank
 from longvid.pipelines.training.results import SeedResult, TrainResult
 from longvid.pipelines.training.run_folder import RunFolder, RunRecord, SeedFolder, save_weights
 from longvid.pipelines.training.scoring import WindowScores
@@ -37,9 +38,17 @@ class JointModule(DecoderModule):
     """A `DecoderModule` whose task is a `JointTask`; the best epoch is the one with the highest mean skill."""
 
     def __init__(
-        self, decoder: Decoder, config: TrainConfig, val: WindowDataset, *, seed: int, steps: int, train: WindowDataset
+        self,
+        decoder: Decoder,
+        config: TrainConfig,
+        val: WindowDataset,
+        *,
+        seed: int,
+        steps: int,
+        train: WindowDataset,
+        rank: Rank = ALONE,
     ) -> None:
-        super().__init__(decoder, config, val, seed=seed, steps=steps)
+        super().__init__(decoder, config, val, seed=seed, steps=steps, rank=rank)
         assert isinstance(val.task, JointTask)
         self.joint = val.task
         self.train_targets = train.targets()
@@ -47,6 +56,10 @@ class JointModule(DecoderModule):
     def loss(self, logits: Float[Tensor, "batch outputs"], targets: Float[Tensor, "batch parts"]) -> Float[Tensor, ""]:
         """Mean loss over all labels of the batch, of any task."""
         return joint_loss(logits, targets, self.joint)
+
+    def counted(self, targets: Tensor) -> Tensor | int:
+        """The known labels of a batch, of any task."""
+        return (~torch.isnan(targets)).sum()
 
     def on_validation_epoch_start(self) -> None:
         """Start a new set of scores: logits, which become scores part by part."""

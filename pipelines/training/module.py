@@ -17,10 +17,15 @@ from longvid.metrics.items import METRICS
 from longvid.pipelines.training.averaging import copy_of, update_average
 from longvid.pipelines.training.config import TrainConfig
 from longvid.pipelines.training.losses import class_loss
+from longvid.pipelines.training.ranks import ALONE, Rank, SharedBatches, gathered, share_of
 from longvid.pipelines.training.schedule import decay_at, rate_factor
 from longvid.pipelines.training.scoring import WindowScores, logits_of, loss_of, smoothing_of, split_scores, stages_of
 from longvid.pretrained import keep_frozen_still
+from longvid.tasks.frame_labels import UNLABELLED
 from longvid.windows import WindowBatch, WindowDataset
+
+OTHER_RANK = 500_000_000
+"""Added to the seed of dropout for each further rank; no training has so many steps."""
 
 
 def adamw(groups: list[dict[str, Any]], **options: Any) -> AdamW:
@@ -50,7 +55,16 @@ class DecoderModule(LightningModule):
     one that was never interrupted.
     """
 
-    def __init__(self, decoder: Decoder, config: TrainConfig, val: WindowDataset, *, seed: int, steps: int) -> None:
+    def __init__(
+        self,
+        decoder: Decoder,
+        config: TrainConfig,
+        val: WindowDataset,
+        *,
+        seed: int,
+        steps: int,
+        rank: Rank = ALONE,
+    ) -> None:
         super().__init__()
         assert val.task is not None
         self.decoder = decoder
@@ -59,6 +73,8 @@ class DecoderModule(LightningModule):
         self.val = val
         self.seed = seed
         self.steps = steps
+        self.rank = rank
+        self._losses: list[tuple[float, int]] = []
         self.num_tokens = val.store.recipe.num_tokens
         self.average = None if config.optimiser.average is None else copy_of(decoder)
         self.class_weights: Tensor | None = None
@@ -119,10 +135,22 @@ class DecoderModule(LightningModule):
         assert batch.targets is not None
         if self.config.decoder.frozen:
             keep_frozen_still(self.decoder)
-        torch.manual_seed(self.batch_seed(batch_index))
+        torch.manual_seed(self.batch_seed(batch_index) + OTHER_RANK * self.rank.rank)
         loss = self.stage_loss(batch, batch.targets)
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.lengths))
+        if self.rank.world == 1:
+            self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.lengths))
+            return loss
+        batches = getattr(self.trainer.train_dataloader, "batch_sampler", None)
+        assert isinstance(batches, SharedBatches)
+        counted = self.counted(batch.targets) if batches.counts(batch_index) else 0
+        loss = loss * share_of(counted, loss.device, self.rank.world)
+        windows = batches.windows(batch_index)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=windows, sync_dist=True)
         return loss
+
+    def counted(self, targets: Tensor) -> Tensor | int:
+        """How many targets the loss of a batch is the mean of."""
+        return (targets != UNLABELLED).sum() if self.task.kind == "dense" else len(targets)
 
     def batch_seed(self, batch_index: int) -> int:
         """Seed of a training batch's random numbers; the same in a resumed run."""
@@ -155,13 +183,17 @@ class DecoderModule(LightningModule):
         logits = logits_of(self.judged, batch, task=self.task, num_tokens=self.num_tokens)
         loss = self.loss(logits, batch.targets)
         self.refuse_diverged(float(loss))
-        self.log("val/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.lengths))
+        self._losses = [*(self._losses if batch_index else []), (float(loss), len(batch.lengths))]
         self._found.add(logits, batch)
 
     def on_validation_epoch_end(self) -> None:
         """Log metrics over videos; step the plateau schedule by the first of them."""
+        if self.rank.world > 1:
+            batches = -(-len(self.val) // self.config.eval_batch_size)
+            self._losses = gathered(self._found, self._losses, batches)
         metrics = self.validation_metrics()
-        self.log_dict({f"val/{name}": value for name, value in metrics.items()})
+        loss = sum(loss * windows for loss, windows in self._losses) / sum(windows for _, windows in self._losses)
+        self.log_dict({f"val/{name}": value for name, value in ({"loss": loss} | metrics).items()})
         if self._plateau is not None:
             self._plateau.step(self.monitored(metrics))
 

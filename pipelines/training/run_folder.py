@@ -29,7 +29,34 @@ from longvid.paths import inside
 from longvid.tasks import Manifest, Task
 from longvid.trained import FORMAT, RUN_FILE, SEED_FILE, WEIGHTS_FILE, DecoderRecord, read_made, trained_seeds
 from longvid.validation import made
-from longvid.windows import Windows
+from longvid.windows import Join, Windows
+
+
+@dataclass(frozen=True)
+class StoreRecord:
+    """One of the feature stores that a run was trained on."""
+
+    store: str
+    """Location; absolute if it is a folder."""
+    recipe: dict[str, Any]
+    """How the features were made (`stores.Recipe`)."""
+    made_with: dict[str, str] = field(default_factory=dict)
+    """Where the encoder of the features was (`FeatureStore.made_with`)."""
+
+
+@dataclass(frozen=True)
+class JoinRecord:
+    """How several stores were joined, and those after the first."""
+
+    how: str
+    rate: float | None
+    per_step: list[int]
+    """Clips of each store in a step of token streams."""
+    others: list[StoreRecord]
+
+    def the_join(self) -> Join:
+        """The rule that joined the stores."""
+        return made(Join, {"how": self.how, "rate": self.rate})
 
 
 @dataclass(frozen=True)
@@ -41,7 +68,7 @@ class RunRecord:
     decoder: DecoderRecord
     windows: dict[str, Any]
     store: str
-    """Location of the feature store; absolute if it is a folder."""
+    """Location of the feature store, or of the first of several; absolute if it is a folder."""
     store_recipe: dict[str, Any]
     """How the features were made (`stores.Recipe`)."""
     manifest: str
@@ -57,7 +84,15 @@ class RunRecord:
     """Windows with fewer clips are too short for the decoder and left out (`window.short=drop`)."""
     too_short: dict[str, list[str]] = field(default_factory=dict)
     """Keys of each split whose videos are left out for that."""
+    joined: JoinRecord | None = None
+    """The other stores, where there were several."""
     format: int = FORMAT
+
+    @property
+    def stores(self) -> tuple[StoreRecord, ...]:
+        """Every store that the run was trained on, in order."""
+        first = StoreRecord(self.store, self.store_recipe, self.made_with)
+        return (first, *(self.joined.others if self.joined is not None else ()))
 
     def found(self, split: str) -> int:
         """Videos of the split that took part."""
@@ -142,6 +177,8 @@ class RunFolder:
             raise ConfigError(f"{self.path}: run of format {values.get('format')}, this version reads {FORMAT}")
         record = made(RunRecord, values)
         record.the_windows()
+        if record.joined is not None:
+            record.joined.the_join()
         if record.task.get("kind") != "joint":
             record.the_task()
         return record

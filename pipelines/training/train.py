@@ -20,8 +20,11 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.strategies import DDPStrategy
 
 from longvid.decoders import Decoder
+from longvid.decoders.joined import JoinedStreams
 from longvid.decoders.standardise import Standardised
 from longvid.errors import ConfigError, WeightsError
 from longvid.files import write_json
@@ -45,6 +48,7 @@ from longvid.pipelines.training.joint import JointModule, joint_baseline, write_
 from longvid.pipelines.training.losses import balanced_weights
 from longvid.pipelines.training.module import DecoderModule
 from longvid.pipelines.training.progress import Quiet, TrainingProgress
+from longvid.pipelines.training.ranks import ALONE, Rank, fit_in_processes, refuse_too_many
 from longvid.pipelines.training.results import SeedResult, TrainResult
 from longvid.pipelines.training.run_folder import RunFolder, SeedFolder, torch_device
 from longvid.pipelines.training.scoring import constant_scores
@@ -66,6 +70,7 @@ _HARMLESS = (
     r".*does not have many workers.*",  # small windows need none; `longvid bench feed` shows it
     r".*GPU available but not used.*",  # device=cpu was asked for
     r".*LeafSpec.* is deprecated.*",  # Lightning's own use of torch
+    r".*sync_dist=True.*when logging on epoch level.*",  # every rank has the scores of all
 )
 
 
@@ -92,6 +97,9 @@ def train(
     device = torch_device(config.device)
     if config.precision == "float16" and device.type == "cpu":
         raise ConfigError("precision=float16 needs a CUDA device; use precision=bfloat16 or float32")
+    refuse_too_many(config, device)
+    if config.devices > 1 and (logger is not None or callbacks):
+        raise ConfigError("logger and callbacks cannot be sent to the processes of several devices; use devices=1")
     data = open_training_data(config)
     if not config.loss.plain and data.task.kind not in ("classification", "dense"):
         raise ConfigError(f"loss: smoothing and class weights are for classification and dense, not {data.task.kind}")
@@ -167,7 +175,7 @@ def _refuse_another_run(run: RunFolder, config: TrainConfig, data: TrainingData)
     kept = [name for name in kept if not only_more(name, before[name], now[name])]
     changed = [line for name in kept for line in differences_of(name, before[name], now[name])]
     record = run.record()
-    if record.store_recipe != data.record.store_recipe:
+    if [store.recipe for store in record.stores] != [store.recipe for store in data.record.stores]:
         changed.append("the features were made with other settings")
     if run.manifest().rows != data.manifest.rows or record.missing != data.record.missing:
         changed.append("the manifest or the videos in the store changed")
@@ -194,7 +202,7 @@ def _train_seed(
     seed: int,
     device: torch.device,
     progress: TrainingProgress,
-    own: "Own",
+    own: Own,
 ) -> SeedResult:
     """Train one seed from its last finished epoch; the result of a seed with no epochs left is read."""
     folder = run.seed(seed)
@@ -209,46 +217,7 @@ def _train_seed(
             return result
         forget_results(run, folder)
     folder.path.mkdir(parents=True, exist_ok=True)
-    batches = train_loader(data.train, config, seed=seed, device=device)
-    steps = config.epochs * math.ceil(len(batches) / config.optimiser.accumulate)
-    module: DecoderModule
-    best: BestWeights
-    history: History
-    if config.grid:
-        combinations = config.combinations()
-        module = grid_module(config, data, combinations, seed=seed, steps=steps)
-        best = GridBest(folder, config.early_stopping, combinations)
-        history = GridHistory(folder, progress, best)
-    else:
-        torch.manual_seed(seed)
-        decoder = data.record.decoder.build()
-        pretrained = start_from(decoder, config)
-        if isinstance(decoder, Standardised) and not pretrained:
-            decoder.fit(training_features(data.train))
-        module = _module(decoder, config, data, seed=seed, steps=steps)
-        history, best = History(folder, progress), BestWeights(folder, config.early_stopping)
-    if config.loss.class_weights == "balanced":
-        module.class_weights = balanced_weights(data.train.targets(), data.task.outputs)
-    trainer = lightning_trainer(
-        folder.path,
-        device,
-        [*own.callbacks_of(seed), history, best, ResumePoint(folder)],
-        epochs=config.epochs,
-        precision=config.precision,
-        clip_norm=config.optimiser.clip_norm,
-        accumulate=config.optimiser.accumulate,
-        validate_every=config.validation.every_epochs,
-        tensorboard=config.tensorboard,
-        logger=own.logger_of(seed),
-    )
-    restore(folder, module, [history, best])
-    done = len(history.rows)
-    progress.seed_started(seed, epochs=config.epochs, done=done)
-    if not best.stopped:
-        validation = eval_loader(data.val, config.eval_batch_size, workers=config.workers, device=device)
-        resume = str(folder.resume_file) if done else None
-        with interrupts_kept():
-            trainer.fit(module, batches, validation, ckpt_path=resume, weights_only=True)
+    history, best = _fit(config, data, folder, seed, device, progress, own)
     result = SeedResult(
         seed=seed,
         best_epoch=best.epoch,
@@ -265,10 +234,102 @@ def _train_seed(
     return result
 
 
-def _module(decoder: Decoder, config: TrainConfig, data: TrainingData, *, seed: int, steps: int) -> DecoderModule:
+def _fit(
+    config: TrainConfig,
+    data: TrainingData,
+    folder: SeedFolder,
+    seed: int,
+    device: torch.device,
+    progress: TrainingProgress,
+    own: Own,
+) -> tuple[History, BestWeights]:
+    """Train a seed from its last finished epoch, on one device here or on several in processes of their own."""
+    if config.devices == 1:
+        return _fit_rank(config, data, folder, seed, device, progress, own)
+    history, best = History(folder, progress), BestWeights(folder, config.early_stopping)
+    module = _module(data.record.decoder.build(), config, data, seed=seed, steps=0)
+    restore(folder, module, [history, best])
+    done = len(history.rows)
+    progress.seed_started(seed, epochs=config.epochs, done=done)
+    if done < config.epochs and not best.stopped:
+        fit_in_processes(fit_rank, config.absolute(), seed, progress)
+        restore(folder, module, [history, best])
+    return history, best
+
+
+def fit_rank(config: TrainConfig, seed: int, rank: Rank, progress: TrainingProgress) -> None:
+    """Train a seed as one of several processes, each of which opens the data itself."""
+    device = torch_device(config.device)
+    folder = RunFolder(Path(config.out)).seed(seed)
+    data = open_training_data(config)
+    if config.window.short == "drop":
+        data = without_short(data.record.decoder.build(), data)
+    with quiet_lightning():
+        _fit_rank(config, data, folder, seed, device, progress, Own(), rank)
+
+
+def _fit_rank(
+    config: TrainConfig,
+    data: TrainingData,
+    folder: SeedFolder,
+    seed: int,
+    device: torch.device,
+    progress: TrainingProgress,
+    own: Own,
+    rank: Rank = ALONE,
+) -> tuple[History, BestWeights]:
+    batches = train_loader(data.train, config, seed=seed, device=device, rank=rank)
+    steps = config.epochs * math.ceil(len(batches) / config.optimiser.accumulate)
+    module: DecoderModule
+    best: BestWeights
+    history: History
+    if config.grid:
+        combinations = config.combinations()
+        module = grid_module(config, data, combinations, seed=seed, steps=steps)
+        best = GridBest(folder, config.early_stopping, combinations)
+        history = GridHistory(folder, progress, best)
+    else:
+        torch.manual_seed(seed)
+        decoder = data.record.decoder.build()
+        pretrained = start_from(decoder, config)
+        if isinstance(decoder, Standardised | JoinedStreams) and not pretrained:
+            decoder.fit(training_features(data.train))
+        module = _module(decoder, config, data, seed=seed, steps=steps, rank=rank)
+        history, best = History(folder, progress), BestWeights(folder, config.early_stopping)
+    if config.loss.class_weights == "balanced":
+        module.class_weights = balanced_weights(data.train.targets(), data.task.outputs)
+    trainer = lightning_trainer(
+        folder.path,
+        device,
+        [*own.callbacks_of(seed), history, best, ResumePoint(folder)],
+        epochs=config.epochs,
+        precision=config.precision,
+        clip_norm=config.optimiser.clip_norm,
+        accumulate=config.optimiser.accumulate,
+        validate_every=config.validation.every_epochs,
+        tensorboard=config.tensorboard,
+        devices=config.devices,
+        rank=rank,
+        logger=own.logger_of(seed),
+    )
+    restore(folder, module, [history, best])
+    done = len(history.rows)
+    if rank.world == 1:
+        progress.seed_started(seed, epochs=config.epochs, done=done)
+    if not best.stopped:
+        validation = eval_loader(data.val, config.eval_batch_size, workers=config.workers, device=device, rank=rank)
+        resume = str(folder.resume_file) if done else None
+        with interrupts_kept():
+            trainer.fit(module, batches, validation, ckpt_path=resume, weights_only=True)
+    return history, best
+
+
+def _module(
+    decoder: Decoder, config: TrainConfig, data: TrainingData, *, seed: int, steps: int, rank: Rank = ALONE
+) -> DecoderModule:
     if isinstance(data.task, JointTask):
-        return JointModule(decoder, config, data.val, seed=seed, steps=steps, train=data.train)
-    return DecoderModule(decoder, config, data.val, seed=seed, steps=steps)
+        return JointModule(decoder, config, data.val, seed=seed, steps=steps, train=data.train, rank=rank)
+    return DecoderModule(decoder, config, data.val, seed=seed, steps=steps, rank=rank)
 
 
 def lightning_trainer(
@@ -282,15 +343,21 @@ def lightning_trainer(
     validate_every: int,
     tensorboard: bool,
     accumulate: int = 1,
+    devices: int = 1,
+    rank: Rank = ALONE,
     logger: Logger | bool | None = None,
 ) -> Trainer:
     """Lightning's trainer for one training, or one pretraining, in a folder; `logger` takes TensorBoard's place."""
     inside(folder, "tensorboard")
     if logger is None:
         logger = TensorBoardLogger(folder, name="", version="tensorboard") if tensorboard else False
+    # parameters without a gradient may differ from step to step; without looking for them, the order of sums would
+    # change after the first step, and a run that goes on would differ from one that was never interrupted
+    ddp = DDPStrategy(cluster_environment=LightningEnvironment(), find_unused_parameters=True)
     return Trainer(
         accelerator="cuda" if device.type == "cuda" else "cpu",
-        devices=1,
+        devices=devices,
+        strategy=ddp if rank.world > 1 else "auto",
         precision=_PRECISIONS[precision],  # type: ignore[arg-type]
         max_epochs=epochs,
         check_val_every_n_epoch=min(validate_every, epochs),

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,14 @@ from torch import Tensor, nn
 from longvid.clips.preprocessing import Interpolation, Preprocessing
 from longvid.clips.sampling import Sampling
 from longvid.encoders.base import EncoderSpec
+from longvid.encoders.huggingface.aligned import (
+    ALIGNED,
+    attentive_pooler,
+    embedding_of,
+    refuse_unbuildable,
+    tower_class,
+    tower_state,
+)
 from longvid.encoders.huggingface.files import model_folder, model_licence, read_object, read_state, weight_files
 from longvid.encoders.huggingface.layouts import (
     LAYOUTS,
@@ -35,6 +44,9 @@ NOT_THE_MODEL = {
 
 # parts that a checkpoint may lack: only the pooled vector needs them, and then it is not offered
 POOLER_PARTS = ("pooler", "head")
+
+# parts that are for training only, and are dropped
+FOR_TRAINING = ("predictor",)
 
 # buffers, or weights for training only, in older checkpoints
 IGNORED_LEAVES = ("mask_token", "position_ids", "relative_position_index")
@@ -69,53 +81,84 @@ def build_huggingface(
     if weights not in (None, "random"):
         raise EncoderError(f"{model}: weights={weights!r}; a Hugging Face model takes its own weights or 'random'")
     folder = model_folder(model, revision=revision, weights=weights is None, fetch=fetch)
-    config = _configuration(folder, model)
+    whole = _whole_configuration(folder, model)
+    config = _configuration(whole, model)
+    model_class = _model_class(config, whole)
     preprocessing = _preprocessing(folder, config, size, interpolation, may_guess=weights == "random")
     frames = _frames(config, frames, model)
-    interpolate = _fit_positions(config, preprocessing, frames, model)
+    interpolate = _fit_positions(config, preprocessing, frames, model, model_class)
     if weights == "random":
-        module, has_pooler = _random(config, seed, model), True
+        state = None
+        module, has_pooler = _random(config, model_class, seed, model), True
         digest, source = state_sha256(module.state_dict()), f"random (seed {seed})"
     else:
         state = read_state(_checkpoint(folder, model))
-        module, has_pooler = _loaded(config, state, model)
+        module, has_pooler = _loaded(config, model_class, tower_state(state, whole), model)
         digest, source = state_sha256(state), _origin(folder, model)
+    pooler, embedding = attentive_pooler(config, state, model), embedding_of(whole, state, seed, model)
     if config.model_type == "vjepa2":  # its predictor is for training
         module = module.get_submodule("encoder")
     module.eval()
-    layout = LAYOUTS.get(config.model_type) or _probe(module, config, preprocessing, frames)
-    pooled = layout.clip == "pooler" and has_pooler
+    layout = LAYOUTS.get(whole.model_type) or LAYOUTS.get(config.model_type)
+    layout = layout or _probe(module, config, preprocessing, frames)
+    if pooler is not None:
+        layout = replace(layout, clip="attentive", default_pooling="clip")
+    pooled = layout.clip in ("pooler", "attentive") and has_pooler
     spec = EncoderSpec(
         name=f"hf:{_origin(folder, model).partition('@')[0]}",
         sampling=_sampling(layout, frames),
         preprocessing=preprocessing,
         default_pooling=layout.default_pooling if pooled else "mean",
-        poolings=_poolings(layout, pooled),
+        poolings=(*_poolings(layout, pooled), *(["embedding"] if embedding is not None and pooled else [])),
         config={"frames": frames, "model": _model_fields(folder)},
         weights=source,
         weights_sha256=digest,
         licence=model_licence(folder),
         weights_seed=seed if weights == "random" else None,
     )
-    return HuggingFaceEncoder(module, layout, spec, interpolate=interpolate, pooled=pooled)
+    return HuggingFaceEncoder(
+        module, layout, spec, interpolate=interpolate, pooled=pooled, pooler=pooler, embedding=embedding
+    )
 
 
-def _configuration(folder: Path, source: str) -> Any:
-    """The model's configuration; for a model of images and text, that of its vision tower."""
-    from transformers import MODEL_MAPPING, AutoConfig
+def _whole_configuration(folder: Path, source: str) -> Any:
+    """The model's configuration."""
+    from transformers import AutoConfig
 
-    _refuse_code_and_links(read_object(folder / "config.json"), folder / "config.json")
+    fields = read_object(folder / "config.json")
+    _refuse_code_and_links(fields, folder / "config.json")
+    _refuse_own_code(fields, source)
     with _transformers(source):
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    config = getattr(config, "vision_config", config)
-    if type(config) not in MODEL_MAPPING:
+        whole = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    refuse_unbuildable(whole, source)
+    return whole
+
+
+def _configuration(whole: Any, source: str) -> Any:
+    """The configuration of a model of images or video; of one with text, that of its vision tower."""
+    family = ALIGNED.get(whole.model_type)
+    config = getattr(whole, family.config if family is not None else "vision_config", whole)
+    found = tower_class(config, whole)
+    if found is None:
         raise EncoderError(f"{source}: model_type={config.model_type!r} has no bare model in transformers")
-    given = _model_class(config).main_input_name
+    given = found.main_input_name
     if given not in ("pixel_values", "pixel_values_videos"):
         raise EncoderError(f"{source}: a {config.model_type} model takes {given}, not images or videos")
     if config.model_type == "vit_mae":
         config.mask_ratio = 0.0  # as an encoder it sees every patch
     return config
+
+
+def _refuse_own_code(fields: dict[str, Any], source: str) -> None:
+    """Raise `EncoderError` for a model that is code in its own folder, of a type that transformers does not have."""
+    from transformers import CONFIG_MAPPING
+
+    if "auto_map" in fields and fields.get("model_type") not in CONFIG_MAPPING:
+        raise EncoderError(
+            f"{source}: is code of its own (auto_map in its config.json), which longvid never runs, and transformers "
+            f"has no model_type {fields.get('model_type')!r}; convert it to one of {', '.join(LAYOUTS)}, or wrap it in "
+            "an encoder of your own (--encoder module:callable)"
+        )
 
 
 def _refuse_code_and_links(fields: Any, file: Path) -> None:
@@ -136,11 +179,10 @@ def _refuse_code_and_links(fields: Any, file: Path) -> None:
         _refuse_code_and_links(value, file)
 
 
-def _model_class(config: Any) -> Any:
-    from transformers import MODEL_MAPPING
-
-    found = MODEL_MAPPING[type(config)]
-    return found[0] if isinstance(found, (list, tuple)) else found
+def _model_class(config: Any, whole: Any) -> Any:
+    found = tower_class(config, whole)
+    assert found is not None
+    return found
 
 
 def _preprocessing(
@@ -169,10 +211,10 @@ def _frames(config: Any, frames: int | None, source: str) -> int:
         raise EncoderError(f"{source}: frames={frames}; this model takes exactly {own}")
     if frames is not None and is_video(config) and frames % tubelet_frames(config):
         raise EncoderError(f"{source}: frames={frames} is not a multiple of {tubelet_frames(config)}, a token's frames")
-    return frames or own or 1
+    return frames or own or layout.default_frames
 
 
-def _fit_positions(config: Any, preprocessing: Preprocessing, frames: int, source: str) -> bool:
+def _fit_positions(config: Any, preprocessing: Preprocessing, frames: int, source: str, model_class: Any) -> bool:
     """Whether the model must be asked to resize its position table; refuses sizes that it cannot take."""
     size, own = (preprocessing.height, preprocessing.width), configured_size(config)
     patch = patch_sides(config)
@@ -188,7 +230,7 @@ def _fit_positions(config: Any, preprocessing: Preprocessing, frames: int, sourc
     layout = LAYOUTS.get(config.model_type, Layout(video=is_video(config)))
     if own is None or size == own or layout.any_size:
         return False
-    asks = "interpolate_pos_encoding" in inspect.signature(_model_class(config).forward).parameters
+    asks = "interpolate_pos_encoding" in inspect.signature(model_class.forward).parameters
     if layout.video or not asks:
         raise EncoderError(
             f"{source}: frames of {size[0]} x {size[1]}, but its positions are for {own[0]} x {own[1]} "
@@ -197,12 +239,10 @@ def _fit_positions(config: Any, preprocessing: Preprocessing, frames: int, sourc
     return True
 
 
-def _random(config: Any, seed: int, source: str) -> nn.Module:
-    from transformers import AutoModel
-
+def _random(config: Any, model_class: Any, seed: int, source: str) -> nn.Module:
     with torch.random.fork_rng(devices=[]), _transformers(source):
         torch.manual_seed(seed)
-        return AutoModel.from_config(config, dtype=torch.float32)
+        return model_class._from_config(config, dtype=torch.float32)
 
 
 def _checkpoint(folder: Path, source: str) -> list[Path]:
@@ -212,14 +252,14 @@ def _checkpoint(folder: Path, source: str) -> list[Path]:
     return found
 
 
-def _loaded(config: Any, state: dict[str, Tensor], source: str) -> tuple[nn.Module, bool]:
+def _loaded(config: Any, model_class: Any, state: dict[str, Tensor], source: str) -> tuple[nn.Module, bool]:
     """The model with those weights, and whether they include its pooler's.
 
     Raises `WeightsError` listing what is missing, what does not fit, and what belongs to the encoder but is not in
     the model (a checkpoint deeper than its configuration says). Heads and text towers are left out without notice.
     """
     with torch.random.fork_rng(devices=[]), _transformers(source):
-        module, report = _model_class(config).from_pretrained(
+        module, report = model_class.from_pretrained(
             None,
             config=config,
             state_dict=state,
@@ -227,7 +267,11 @@ def _loaded(config: Any, state: dict[str, Tensor], source: str) -> tuple[nn.Modu
             ignore_mismatched_sizes=True,
             dtype=torch.float32,
         )
-    missing = [key for key in sorted(report["missing_keys"]) if key.rpartition(".")[2] not in IGNORED_LEAVES]
+    missing = [
+        key
+        for key in sorted(report["missing_keys"])
+        if key.rpartition(".")[2] not in IGNORED_LEAVES and key.split(".")[0] not in FOR_TRAINING
+    ]
     pooler = [key for key in missing if key.split(".")[0] in POOLER_PARTS]
     own = {name.split(".")[0] for name in module.state_dict()}
     prefixes = (f"{module.base_model_prefix}.", "vision_model.")
@@ -269,7 +313,7 @@ def _probe(module: nn.Module, config: Any, preprocessing: Preprocessing, frames:
 
 def _poolings(layout: Layout, pooled: bool) -> tuple[str, ...]:
     names = ["tokens", "spatial", "temporal", "mean"]
-    if layout.class_token and not layout.video:
+    if layout.class_token and (layout.flat or not layout.video):
         names += ["class", "class+tokens"]
     if pooled or layout.clip == "class":
         names.append("clip")
@@ -289,7 +333,9 @@ def _origin(folder: Path, model: str) -> str:
 
 def _model_fields(folder: Path) -> dict[str, Any]:
     fields = read_object(folder / "config.json")
-    fields = fields.get("vision_config", fields)
+    family = ALIGNED.get(str(fields.get("model_type")))
+    inner = fields.get("vision_config" if family is None else family.config)
+    fields = inner if isinstance(inner, dict) else fields
     return {name: value for name, value in fields.items() if name not in NOT_THE_MODEL}
 
 

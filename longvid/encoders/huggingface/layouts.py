@@ -23,8 +23,9 @@ class Layout:
     """Tokens between the class token and the patches (registers, distillation): a number or a config field."""
     order: Literal["time token", "token time"] = "time token"
     """Order of a video model's patch tokens, slowest first."""
-    clip: Literal["pooler", "class", "none"] = "pooler"
-    """Where the clip vector comes from; for an image model it is the mean of its frames' vectors."""
+    clip: Literal["pooler", "class", "attentive", "none"] = "pooler"
+    """Where the clip vector comes from; for an image model it is the mean of its frames' vectors. `attentive`: from an
+    attentive pooler that was trained to classify."""
     any_size: bool = False
     """Whether other frame sizes work without a setting (position tables resized by the model, or rotary)."""
     any_frames: bool = False
@@ -32,6 +33,10 @@ class Layout:
     frames_per_second: float = 1.0
     """Frame rate in training, if the authors state one; the default for sampling."""
     default_pooling: str = "mean"
+    flat: bool = False
+    """Whether a video model takes and gives its frames one after the other, without an axis of time."""
+    default_frames: int = 1
+    """Frames per clip where neither the user nor the configuration gives a number."""
 
     def prefix_tokens(self, config: Any) -> int:
         """Number of tokens before the first patch."""
@@ -50,6 +55,11 @@ LAYOUTS: dict[str, Layout] = {
     "dinov2_with_registers": Layout(extra_tokens="num_register_tokens", clip="class", any_size=True),
     "dinov3_vit": Layout(extra_tokens="num_register_tokens", clip="class", any_size=True),
     "ijepa": Layout(class_token=False, clip="none"),
+    "metaclip_2_vision_model": Layout(default_pooling="clip"),
+    # one token per frame; the authors sample 16 frames of a video of any length
+    "pe_video_encoder": Layout(
+        video=True, class_token=False, any_size=True, any_frames=True, default_pooling="clip", default_frames=16
+    ),
     "resnet": Layout(class_token=False, any_size=True),
     "siglip2_vision_model": Layout(class_token=False, any_size=True, default_pooling="clip"),
     "siglip_vision_model": Layout(class_token=False, default_pooling="clip"),
@@ -59,14 +69,21 @@ LAYOUTS: dict[str, Layout] = {
     "timesformer": Layout(
         video=True, order="token time", clip="class", any_size=True, any_frames=True, frames_per_second=30 / 32
     ),
+    # its register token is a second class token, for synthetic captions
+    "tipsv2_vision_model": Layout(extra_tokens="num_register_tokens", any_size=True, default_pooling="clip"),
     # Kinetics: one frame in 4 at 30 per second
     "videomae": Layout(video=True, class_token=False, clip="none", frames_per_second=30 / 4),
+    # with text: tokens of the layers before its pooling head
+    "videoprism": Layout(video=True, class_token=False, default_pooling="clip"),
+    "videoprism_vision_model": Layout(video=True, class_token=False, clip="none"),
     "vit": Layout(),
     "vit_mae": Layout(clip="class"),
     "vit_msn": Layout(clip="class"),
     # Kinetics: one frame in 2 at 30 per second
     "vivit": Layout(video=True, clip="class", frames_per_second=30 / 2),
     "vjepa2": Layout(video=True, class_token=False, clip="none", any_size=True, any_frames=True, frames_per_second=4.0),
+    # each frame has a class token, and sends it to the others in every layer
+    "xclip_vision_model": Layout(video=True, flat=True, default_pooling="clip", frames_per_second=4.0),
 }
 
 
@@ -91,8 +108,11 @@ def tubelet_frames(config: Any) -> int:
 
 
 def patch_sides(config: Any) -> tuple[int, int]:
-    """Height and width of a patch in pixels; ViViT stores them in its tubelet, ConvNets count as 32 (their stride)."""
-    if config.model_type == "vivit":
+    """Height and width of a patch in pixels; ViViT and VideoPrism store them in their tubelets, ConvNets
+    count as 32 (their stride)."""
+    if config.model_type == "pe_video_encoder":
+        return 1, 1  # its frames' model divides them itself
+    if config.model_type in ("vivit", "videoprism_vision_model"):
         return int(config.tubelet_size[1]), int(config.tubelet_size[2])
     patch = getattr(config, "patch_size", 32)
     return (int(patch[0]), int(patch[1])) if isinstance(patch, (list, tuple)) else (int(patch), int(patch))

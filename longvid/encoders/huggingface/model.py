@@ -25,11 +25,20 @@ class HuggingFaceEncoder(Encoder):
     """`model` called on clips, with its output sorted by `layout`.
 
     `interpolate`: let the model resize its position table to the frames. `pooled`: its pooled vector may be used
-    (it was in the checkpoint).
+    (it was in the checkpoint). `pooler`: makes the pooled vector from the tokens; `embedding`: takes the pooled vectors
+    of the frames, or that of the clip, into the space shared with text (`longvid.encoders.huggingface.aligned`).
     """
 
     def __init__(
-        self, model: nn.Module, layout: Layout, spec: EncoderSpec, *, interpolate: bool = False, pooled: bool = True
+        self,
+        model: nn.Module,
+        layout: Layout,
+        spec: EncoderSpec,
+        *,
+        interpolate: bool = False,
+        pooled: bool = True,
+        pooler: nn.Module | None = None,
+        embedding: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -37,6 +46,8 @@ class HuggingFaceEncoder(Encoder):
         self.spec = spec
         self.interpolate = interpolate
         self.pooled = pooled and layout.clip == "pooler"
+        self.pooler = pooler
+        self.embedding = embedding
         config: Any = model.config
         self.model_type = str(config.model_type)
         self.prefix_tokens = layout.prefix_tokens(config)
@@ -46,7 +57,7 @@ class HuggingFaceEncoder(Encoder):
     def forward(self, clips: Float[Tensor, "batch channel time height width"]) -> EncoderOutput:
         """Tokens of each clip; raises `EncoderError` for clips of a length or size that the model does not take."""
         self._check(clips)
-        return self._of_clips(clips) if self.layout.video else self._of_frames(clips)
+        return self._of_clips(clips) if self.layout.video and not self.layout.flat else self._of_frames(clips)
 
     def _of_frames(self, clips: Tensor) -> EncoderOutput:
         batch = len(clips)
@@ -57,21 +68,27 @@ class HuggingFaceEncoder(Encoder):
             hidden = hidden.flatten(2).transpose(1, 2)
         hidden = rearrange(hidden, "(batch time) token dim -> batch time token dim", batch=batch)
         class_tokens = hidden[:, :, 0] if self.layout.class_token else None
-        clip = None
+        clip, embedding = None, None
         if self.pooled:
-            clip = rearrange(output.pooler_output.flatten(1), "(batch time) dim -> batch time dim", batch=batch).mean(1)
+            pooled = rearrange(output.pooler_output.flatten(1), "(batch time) dim -> batch time dim", batch=batch)
+            clip = pooled.mean(1)
+            embedding = self.embedding(pooled) if self.embedding is not None else None
         elif self.layout.clip == "class" and class_tokens is not None:
             clip = class_tokens.mean(dim=1)
-        return EncoderOutput(hidden[:, :, self.prefix_tokens :], class_tokens, clip)
+        return EncoderOutput(hidden[:, :, self.prefix_tokens :], class_tokens, clip, embedding=embedding)
 
     def _of_clips(self, clips: Tensor) -> EncoderOutput:
         steps = clips.shape[2] // self.tubelet
-        output = self.model(clips.transpose(1, 2))  # (batch, time, channel, height, width)
+        output = self.model(clips.transpose(1, 2).contiguous())  # (batch, time, channel, height, width)
         hidden = output.last_hidden_state
         pattern = {"time token": "batch (time token) dim", "token time": "batch (token time) dim"}[self.layout.order]
         tokens = rearrange(hidden[:, self.prefix_tokens :], f"{pattern} -> batch time token dim", time=steps)
+        if self.pooler is not None:
+            return EncoderOutput(tokens, clip=self.pooler(hidden))
         if self.pooled:
-            return EncoderOutput(tokens, clip=output.pooler_output)
+            pooled = output.pooler_output.flatten(1)  # VideoPrism keeps an axis of one query
+            embedding = self.embedding(pooled) if self.embedding is not None else None
+            return EncoderOutput(tokens, clip=pooled, embedding=embedding)
         return EncoderOutput(tokens, clip=hidden[:, 0] if self.layout.clip == "class" else None)
 
     def _inputs(self, frames: Tensor) -> Inputs:

@@ -7,7 +7,7 @@ Strict: the decoder is set to report damage instead of concealing it, and after 
 keyframe.
 """
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from itertools import dropwhile
 
 import av
@@ -76,11 +76,32 @@ def read_frames(
     num_threads: int,
 ) -> Iterator[Frame]:
     """Yields the frames at strictly increasing display positions, see `backends.ReadFrames`."""
-    scaler = Scaler(height, width, interpolation, video.header.rotation_degrees)
+    for _, _, frame in read_sizes(video, [(indices, height, width, interpolation)], num_threads=num_threads):
+        yield frame
+
+
+def read_sizes(
+    video: VideoProbe,
+    wanted: Sequence[tuple[Int64[np.ndarray, " _"], int, int, Interpolation]],
+    *,
+    num_threads: int,
+) -> Iterator[tuple[int, int, Frame]]:
+    """Yields frames for several readers, each decoded once: the reader's number, the display position and the frame.
+
+    `wanted`: each reader's strictly increasing display positions, and its frames' height, width and interpolation. A
+    frame equals the one that `read_frames` gives for it. Positions increase over all readers.
+    """
+    rotation_degrees = video.header.rotation_degrees
+    scalers = [Scaler(height, width, method, rotation_degrees) for _, height, width, method in wanted]
+    indices = np.unique(np.concatenate([own for own, *_ in wanted]))
+    takers = [np.isin(indices, own).tolist() for own, *_ in wanted]
     reader = _ForwardReader(video, indices, num_threads)
     try:
-        for index in indices.tolist():
-            yield scaler.scale(reader.picture(index))
+        for at, index in enumerate(indices.tolist()):
+            picture = reader.picture(index)
+            for which, scaler in enumerate(scalers):
+                if takers[which][at]:
+                    yield which, index, scaler.scale(picture)
     except av.error.FFmpegError as error:
         raise UnreadableVideo(f"{video.path}: PyAV cannot read it: {error.strerror}") from error
     finally:

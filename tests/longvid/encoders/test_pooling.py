@@ -21,6 +21,7 @@ def output():
         class_tokens=-tokens[:, :, 0] - 1,
         clip=torch.full((BATCH, DIM), 7.0),
         global_tokens=torch.full((BATCH, 6, 2), 9.0),
+        embedding=torch.full((BATCH, 3), 5.0),
     )
 
 
@@ -36,6 +37,7 @@ def by_hand(output, pooling):
         "mean": [sum(token for step in steps for token in step) / (TIME * TOKENS)],
         "clip": [output.clip[0]],
         "global": list(output.global_tokens[0]),
+        "embedding": [output.embedding[0]],
     }
     return torch.stack(rows[pooling])
 

@@ -5,7 +5,7 @@ import torch
 from rounding import assert_same_numbers
 
 from longvid.encoders import build_encoder, pool
-from longvid.encoders.timm import optional_package
+from longvid.encoders.timm import is_aligned, optional_package, projection_of
 from longvid.errors import BackendUnavailable, EncoderError, WeightsError
 
 ROUNDING = {"terms": 768, "layers": 12}
@@ -80,3 +80,36 @@ def test_preprocessing_is_timms_own(timm):
 def test_an_unknown_model_is_refused_with_near_ones(timm):
     with pytest.raises(EncoderError, match="no model 'vit_tiny_patch16_999'"):
         build_encoder("timm:vit_tiny_patch16_999", weights="random")
+
+
+@pytest.mark.parametrize(
+    ("name", "aligned"),
+    [
+        ("vit_pe_core_large_patch14_336.fb", True),
+        ("vit_base_patch16_clip_224.openai", True),
+        ("vit_base_patch16_clip_224.openai_ft_in1k", False),
+        ("vit_large_patch16_224.augreg_in21k", False),
+        ("vit_pe_spatial_base_patch16_512.fb", False),
+    ],
+)
+def test_towers_of_models_with_text_are_told_by_their_names(name, aligned):
+    assert is_aligned(name) == aligned
+
+
+def test_the_head_of_such_a_tower_is_its_projection_with_or_without_a_bias():
+    weight, bias, pooled = torch.randn(3, 5), torch.randn(3), torch.randn(2, 5)
+    assert_same_numbers(projection_of({"weight": weight})(pooled), pooled @ weight.T, terms=5)
+    assert_same_numbers(projection_of({"weight": weight, "bias": bias})(pooled), pooled @ weight.T + bias, terms=6)
+    assert projection_of({}) is None
+
+
+@torch.no_grad()
+def test_an_aligned_tower_gives_the_vector_of_its_own_head(timm, tmp_path):
+    name = "vit_base_patch32_clip_224.openai"
+    torch.manual_seed(4)
+    model = timm.create_model(name, pretrained=False, num_classes=16).eval()
+    torch.save(model.state_dict(), tmp_path / "tower.pth")
+    encoder = build_encoder(f"timm:{name}", weights=str(tmp_path / "tower.pth"))
+    clips = torch.randn(1, 3, 2, 224, 224)
+    own = model(clips[0].transpose(0, 1)).mean(0)
+    assert_same_numbers(encoder(clips).embedding[0], own, **ROUNDING)
