@@ -19,7 +19,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 from zarr.abc.buffer import Buffer, BufferPrototype
 from zarr.abc.store import ByteRequest, Store
 from zarr.buffer import default_buffer_prototype
-from zarr.storage import FsspecStore, LocalStore, MemoryStore
+from zarr.storage import FsspecStore, LocalStore, MemoryStore, WrapperStore
 
 from longvid.files import write_bytes
 from longvid.stores.errors import StoreAccessError, StoreReadOnly
@@ -277,7 +277,7 @@ class ZarrPlace:
         self.writable = writable
 
     def zarr_store(self) -> Store:
-        return self._store
+        return _Reporting(self._store, self.location)
 
     def _object_store(self) -> Store:
         """The same location as `zarr_store`, for coroutines that this package waits for."""
@@ -335,6 +335,22 @@ class ZarrPlace:
         return self.__dict__
 
 
+class _Reporting(WrapperStore[Store]):
+    """A store whose failed requests are told apart from damage: what cannot be fetched now may be whole."""
+
+    def __init__(self, store: Store, location: str) -> None:
+        super().__init__(store)
+        self._location = location
+
+    async def get(
+        self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        try:
+            return await self._store.get(key, prototype or default_buffer_prototype(), byte_range)
+        except Exception as error:  # each backend raises its own types, most of which are not OSErrors
+            raise _failed("read", self._location, key, error) from error
+
+
 def _for_another_loop(store: Store) -> Store:
     """The store itself, or a second one for the same location if its connection is bound to one event loop.
 
@@ -362,7 +378,7 @@ class UrlPlace(ZarrPlace):
         self._opened: dict[tuple[int, str], Store] = {}
 
     def zarr_store(self) -> Store:
-        return self._connection("arrays", self._connect)
+        return self._connection("arrays", lambda: _Reporting(self._connect(), self.location))
 
     def _object_store(self) -> Store:
         return self._connection("objects", lambda: _for_another_loop(self._connect()))

@@ -10,7 +10,7 @@ import zarr
 from longvid.stores.absent import Missing, Ranges, absent_mask, within
 from longvid.stores.bounded_json import parse_json
 from longvid.stores.digests import Rows, ShardDigest, misplaced, recorded_checksum
-from longvid.stores.errors import AbsentClips, DamagedStore, InvalidWindow
+from longvid.stores.errors import AbsentClips, DamagedStore, InvalidWindow, StoreAccessError
 from longvid.stores.keys import path_name
 from longvid.stores.layout import (
     DOCUMENT,
@@ -262,6 +262,8 @@ class StoredVideo(ClipSequence):
     def _read_by_zarr(self, name: str, start: int, stop: int) -> np.ndarray:
         try:
             window = np.asarray(self._array(name)[start:stop])
+        except StoreAccessError:  # the server or the network, which says nothing about the numbers
+            raise
         except Exception as error:  # a forged document makes zarr raise anything
             raise self._damaged(f"clips {start} to {stop} of `{name}` cannot be read ({error})") from error
         # a missing shard is read as a value that is never written, so one number per clip shows it

@@ -126,7 +126,11 @@ def shown(group: h5py.Group, name: str) -> str:
 
 def _names(group: h5py.Group) -> list[str]:
     with reading(f"{group.file.filename}: {group.name}", "HDF5 group"):
-        return list(group)
+        names = list(group)
+    for name in names:
+        if not isinstance(name, str):  # h5py gives the bytes of a name that is not UTF-8
+            raise ConversionError(f"{group.file.filename}: {group.name}: {name!r} is not a name in UTF-8; rename it")
+    return names
 
 
 def _refuse_link_out(group: h5py.Group, name: str) -> h5py.HardLink | h5py.SoftLink:
