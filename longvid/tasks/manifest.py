@@ -260,6 +260,10 @@ def _key_of(path: str | None, where: str) -> str:
     """The path without its ending."""
     if path is None:
         raise AnnotationError(f"{where}: has neither a key nor a path")
+    if "://" in path:  # the query of a URL may hold a signature, which must not become part of a key
+        from longvid.video.source import source_key
+
+        return source_key(path)
     if not Path(path).name:
         raise AnnotationError(f"{where}: path {_quote(path)} does not name a file, and the key is missing")
     return Path(path).with_suffix("").as_posix()
@@ -290,6 +294,9 @@ def _record_of(row: ManifestRow, folder: Path) -> dict[str, Any]:
 
 
 def _absolute(path: str, folder: str) -> str:
+    if path.startswith("tar://") and "::" in path:  # a member of a tar, which may itself lie beside the manifest
+        member, _, shard = path.partition("::")
+        return f"{member}::{_absolute(shard, folder)}"
     if "://" in path:
         return path
     if _PLAIN_SEPARATOR and path and path[0] not in "./" and path[-1] != "/" and "//" not in path and "/." not in path:

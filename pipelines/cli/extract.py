@@ -44,7 +44,12 @@ def add_to(app: typer.Typer) -> None:
 
 
 def extract(
-    inputs: Annotated[list[Path], typer.Argument(help="Video files, folders of them, or manifests.")],
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            help="Video files, folders of them, tar shards or manifests; or URLs of these (s3://, https://)."
+        ),
+    ],
     out: Annotated[str, typer.Option("--out", "-o", help="The store: a folder, or a URL such as s3://bucket/x.zarr.")],
     encoder: Annotated[
         str | None,

@@ -11,7 +11,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,9 @@ from longvid.video import VideoProbe
 from longvid.video.backends import resolve_backend
 from longvid.video.checksum import require_sha256
 from longvid.video.content import checks, modified
+from longvid.video.source import source_of
+from longvid.video.storage import Storage, is_url
+from longvid.video.traffic import Traffic, counted_traffic
 
 MEASURED_AHEAD = 8
 """Videos that are read ahead of the pieces: enough that workers never wait for one."""
@@ -48,6 +51,7 @@ class Wanted:
     """sha256 of the file, if the manifest gives it."""
     remembered: Remembered | None = None
     """The record in a store that holds the file's features; if the file is unchanged, nothing is planned."""
+    storage: Storage = field(default_factory=Storage, repr=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +65,8 @@ class Measured:
     """Checksums of the whole file's content; see `longvid.video.content`."""
     modified: dict[str, Any]
     """When the file was last written, asked before it was read."""
+    traffic: Traffic = field(default_factory=Traffic)
+    """What reading it from a URL cost."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,7 @@ class Unchanged:
     """A file that matches the store's record, and was not read through."""
 
     remembered: Remembered
+    traffic: Traffic = field(default_factory=Traffic)
 
 
 class Unusable(Exception):
@@ -79,21 +86,27 @@ def measure(wanted: Wanted) -> Measured | Unchanged:
 
     A file that matches the store's record is only fingerprinted, unless all its bytes are to be compared.
     """
+    with counted_traffic() as traffic:
+        return _measured(wanted, traffic)
+
+
+def _measured(wanted: Wanted, traffic: Traffic) -> Measured | Unchanged:
     known, all_of_it = wanted.remembered, wanted.full_hash or wanted.sha256 is not None
-    if known is not None and not all_of_it and known.is_still(wanted.path):
-        return Unchanged(known)
+    if known is not None and not all_of_it and known.is_still(wanted.path, wanted.storage):
+        return Unchanged(known, traffic)
     try:
-        written = modified(wanted.path) if Path(wanted.path).exists() else {}
+        source = source_of(wanted.path, wanted.storage)
+        written = {} if isinstance(source, Path) and not source.exists() else modified(source)
         if wanted.sha256 is not None:
-            require_sha256(wanted.path, wanted.sha256)
-        video = probe_once(wanted.path)
+            require_sha256(source, wanted.sha256)
+        video = probe_once(wanted.path, wanted.storage)
         if video.truncated and not wanted.allow_truncated:
             raise TruncatedVideo(
                 f"{wanted.path}: {'; '.join(video.problems)}; use --allow-truncated to extract the part that is there"
             )
         clips = wanted.sampling.plan_video(video, wanted.part_seconds)
         content = checks(video.packets_crc32c, path=video.path if wanted.full_hash else None)
-        return Measured(video, clips, resolve_backend(video, wanted.backend), content, written)
+        return Measured(video, clips, resolve_backend(video, wanted.backend), content, written, traffic)
     except (LongvidError, OSError) as error:
         raise Unusable(str(error)) from error
     except Exception as error:
@@ -159,7 +172,12 @@ class MeasuringProcesses:
             ) from error
 
     def _patience_seconds(self, path: str) -> float:
-        """Seconds that reading the file may take, from its size; never more than a piece may take."""
+        """Seconds that reading the file may take, from its size; never more than a piece may take.
+
+        A place that brings nothing is given up by `Storage.stall_seconds`, so at a URL it is all that a piece may take.
+        """
+        if is_url(path):
+            return self._deadline_seconds
         try:
             size_bytes = os.stat(path).st_size
         except OSError:

@@ -11,7 +11,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from contextvars import copy_context
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
@@ -28,6 +29,8 @@ from longvid.pipelines.extraction.job import ExtractionJob
 from longvid.pipelines.extraction.probes import probe_once
 from longvid.stores import FeatureStore
 from longvid.video import VideoProbe
+from longvid.video.storage import Storage
+from longvid.video.traffic import counted_traffic
 
 QUEUED_BATCHES = 2
 """Decoded batches that may wait for the model; one would do if all batches took equally long."""
@@ -58,6 +61,10 @@ class PieceResult:
     decode_seconds: float
     encode_seconds: float
     write_seconds: float
+    requests: int = field(default=0, kw_only=True)
+    read_bytes: int = field(default=0, kw_only=True)
+    retries: int = field(default=0, kw_only=True)
+    """What reading the video from a URL took: requests, bytes, and how many requests were repeated."""
 
 
 def extract_piece(
@@ -70,7 +77,8 @@ def extract_piece(
     """
     lock = model_lock if model_lock is not None else nullcontext()
     pooling = job.pooling_for(encoder.spec)
-    decoded = _DecodeAhead(_batches(piece, encoder, job, store.location))
+    with counted_traffic() as traffic:  # of what the thread opens that is made here
+        decoded = _DecodeAhead(_batches(piece, encoder, job, store.location))
     encoded: list[np.ndarray] = []
     encode_seconds = 0.0
     damaged: dict[int, str] = {}
@@ -97,6 +105,9 @@ def extract_piece(
         decoded.busy_seconds,
         encode_seconds,
         time.perf_counter() - begin,
+        requests=traffic.requests,
+        read_bytes=traffic.read_bytes,
+        retries=traffic.retries,
     )
 
 
@@ -126,7 +137,7 @@ class _Batch:
 
 def _batches(piece: Piece, encoder: Encoder, job: ExtractionJob, location: str) -> Iterator[_Batch]:
     """Batches of decoded clips, always counted from the piece's first clip, so that a rerun gives equal bytes."""
-    video = _probe_unchanged(piece, location)
+    video = _probe_unchanged(piece, location, job.storage)
     geometry = encoder.spec.preprocessing
     black = np.zeros((piece.plan.frames, geometry.height, geometry.width, 3), np.uint8)
     batch: list[np.ndarray | str] = []
@@ -163,8 +174,8 @@ def _batch(clips: list[np.ndarray | str], black: np.ndarray) -> _Batch:
     return _Batch(np.stack([black if isinstance(clip, str) else clip for clip in clips]), damaged)
 
 
-def _probe_unchanged(piece: Piece, location: str) -> VideoProbe:
-    video = probe_once(piece.path)
+def _probe_unchanged(piece: Piece, location: str, storage: Storage) -> VideoProbe:
+    video = probe_once(piece.path, storage)
     if video.fingerprint != piece.fingerprint:
         # the store holds the plan of the old file, so the same command alone would be refused
         raise VideoError(
@@ -187,7 +198,9 @@ class _DecodeAhead:
         self._queue: queue.Queue[Any] = queue.Queue(QUEUED_BATCHES)
         self._stop = threading.Event()
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._decode, name="longvid-decode", daemon=True)
+        self._thread = threading.Thread(
+            target=copy_context().run, args=(self._decode,), name="longvid-decode", daemon=True
+        )
         self.busy_seconds = 0.0
 
     def __enter__(self) -> "_DecodeAhead":

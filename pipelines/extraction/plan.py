@@ -30,6 +30,7 @@ from longvid.pipelines.extraction.unchanged import Remembered
 from longvid.plain import as_json
 from longvid.stores import DamagedStore, FeatureStore, Recipe, StoreError
 from longvid.video import VideoProbe, require_sound
+from longvid.video.traffic import Traffic
 
 ALLOW_DAMAGED = "or use --allow-damaged to extract the rest of it"
 
@@ -47,6 +48,8 @@ class VideoPlan:
     """Checksums of the whole file's content; see `longvid.video.content`."""
     modified: dict[str, Any] = field(default_factory=dict)
     """When the file was last written, asked before it was read."""
+    traffic: Traffic = field(default_factory=Traffic)
+    """What reading it from a URL cost so far."""
 
     def source(self) -> dict[str, Any]:
         """What the store records of the file and its listed part: enough to notice that either was replaced.
@@ -95,6 +98,7 @@ class VideoKept:
 
     request: VideoRequest
     remembered: Remembered
+    traffic: Traffic = field(default_factory=Traffic)
 
 
 @dataclass(frozen=True)
@@ -204,8 +208,10 @@ def _settle(
     except Exception as error:  # noqa: BLE001 -- one video must not end the others
         return PlanFailure(request, f"{request.path}: {unexpected(error)}")
     if isinstance(found, Unchanged):
-        return VideoKept(request, found.remembered)
-    return VideoPlan(request, found.video, found.clips, found.backend, sampling.span, found.checks, found.modified)
+        return VideoKept(request, found.remembered, found.traffic)
+    return VideoPlan(
+        request, found.video, found.clips, found.backend, sampling.span, found.checks, found.modified, found.traffic
+    )
 
 
 def _wanted(request: VideoRequest, sampling: Sampling, job: ExtractionJob, store: FeatureStore | None) -> Wanted:
@@ -220,6 +226,7 @@ def _wanted(request: VideoRequest, sampling: Sampling, job: ExtractionJob, store
         job.full_hash,
         request.sha256,
         known,
+        job.storage,
     )
 
 

@@ -16,6 +16,7 @@ from socket import gethostname
 from typing import IO, Any, Literal
 
 from longvid.errors import ConfigError
+from longvid.video.storage import without_secrets
 
 Status = Literal["done", "kept", "failed"]
 
@@ -38,6 +39,10 @@ class VideoRow:
     write_seconds: float = 0.0
     backend: str = ""
     problems: list[str] = field(default_factory=list)
+    requests: int = 0
+    read_bytes: int = 0
+    retries: int = 0
+    """What reading the video from a URL took: requests, bytes, and how many requests were repeated."""
 
 
 @dataclass
@@ -54,6 +59,8 @@ class RunReport:
 
     def add(self, row: VideoRow) -> None:
         """Append a row, also to the file at once: a killed run's report is whole up to its last video."""
+        row.path, row.reason = without_secrets(row.path), without_secrets(row.reason)
+        row.problems = [without_secrets(problem) for problem in row.problems]
         self.rows.append(row)
         if self.stream is not None:
             with _named_if_unwritable(Path(self.stream.name)):
@@ -86,6 +93,9 @@ class RunReport:
             "videos": [asdict(row) for row in self.rows],
             "counts": dict(self.counts),
             "clips": self.num_clips,
+            "requests": sum(row.requests for row in self.rows),
+            "read_bytes": sum(row.read_bytes for row in self.rows),
+            "retries": sum(row.retries for row in self.rows),
             "wall_seconds": self.wall_seconds,
             "workers": self.workers,
         }

@@ -27,6 +27,7 @@ from longvid.pipelines.extraction.report import RunReport, VideoRow, open_report
 from longvid.stores import DamagedStore, FeatureStore, StoreAccessError, StoreError, StoreReadOnly
 from longvid.stores.layout import DEFAULT_CLIPS_PER_SHARD
 from longvid.video.backends import require_backend
+from longvid.video.traffic import Traffic
 
 DEADLINE_SECONDS = 3600.0
 """Default time limit per piece."""
@@ -100,7 +101,12 @@ def extract(
     described = source.load() if scheduler == "inline" else source.describe()
     recipe = make_recipe(job, described)
     store = FeatureStore.create(
-        location, recipe, clips_per_shard=clips_per_shard, compression=compression, made_with=job.made_with()
+        location,
+        recipe,
+        clips_per_shard=clips_per_shard,
+        compression=compression,
+        made_with=job.made_with(),
+        storage_options=job.storage.options_of(str(location)),
     )
     sampling = job.sampling_for(described.spec)
     with (
@@ -212,6 +218,7 @@ class _Run:
                 continue
             if isinstance(plan, VideoKept):
                 row = _kept_row(plan)
+                _count(row, plan.traffic)
                 self._note_partial(row)
                 self._end(row)
                 continue
@@ -227,6 +234,7 @@ class _Run:
             backend=plan.backend,
             problems=list(plan.video.problems),
         )
+        _count(row, plan.traffic)
         pieces: list[Piece] = []
         with self._named(row):
             self._store.plan(row.key, plan.clips.seconds, plan.source())
@@ -261,6 +269,7 @@ class _Run:
             row.decode_seconds += outcome.decode_seconds
             row.encode_seconds += outcome.encode_seconds
             row.write_seconds += outcome.write_seconds
+            _count(row, outcome)
             self._progress.encoded(clips=outcome.num_clips)
         if video.waiting == 0:
             self._close(self._open.pop(outcome.key))
@@ -304,6 +313,13 @@ class _Run:
     def _end(self, row: VideoRow) -> None:
         self._report.add(row)
         self._progress.ended(row)
+
+
+def _count(row: VideoRow, cost: Traffic | PieceResult) -> None:
+    """Add to the row what reading the video from a URL took."""
+    row.requests += cost.requests
+    row.read_bytes += cost.read_bytes
+    row.retries += cost.retries
 
 
 def _kept_row(kept: VideoKept) -> VideoRow:
