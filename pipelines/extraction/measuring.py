@@ -11,12 +11,13 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from longvid.clips.sampling import ClipPlan, Sampling
 from longvid.errors import LongvidError, TruncatedVideo
+from longvid.pipelines.extraction.bytes_read import counting_bytes
 from longvid.pipelines.extraction.probes import probe_once
 from longvid.pipelines.extraction.process import ProcessDied, WorkProcess
 from longvid.pipelines.extraction.unchanged import Remembered
@@ -61,6 +62,8 @@ class Measured:
     """Checksums of the whole file's content; see `longvid.video.content`."""
     modified: dict[str, Any]
     """When the file was last written, asked before it was read."""
+    bytes_read: int = 0
+    """Bytes of the file that were read, where the system counts them."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,7 @@ class Unchanged:
     """A file that matches the store's record, and was not read through."""
 
     remembered: Remembered
+    bytes_read: int = 0
 
 
 class Unusable(Exception):
@@ -79,6 +83,12 @@ def measure(wanted: Wanted) -> Measured | Unchanged:
 
     A file that matches the store's record is only fingerprinted, unless all its bytes are to be compared.
     """
+    with counting_bytes() as read:
+        found = _measure(wanted)
+    return replace(found, bytes_read=read.number)
+
+
+def _measure(wanted: Wanted) -> Measured | Unchanged:
     known, all_of_it = wanted.remembered, wanted.full_hash or wanted.sha256 is not None
     if known is not None and not all_of_it and known.is_still(wanted.path):
         return Unchanged(known)
@@ -110,13 +120,12 @@ Measure = Callable[[Wanted], Measured | Unchanged]
 
 
 class MeasuringProcesses:
-    """`measure` in separate processes, at most one per core; each is started when it is first needed."""
+    """`measure` in separate processes, at most `most` or one per core; each is started when it is first needed."""
 
-    def __init__(self, *, deadline_seconds: float) -> None:
+    def __init__(self, *, deadline_seconds: float, most: int = MEASURED_AHEAD) -> None:
         self._deadline_seconds = deadline_seconds
-        self._all = [
-            WorkProcess(orphan_seconds=2 * deadline_seconds) for _ in range(min(MEASURED_AHEAD, available_cores()))
-        ]
+        number = min(most, MEASURED_AHEAD, available_cores())
+        self._all = [WorkProcess(orphan_seconds=2 * deadline_seconds) for _ in range(number)]
         # last in, first out: a process that runs is used before another is started
         self._free: queue.LifoQueue[WorkProcess] = queue.LifoQueue()
         for process in reversed(self._all):
@@ -127,6 +136,10 @@ class MeasuringProcesses:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """End the processes; what is asked from now on is refused."""
         self._closed.set()
         for process in self._all:
             process.end()

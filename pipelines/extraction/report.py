@@ -13,9 +13,12 @@ from dataclasses import asdict, dataclass, field
 from itertools import count
 from pathlib import Path
 from socket import gethostname
-from typing import IO, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 from longvid.errors import ConfigError
+
+if TYPE_CHECKING:
+    from longvid.pipelines.extraction.piece import PieceResult
 
 Status = Literal["done", "kept", "failed"]
 
@@ -33,11 +36,23 @@ class VideoRow:
     damaged_clips: int = 0
     """Clips of the whole video that are absent because its file is damaged."""
     video_seconds: float = 0.0
+    plan_seconds: float = 0.0
+    """For reading the file through and planning it in the store."""
     decode_seconds: float = 0.0
     encode_seconds: float = 0.0
     write_seconds: float = 0.0
+    bytes_read: int = 0
+    """Bytes of the file that were read, for planning and decoding; 0 where the system does not count."""
     backend: str = ""
     problems: list[str] = field(default_factory=list)
+
+    def add(self, piece: "PieceResult") -> None:
+        """Count a piece in."""
+        self.num_clips += piece.num_clips
+        self.decode_seconds += piece.decode_seconds
+        self.encode_seconds += piece.encode_seconds
+        self.write_seconds += piece.write_seconds
+        self.bytes_read += piece.bytes_read
 
 
 @dataclass
@@ -47,7 +62,7 @@ class RunReport:
     rows: list[VideoRow] = field(default_factory=list)
     wall_seconds: float = 0.0
     workers: int = 0
-    """Encoders that ran at once; 0 if nothing was left to do."""
+    """Workers that ran at once."""
     path: Path | None = None
     """The file of JSON lines."""
     stream: IO[str] | None = field(default=None, repr=False)
