@@ -61,9 +61,10 @@ def s3_options(s3_endpoint: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def file_server(tmp_path: Path) -> Iterator[FileServer]:
-    """A web server of an empty folder."""
+def file_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
+    """A web server of an empty folder; what this machine keeps of its files is in a folder of the test."""
     pytest.importorskip("aiohttp")
+    monkeypatch.setenv("LONGVID_STAGING", str(tmp_path / "staging"))
     (tmp_path / "served").mkdir()
     with FileServer(tmp_path / "served").running() as running:
         yield running

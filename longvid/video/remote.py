@@ -1,8 +1,8 @@
 """Files at URLs, read in parts, with retries and counts.
 
-A `RemoteFile` is opened like a local one and gives the same bytes. They come in blocks, which this process keeps while
-there is room: the demux pass, the checks of the container and decoding read most of a short video only once. A server
-without ranges gives the whole file, once, into a temporary file.
+A `RemoteFile` is opened like a local one and gives the same bytes. They come in blocks, which this process keeps in
+memory while there is room, and this machine on its disk (`staging`): the demux pass, the checks of the container and
+decoding read a file only once. A server without ranges gives the whole file, once, into a temporary file.
 
 A request that fails is repeated after a pause: `Storage.retries` times, and once where the place refuses (403) or has
 no such file (404). Then the file has failed, by `VideoUnreachable` or `VideoNotFound`, for all who read it: no decoder
@@ -25,6 +25,7 @@ from itertools import count
 from typing import IO, Any, TypeVar
 
 from longvid.errors import VideoNotFound, VideoUnreachable
+from longvid.video.staging import file_id, staging
 from longvid.video.storage import EXTRAS, Storage, url_name
 from longvid.video.traffic import Traffic, current_traffic
 from longvid.video.trouble import Trouble, trouble_of
@@ -97,6 +98,11 @@ class RemoteFile:
         if self.part is not None:
             return self.part[1]
         return _known(os.getpid(), self.url, self.storage).version(self).size_bytes(self)
+
+    def forget(self) -> None:
+        """Drops the blocks of the file that this machine keeps; those of a tar stay, for its other members."""
+        if self.part is None:
+            _known(os.getpid(), self.url, self.storage).drop()
 
     def open(self) -> "RemoteReader":
         """The bytes, read as they are asked for."""
@@ -217,6 +223,11 @@ class _Known:
                 self._version = _Version(self._url, self._storage, facts)
         return facts
 
+    def drop(self) -> None:
+        """Forget the blocks, if any are known of."""
+        if self._version is not None:
+            self._version.drop()
+
     def version(self, file: RemoteFile) -> "_Version":
         if self._version is None:
             self.look(file)
@@ -239,6 +250,9 @@ class _Version:
         self._url, self._storage = url, storage
         self._lock = threading.Lock()
         self._coming: dict[int, threading.Event] = {}
+        # without a version, blocks of another one could not be told apart
+        self._staging = staging() if facts.modified and facts.size_bytes is not None else None
+        self._id = file_id(url, facts.size_bytes, facts.modified)
         self._fetch: Callable[[int, int], bytes] | None = None
         self._whole: IO[bytes] | None = None
 
@@ -252,7 +266,7 @@ class _Version:
         """One block. If it is not held, it is fetched with up to `window` - 1 that follow; several threads share it."""
         while True:
             with self._lock:
-                held = _blocks.get((self.number, number))
+                held = self._held(number)
                 if held is not None:
                     return held
                 coming = self._coming.get(number)
@@ -268,6 +282,8 @@ class _Version:
             parts = [data[at : at + BLOCK_BYTES] for at in range(0, len(data), BLOCK_BYTES)]
             for at, part in enumerate(parts):
                 _blocks.put((self.number, number + at), part)
+                if self._staging is not None:
+                    self._staging.put(self._id, number + at, part)
             return parts[0]
         finally:
             with self._lock:
@@ -275,8 +291,25 @@ class _Version:
                     del self._coming[one]
             mine.set()
 
+    def drop(self) -> None:
+        """Forget the blocks that this machine keeps."""
+        _blocks.drop(self.number)
+        if self._staging is not None:
+            self._staging.drop(self._id)
+
+    def _held(self, number: int) -> bytes | None:
+        """The block, if this process or this machine has it."""
+        held = _blocks.get((self.number, number))
+        if held is None and self._staging is not None:
+            held = self._staging.get(self._id, number)
+            if held is not None:
+                _blocks.put((self.number, number), held)
+        return held
+
     def _is_wanting(self, number: int) -> bool:
-        return number not in self._coming and _blocks.get((self.number, number)) is None
+        if number in self._coming or _blocks.get((self.number, number)) is not None:
+            return False
+        return self._staging is None or not self._staging.holds(self._id, number)
 
     def _read(self, file: RemoteFile, start: int, stop: int, traffic: Traffic | None) -> bytes:
         if self._whole is None and self.facts.has_ranges and self.facts.size_bytes is not None:

@@ -50,6 +50,12 @@ def size_of(source: Source) -> int:
     return source.stat().st_size if isinstance(source, Path) else source.size_bytes
 
 
+def forget(path: str, storage: Storage) -> None:
+    """Drop what this machine keeps of a video at a URL that is not needed any more."""
+    if is_url(path) and not path.startswith(("file://", TAR)):
+        RemoteFile(path, storage).forget()
+
+
 def source_name(path: str) -> str:
     """The name of the file that a path, a URL or a tar's member names, with its ending."""
     if path.startswith(TAR):

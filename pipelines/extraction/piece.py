@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from contextvars import copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
@@ -24,19 +24,22 @@ from longvid.clips import iter_clips, iter_clips_there
 from longvid.clips.sampling import ClipPlan
 from longvid.encoders import Encoder
 from longvid.encoders.pooling import pool
-from longvid.errors import DamagedVideo, VideoError
+from longvid.errors import DamagedVideo, VideoError, VideoNotFound
+from longvid.pipelines.extraction.bytes_read import counting_bytes
 from longvid.pipelines.extraction.job import ExtractionJob
-from longvid.pipelines.extraction.probes import probe_once
 from longvid.stores import FeatureStore
 from longvid.video import VideoProbe
-from longvid.video.storage import Storage
+from longvid.video.content import modified
+from longvid.video.probing import fingerprint
+from longvid.video.source import source_of
+from longvid.video.storage import Storage, is_url
 from longvid.video.traffic import counted_traffic
 
 QUEUED_BATCHES = 2
 """Decoded batches that may wait for the model; one would do if all batches took equally long."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Piece:
     """The clips of one shard of one video: the unit of work, of writing, of failure and of resuming."""
 
@@ -46,8 +49,10 @@ class Piece:
     plan: ClipPlan
     """Only this piece's clips."""
     backend: str
-    fingerprint: str
-    """Fingerprint of the file when it was planned."""
+    video: VideoProbe
+    """The file as it was when it was planned."""
+    modified: dict[str, Any]
+    """When the file was last written, asked before it was planned."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +66,11 @@ class PieceResult:
     decode_seconds: float
     encode_seconds: float
     write_seconds: float
-    requests: int = field(default=0, kw_only=True)
-    read_bytes: int = field(default=0, kw_only=True)
-    retries: int = field(default=0, kw_only=True)
-    """What reading the video from a URL took: requests, bytes, and how many requests were repeated."""
+    read_bytes: int = 0
+    """Bytes of the file that were read, where the system counts them."""
+    requests: int = 0
+    retries: int = 0
+    """Requests to a place elsewhere, and how many of them were repeated."""
 
 
 def extract_piece(
@@ -105,9 +111,9 @@ def extract_piece(
         decoded.busy_seconds,
         encode_seconds,
         time.perf_counter() - begin,
-        requests=traffic.requests,
-        read_bytes=traffic.read_bytes,
-        retries=traffic.retries,
+        traffic.read_bytes if is_url(piece.path) else decoded.read_bytes,
+        traffic.requests,
+        traffic.retries,
     )
 
 
@@ -137,26 +143,25 @@ class _Batch:
 
 def _batches(piece: Piece, encoder: Encoder, job: ExtractionJob, location: str) -> Iterator[_Batch]:
     """Batches of decoded clips, always counted from the piece's first clip, so that a rerun gives equal bytes."""
-    video = _probe_unchanged(piece, location, job.storage)
+    require_unchanged(piece, location, job.storage)
     geometry = encoder.spec.preprocessing
     black = np.zeros((piece.plan.frames, geometry.height, geometry.width, 3), np.uint8)
     batch: list[np.ndarray | str] = []
-    for clip in _clips(piece, video, encoder, job):
+    for clip in _clips(piece, encoder, job):
         batch.append(clip)
         if len(batch) == job.batch_clips:
             yield _batch(batch, black)
             batch = []
     if batch:
         yield _batch(batch, black)
+    require_unchanged(piece, location)  # again: what was decoded since must be of the planned file, too
 
 
-def _clips(
-    piece: Piece, video: VideoProbe, encoder: Encoder, job: ExtractionJob
-) -> Iterator[np.ndarray] | Iterator[np.ndarray | str]:
+def _clips(piece: Piece, encoder: Encoder, job: ExtractionJob) -> Iterator[np.ndarray] | Iterator[np.ndarray | str]:
     """The piece's clips; with damage allowed, the reason in the place of one that cannot be had."""
     read = iter_clips_there if job.allow_damaged else iter_clips
     clips = read(
-        video,
+        piece.video,
         piece.plan,
         encoder.spec.preprocessing,
         backend=piece.backend,
@@ -174,15 +179,25 @@ def _batch(clips: list[np.ndarray | str], black: np.ndarray) -> _Batch:
     return _Batch(np.stack([black if isinstance(clip, str) else clip for clip in clips]), damaged)
 
 
-def _probe_unchanged(piece: Piece, location: str, storage: Storage) -> VideoProbe:
-    video = probe_once(piece.path, storage)
-    if video.fingerprint != piece.fingerprint:
+def require_unchanged(piece: Piece, location: str, storage: Storage | None = None) -> None:
+    """Raise `VideoError` unless the file is the one that was planned.
+
+    Size and time of its last write are asked; only where the time is another one, or is not known, the fingerprint is
+    read as well.
+    """
+    try:
+        source = source_of(piece.path, storage)
+        if piece.modified and modified(source) == piece.modified:
+            return
+        now = fingerprint(source)
+    except FileNotFoundError as error:
+        raise VideoNotFound(f"{piece.path}: no such file; it was there when it was planned") from error
+    if now != piece.video.fingerprint:
         # the store holds the plan of the old file, so the same command alone would be refused
         raise VideoError(
             f"{piece.path}: the file changed while it was being extracted; "
             f"`longvid delete {shlex.quote(location)} {shlex.quote(piece.key)}`, then run the same command again"
         )
-    return video
 
 
 class _DecodeAhead:
@@ -202,6 +217,7 @@ class _DecodeAhead:
             target=copy_context().run, args=(self._decode,), name="longvid-decode", daemon=True
         )
         self.busy_seconds = 0.0
+        self.read_bytes = 0
 
     def __enter__(self) -> "_DecodeAhead":
         self._thread.start()
@@ -218,16 +234,18 @@ class _DecodeAhead:
             raise self._error
 
     def _decode(self) -> None:
-        try:
-            begin = time.perf_counter()
-            for batch in self._batches:
-                self.busy_seconds += time.perf_counter() - begin
-                if not self._put(batch):
-                    return
+        with counting_bytes() as read:
+            try:
                 begin = time.perf_counter()
-            self.busy_seconds += time.perf_counter() - begin
-        except BaseException as error:  # noqa: BLE001 -- carried to the consumer, which raises it
-            self._error = error
+                for batch in self._batches:
+                    self.busy_seconds += time.perf_counter() - begin
+                    if not self._put(batch):
+                        return
+                    begin = time.perf_counter()
+                self.busy_seconds += time.perf_counter() - begin
+            except BaseException as error:  # noqa: BLE001 -- carried to the consumer, which raises it
+                self._error = error
+        self.read_bytes = read.number
         self._put(self._END)
 
     def _put(self, item: Any) -> bool:

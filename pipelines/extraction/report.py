@@ -13,10 +13,13 @@ from dataclasses import asdict, dataclass, field
 from itertools import count
 from pathlib import Path
 from socket import gethostname
-from typing import IO, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 from longvid.errors import ConfigError
 from longvid.video.storage import without_secrets
+
+if TYPE_CHECKING:
+    from longvid.pipelines.extraction.piece import PieceResult
 
 Status = Literal["done", "kept", "failed"]
 
@@ -34,15 +37,33 @@ class VideoRow:
     damaged_clips: int = 0
     """Clips of the whole video that are absent because its file is damaged."""
     video_seconds: float = 0.0
+    plan_seconds: float = 0.0
+    """For reading the file through and planning it in the store."""
     decode_seconds: float = 0.0
     encode_seconds: float = 0.0
     write_seconds: float = 0.0
+    read_bytes: int = 0
+    """Bytes of the file that were read, for planning and decoding; 0 where the system does not count."""
+    requests: int = 0
+    retries: int = 0
+    """Requests to the place of a video elsewhere, and how many of them were repeated."""
     backend: str = ""
     problems: list[str] = field(default_factory=list)
-    requests: int = 0
-    read_bytes: int = 0
-    retries: int = 0
-    """What reading the video from a URL took: requests, bytes, and how many requests were repeated."""
+
+    def add(self, piece: "PieceResult") -> None:
+        """Count a piece in."""
+        self.num_clips += piece.num_clips
+        self.decode_seconds += piece.decode_seconds
+        self.encode_seconds += piece.encode_seconds
+        self.write_seconds += piece.write_seconds
+        self.read_bytes += piece.read_bytes
+        self.requests += piece.requests
+        self.retries += piece.retries
+
+    def hide(self) -> None:
+        """Take signatures and passwords out of the URLs in its texts."""
+        self.path, self.reason = without_secrets(self.path), without_secrets(self.reason)
+        self.problems = [without_secrets(problem) for problem in self.problems]
 
 
 @dataclass
@@ -52,15 +73,14 @@ class RunReport:
     rows: list[VideoRow] = field(default_factory=list)
     wall_seconds: float = 0.0
     workers: int = 0
-    """Encoders that ran at once; 0 if nothing was left to do."""
+    """Workers that ran at once."""
     path: Path | None = None
     """The file of JSON lines."""
     stream: IO[str] | None = field(default=None, repr=False)
 
     def add(self, row: VideoRow) -> None:
         """Append a row, also to the file at once: a killed run's report is whole up to its last video."""
-        row.path, row.reason = without_secrets(row.path), without_secrets(row.reason)
-        row.problems = [without_secrets(problem) for problem in row.problems]
+        row.hide()
         self.rows.append(row)
         if self.stream is not None:
             with _named_if_unwritable(Path(self.stream.name)):

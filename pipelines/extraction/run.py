@@ -1,33 +1,33 @@
-"""Stage one as a whole: plan every video, run what is missing, report.
+"""Stage one as a whole: have workers open, extract and complete every video; report.
 
-A video whose pieces are all in the store is completed; a video that fails becomes a row of the report.
+The coordinating process opens no video and reads no feature: it deals out assignments and writes down what they came
+to. A video that fails becomes a row of the report.
 """
 
-import shlex
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
-from itertools import chain
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from longvid.encoders import Encoder
 from longvid.errors import ConfigError
+from longvid.pipelines.extraction.assignments import Died, Returned
 from longvid.pipelines.extraction.cluster import ClusterSettings, connect
-from longvid.pipelines.extraction.dask_executor import DaskExecutor, EncoderPlugin
-from longvid.pipelines.extraction.executors import EncoderSource, Executor, InlineExecutor, SerialExecutor
+from longvid.pipelines.extraction.dask_executor import DaskExecutor, ExtractionPlugin
+from longvid.pipelines.extraction.dealing import Dealer
+from longvid.pipelines.extraction.executors import EncoderSource, Executor, InlineExecutor, SerialExecutor, WorkSource
 from longvid.pipelines.extraction.inputs import VideoRequest
 from longvid.pipelines.extraction.job import ExtractionJob
-from longvid.pipelines.extraction.measuring import Measure, MeasuringProcesses, measure
-from longvid.pipelines.extraction.outcomes import PieceFailure, unexpected
-from longvid.pipelines.extraction.piece import Piece, PieceResult
-from longvid.pipelines.extraction.plan import PlanFailure, VideoKept, VideoPlan, make_recipe, plan_ahead, refusal
+from longvid.pipelines.extraction.measuring import measure
+from longvid.pipelines.extraction.outcomes import Outcome, PieceFailure
+from longvid.pipelines.extraction.plan import make_recipe
 from longvid.pipelines.extraction.report import RunReport, VideoRow, open_report
-from longvid.stores import DamagedStore, FeatureStore, StoreAccessError, StoreError, StoreReadOnly
+from longvid.pipelines.extraction.working import Working
+from longvid.stores import FeatureStore, StoreAccessError
 from longvid.stores.layout import DEFAULT_CLIPS_PER_SHARD
 from longvid.video.backends import require_backend
-from longvid.video.traffic import Traffic
 
 DEADLINE_SECONDS = 3600.0
 """Default time limit per piece."""
@@ -64,7 +64,7 @@ class Silent:
 
 
 def extract(
-    requests: Sequence[VideoRequest],
+    requests: Iterable[VideoRequest],
     job: ExtractionJob,
     location: str | Path,
     *,
@@ -90,7 +90,7 @@ def extract(
     `deadline_seconds`: a piece that takes longer is given up; None: an hour.
     Videos that cannot be extracted are rows of the report with their reason; the others go on.
     Raises `stores.RecipeMismatch` if the store holds other features, `StoreError` if it cannot be written, and
-    `ConfigError` for impossible settings. Workers are started only if there is something to encode.
+    `ConfigError` for impossible settings. Workers load the encoder only if there is something to encode.
     """
     settings = ClusterSettings(workers, interface, dashboard, keys, slurm_options or {})
     if str(location).startswith("memory:") and scheduler != "inline":
@@ -108,21 +108,15 @@ def extract(
         made_with=job.made_with(),
         storage_options=job.storage.options_of(str(location)),
     )
-    sampling = job.sampling_for(described.spec)
-    with (
-        open_report(report_path) as report,
-        _measuring(scheduler, deadline) as measure_one,
-        closing(plan_ahead(requests, sampling=sampling, job=job, measure_one=measure_one, store=store)) as planned,
-    ):
-        run = _Run(store, job, report, progress or Silent())
+    work = WorkSource(store, replace(job, encoder=None), job.sampling_for(described.spec), deadline)
+    dealer = Dealer(requests, clips_per_shard=store.clips_per_shard, deadline_seconds=deadline)
+    with open_report(report_path) as report:
         begin = time.perf_counter()
-        pieces = run.pieces(planned)
-        first = next(pieces, None)
-        if first is not None:
-            with ExitStack() as stack:
-                executor = _executor(scheduler, stack, described, source, store, settings, deadline)
-                report.workers = executor.workers
-                run.execute(executor, chain([first], pieces))
+        run = Run(report, progress or Silent())
+        with _executor(scheduler, described, source, work, settings) as executor:
+            report.workers = executor.workers
+            begin = time.perf_counter()
+            run.execute(executor, dealer)
         store.update_catalogue()
         report.wall_seconds = time.perf_counter() - begin
         return report
@@ -157,178 +151,94 @@ def _check(
 
 
 @contextmanager
-def _measuring(scheduler: str, deadline_seconds: float) -> Iterator[Measure]:
-    """What reads the files for planning: processes that can be ended, or for `inline` this process."""
-    if scheduler == "inline":
-        yield measure
-        return
-    with MeasuringProcesses(deadline_seconds=deadline_seconds) as processes:
-        yield processes
-
-
 def _executor(
     scheduler: str,
-    stack: ExitStack,
     described: Encoder,
-    source: EncoderSource,
-    store: FeatureStore,
+    encoder: EncoderSource,
+    work: WorkSource,
     settings: ClusterSettings,
-    deadline_seconds: float,
-) -> Executor:
-    """The executor for `scheduler`; what it starts ends with the stack."""
+) -> Iterator[Executor]:
+    """The executor for `scheduler`; what it starts ends with the block."""
     if scheduler == "inline":
-        return InlineExecutor(encoder=described, store=store, job=source.job)
-    if scheduler == "serial":
-        return stack.enter_context(SerialExecutor(source, store, deadline_seconds=deadline_seconds))
-    client = stack.enter_context(connect(scheduler, settings))
-    plugin = EncoderPlugin(source, store)
-    return stack.enter_context(DaskExecutor(client, plugin, deadline_seconds=deadline_seconds))
+        working = Working(work.store, work.job, work.sampling, measure)
+        yield InlineExecutor(working, described, encoder.job)
+    elif scheduler == "serial":
+        with SerialExecutor(encoder, work) as serial:
+            yield serial
+    else:
+        with (
+            connect(scheduler, settings) as client,
+            DaskExecutor(client, ExtractionPlugin(work), encoder, deadline_seconds=work.deadline_seconds) as cluster,
+        ):
+            yield cluster
 
 
 @dataclass
-class _Open:
-    """A video whose pieces are under way."""
+class _Film:
+    """A film whose pieces are under way."""
 
     row: VideoRow
     waiting: int
-    reasons: list[str] = field(default_factory=list)
+    reasons: list[str]
 
 
-class _Run:
-    """The coordinator's state: the videos under way and their rows of the report."""
+class Run:
+    """The coordinator's state: the films under way. It opens no video and reads no feature."""
 
-    def __init__(self, store: FeatureStore, job: ExtractionJob, report: RunReport, progress: Progress) -> None:
-        self._store = store
-        self._job = job
+    def __init__(self, report: RunReport, progress: Progress) -> None:
         self._report = report
         self._progress = progress
-        self._open: dict[str, _Open] = {}
+        self._films: dict[str, _Film] = {}
+        self._loaded = False
 
-    def execute(self, executor: Executor, pieces: Iterator[Piece]) -> None:
-        """Run the pieces; close each video after its last one."""
-        for outcome in executor.run(pieces):
-            self._settle(outcome)
-
-    def pieces(self, planned: Iterator[VideoPlan | VideoKept | PlanFailure]) -> Iterator[Piece]:
-        """Every missing piece of every planned video; a video without missing ones is closed at once."""
-        for found in planned:
-            plan = refusal(found, self._job, self._store) or found if isinstance(found, VideoPlan) else found
-            if isinstance(plan, PlanFailure):
-                self._end(VideoRow(plan.request.key, plan.request.path, "failed", plan.reason))
+    def execute(self, executor: Executor, dealer: Dealer) -> None:
+        """Have all of the dealer's work done. Raises `StoreAccessError` if the store cannot be written."""
+        for assignment, outcome in executor.run(dealer):
+            if isinstance(outcome, Died):
+                self._settle(dealer.died(assignment, outcome), dealer)
                 continue
-            if isinstance(plan, VideoKept):
-                row = _kept_row(plan)
-                _count(row, plan.traffic)
-                self._note_partial(row)
-                self._end(row)
-                continue
-            pieces = self._begin(plan)
-            yield from pieces
-
-    def _begin(self, plan: VideoPlan) -> list[Piece]:
-        """Plan the video in the store; return its missing pieces."""
-        row = VideoRow(
-            plan.request.key,
-            plan.request.path,
-            video_seconds=plan.video.end_seconds - plan.video.begin_seconds,
-            backend=plan.backend,
-            problems=list(plan.video.problems),
-        )
-        _count(row, plan.traffic)
-        pieces: list[Piece] = []
-        with self._named(row):
-            self._store.plan(row.key, plan.clips.seconds, plan.source())
-            pieces = list(plan.pieces(self._store))
-            if pieces and row.key in self._store:
-                # its digests are recorded and nothing is written into it: only `repair` knows what of the rest is sound
-                lost, pieces = ", ".join(str(piece.shard_index) for piece in pieces[:8]), []
-                raise DamagedStore(
-                    f"{self._store.location}: video {row.key!r} is complete, but shards of it are missing ({lost}); "
-                    f"run `longvid repair {shlex.quote(self._store.location)}`, then extract it again"
-                )
-            if not pieces:
-                self._complete(row)
-                row.status = "kept"
-        if not pieces:
-            self._end(row)
-            return []
-        self._open[row.key] = _Open(row, len(pieces))
-        self._progress.planned(clips=sum(len(piece.plan) for piece in pieces))
-        return pieces
-
-    def _settle(self, outcome: PieceResult | PieceFailure) -> None:
-        video = self._open[outcome.key]
-        video.waiting -= 1
-        if isinstance(outcome, PieceFailure):
             if outcome.fatal:
-                raise StoreAccessError(outcome.reason)
-            video.reasons.append(outcome.reason)
+                raise StoreAccessError(outcome.fatal)
+            if outcome.needs_encoder and not self._loaded:
+                executor.load_encoder()
+                self._loaded = True
+                self._report.workers = executor.workers
+            dealer.returned(assignment, outcome)
+            self._settle(outcome, dealer)
+
+    def _settle(self, returned: Returned, dealer: Dealer) -> None:
+        for row in returned.ended:
+            if row.num_clips and row.key not in self._films:
+                self._progress.planned(clips=row.num_clips)
+                self._progress.encoded(clips=row.num_clips)
+            self._films.pop(row.key, None)
+            self._end(row)
+        for opened in returned.opened:
+            self._films[opened.row.key] = _Film(opened.row, len(opened.shards), opened.reasons)
+            self._progress.planned(clips=opened.num_clips + opened.row.num_clips)
+            if opened.row.num_clips:
+                self._progress.encoded(clips=opened.row.num_clips)
+            dealer.add(opened)
+        for piece in returned.pieces:
+            self._settle_piece(piece, dealer)
+
+    def _settle_piece(self, piece: Outcome, dealer: Dealer) -> None:
+        film = self._films[piece.key]
+        film.waiting -= 1
+        if isinstance(piece, PieceFailure):
+            film.reasons.append(piece.reason)
         else:
-            row = video.row
-            row.num_clips += outcome.num_clips
-            row.decode_seconds += outcome.decode_seconds
-            row.encode_seconds += outcome.encode_seconds
-            row.write_seconds += outcome.write_seconds
-            _count(row, outcome)
-            self._progress.encoded(clips=outcome.num_clips)
-        if video.waiting == 0:
-            self._close(self._open.pop(outcome.key))
-
-    def _close(self, video: _Open) -> None:
-        if video.reasons:
-            video.row.status = "failed"
-            video.row.reason = video.reasons[0]
+            film.row.add(piece)
+            self._progress.encoded(clips=piece.num_clips)
+        if film.waiting:
+            return
+        if film.reasons:
+            film.row.status, film.row.reason = "failed", film.reasons[0]
+            del self._films[piece.key]
+            self._end(film.row)
         else:
-            with self._named(video.row):
-                self._complete(video.row)
-        self._end(video.row)
-
-    def _complete(self, row: VideoRow) -> None:
-        """Complete the video in the store, and say where it lacks clips."""
-        self._store.complete(row.key)
-        self._note_partial(row)
-
-    def _note_partial(self, row: VideoRow) -> None:
-        """Say in the row which clips of a complete video are absent."""
-        record = self._store.record(row.key)
-        if record is not None and record.damaged:
-            row.damaged_clips = record.num_damaged
-            row.problems.append(
-                f"partial: {record.num_damaged} of {record.num_clips} clips are not there: "
-                f"{'; '.join(map(str, record.damaged))}"
-            )
-
-    @contextmanager
-    def _named(self, row: VideoRow) -> Iterator[None]:
-        """An error in the block is this video's failure, unless the store as a whole cannot be written."""
-        try:
-            yield
-        except (StoreAccessError, StoreReadOnly):
-            raise
-        except StoreError as error:
-            row.status, row.reason = "failed", str(error)
-        except Exception as error:  # noqa: BLE001 -- one video must not end the others
-            row.status, row.reason = "failed", f"{row.path}: {unexpected(error)}"
+            dealer.complete(film.row)
 
     def _end(self, row: VideoRow) -> None:
         self._report.add(row)
         self._progress.ended(row)
-
-
-def _count(row: VideoRow, cost: Traffic | PieceResult) -> None:
-    """Add to the row what reading the video from a URL took."""
-    row.requests += cost.requests
-    row.read_bytes += cost.read_bytes
-    row.retries += cost.retries
-
-
-def _kept_row(kept: VideoKept) -> VideoRow:
-    known = kept.remembered
-    return VideoRow(
-        kept.request.key,
-        kept.request.path,
-        "kept",
-        video_seconds=known.video_seconds,
-        backend=known.backend,
-        problems=list(known.problems),
-    )

@@ -1,9 +1,13 @@
 """Videos at URLs and in tar shards give what local files give, or one line that says why not."""
 
 import io
+import os
 import pickle
 import shutil
+import subprocess
+import sys
 import tarfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +23,7 @@ from longvid.video.checksum import require_sha256
 from longvid.video.content import checks, modified
 from longvid.video.remote import BLOCK_BYTES, RemoteFile
 from longvid.video.source import open_source, shard_members, size_of, source_of
+from longvid.video.staging import PUTS_A_TIDYING, Staging, file_id, staging
 from longvid.video.storage import Storage, without_secrets
 from longvid.video.traffic import counted_traffic
 
@@ -281,3 +286,39 @@ def test_a_local_path_stays_a_local_path(tmp_path: Path) -> None:
     assert source_of((tmp_path / "a b.mp4").as_uri()) == tmp_path / "a b.mp4"
     assert size_of(source_of(str(tmp_path / "a b.mp4"))) == 1
     assert modified(tmp_path / "a b.mp4") == {"mtime_ns": (tmp_path / "a b.mp4").stat().st_mtime_ns}
+
+
+def test_blocks_are_kept_on_the_disk_for_other_processes_and_never_believed_when_they_are_broken(
+    make_video: Callable[[str], Any], file_server: FileServer, tmp_path: Path
+) -> None:
+    truth = make_video("steady.mp4")
+    url = served(file_server, truth.path)
+    expected = facts(probe(url))
+    (block,) = [path for path in (tmp_path / "staging").rglob("*") if path.is_file()]
+    code = (
+        "import sys; from longvid.video import probe; from longvid.video.traffic import counted_traffic\n"
+        f"with counted_traffic() as traffic: found = probe({url!r})\n"
+        "print(traffic.read_bytes, found.packets_crc32c)"
+    )
+
+    def in_another_process() -> list[str]:
+        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+
+    assert in_another_process() == ["0", expected[6]]
+    block.write_bytes(b"x" + block.read_bytes()[1:])
+    assert in_another_process() == [str(truth.path.stat().st_size), expected[6]]
+
+
+def test_staging_makes_room_and_is_refused_where_others_could_look_in(tmp_path: Path, monkeypatch: Any) -> None:
+    kept = Staging(tmp_path / "staging", 10_000)
+    for number in range(2 * PUTS_A_TIDYING + 1):
+        kept.put(file_id("s3://a"), number, bytes(1000))
+        os.utime(tmp_path / "staging" / file_id("s3://a") / str(number), (number, time.time() + number))
+    held = [number for number in range(2 * PUTS_A_TIDYING + 1) if kept.holds(file_id("s3://a"), number)]
+    assert held[0] > 0
+    assert held[-1] == 2 * PUTS_A_TIDYING, "the least recently used went"
+    assert len(held) <= 11
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o755)
+    monkeypatch.setenv("LONGVID_STAGING", str(tmp_path / "open"))
+    assert staging() is None
