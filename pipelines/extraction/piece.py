@@ -154,7 +154,7 @@ def _batches(piece: Piece, encoder: Encoder, job: ExtractionJob, location: str) 
             batch = []
     if batch:
         yield _batch(batch, black)
-    require_unchanged(piece, location)  # again: what was decoded since must be of the planned file, too
+    require_unchanged(piece, location, job.storage)  # again: what was decoded since must be of the planned file, too
 
 
 def _clips(piece: Piece, encoder: Encoder, job: ExtractionJob) -> Iterator[np.ndarray] | Iterator[np.ndarray | str]:
