@@ -1,12 +1,16 @@
 """Turns files, folders and manifests into a list of videos with keys."""
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from longvid.errors import AnnotationError, ConfigError, VideoNotFound
 from longvid.tasks import Manifest, ManifestRow
 from longvid.tasks.folders import VIDEO_ENDINGS, keyed_files
+from longvid.tasks.manifest import read_rows
 
 MANIFEST_SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
 
@@ -30,28 +34,74 @@ def expand_inputs(inputs: Sequence[str | Path]) -> list[VideoRequest]:
     two paths differ only in it. A manifest names its keys itself. Raises `ConfigError` if two videos would have the
     same key.
     """
-    requests: dict[str, VideoRequest] = {}
-    for given in inputs:
-        for request in _expand(Path(given)):
-            known = requests.setdefault(request.key, request)
+    return list(ListedVideos(inputs))
+
+
+class ListedVideos(Iterable[VideoRequest]):
+    """The videos of `expand_inputs`, read again from their manifests whenever they are iterated.
+
+    Memory: eight bytes per video while they are read through once to check them, and none after that, so that a
+    manifest of a million videos costs as little as one of ten.
+    """
+
+    def __init__(self, inputs: Sequence[str | Path]) -> None:
+        self._inputs = list(inputs)
+        hashes = array("q", (hash(request.key) for request in self._each()))
+        ordered = np.sort(np.asarray(hashes, np.int64))
+        repeated = set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
+        self._twice = self._named_twice(repeated) if repeated else {}
+        self._length = len(hashes) - sum(count - 1 for count in self._twice.values())
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[VideoRequest]:
+        seen: set[str] = set()
+        for request in self._each():
+            if request.key in self._twice:
+                if request.key in seen:
+                    continue
+                seen.add(request.key)
+            yield request
+
+    def _each(self) -> Iterator[VideoRequest]:
+        for given in self._inputs:
+            yield from _expand(Path(given))
+
+    def _named_twice(self, hashes: set[int]) -> dict[str, int]:
+        """How often each key is named that is named more than once. Raises `ConfigError` if that means two files."""
+        for given in map(Path, self._inputs):
+            if _is_manifest(given):
+                Manifest.read(given)  # which names both lines of a key that one manifest gives twice
+        first: dict[str, VideoRequest] = {}
+        count: dict[str, int] = {}
+        for request in self._each():
+            if hash(request.key) not in hashes:
+                continue
+            known = first.setdefault(request.key, request)
+            count[request.key] = count.get(request.key, 0) + 1
             if Path(known.path).absolute() != Path(request.path).absolute():
                 raise ConfigError(
                     f"{known.path} and {request.path} would both be stored as {request.key!r}; "
                     "give the folder that holds both, or a manifest with a key for each"
                 )
-    return list(requests.values())
+        return {key: times for key, times in count.items() if times > 1}
 
 
-def _expand(path: Path) -> list[VideoRequest]:
+def _expand(path: Path) -> Iterable[VideoRequest]:
     if path.is_dir():
         files = keyed_files(path)
         if not files:
             raise VideoNotFound(f"{path}: the folder holds no video ({' '.join(sorted(VIDEO_ENDINGS))})")
         return [VideoRequest(key, _as_file(file)) for key, file in files.items()]
-    if path.suffix.lower() in MANIFEST_SUFFIXES and path.is_file():
-        return [_of_row(row) for row in Manifest.read(path)]
+    if _is_manifest(path):
+        return (_of_row(row) for row in read_rows(path))
     # a path that does not exist is kept: it becomes a named row of the run's report, and the others go on
     return [VideoRequest(path.stem, _as_file(path))]
+
+
+def _is_manifest(path: Path) -> bool:
+    return path.suffix.lower() in MANIFEST_SUFFIXES and path.is_file()
 
 
 def _as_file(path: Path) -> str:

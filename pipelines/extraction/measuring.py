@@ -62,7 +62,7 @@ class Measured:
     """Checksums of the whole file's content; see `longvid.video.content`."""
     modified: dict[str, Any]
     """When the file was last written, asked before it was read."""
-    bytes_read: int = 0
+    read_bytes: int = 0
     """Bytes of the file that were read, where the system counts them."""
 
 
@@ -71,7 +71,7 @@ class Unchanged:
     """A file that matches the store's record, and was not read through."""
 
     remembered: Remembered
-    bytes_read: int = 0
+    read_bytes: int = 0
 
 
 class Unusable(Exception):
@@ -85,7 +85,7 @@ def measure(wanted: Wanted) -> Measured | Unchanged:
     """
     with counting_bytes() as read:
         found = _measure(wanted)
-    return replace(found, bytes_read=read.number)
+    return replace(found, read_bytes=read.number)
 
 
 def _measure(wanted: Wanted) -> Measured | Unchanged:

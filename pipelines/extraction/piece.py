@@ -63,7 +63,7 @@ class PieceResult:
     decode_seconds: float
     encode_seconds: float
     write_seconds: float
-    bytes_read: int = 0
+    read_bytes: int = 0
     """Bytes of the file that were read, where the system counts them."""
 
 
@@ -104,7 +104,7 @@ def extract_piece(
         decoded.busy_seconds,
         encode_seconds,
         time.perf_counter() - begin,
-        decoded.bytes_read,
+        decoded.read_bytes,
     )
 
 
@@ -205,7 +205,7 @@ class _DecodeAhead:
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._decode, name="longvid-decode", daemon=True)
         self.busy_seconds = 0.0
-        self.bytes_read = 0
+        self.read_bytes = 0
 
     def __enter__(self) -> "_DecodeAhead":
         self._thread.start()
@@ -233,7 +233,7 @@ class _DecodeAhead:
                 self.busy_seconds += time.perf_counter() - begin
             except BaseException as error:  # noqa: BLE001 -- carried to the consumer, which raises it
                 self._error = error
-        self.bytes_read = read.number
+        self.read_bytes = read.number
         self._put(self._END)
 
     def _put(self, item: Any) -> bool:

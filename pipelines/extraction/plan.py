@@ -47,7 +47,7 @@ class VideoPlan:
     """Checksums of the whole file's content; see `longvid.video.content`."""
     modified: dict[str, Any] = field(default_factory=dict)
     """When the file was last written, asked before it was read."""
-    bytes_read: int = 0
+    read_bytes: int = 0
     """Bytes of the file that were read for the plan, where the system counts them."""
 
     def source(self) -> dict[str, Any]:
@@ -95,7 +95,7 @@ class VideoKept:
 
     request: VideoRequest
     remembered: Remembered
-    bytes_read: int = 0
+    read_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ def _settle(
     except Exception as error:  # noqa: BLE001 -- one video must not end the others
         return PlanFailure(request, f"{request.path}: {unexpected(error)}")
     if isinstance(found, Unchanged):
-        return VideoKept(request, found.remembered, found.bytes_read)
+        return VideoKept(request, found.remembered, found.read_bytes)
     return VideoPlan(
         request,
         found.video,
@@ -222,7 +222,7 @@ def _settle(
         sampling.span,
         found.checks,
         found.modified,
-        found.bytes_read,
+        found.read_bytes,
     )
 
 

@@ -98,7 +98,7 @@ class Working:
         if isinstance(found, PlanFailure):
             row.status, row.reason = "failed", found.reason
             return None
-        row.bytes_read = found.bytes_read
+        row.read_bytes = found.read_bytes
         if isinstance(found, VideoKept):
             known = found.remembered
             row.status, row.video_seconds, row.backend = "kept", known.video_seconds, known.backend
