@@ -209,6 +209,26 @@ class Manifest:
         write_records(path, [_record_of(row, path.parent) for row in self.rows])
 
 
+def read_rows(path: str | Path) -> Iterator[ManifestRow]:
+    """The rows of a manifest, each read and checked when it is asked for; unlike `Manifest.read`, none is kept.
+
+    Keys are not compared with each other. Raises `AnnotationError` at an invalid row, and for a file without rows.
+    """
+    from longvid.tasks.manifest_files import read_records
+
+    path = Path(path)
+    prefix, records = read_records(path)
+    folder, number = str(path.parent.absolute()), None
+    for number, record in records:
+        values = _row_values(record, f"{prefix}{number}", folder)
+        row = object.__new__(ManifestRow)  # checked already, and in the form of a row
+        own = {name: values.pop(name, None) for name in COLUMNS}
+        row.__dict__.update(own, extra=values, source=f"{prefix}{number}")
+        yield row
+    if number is None:
+        raise AnnotationError(f"{path}: lists no videos")
+
+
 def _row_values(record: dict[str, Any], where: str, folder: str) -> dict[str, Any]:
     """What the row that a file's line describes holds, checked; relative paths are taken from the absolute `folder`."""
     values: dict[str, Any] = {}

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
@@ -153,12 +154,24 @@ def extract(
     report: Annotated[
         Path | None, typer.Option(help="File of the run's report (JSON lines); default: beside the store.")
     ] = None,
+    share: Annotated[
+        str | None,
+        typer.Option(
+            metavar="INDEX/COUNT",
+            help="Extract only this share of the videos, such as 3/64: a run of its own in a SLURM array or a shell.",
+        ),
+    ] = None,
+    log_file: Annotated[
+        Path | None, typer.Option("--log-file", help="Append events to this file as they happen, as JSON lines.")
+    ] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Print bytes, files and clips; extract nothing.")] = False,
     as_json: JSON = False,
 ) -> int:
     """Write the features of every clip of every video into a store; what it already holds is kept."""
-    from longvid.pipelines.extraction import ExtractionJob, expand_inputs
+    from longvid.pipelines.extraction import ExtractionJob
+    from longvid.pipelines.extraction.inputs import ListedVideos
     from longvid.pipelines.extraction.report import default_report_path
+    from longvid.pipelines.extraction.share import Share
     from longvid.pipelines.training.config import is_recipe_file
 
     wanted, notes = _features_of(recipe, encoder, allow_code=allow_code)
@@ -183,7 +196,8 @@ def extract(
         torch_threads=threads,
         fetch=encoder is not None or not is_recipe_file(str(recipe)),
     )
-    requests = expand_inputs(inputs)
+    own_share = None if share is None else Share.parse(share)
+    requests = ListedVideos(inputs)
     with _named_wishes(recipe, encoder, wanted, sampling=sampling, pooling=pooling):
         if plan:
             return _print_plan(requests, job, clips_per_shard, compression, as_json)
@@ -207,9 +221,11 @@ def extract(
                 slurm_options=parse_slurm_options(slurm or []),
                 clips_per_shard=clips_per_shard,
                 compression=compression,
-                report_path=report or default_report_path(out),
+                report_path=report or default_report_path(out, own_share),
                 progress=progress,
                 deadline_seconds=deadline_seconds,
+                share=own_share,
+                log_path=log_file,
             )
     if as_json:
         print_json(result.to_dict())
@@ -287,7 +303,11 @@ def _named_wishes(
 
 
 def _print_plan(
-    requests: "list[VideoRequest]", job: "ExtractionJob", clips_per_shard: int, compression: str | None, as_json: bool
+    requests: "Iterable[VideoRequest]",
+    job: "ExtractionJob",
+    clips_per_shard: int,
+    compression: str | None,
+    as_json: bool,
 ) -> int:
     from zarr.storage import MemoryStore
 
@@ -344,12 +364,12 @@ def _failed_lines(rows: "Iterable[VideoRow]") -> list[str]:
     """One line per failed video; if there are many, one line per kind of reason, with their number."""
     from longvid.pipelines.extraction.report import failed_together
 
-    failed = list(rows)
-    if len(failed) <= MAX_ROWS:
-        return [failed_line(row.key, row.reason) for row in failed]
-    return [
-        failed_line(kind.keys[0], f"{kind.reason}{_and_others(len(kind.keys) - 1)}") for kind in failed_together(failed)
-    ]
+    every = iter(rows)
+    first = list(islice(every, MAX_ROWS + 1))
+    if len(first) <= MAX_ROWS:
+        return [failed_line(row.key, row.reason) for row in first]
+    kinds = failed_together(chain(first, every))
+    return [failed_line(kind.keys[0], f"{kind.reason}{_and_others(kind.count - 1)}") for kind in kinds]
 
 
 def _and_others(others: int) -> str:
@@ -359,7 +379,8 @@ def _and_others(others: int) -> str:
 def _print_report(result: "RunReport") -> None:
     numbers = ("clips", "decode", "encode", "write")
     rows = table("video", "status", *numbers, "decoder", right=numbers)
-    shown = [row for row in result.rows if row.status != "failed"] if len(result.rows) <= MAX_ROWS else []
+    listed = result.rows if result.counts.total() <= MAX_ROWS else []
+    shown = [row for row in listed if row.status != "failed"]
     for row in shown:
         style = "dim" if row.status == "kept" else ""
         rows.add_row(
@@ -374,10 +395,9 @@ def _print_report(result: "RunReport") -> None:
         )
     if shown:
         console.print(rows)
-    for line in _failed_lines(result.failed):
+    for line in _failed_lines(row for row in result.each_row() if row.status == "failed"):
         console.print(line, style="red")
-    noted = [row for row in result.rows if row.problems and row.status != "failed"]
-    for row in noted if len(result.rows) <= MAX_ROWS else []:
+    for row in [row for row in shown if row.problems]:
         console.print(printable(f"note: {row.key}: {'; '.join(row.problems)}"), style="dim")
     counts = ", ".join(f"{count} {status}" for status, count in sorted(result.counts.items()))
     work = ""

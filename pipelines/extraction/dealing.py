@@ -73,7 +73,7 @@ class Dealer:
         self._alone: deque[Assignment] = deque()
         """Those whose process died again: to be run with nothing beside them."""
         self._suspected: set[str] = set()
-        self._in_flight = 0
+        self._in_flight: dict[int, Assignment] = {}
         self._seconds_per_video = _Mean()
         self._seconds_per_clip = _Mean()
 
@@ -85,8 +85,14 @@ class Dealer:
         taken = list(islice(self._next(max(1, slots)), room))
         if not taken and room and not self._in_flight and self._alone:
             taken = [self._alone.popleft()]
-        self._in_flight += len(taken)
+        self._in_flight.update((id(one), one) for one in taken)
         return taken
+
+    def under_way(self) -> Iterator[VideoRequest]:
+        """The videos that were dealt out to be opened, and were not given back."""
+        for assignment in self._in_flight.values():
+            if isinstance(assignment, OpenVideos):
+                yield from assignment.requests
 
     @property
     def num_listed(self) -> int:
@@ -103,7 +109,7 @@ class Dealer:
 
     def returned(self, assignment: Assignment, returned: Returned) -> None:
         """Take back what was not done of an assignment; learn from the time it took."""
-        self._in_flight -= 1
+        del self._in_flight[id(assignment)]
         if isinstance(assignment, OpenVideos):
             self._listed.extendleft(reversed(returned.unopened))
             if returned.ended and not returned.opened:
@@ -119,7 +125,7 @@ class Dealer:
 
         Returned are the failures.
         """
-        self._in_flight -= 1
+        del self._in_flight[id(assignment)]
         parts = assignment.apart()
         if not assignment.alone and not parts[0].alone:
             self._again.extend(parts)

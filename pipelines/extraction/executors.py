@@ -21,6 +21,7 @@ from longvid.pipelines.extraction.process import ProcessDied, UnpicklableWork, W
 from longvid.pipelines.extraction.working import Working
 from longvid.pipelines.machine.cores import available_cores
 from longvid.stores import FeatureStore
+from longvid.video.backends.kept_open import keep_open
 
 PIECES_IN_FLIGHT = 2
 """Pieces per encoder: while one piece's clips are in the model, another's are decoded or its shard is written."""
@@ -102,6 +103,7 @@ class WorkSource:
     def start(self, *, threads: int) -> tuple[Working, MeasuringProcesses]:
         """A worker's side of the run, with processes of its own that read files, to be ended with it."""
         processes = MeasuringProcesses(deadline_seconds=self.deadline_seconds, most=threads)
+        keep_open(threads)
         return Working(self.store, self.job, self.sampling, processes), processes
 
 

@@ -5,18 +5,20 @@ to. A video that fails becomes a row of the report.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sized
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from longvid.encoders import Encoder
 from longvid.errors import ConfigError
-from longvid.pipelines.extraction.assignments import Died, Returned
+from longvid.pipelines.extraction.assignments import Assignment, Died, Returned
+from longvid.pipelines.extraction.beside import Beside
 from longvid.pipelines.extraction.cluster import ClusterSettings, connect
 from longvid.pipelines.extraction.dask_executor import DaskExecutor, ExtractionPlugin
 from longvid.pipelines.extraction.dealing import Dealer
+from longvid.pipelines.extraction.events import Events, open_events
 from longvid.pipelines.extraction.executors import EncoderSource, Executor, InlineExecutor, SerialExecutor, WorkSource
 from longvid.pipelines.extraction.inputs import VideoRequest
 from longvid.pipelines.extraction.job import ExtractionJob
@@ -24,6 +26,9 @@ from longvid.pipelines.extraction.measuring import measure
 from longvid.pipelines.extraction.outcomes import Outcome, PieceFailure
 from longvid.pipelines.extraction.plan import make_recipe
 from longvid.pipelines.extraction.report import RunReport, VideoRow, open_report
+from longvid.pipelines.extraction.share import Share
+from longvid.pipelines.extraction.status import StatusWriter, all_shares_ended, writing_status
+from longvid.pipelines.extraction.tally import Tally
 from longvid.pipelines.extraction.working import Working
 from longvid.stores import FeatureStore, StoreAccessError
 from longvid.stores.layout import DEFAULT_CLIPS_PER_SHARD
@@ -31,6 +36,8 @@ from longvid.video.backends import require_backend
 
 DEADLINE_SECONDS = 3600.0
 """Default time limit per piece."""
+MOST_NAMED = 20
+"""Videos that an event names."""
 
 
 @runtime_checkable
@@ -80,6 +87,8 @@ def extract(
     report_path: Path | None = None,
     progress: Progress | None = None,
     deadline_seconds: float | None = None,
+    share: Share | None = None,
+    log_path: Path | None = None,
 ) -> RunReport:
     """Write the features of every video into the store at `location`; what it already holds is kept.
 
@@ -88,6 +97,9 @@ def extract(
     or `inline` (this process; a decoder that hangs or crashes ends the run).
     `workers`, `interface`, `dashboard`, `keys`, `slurm_options`: see `ClusterSettings`.
     `deadline_seconds`: a piece that takes longer is given up; None: an hour.
+    `requests` may be an iterator; then the run's status does not say how much is left.
+    `share`: only these of the videos; the last share to end completes the store's catalogue.
+    `log_path`: a file to which events are appended, one JSON object per line.
     Videos that cannot be extracted are rows of the report with their reason; the others go on.
     Raises `stores.RecipeMismatch` if the store holds other features, `StoreError` if it cannot be written, and
     `ConfigError` for impossible settings. Workers load the encoder only if there is something to encode.
@@ -109,17 +121,32 @@ def extract(
         storage_options=job.storage.options_of(str(location)),
     )
     work = WorkSource(store, replace(job, encoder=None), job.sampling_for(described.spec), deadline)
+    listed = len(requests) if isinstance(requests, Sized) else None
+    if share is not None:
+        listed = None if listed is None else sum(share.holds(request.key) for request in requests)
+        requests = (request for request in requests if share.holds(request.key))
     dealer = Dealer(requests, clips_per_shard=store.clips_per_shard, deadline_seconds=deadline)
-    with open_report(report_path) as report:
+    tally, beside = Tally(listed=listed), Beside.of(location)
+    with open_events(log_path) as events, open_report(report_path) as report:
         begin = time.perf_counter()
-        run = Run(report, progress or Silent())
-        with _executor(scheduler, described, source, work, settings) as executor:
-            report.workers = executor.workers
-            begin = time.perf_counter()
-            run.execute(executor, dealer)
+        run = Run(report, progress or Silent(), tally, events)
+        told = None if report.path is None else str(report.path.absolute())
+        with writing_status(StatusWriter(beside, tally, share=share, report=told, workers=run.workers)):
+            events.emit("run started", store=str(location), scheduler=scheduler, videos=listed, share=_words(share))
+            with _executor(scheduler, described, source, work, settings) as executor:
+                begin = time.perf_counter()
+                run.execute(executor, dealer)
+            if share is None:
+                store.update_catalogue()
+            report.wall_seconds = time.perf_counter() - begin
+            events.emit("run ended", counts=dict(report.counts), clips=report.num_clips, seconds=report.wall_seconds)
+    if share is not None and all_shares_ended(location, share):
         store.update_catalogue()
-        report.wall_seconds = time.perf_counter() - begin
-        return report
+    return report
+
+
+def _words(share: Share | None) -> str | None:
+    return None if share is None else str(share)
 
 
 def _check(
@@ -185,26 +212,56 @@ class _Film:
 class Run:
     """The coordinator's state: the films under way. It opens no video and reads no feature."""
 
-    def __init__(self, report: RunReport, progress: Progress) -> None:
+    def __init__(self, report: RunReport, progress: Progress, tally: Tally, events: Events) -> None:
         self._report = report
         self._progress = progress
+        self._tally = tally
+        self._events = events
         self._films: dict[str, _Film] = {}
+        self._executor: Executor | None = None
         self._loaded = False
 
+    def workers(self) -> tuple[int, dict[str, float]]:
+        """How many workers there are, and for each the seconds since it was heard of; for another thread."""
+        executor = self._executor
+        return (0, {}) if executor is None else (executor.workers, executor.signs_of_life())
+
     def execute(self, executor: Executor, dealer: Dealer) -> None:
-        """Have all of the dealer's work done. Raises `StoreAccessError` if the store cannot be written."""
-        for assignment, outcome in executor.run(dealer):
-            if isinstance(outcome, Died):
-                self._settle(dealer.died(assignment, outcome), dealer)
-                continue
-            if outcome.fatal:
-                raise StoreAccessError(outcome.fatal)
-            if outcome.needs_encoder and not self._loaded:
-                executor.load_encoder()
-                self._loaded = True
-                self._report.workers = executor.workers
-            dealer.returned(assignment, outcome)
-            self._settle(outcome, dealer)
+        """Have all of the dealer's work done. Raises `StoreAccessError` if the store cannot be written.
+
+        However it ends, every video that was dealt out has a row in the report.
+        """
+        self._executor = executor
+        self._count_workers(executor)
+        try:
+            for assignment, outcome in executor.run(dealer):
+                self._take(assignment, outcome, executor, dealer)
+        except BaseException:
+            with suppress(ConfigError):  # the report cannot be written: the error that is raised says so
+                self._report.add(*self._unfinished(dealer))
+            raise
+        finally:
+            self._executor = None
+
+    def _take(self, assignment: Assignment, outcome: Returned | Died, executor: Executor, dealer: Dealer) -> None:
+        if isinstance(outcome, Died):
+            self._events.emit("worker died", why=outcome.why, videos=assignment.keys[:MOST_NAMED])
+            self._settle(dealer.died(assignment, outcome), dealer)
+            return
+        if outcome.fatal:
+            raise StoreAccessError(outcome.fatal)
+        self._tally.heard(outcome.worker)
+        if outcome.needs_encoder and not self._loaded:
+            executor.load_encoder()
+            self._loaded = True
+            self._events.emit("encoder loaded")
+            self._count_workers(executor)
+        dealer.returned(assignment, outcome)
+        self._settle(outcome, dealer)
+
+    def _count_workers(self, executor: Executor) -> None:
+        self._report.workers = executor.workers
+        self._events.emit("workers", number=executor.workers)
 
     def _settle(self, returned: Returned, dealer: Dealer) -> None:
         for row in returned.ended:
@@ -212,15 +269,22 @@ class Run:
                 self._progress.planned(clips=row.num_clips)
                 self._progress.encoded(clips=row.num_clips)
             self._films.pop(row.key, None)
-            self._end(row)
+        self._end(*returned.ended)
         for opened in returned.opened:
-            self._films[opened.row.key] = _Film(opened.row, len(opened.shards), opened.reasons)
-            self._progress.planned(clips=opened.num_clips + opened.row.num_clips)
-            if opened.row.num_clips:
-                self._progress.encoded(clips=opened.row.num_clips)
+            row = opened.row
+            self._films[row.key] = _Film(row, len(opened.shards), opened.reasons)
+            self._tally.opened(row, opened.num_clips)
+            self._events.emit("film opened", key=row.key, video_seconds=row.video_seconds, pieces=len(opened.shards))
+            self._progress.planned(clips=opened.num_clips + row.num_clips)
+            if row.num_clips:
+                self._progress.encoded(clips=row.num_clips)
             dealer.add(opened)
         for piece in returned.pieces:
             self._settle_piece(piece, dealer)
+        if returned.pieces:
+            self._events.emit(
+                "pieces done", key=returned.pieces[0].key, pieces=len(returned.pieces), worker=returned.worker
+            )
 
     def _settle_piece(self, piece: Outcome, dealer: Dealer) -> None:
         film = self._films[piece.key]
@@ -229,6 +293,7 @@ class Run:
             film.reasons.append(piece.reason)
         else:
             film.row.add(piece)
+            self._tally.piece(piece)
             self._progress.encoded(clips=piece.num_clips)
         if film.waiting:
             return
@@ -239,6 +304,20 @@ class Run:
         else:
             dealer.complete(film.row)
 
-    def _end(self, row: VideoRow) -> None:
-        self._report.add(row)
-        self._progress.ended(row)
+    def _end(self, *rows: VideoRow) -> None:
+        if not rows:
+            return
+        self._report.add(*rows)
+        for row in rows:
+            self._tally.ended(row)
+            self._progress.ended(row)
+            self._events.emit("video ended", **vars(row))
+
+    def _unfinished(self, dealer: Dealer) -> Iterator[VideoRow]:
+        """A row for each video that was dealt out and is not done: the same command goes on from there."""
+        for film in self._films.values():
+            left = f"{film.waiting} of its pieces are left" if film.waiting else "it is to be completed"
+            yield replace(film.row, status="unfinished", reason=f"{film.row.path}: {left}")
+        for request in dealer.under_way():
+            reason = f"{request.path}: a worker had it when the run ended"
+            yield VideoRow(request.key, request.path, "unfinished", reason)

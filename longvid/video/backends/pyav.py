@@ -21,6 +21,7 @@ from av.video.stream import VideoStream
 from jaxtyping import Int64
 
 from longvid.errors import DamagedVideo, UnreadableVideo
+from longvid.video.backends import kept_open
 from longvid.video.frames import Interpolation
 from longvid.video.metadata import MeasuredTiming, VideoProbe
 from longvid.video.opening import open_video, packets_of
@@ -79,8 +80,11 @@ def read_frames(
     scaler = Scaler(height, width, interpolation, video.header.rotation_degrees)
     reader = _ForwardReader(video, indices, num_threads)
     try:
-        for index in indices.tolist():
-            yield scaler.scale(reader.picture(index))
+        for left, index in zip(range(len(indices) - 1, -1, -1), indices.tolist(), strict=True):
+            frame = scaler.scale(reader.picture(index))
+            if not left:
+                reader.give_back()  # here, as nobody asks a generator for more than its last frame
+            yield frame
     except av.error.FFmpegError as error:
         raise UnreadableVideo(f"{video.path}: PyAV cannot read it: {error.strerror}") from error
     finally:
@@ -104,6 +108,15 @@ class _ForwardReader:
             self._run.close()
         if self._opened is not None:
             self._opened[0].close()
+
+    def give_back(self) -> None:
+        """Leaves the file to the next reader of it, if files are kept open and this one can be sought in."""
+        if self._run is not None:
+            self._run.close()
+            self._run = None
+        if self._opened is not None and self._may_seek:
+            kept_open.given(self._video.path, self._num_threads, self._opened)
+            self._opened = None
 
     def picture(self, index: int) -> VideoFrame:
         """The picture at a display position after the last one requested. Raises DamagedVideo if it is damaged."""
@@ -142,6 +155,8 @@ class _ForwardReader:
             pts = int(self._timing.frame_pts[self._timing.keyframe_indices[keyframe]])
         if self._run is not None:
             self._run.close()
+        if self._opened is None and pts is not None:
+            self._opened = kept_open.taken(self._video.path, self._video.stream_index, self._num_threads)
         if self._opened is None or pts is None:
             self.close()
             self._opened = _open(self._video, self._num_threads)
