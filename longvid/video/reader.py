@@ -1,6 +1,7 @@
 """Frames of a video by time, in one pass and constant memory."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from heapq import merge
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from jaxtyping import Bool, Float64, Int64
 
 from longvid.errors import DamagedVideo, TruncatedVideo
 from longvid.video.backends import BACKENDS, resolve_backend
-from longvid.video.frames import SAME_INSTANT_SECONDS, Frame, Interpolation, frames_on_screen
+from longvid.video.frames import SAME_INSTANT_SECONDS, Frame, FramesWanted, Interpolation, frames_on_screen
 from longvid.video.metadata import VideoProbe
 from longvid.video.probing import probe
 
@@ -97,6 +98,28 @@ def decoded_frames(
         video, unique, height=height, width=width, interpolation=interpolation, num_threads=num_threads
     )
     return zip(unique.tolist(), frames, strict=True)
+
+
+def frames_together(
+    video: VideoProbe, wanted: Sequence[FramesWanted], backend: str, num_threads: int
+) -> Iterator[tuple[int, int, Frame]]:
+    """Display position, number of the reader and frame, in order of position, for several readers of one video.
+
+    Each frame is decoded once, whoever wants it, if the backend can; each reader gets what `decoded_frames` gives it.
+    """
+    chosen = BACKENDS[resolve_backend(video, backend)]
+    if chosen.read_together is not None:
+        return chosen.read_together(video, wanted, num_threads=num_threads)
+    each = [_numbered(video, number, one, backend, num_threads) for number, one in enumerate(wanted)]
+    return merge(*each, key=lambda found: found[:2])
+
+
+def _numbered(
+    video: VideoProbe, number: int, wanted: FramesWanted, backend: str, num_threads: int
+) -> Iterator[tuple[int, int, Frame]]:
+    size = (wanted.height, wanted.width, wanted.interpolation)
+    for index, frame in decoded_frames(video, wanted.indices, *size, backend, num_threads):
+        yield index, number, frame
 
 
 def _repeated(indices: Int64[np.ndarray, "frames"], frames: Iterator[tuple[int, Frame]]) -> Iterator[Frame]:

@@ -16,7 +16,7 @@ from longvid.errors import ConfigError
 from longvid.pipelines.extraction.assignments import Assignment, Died, Returned
 from longvid.pipelines.extraction.dealing import KILLED, Dealer, late, limit_seconds
 from longvid.pipelines.extraction.job import ExtractionJob
-from longvid.pipelines.extraction.measuring import MeasuringProcesses
+from longvid.pipelines.extraction.measuring import Measure, MeasuringProcesses
 from longvid.pipelines.extraction.process import ProcessDied, UnpicklableWork, WorkProcess
 from longvid.pipelines.extraction.working import Working
 from longvid.pipelines.machine.cores import available_cores
@@ -104,7 +104,11 @@ class WorkSource:
         """A worker's side of the run, with processes of its own that read files, to be ended with it."""
         processes = MeasuringProcesses(deadline_seconds=self.deadline_seconds, most=threads)
         keep_open(threads)
-        return Working(self.store, self.job, self.sampling, processes), processes
+        return self.working(processes), processes
+
+    def working(self, measure_one: Measure) -> Working:
+        """A worker's side of the run."""
+        return Working(self.store, self.job, self.sampling, measure_one)
 
 
 def cannot_travel(error: UnpicklableWork) -> ConfigError:

@@ -14,7 +14,7 @@ from contextlib import nullcontext
 from contextvars import copy_context
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -35,6 +35,8 @@ from longvid.video.source import source_of
 from longvid.video.storage import Storage, is_url
 from longvid.video.traffic import counted_traffic
 
+Decoded = TypeVar("Decoded")
+
 QUEUED_BATCHES = 2
 """Decoded batches that may wait for the model; one would do if all batches took equally long."""
 
@@ -53,6 +55,11 @@ class Piece:
     """The file as it was when it was planned."""
     modified: dict[str, Any]
     """When the file was last written, asked before it was planned."""
+
+    @property
+    def num_clips(self) -> int:
+        """Clips of the piece."""
+        return len(self.plan)
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,7 @@ def extract_piece(
     lock = model_lock if model_lock is not None else nullcontext()
     pooling = job.pooling_for(encoder.spec)
     with counted_traffic() as traffic:  # of what the thread opens that is made here
-        decoded = _DecodeAhead(_batches(piece, encoder, job, store.location))
+        decoded = DecodeAhead(_batches(piece, encoder, job, store.location))
     encoded: list[np.ndarray] = []
     encode_seconds = 0.0
     damaged: dict[int, str] = {}
@@ -200,7 +207,7 @@ def require_unchanged(piece: Piece, location: str, storage: Storage | None = Non
         )
 
 
-class _DecodeAhead:
+class DecodeAhead(Generic[Decoded]):
     """Iterates over batches that a thread decodes ahead, at most `QUEUED_BATCHES` of them.
 
     Errors of the thread are raised here. Leaving the `with` block early stops the thread.
@@ -208,7 +215,7 @@ class _DecodeAhead:
 
     _END = object()
 
-    def __init__(self, batches: Iterator[_Batch]) -> None:
+    def __init__(self, batches: Iterator[Decoded]) -> None:
         self._batches = batches
         self._queue: queue.Queue[Any] = queue.Queue(QUEUED_BATCHES)
         self._stop = threading.Event()
@@ -219,7 +226,7 @@ class _DecodeAhead:
         self.busy_seconds = 0.0
         self.read_bytes = 0
 
-    def __enter__(self) -> "_DecodeAhead":
+    def __enter__(self) -> "DecodeAhead":
         self._thread.start()
         return self
 
@@ -227,7 +234,7 @@ class _DecodeAhead:
         self._stop.set()
         self._thread.join()
 
-    def __iter__(self) -> Iterator[_Batch]:
+    def __iter__(self) -> Iterator[Decoded]:
         while (batch := self._queue.get()) is not self._END:
             yield batch
         if self._error is not None:

@@ -5,11 +5,11 @@ to. A video that fails becomes a row of the report.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from longvid.encoders import Encoder
 from longvid.errors import ConfigError
@@ -29,10 +29,12 @@ from longvid.pipelines.extraction.report import RunReport, VideoRow, open_report
 from longvid.pipelines.extraction.share import Share
 from longvid.pipelines.extraction.status import StatusWriter, all_shares_ended, writing_status
 from longvid.pipelines.extraction.tally import Tally
-from longvid.pipelines.extraction.working import Working
 from longvid.stores import FeatureStore, StoreAccessError
 from longvid.stores.layout import DEFAULT_CLIPS_PER_SHARD
 from longvid.video.backends import require_backend
+
+if TYPE_CHECKING:
+    from longvid.pipelines.extraction.together import Target
 
 DEADLINE_SECONDS = 3600.0
 """Default time limit per piece."""
@@ -89,6 +91,7 @@ def extract(
     deadline_seconds: float | None = None,
     share: Share | None = None,
     log_path: Path | None = None,
+    others: "Sequence[Target]" = (),
 ) -> RunReport:
     """Write the features of every video into the store at `location`; what it already holds is kept.
 
@@ -100,6 +103,7 @@ def extract(
     `requests` may be an iterator; then the run's status does not say how much is left.
     `share`: only these of the videos; the last share to end completes the store's catalogue.
     `log_path`: a file to which events are appended, one JSON object per line.
+    `others`: more encoders, each with its own store; what they all want of a video is decoded once.
     Videos that cannot be extracted are rows of the report with their reason; the others go on.
     Raises `stores.RecipeMismatch` if the store holds other features, `StoreError` if it cannot be written, and
     `ConfigError` for impossible settings. Workers load the encoder only if there is something to encode.
@@ -121,6 +125,12 @@ def extract(
         storage_options=job.storage.options_of(str(location)),
     )
     work = WorkSource(store, replace(job, encoder=None), job.sampling_for(described.spec), deadline)
+    stores = [store]
+    if others:
+        from longvid.pipelines.extraction.together import with_others
+
+        source, described, work = with_others(source, described, work, others, inline=scheduler == "inline")
+        stores = work.stores
     listed = len(requests) if isinstance(requests, Sized) else None
     if share is not None:
         listed = None if listed is None else sum(share.holds(request.key) for request in requests)
@@ -137,12 +147,17 @@ def extract(
                 begin = time.perf_counter()
                 run.execute(executor, dealer)
             if share is None:
-                store.update_catalogue()
+                _update_catalogues(stores)
             report.wall_seconds = time.perf_counter() - begin
             events.emit("run ended", counts=dict(report.counts), clips=report.num_clips, seconds=report.wall_seconds)
     if share is not None and all_shares_ended(location, share):
-        store.update_catalogue()
+        _update_catalogues(stores)
     return report
+
+
+def _update_catalogues(stores: Sequence[FeatureStore]) -> None:
+    for store in stores:
+        store.update_catalogue()
 
 
 def _words(share: Share | None) -> str | None:
@@ -187,8 +202,7 @@ def _executor(
 ) -> Iterator[Executor]:
     """The executor for `scheduler`; what it starts ends with the block."""
     if scheduler == "inline":
-        working = Working(work.store, work.job, work.sampling, measure)
-        yield InlineExecutor(working, described, encoder.job)
+        yield InlineExecutor(work.working(measure), described, encoder.job)
     elif scheduler == "serial":
         with SerialExecutor(encoder, work) as serial:
             yield serial

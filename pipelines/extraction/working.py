@@ -9,8 +9,9 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from longvid.clips.sampling import Sampling
 from longvid.encoders import Encoder
@@ -26,8 +27,7 @@ from longvid.pipelines.extraction.assignments import (
 from longvid.pipelines.extraction.inputs import VideoRequest
 from longvid.pipelines.extraction.job import ExtractionJob
 from longvid.pipelines.extraction.measuring import Measure
-from longvid.pipelines.extraction.outcomes import Outcome, PieceFailure, attempt_piece, unexpected
-from longvid.pipelines.extraction.piece import Piece
+from longvid.pipelines.extraction.outcomes import AnyPiece, Outcome, PieceFailure, attempt_piece, unexpected
 from longvid.pipelines.extraction.plan import PlanFailure, VideoKept, VideoPlan, plan_one, refusal
 from longvid.pipelines.extraction.report import VideoRow
 from longvid.stores import DamagedStore, FeatureStore, StoreAccessError, StoreError, StoreReadOnly
@@ -77,20 +77,21 @@ class Working:
                 returned.needs_encoder = encoder is None
         returned.unopened = tuple(waiting)
 
-    def _open(self, request: VideoRequest, returned: Returned) -> "_Video | None":
+    def _open(self, request: VideoRequest, returned: Returned) -> "OpenVideo | None":
         """The video with its missing pieces; None if nothing is left to do, and its row says why."""
         begin = time.perf_counter()
         row = VideoRow(request.key, request.path)
         video = None
-        with _named(row):
+        with named(row):
             video = self._planned(request, row)
         row.plan_seconds = time.perf_counter() - begin
         if video is None or row.status == "failed":
+            forget(row.path, self._job.storage)
             returned.ended.append(row)
             return None
         return video
 
-    def _planned(self, request: VideoRequest, row: VideoRow) -> "_Video | None":
+    def _planned(self, request: VideoRequest, row: VideoRow) -> "OpenVideo | None":
         found = plan_one(
             request, sampling=self._sampling, job=self._job, measure_one=self._measure_one, store=self._store
         )
@@ -121,9 +122,9 @@ class Working:
                 f"{self._store.location}: video {row.key!r} is complete, but shards of it are missing ({lost}); "
                 f"run `longvid repair {shlex.quote(self._store.location)}`, then extract it again"
             )
-        return _Video(found, row, pieces)
+        return OpenVideo(found, row, pieces)
 
-    def _extract(self, video: "_Video", encoder: Encoder, clock: "_Clock", returned: Returned) -> None:
+    def _extract(self, video: "OpenVideo", encoder: Encoder, clock: "_Clock", returned: Returned) -> None:
         """Extract the video's pieces and complete it, or give back what does not fit into the time that is left."""
         while video.pieces:
             fits = self._fits(video.pieces, clock)
@@ -135,45 +136,53 @@ class Working:
         if video.reasons:
             row.status, row.reason = "failed", video.reasons[0]
         else:
-            with _named(row):
+            with named(row):
                 self._complete(row)
+        forget(row.path, self._job.storage)
         returned.ended.append(row)
 
-    def _fits(self, pieces: "deque[Piece]", clock: "_Clock") -> bool:
+    def _fits(self, pieces: "deque[AnyPiece]", clock: "_Clock") -> bool:
         if self._seconds_per_clip is None:
             return False
-        return self._seconds_per_clip * sum(len(piece.plan) for piece in pieces) <= clock.left_seconds
+        return self._seconds_per_clip * sum(piece.num_clips for piece in pieces) <= clock.left_seconds
 
     def _pieces(self, assignment: ExtractPieces, encoder: Encoder | None, returned: Returned) -> None:
         if encoder is None:
             returned.needs_encoder, returned.unfinished = True, assignment.shards
             return
-        plan = assignment.film.plan(self._sampling)
         clock = _Clock(assignment.budget_seconds)
         waiting = deque(assignment.shards)
         while waiting and not (returned.pieces and clock.is_over and not assignment.alone):
-            returned.pieces.append(self._attempt(plan.piece(waiting.popleft(), self._store.layout), encoder))
+            returned.pieces.append(self._attempt(self._piece(assignment.film, waiting.popleft()), encoder))
         returned.unfinished = tuple(waiting)
 
-    def _attempt(self, piece: Piece, encoder: Encoder) -> Outcome:
+    def _piece(self, film: Film, number: int) -> AnyPiece:
+        """One of the film's pieces."""
+        return film.plan(self._sampling).piece(number, self._store.layout)
+
+    def _tried(self, piece: Any, encoder: Encoder) -> Outcome:
+        """The outcome of a piece that `_planned` or `_piece` made."""
+        return attempt_piece(piece, encoder=encoder, store=self._store, job=self._job, model_lock=self._model_lock)
+
+    def _attempt(self, piece: AnyPiece, encoder: Encoder) -> Outcome:
         begin = time.perf_counter()
-        outcome = attempt_piece(piece, encoder=encoder, store=self._store, job=self._job, model_lock=self._model_lock)
+        outcome = self._tried(piece, encoder)
         if isinstance(outcome, PieceFailure):
             if outcome.fatal:
                 raise StoreAccessError(outcome.reason)
         else:
-            self._seconds_per_clip = (time.perf_counter() - begin) / outcome.num_clips
+            self._seconds_per_clip = (time.perf_counter() - begin) / max(1, outcome.num_clips)
         return outcome
 
     def _finish(self, assignment: CompleteVideo, returned: Returned) -> None:
-        with _named(assignment.row):
+        with named(assignment.row):
             self._complete(assignment.row)
+        forget(assignment.row.path, self._job.storage)
         returned.ended.append(assignment.row)
 
     def _complete(self, row: VideoRow) -> None:
         """Complete the video in the store, and say where it lacks clips."""
         self._store.complete(row.key)
-        forget(row.path, self._job.storage)
         self._note_partial(row)
 
     def _note_partial(self, row: VideoRow) -> None:
@@ -187,13 +196,13 @@ class Working:
             )
 
 
-class _Video:
+class OpenVideo:
     """A video that this worker has opened."""
 
-    def __init__(self, plan: VideoPlan, row: VideoRow, pieces: list[Piece]) -> None:
+    def __init__(self, plan: VideoPlan, row: VideoRow, pieces: Sequence[AnyPiece]) -> None:
         self.plan = plan
         self.row = row
-        self.pieces = deque(pieces)
+        self.pieces: deque[AnyPiece] = deque(pieces)
         self.reasons: list[str] = []
         self.was_tried = False
 
@@ -208,7 +217,7 @@ class _Video:
     def left(self) -> Opened:
         """The pieces that are left, for other assignments."""
         shards = tuple(piece.shard_index for piece in self.pieces)
-        num_clips = sum(len(piece.plan) for piece in self.pieces)
+        num_clips = sum(piece.num_clips for piece in self.pieces)
         return Opened(Film.of(self.plan), self.row, shards, num_clips, self.reasons)
 
 
@@ -235,7 +244,7 @@ class _Clock:
 
 
 @contextmanager
-def _named(row: VideoRow) -> Iterator[None]:
+def named(row: VideoRow) -> Iterator[None]:
     """An error in the block is this video's failure, unless the store as a whole cannot be written."""
     try:
         yield

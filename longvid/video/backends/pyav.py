@@ -7,7 +7,7 @@ Strict: the decoder is set to report damage instead of concealing it, and after 
 keyframe.
 """
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from itertools import dropwhile
 
 import av
@@ -22,7 +22,7 @@ from jaxtyping import Int64
 
 from longvid.errors import DamagedVideo, UnreadableVideo
 from longvid.video.backends import kept_open
-from longvid.video.frames import Interpolation
+from longvid.video.frames import FramesWanted, Interpolation
 from longvid.video.metadata import MeasuredTiming, VideoProbe
 from longvid.video.opening import open_video, packets_of
 from longvid.video.scaling import Frame, Scaler
@@ -85,6 +85,30 @@ def read_frames(
             if not left:
                 reader.give_back()  # here, as nobody asks a generator for more than its last frame
             yield frame
+    except av.error.FFmpegError as error:
+        raise UnreadableVideo(f"{video.path}: PyAV cannot read it: {error.strerror}") from error
+    finally:
+        reader.close()
+
+
+def read_together(
+    video: VideoProbe, wanted: Sequence[FramesWanted], *, num_threads: int
+) -> Iterator[tuple[int, int, Frame]]:
+    """Yields what several readers want of one decoding, see `backends.ReadTogether`; equal sizes are scaled once."""
+    positions = np.unique(np.concatenate([one.indices for one in wanted]))
+    members = [np.isin(positions, one.indices, assume_unique=True) for one in wanted]
+    sizes = [(one.height, one.width, one.interpolation) for one in wanted]
+    scalers = {size: Scaler(*size, video.header.rotation_degrees) for size in sizes}
+    reader = _ForwardReader(video, positions, num_threads)
+    try:
+        for at, position in enumerate(positions.tolist()):
+            picture = reader.picture(position)
+            scaled: dict[tuple[int, int, Interpolation], Frame] = {}
+            for number, size in enumerate(sizes):
+                if members[number][at]:
+                    if size not in scaled:
+                        scaled[size] = scalers[size].scale(picture)
+                    yield position, number, scaled[size]
     except av.error.FFmpegError as error:
         raise UnreadableVideo(f"{video.path}: PyAV cannot read it: {error.strerror}") from error
     finally:
