@@ -1,10 +1,10 @@
 """`longvid extract | cluster-keys`: stage one, videos to features."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
@@ -20,9 +20,18 @@ from longvid.pipelines.cli.console import (
     printable,
     table,
 )
+from longvid.pipelines.cli.extract_settings import (
+    Context,
+    encoders_of,
+    preprocessing_of,
+    refuse_code_of,
+    storage_of,
+    take_settings,
+)
 from longvid.pipelines.cli.options import parse_options, parse_sampling
 from longvid.pipelines.cli.own_code import find_own_code
 from longvid.pooling_names import Pooling
+from longvid.video.storage import RETRIES, STALL_SECONDS
 
 if TYPE_CHECKING:
     from longvid.pipelines.extraction import ExtractionJob, VideoRequest
@@ -45,16 +54,37 @@ def add_to(app: typer.Typer) -> None:
 
 
 def extract(
+    context: Context,
     inputs: Annotated[
         list[str],
         typer.Argument(
             help="Video files, folders of them, tar shards or manifests; or URLs of these (s3://, https://)."
         ),
     ],
-    out: Annotated[str, typer.Option("--out", "-o", help="The store: a folder, or a URL such as s3://bucket/x.zarr.")],
+    out: Annotated[
+        list[str],
+        typer.Option(
+            "--out", "-o", help="The store: a folder, or a URL such as s3://bucket/x.zarr; one for each --encoder."
+        ),
+    ],
+    settings_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--settings",
+            metavar="FILE",
+            help="A file (YAML) with any of these options and with `storage`; the command line overrides it.",
+            is_eager=True,
+            callback=take_settings,
+        ),
+    ] = None,
     encoder: Annotated[
-        str | None,
-        typer.Option("--encoder", "-e", help="A name of `longvid encoders`, a folder or hub id, or module:callable."),
+        list[str] | None,
+        typer.Option(
+            "--encoder",
+            "-e",
+            help="A name of `longvid encoders`, a folder or hub id, or module:callable; several, each with its --out, "
+            "share one decoding.",
+        ),
     ] = None,
     recipe: Annotated[
         str | None,
@@ -164,6 +194,12 @@ def extract(
     log_file: Annotated[
         Path | None, typer.Option("--log-file", help="Append events to this file as they happen, as JSON lines.")
     ] = None,
+    retries: Annotated[
+        int, typer.Option(help="Times that a failed request to a place elsewhere is repeated.")
+    ] = RETRIES,
+    stall_seconds: Annotated[
+        float, typer.Option(help="A request to a place elsewhere that brings nothing for so long has failed.")
+    ] = STALL_SECONDS,
     plan: Annotated[bool, typer.Option("--plan", help="Print bytes, files and clips; extract nothing.")] = False,
     as_json: JSON = False,
 ) -> int:
@@ -172,35 +208,69 @@ def extract(
     from longvid.pipelines.extraction.inputs import ListedVideos
     from longvid.pipelines.extraction.report import default_report_path
     from longvid.pipelines.extraction.share import Share
+    from longvid.pipelines.extraction.together import Target
     from longvid.pipelines.training.config import is_recipe_file
 
-    wanted, notes = _features_of(recipe, encoder, allow_code=allow_code)
-    for note in notes:
-        error_console.print(f"note: {note}", style="dim")
-    find_own_code(encoder or wanted.encoder)
-    job = ExtractionJob(
-        encoder=encoder or wanted.encoder,
-        encoder_options=wanted.options | parse_options(option or []),
-        weights=weights,
-        seed=seed,
-        sampling=parse_sampling(sampling) or wanted.the_sampling(),
-        pooling=pooling or wanted.pooling,
-        preprocessing=wanted.preprocessing,
-        dtype=dtype or wanted.dtype,
-        precision=precision,
-        batch_clips=batch_clips,
-        backend=backend,
-        allow_truncated=allow_truncated,
-        allow_damaged=allow_damaged,
-        full_hash=full_hash,
-        torch_threads=threads,
-        fetch=encoder is not None or not is_recipe_file(str(recipe)),
-    )
+    storage = storage_of(context, retries=retries, stall_seconds=stall_seconds)
+    names: Sequence[str | None] = encoder or [None]
+    if len(names) != len(out):
+        raise ConfigError(f"{counted(len(names), 'encoder')} and {counted(len(out), 'store')}: give an --out for each")
+    common: dict[str, Any] = {
+        "backend": backend,
+        "allow_truncated": allow_truncated,
+        "allow_damaged": allow_damaged,
+        "full_hash": full_hash,
+        "torch_threads": threads,
+        "storage": storage,
+    }
+    targets = []
+    for own in encoders_of(context):
+        refuse_code_of(own.encoder, context, allow_code=allow_code)
+        job = ExtractionJob(
+            encoder=own.encoder,
+            encoder_options=own.option,
+            weights=own.weights,
+            seed=own.seed,
+            sampling=parse_sampling(own.sampling),
+            pooling=own.pooling,
+            preprocessing=own.preprocessing,
+            dtype=own.dtype or "float16",
+            precision=own.precision,
+            batch_clips=own.batch_clips,
+            **common,
+        )
+        targets.append(Target(job, own.out, own.clips_per_shard, own.compression))
+    wanted = None
+    for name, place in zip(names, out, strict=True) if not targets else ():
+        wanted, notes = _features_of(recipe, name, allow_code=allow_code)
+        for note in notes:
+            error_console.print(f"note: {note}", style="dim")
+        refuse_code_of(name or "", context, allow_code=allow_code)
+        find_own_code(name or wanted.encoder)
+        job = ExtractionJob(
+            encoder=name or wanted.encoder,
+            encoder_options=wanted.options | parse_options(option or []),
+            weights=weights,
+            seed=seed,
+            sampling=parse_sampling(sampling) or wanted.the_sampling(),
+            pooling=pooling or wanted.pooling,
+            preprocessing=wanted.preprocessing | preprocessing_of(context),
+            dtype=dtype or wanted.dtype,
+            precision=precision,
+            batch_clips=batch_clips,
+            fetch=name is not None or not is_recipe_file(str(recipe)),
+            **common,
+        )
+        targets.append(Target(job, place, clips_per_shard, compression))
+    first, *others = targets
     own_share = None if share is None else Share.parse(share)
-    requests = ListedVideos(inputs)
-    with _named_wishes(recipe, encoder, wanted, sampling=sampling, pooling=pooling):
+    requests = ListedVideos(inputs, storage)
+    with _named_wishes(recipe, names[0], wanted, sampling=sampling, pooling=pooling):
         if plan:
-            return _print_plan(requests, job, clips_per_shard, compression, as_json)
+            statuses = [
+                _print_plan(requests, one.job, one.clips_per_shard, one.compression, as_json) for one in targets
+            ]
+            return max(statuses)
 
         from longvid.pipelines.cli.progress import ExtractionProgress
         from longvid.pipelines.extraction import extract as run
@@ -211,21 +281,22 @@ def extract(
         ) as progress:
             result = run(
                 requests,
-                job,
-                out,
+                first.job,
+                first.location,
                 scheduler=scheduler,
                 workers=workers,
                 interface=interface,
                 dashboard=dashboard,
                 keys=keys,
                 slurm_options=parse_slurm_options(slurm or []),
-                clips_per_shard=clips_per_shard,
-                compression=compression,
-                report_path=report or default_report_path(out, own_share),
+                clips_per_shard=first.clips_per_shard,
+                compression=first.compression,
+                report_path=report or default_report_path(str(first.location), own_share),
                 progress=progress,
                 deadline_seconds=deadline_seconds,
                 share=own_share,
                 log_path=log_file,
+                others=others,
             )
     if as_json:
         print_json(result.to_dict())
@@ -286,11 +357,19 @@ def _features_of(recipe: str | None, encoder: str | None, *, allow_code: bool) -
 
 @contextmanager
 def _named_wishes(
-    recipe: str | None, encoder: str | None, wanted: "FeatureSettings", *, sampling: str | None, pooling: str | None
+    recipe: str | None,
+    encoder: str | None,
+    wanted: "FeatureSettings | None",
+    *,
+    sampling: str | None,
+    pooling: str | None,
 ) -> Iterator[None]:
     """Name the recipe and the remedy where an encoder cannot do what a recipe for another encoder asks for."""
     from longvid.errors import EncoderError
 
+    if wanted is None:
+        yield
+        return
     wishes = {"--sampling": None if sampling else wanted.sampling, "--pooling": None if pooling else wanted.pooling}
     asked = {flag: value for flag, value in wishes.items() if value is not None}
     try:
