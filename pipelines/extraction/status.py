@@ -12,10 +12,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
+
+from pydantic import TypeAdapter
 
 from longvid.pipelines.extraction.beside import Beside
 from longvid.pipelines.extraction.events import now
@@ -32,6 +34,62 @@ SILENT_SECONDS = 60.0
 State = Literal["running", "ended", "interrupted", "failed", "silent"]
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Videos:
+    listed: int | None
+    done: int
+    kept: int
+    failed: int
+    under_way: int
+
+
+@dataclass(frozen=True)
+class _VideoSeconds:
+    done: float
+    kept: float
+    left: float | None
+
+
+@dataclass(frozen=True)
+class _FailedKind:
+    reason: str
+    key: str
+    videos: int
+
+
+@dataclass(frozen=True)
+class _WorkerSign:
+    name: str
+    silent_seconds: float
+
+
+@dataclass(frozen=True)
+class _Document:
+    host: str
+    pid: int
+    started: str
+    updated: str
+    share: tuple[int, int] | None
+    report: str | None
+    state: str
+    reason: str
+    videos: _Videos
+    video_seconds: _VideoSeconds
+    clips: int
+    read_bytes: int
+    failed: list[_FailedKind]
+    elapsed_seconds: float
+    video_seconds_per_second: float
+    seconds_left: float | None
+    stages: dict[Literal["planning", "decode", "encode", "write"], float]
+    limited_by: str | None
+    workers: list[_WorkerSign]
+
+
+_DOCUMENT = TypeAdapter(_Document)
+"""The form of a run's document; a file of another form beside a store is none."""
 
 
 def status_suffix(share: Share | None) -> str:
@@ -184,9 +242,8 @@ def _run(document: dict[str, Any]) -> RunStatus | None:
             return None
         if state == "running" and (silent > SILENT_SECONDS or _is_gone(document)):
             state = "silent"
-        _ = document["videos"]["done"], document["video_seconds"]["done"], document["failed"], document["stages"]
-        return RunStatus(state, share, silent, document)
-    except (KeyError, TypeError, ValueError, IndexError):
+        return RunStatus(state, share, silent, asdict(_DOCUMENT.validate_python(document)))
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError):
         return None
 
 
