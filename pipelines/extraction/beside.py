@@ -16,7 +16,8 @@ MOST_BYTES = 16 * 2**20
 class Beside:
     """Documents next to the store at `location`: a folder or a URL that other processes can reach."""
 
-    def __init__(self, location: str | Path) -> None:
+    def __init__(self, location: str | Path, storage_options: dict[str, Any] | None = None) -> None:
+        self._storage_options = storage_options
         text = str(location).removeprefix("file://").rstrip("/")
         if "://" in text:
             self._parent, _, self._name = text.rpartition("/")
@@ -25,15 +26,15 @@ class Beside:
             self._parent, self._name = str(path.parent), path.name
 
     @classmethod
-    def of(cls, location: Any) -> "Beside | None":
+    def of(cls, location: Any, storage_options: dict[str, Any] | None = None) -> "Beside | None":
         """The documents; None for a store in this process's memory, or at a place without neighbours."""
         if not isinstance(location, str | Path) or str(location).startswith("memory:"):
             return None
-        beside = cls(location)
+        beside = cls(location, storage_options)
         return None if not beside._name or beside._parent.endswith("/") else beside
 
     def _place(self, *, writable: bool) -> Place:
-        return open_place(self._parent, writable=writable)
+        return open_place(self._parent, writable=writable, storage_options=self._storage_options)
 
     def put(self, suffix: str, document: dict[str, Any]) -> None:
         """Write `<store>.<suffix>.json` in one step. Raises `StoreAccessError`."""

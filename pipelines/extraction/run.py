@@ -116,13 +116,14 @@ def extract(
     # with workers, this process only needs the encoder's spec: a CUDA context here would take a worker's memory
     described = source.load() if scheduler == "inline" else source.describe()
     recipe = make_recipe(job, described)
+    reached = job.storage.options_of(str(location))
     store = FeatureStore.create(
         location,
         recipe,
         clips_per_shard=clips_per_shard,
         compression=compression,
         made_with=job.made_with(),
-        storage_options=job.storage.options_of(str(location)),
+        storage_options=reached,
     )
     work = WorkSource(store, replace(job, encoder=None), job.sampling_for(described.spec), deadline)
     stores = [store]
@@ -136,7 +137,7 @@ def extract(
         listed = None if listed is None else sum(share.holds(request.key) for request in requests)
         requests = (request for request in requests if share.holds(request.key))
     dealer = Dealer(requests, clips_per_shard=store.clips_per_shard, deadline_seconds=deadline)
-    tally, beside = Tally(listed=listed), Beside.of(location)
+    tally, beside = Tally(listed=listed), Beside.of(location, reached)
     with open_events(log_path) as events, open_report(report_path) as report:
         begin = time.perf_counter()
         run = Run(report, progress or Silent(), tally, events)
@@ -150,7 +151,7 @@ def extract(
                 _update_catalogues(stores)
             report.wall_seconds = time.perf_counter() - begin
             events.emit("run ended", counts=dict(report.counts), clips=report.num_clips, seconds=report.wall_seconds)
-    if share is not None and all_shares_ended(location, share):
+    if share is not None and all_shares_ended(location, share, reached):
         _update_catalogues(stores)
     return report
 

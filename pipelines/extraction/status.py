@@ -219,9 +219,9 @@ def read_status(location: str | Path) -> StoreStatus:
     return StoreStatus(str(location), runs, _missing(runs))
 
 
-def all_shares_ended(location: str | Path, share: Share) -> bool:
+def all_shares_ended(location: str | Path, share: Share, storage_options: dict[str, Any] | None = None) -> bool:
     """Whether every share of that count has ended. False where that cannot be known."""
-    beside = Beside.of(location)
+    beside = Beside.of(location, storage_options)
     if beside is None:
         return False
     try:
