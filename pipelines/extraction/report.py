@@ -7,6 +7,7 @@ import json
 import os
 import re
 import tempfile
+import weakref
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -103,7 +104,7 @@ class RunReport:
             if len(self._held) > MOST_ROWS:
                 lines = self._spill(lines)
         if self._stream is not None:
-            with _named_if_unwritable(Path(self._stream.name)):
+            with _named_if_unwritable(self.path or Path(tempfile.gettempdir())):
                 self._stream.write("".join(lines))
                 self._stream.flush()
 
@@ -112,6 +113,7 @@ class RunReport:
         assert self._held is not None
         if self._stream is None:
             self._stream = tempfile.TemporaryFile("w+", encoding="utf-8", prefix="longvid-report-")  # noqa: SIM115
+            weakref.finalize(self, self._stream.close)
             lines = [f"{json.dumps(vars(row))}\n" for row in self._held]
         self._held = None
         return lines
