@@ -1,4 +1,6 @@
-"""The settings file of `longvid extract`: every option of the command, and what only a file can say.
+"""The settings file of `longvid extract`.
+
+It has every option of the command, and what only a file can say.
 
     inputs: [s3://lab/films/]
     out: films.zarr
@@ -16,20 +18,19 @@
 import difflib
 import json
 from collections.abc import Mapping
-from dataclasses import field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from longvid.errors import ConfigError
-from longvid.pooling_names import Pooling
 from longvid.safe_yaml import YAMLError, parse_yaml
-from longvid.validation import Count, Whole, settings, shown
 from longvid.video.storage import Storage
 
 if TYPE_CHECKING:
     from typer import Context
+
+    from longvid.pipelines.extraction.encoder_settings import EncoderSettings
 else:
     # click's own class, wherever this version of typer keeps click: that is what a command gets
     Context = next(base for base in reversed(typer.Context.__mro__) if base.__name__ == "Context")
@@ -40,32 +41,12 @@ NOT_IN_FILES = ("settings_file", "help", "plan", "as_json", "allow_code")
 _KEPT = "longvid.extract"
 
 
-@settings(ConfigError, kw_only=True)
-class EncoderSettings:
-    """One of several encoders that share one decoding, and its store."""
-
-    encoder: str
-    out: str
-    option: dict[str, Any] = field(default_factory=dict)
-    weights: str | None = None
-    seed: Whole = 0
-    sampling: str | None = None
-    pooling: Pooling | None = None
-    preprocessing: dict[str, Any] = field(default_factory=dict)
-    dtype: Literal["float16", "float32", "int8"] | None = None
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    batch_clips: Count = 8
-    clips_per_shard: Count = 64
-    compression: str | None = None
-
-
-PER_ENCODER = tuple(one.name for one in fields(EncoderSettings))
-
-
 def take_settings(context: Context, path: Path | None) -> Path | None:
     """Make the file's values the defaults of the command's options. Raises `ConfigError` that names the setting."""
     if path is None or context.resilient_parsing:
         return path
+    from longvid.validation import shown
+
     values = read_settings(path)
     options = {str(one.name): one for one in context.command.params}
     known = [name for name in options if name not in NOT_IN_FILES]
@@ -111,11 +92,13 @@ def storage_of(context: Context, *, retries: int, stall_seconds: float) -> Stora
         raise ConfigError(f"{kept['file']}: {error}" if kept else str(error)) from None
 
 
-def encoders_of(context: Context) -> list[EncoderSettings]:
+def encoders_of(context: Context) -> "list[EncoderSettings]":
     """The `encoders` of the settings file; empty without. Raises `ConfigError` for options that it cannot override."""
-    encoders: list[EncoderSettings] = context.meta.get(_KEPT, {}).get("encoders", [])
+    encoders: "list[EncoderSettings]" = context.meta.get(_KEPT, {}).get("encoders", [])
     if not encoders:
         return []
+    from longvid.pipelines.extraction.encoder_settings import PER_ENCODER
+
     given = [name for name in (*PER_ENCODER, "recipe") if _is_told(context, name)]
     if given:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
@@ -147,8 +130,10 @@ def _is_told(context: Context, name: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-def _encoders(path: Path, values: dict[str, Any]) -> list[EncoderSettings]:
+def _encoders(path: Path, values: dict[str, Any]) -> "list[EncoderSettings]":
     """The listed encoders; what stands beside the list holds for each that does not say otherwise."""
+    from longvid.pipelines.extraction.encoder_settings import PER_ENCODER, EncoderSettings
+
     listed = values.pop("encoders", None)
     if listed is None:
         return []

@@ -1,9 +1,9 @@
-"""Several encoders over one decoding: each frame is decoded once, and each encoder has its own store.
+"""Several encoders over one decoding, each with its own store.
 
 Every encoder has its own sampling, size, pooling and shards; its store has the bytes that it would have if it were made
-alone. The unit of work holds the shards of all stores that start between two starts of the longest ones, so that a film
-is cut where little is decoded twice. What a store holds already costs nothing. A file that is damaged there is decoded
-for each encoder alone, since what damage costs depends on the frames that are wanted.
+alone, and each frame is decoded once. The unit of work holds the shards of all stores that start between two starts of
+the longest ones, so that a film is cut where little is decoded twice. What a store holds already costs nothing. A file
+that is damaged there is decoded for each encoder alone, since what damage costs depends on the frames that are wanted.
 """
 
 import threading
