@@ -3,6 +3,7 @@
     LongvidError
     ├── VideoError            a file that cannot be read as a video
     │   ├── VideoNotFound         no such file
+    │   ├── VideoUnreachable      a place that refuses the file, or fails after all retries
     │   ├── UnreadableVideo       no decoder could open it, or it has no video stream
     │   │   └── DamagedVideo          data in it is lost or broken, at the seconds that the message names
     │   ├── TruncatedVideo        it ends before its header says it does
@@ -28,6 +29,10 @@ class VideoError(LongvidError):
 
 class VideoNotFound(VideoError, FileNotFoundError):
     """There is no file at the path."""
+
+
+class VideoUnreachable(VideoError, OSError):
+    """The place of the file refuses it, or fails after all retries."""
 
 
 class UnreadableVideo(VideoError, ValueError):

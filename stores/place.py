@@ -5,6 +5,8 @@ old bytes, the new ones or none. A folder is handled with plain file calls (fast
 everything else through a zarr store (`MemoryStore`, fsspec URLs such as s3://, obstore's `ObjectStore`).
 """
 
+import asyncio
+import errno
 import os
 import random
 import shutil
@@ -13,6 +15,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -32,6 +35,11 @@ NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 """Flags of `os.open` that refuse a symbolic link."""
 
 _PUT_ATTEMPTS = 30
+
+RETRIES = 3
+FIRST_PAUSE_SECONDS = 0.2
+"""A request to a place other than a folder is repeated this often, after pauses that double, if it may then succeed.
+What the place's own library repeats by itself comes on top."""
 
 
 @runtime_checkable
@@ -277,14 +285,14 @@ class ZarrPlace:
         self.writable = writable
 
     def zarr_store(self) -> Store:
-        return _Reporting(self._store, self.location)
+        return _Persistent(self._store, self.location)
 
     def _object_store(self) -> Store:
         """The same location as `zarr_store`, for coroutines that this package waits for."""
         return self._objects
 
     def get(self, path: str) -> bytes | None:
-        buffer = self._wait("read", path, self._object_store().get(path, default_buffer_prototype()))
+        buffer = self._wait("read", path, lambda: self._object_store().get(path, default_buffer_prototype()))
         return None if buffer is None else buffer.to_bytes()
 
     def get_many(self, paths: Iterable[str]) -> list[bytes | None]:
@@ -295,24 +303,24 @@ class ZarrPlace:
         """Put the object by one request; it is durable once the server has answered."""
         _refuse_read_only(self, path)
         buffer = default_buffer_prototype().buffer.from_bytes(data)
-        self._wait("write", path, self._object_store().set(path, buffer))
+        self._wait("write", path, lambda: self._object_store().set(path, buffer))
 
     def flush(self, paths: Iterable[str]) -> None:
         """Nothing is left to do."""
 
     def sizes(self, path: str) -> dict[str, int | None]:
-        return dict.fromkeys(self._wait("list", path, self._names(path)))
+        return dict.fromkeys(self._wait("list", path, lambda: self._names(path)))
 
     async def _names(self, path: str) -> list[str]:
         return [name async for name in self._object_store().list_dir(path)]
 
     def delete(self, path: str) -> None:
         _refuse_read_only(self, path)
-        self._wait("delete", path, self._object_store().delete(path))
+        self._wait("delete", path, lambda: self._object_store().delete(path))
 
     def delete_tree(self, path: str) -> None:
         _refuse_read_only(self, path)
-        self._wait("delete", path, self._object_store().delete_dir(path))
+        self._wait("delete", path, lambda: self._object_store().delete_dir(path))
 
     def prune(self, path: str) -> None:
         """Nothing is left to do."""
@@ -321,11 +329,16 @@ class ZarrPlace:
         """False: there are no links."""
         return False
 
-    def _wait(self, verb: str, path: str, work: Coroutine[Any, Any, Result]) -> Result:
-        try:
-            return wait_for(work)
-        except Exception as error:  # each backend raises its own types, most of which are not OSErrors
-            raise _failed(verb, self.location, path, error) from error
+    def _wait(self, verb: str, path: str, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+        """The result of a request, which may be made again: a put of the same bytes, too, leaves what one leaves."""
+        for attempt in count():
+            try:
+                return wait_for(work())
+            except Exception as error:  # each backend raises its own types, most of which are not OSErrors
+                if attempt == RETRIES or not _may_pass(error):
+                    raise _failed(verb, self.location, path, error) from error
+            time.sleep(random.uniform(0.5, 1.0) * FIRST_PAUSE_SECONDS * 2**attempt)
+        raise AssertionError("the last attempt returns or raises")
 
     def __getstate__(self) -> dict[str, Any]:
         if isinstance(self._store, MemoryStore):
@@ -335,8 +348,11 @@ class ZarrPlace:
         return self.__dict__
 
 
-class _Reporting(WrapperStore[Store]):
-    """A store whose failed requests are told apart from damage: what cannot be fetched now may be whole."""
+class _Persistent(WrapperStore[Store]):
+    """A zarr store that repeats a read that failed and may succeed.
+
+    What fails for good is told apart from damage: what cannot be fetched now may be whole.
+    """
 
     def __init__(self, store: Store, location: str) -> None:
         super().__init__(store)
@@ -345,10 +361,24 @@ class _Reporting(WrapperStore[Store]):
     async def get(
         self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
-        try:
-            return await self._store.get(key, prototype or default_buffer_prototype(), byte_range)
-        except Exception as error:  # each backend raises its own types, most of which are not OSErrors
-            raise _failed("read", self._location, key, error) from error
+        for attempt in count():
+            try:
+                return await self._store.get(key, prototype or default_buffer_prototype(), byte_range)
+            except Exception as error:
+                if attempt == RETRIES or not _may_pass(error):
+                    raise _failed("read", self._location, key, error) from error
+            await asyncio.sleep(random.uniform(0.5, 1.0) * FIRST_PAUSE_SECONDS * 2**attempt)
+        raise AssertionError("the last attempt returns or raises")
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether the request may succeed when it is made again: not where it is refused, or could never succeed."""
+    lasting = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
+    if isinstance(error, lasting) or type(error).__name__ == "NoCredentialsError":
+        return False
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        return False
+    return not isinstance(error, TypeError | ValueError | LookupError | AttributeError | NotImplementedError)
 
 
 def _for_another_loop(store: Store) -> Store:
@@ -378,7 +408,7 @@ class UrlPlace(ZarrPlace):
         self._opened: dict[tuple[int, str], Store] = {}
 
     def zarr_store(self) -> Store:
-        return self._connection("arrays", lambda: _Reporting(self._connect(), self.location))
+        return _Persistent(self._connection("arrays", self._connect), self.location)
 
     def _object_store(self) -> Store:
         return self._connection("objects", lambda: _for_another_loop(self._connect()))

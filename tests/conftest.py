@@ -9,9 +9,12 @@ os.environ.pop("COLUMNS", None)
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
+from file_server import FileServer
 from hypothesis import settings
 
 # no test fails for the time it takes: machines are shared, and a first example may import a library
@@ -28,6 +31,43 @@ def unchecked() -> Callable[[str], str]:
         return result.stderr.strip().rpartition("\n")[2]
 
     return run
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """Address of an S3 emulator in this process, with an empty bucket `longvid`."""
+    server = pytest.importorskip("moto.server", reason="moto[server] is not installed")
+    boto3 = pytest.importorskip("boto3")
+    emulator = server.ThreadedMotoServer(port=0, verbose=False)
+    emulator.start()
+    host, port = emulator.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    client = boto3.client(
+        "s3", endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id="key", aws_secret_access_key="secret"
+    )
+    client.create_bucket(Bucket="longvid")
+    yield endpoint
+    emulator.stop()
+
+
+@pytest.fixture
+def s3_options(s3_endpoint: str) -> dict[str, Any]:
+    """What fsspec needs to reach the emulator."""
+    return {
+        "key": "key",
+        "secret": "secret",
+        "client_kwargs": {"endpoint_url": s3_endpoint, "region_name": "us-east-1"},
+    }
+
+
+@pytest.fixture
+def file_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
+    """A web server of an empty folder; what this machine keeps of its files is in a folder of the test."""
+    pytest.importorskip("aiohttp")
+    monkeypatch.setenv("LONGVID_STAGING", str(tmp_path / "staging"))
+    (tmp_path / "served").mkdir()
+    with FileServer(tmp_path / "served").running() as running:
+        yield running
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -1,22 +1,25 @@
-"""The clips of several encoders out of one pass over a video."""
+"""Clips of several plans from one decoding of a video.
+
+Encoders want clips at other times and of other sizes. What all of them want is decoded once; each plan's clips are the
+ones that `iter_clips` gives for it alone.
+"""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int64, UInt8
 
 from longvid.clips.preprocessing import Preprocessing
+from longvid.clips.reading import Clip
 from longvid.clips.sampling import ClipPlan
-from longvid.video.frames import Frame, frames_on_screen
+from longvid.video.frames import Frame, FramesWanted, frames_on_screen
 from longvid.video.metadata import VideoProbe
-from longvid.video.reader import decoded_sizes, require_readable
-
-Clip = UInt8[np.ndarray, "frames height width 3"]
+from longvid.video.reader import frames_together, require_readable
 
 
-class Wish(NamedTuple):
-    """The clips that one encoder takes of a video."""
+@dataclass(frozen=True, eq=False)
+class ClipsWanted:
+    """The clips that one encoder wants, and the geometry of its input."""
 
     plan: ClipPlan
     preprocessing: Preprocessing
@@ -24,44 +27,44 @@ class Wish(NamedTuple):
 
 def iter_clips_together(
     video: VideoProbe,
-    wishes: Sequence[Wish],
+    wanted: Sequence[ClipsWanted],
     *,
     backend: str = "auto",
     allow_truncated: bool = False,
     num_threads: int = 1,
 ) -> Iterator[tuple[int, Clip]]:
-    """The clips of every wish, each as soon as its last frame is there: the wish's number, and the clip.
+    """The number of a plan and its next clip, as soon as its last frame is decoded; each plan's clips are in order.
 
-    The clips of one wish come in order and equal those of `longvid.clips.iter_clips`. A frame is decoded once, whoever
-    takes it. Memory is that of one clip per wish. Raises as `iter_clips` does.
+    Memory is that of the frames between the start and the end of one clip of each plan. Raises as `iter_clips` does.
     """
-    gathering, wanted = [], []
-    for plan, preprocessing in wishes:
-        require_readable(video, np.sort(plan.frame_seconds, axis=None), allow_truncated)
-        indices = frames_on_screen(video.measured.frame_seconds, plan.frame_seconds)
-        size = preprocessing.resized(video.height, video.width)
-        wanted.append((indices.reshape(-1), *size, preprocessing.interpolation))
-        gathering.append(_Gathering(indices, preprocessing.crop(*size)))
-    for which, index, frame in decoded_sizes(video, wanted, backend, num_threads):
-        for clip in gathering[which].add(index, frame):
-            yield which, clip
+    gatherings = [_Gathering(video, one) for one in wanted]
+    for one in wanted:
+        require_readable(video, np.sort(one.plan.frame_seconds, axis=None), allow_truncated)
+    frames = frames_together(video, [gathering.frames for gathering in gatherings], backend, num_threads)
+    for index, number, frame in frames:
+        for clip in gatherings[number].feed(index, frame):
+            yield number, clip
 
 
 class _Gathering:
-    """Frames of one wish until their clips are complete."""
+    """The clips of one plan, joined out of a stream of its frames."""
 
-    def __init__(self, indices: Int64[np.ndarray, "clips frames"], crop: tuple[slice, slice]) -> None:
-        self._indices = indices
-        self._crop = crop
-        self._next = 0
+    def __init__(self, video: VideoProbe, wanted: ClipsWanted) -> None:
+        self._indices = frames_on_screen(video.measured.frame_seconds, wanted.plan.frame_seconds)
+        self._next_clip = 0
         self._held: dict[int, Frame] = {}
+        height, width = wanted.preprocessing.resized(video.height, video.width)
+        self._crop = wanted.preprocessing.crop(height, width)
+        positions = np.unique(self._indices)
+        self.frames = FramesWanted(positions, height, width, wanted.preprocessing.interpolation)
 
-    def add(self, index: int, frame: Frame) -> Iterator[Clip]:
-        """Take the next frame; the clips that it completes."""
-        self._held[index] = frame[self._crop]
-        while self._next < len(self._indices) and int(self._indices[self._next][-1]) <= index:
-            clip = self._indices[self._next]
-            yield np.stack([self._held[at] for at in clip.tolist()])
-            self._next += 1
-            first = int(self._indices[self._next][0]) if self._next < len(self._indices) else index + 1
-            self._held = {at: kept for at, kept in self._held.items() if at >= first}
+    def feed(self, index: int, frame: Frame) -> Iterator[Clip]:
+        """The clips that this frame completes; a frame is dropped once no later clip starts at or before it."""
+        rows, columns = self._crop
+        self._held[index] = frame[rows, columns]
+        while self._next_clip < len(self._indices) and int(self._indices[self._next_clip][-1]) <= index:
+            clip = self._indices[self._next_clip]
+            first = int(clip[0])
+            self._held = {position: held for position, held in self._held.items() if position >= first}
+            self._next_clip += 1
+            yield np.stack([self._held[position] for position in clip.tolist()])

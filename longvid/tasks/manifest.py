@@ -209,6 +209,26 @@ class Manifest:
         write_records(path, [_record_of(row, path.parent) for row in self.rows])
 
 
+def read_rows(path: str | Path) -> Iterator[ManifestRow]:
+    """The rows of a manifest, each read and checked when it is asked for; unlike `Manifest.read`, none is kept.
+
+    Keys are not compared with each other. Raises `AnnotationError` at an invalid row, and for a file without rows.
+    """
+    from longvid.tasks.manifest_files import read_records
+
+    path = Path(path)
+    prefix, records = read_records(path)
+    folder, number = str(path.parent.absolute()), None
+    for number, record in records:
+        values = _row_values(record, f"{prefix}{number}", folder)
+        row = object.__new__(ManifestRow)  # checked already, and in the form of a row
+        own = {name: values.pop(name, None) for name in COLUMNS}
+        row.__dict__.update(own, extra=values, source=f"{prefix}{number}")
+        yield row
+    if number is None:
+        raise AnnotationError(f"{path}: lists no videos")
+
+
 def _row_values(record: dict[str, Any], where: str, folder: str) -> dict[str, Any]:
     """What the row that a file's line describes holds, checked; relative paths are taken from the absolute `folder`."""
     values: dict[str, Any] = {}
@@ -260,6 +280,10 @@ def _key_of(path: str | None, where: str) -> str:
     """The path without its ending."""
     if path is None:
         raise AnnotationError(f"{where}: has neither a key nor a path")
+    if "://" in path:  # the query of a URL may hold a signature, which must not become part of a key
+        from longvid.video.source import source_key
+
+        return source_key(path)
     if not Path(path).name:
         raise AnnotationError(f"{where}: path {_quote(path)} does not name a file, and the key is missing")
     return Path(path).with_suffix("").as_posix()
@@ -290,6 +314,9 @@ def _record_of(row: ManifestRow, folder: Path) -> dict[str, Any]:
 
 
 def _absolute(path: str, folder: str) -> str:
+    if path.startswith("tar://") and "::" in path:  # a member of a tar, which may itself lie beside the manifest
+        member, _, shard = path.partition("::")
+        return f"{member}::{_absolute(shard, folder)}"
     if "://" in path:
         return path
     if _PLAIN_SEPARATOR and path and path[0] not in "./" and path[-1] != "/" and "//" not in path and "/." not in path:

@@ -13,13 +13,15 @@ after an edit of some seconds. Three things reveal that, and none of them alone 
 """
 
 import hashlib
-from pathlib import Path
 from typing import Any
 
 import av
-import fsspec
 import google_crc32c
 from av.packet import Packet
+
+from longvid.video.remote import RemoteFile
+from longvid.video.source import Source, open_source, source_of
+from longvid.video.storage import Storage
 
 
 class PacketsDigest:
@@ -38,7 +40,7 @@ class PacketsDigest:
         return f"{self._crc:08x}"
 
 
-def checks(packets: str, *, path: Path | None = None) -> dict[str, str]:
+def checks(packets: str, *, path: Source | None = None) -> dict[str, str]:
     """Digests of a file's content, each of which is compared where both sides know it.
 
     They are the packets' crc32c, named after the library that split them, and with `path` the sha256 of that file.
@@ -46,22 +48,15 @@ def checks(packets: str, *, path: Path | None = None) -> dict[str, str]:
     version = ".".join(map(str, av.library_versions["libavformat"][:2]))
     known = {f"packets_crc32c_libavformat_{version}": packets}
     if path is not None:
-        with path.open("rb") as file:
+        with open_source(path) as file:
             known["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
     return known
 
 
-def modified(path: str | Path) -> dict[str, Any]:
+def modified(path: str | Source, storage: Storage | None = None) -> dict[str, Any]:
     """When the file was last written, by its file system: `mtime_ns` of a local file, `etag` or `mtime` elsewhere.
 
-    Empty where that does not say. Raises OSError where there is no file.
+    Asks anew. Empty where that does not say. Raises OSError where there is no file.
     """
-    if "://" not in str(path):
-        return {"mtime_ns": Path(path).stat().st_mtime_ns}
-    file_system, inside = fsspec.url_to_fs(str(path))
-    facts = file_system.info(inside)
-    for name in ("ETag", "etag", "md5Hash"):
-        if facts.get(name):
-            return {"etag": str(facts[name]).strip('"')}
-    written = next((facts[name] for name in ("LastModified", "mtime", "created") if facts.get(name)), None)
-    return {} if written is None else {"mtime": str(written)}
+    source = source_of(path, storage)
+    return source.look().modified if isinstance(source, RemoteFile) else {"mtime_ns": source.stat().st_mtime_ns}

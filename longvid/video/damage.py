@@ -18,20 +18,19 @@ HEVC files can carry a hash of every picture (x265's `hash=1`), which is checked
 a manifest with a `sha256` column. (`longvid bench damage` repeats the numbers.)
 """
 
-from pathlib import Path
-
 import numpy as np
 from jaxtyping import Bool
 
 from longvid.video import matroska, transport
 from longvid.video.demux import PacketPass
 from longvid.video.metadata import Damage, DamagedBytes
+from longvid.video.source import Source
 
 END_SECONDS = 0.1
 """Damage at the end of a video is taken to reach this far past its last frame; stretches this close are merged."""
 
 
-def find_damage(path: Path, container: str, packets: PacketPass, *, truncated: bool) -> tuple[Damage, ...]:
+def find_damage(path: Source, container: str, packets: PacketPass, *, truncated: bool) -> tuple[Damage, ...]:
     """Damage that the container of a file shows, in order of time; empty for an intact file.
 
     `container` is FFmpeg's name for it. What a truncated file lost at its end does not count as damage.

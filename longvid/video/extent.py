@@ -4,8 +4,9 @@ It is the one sure sign of an interrupted download or copy. Only the outermost l
 (ISO base media: mp4, mov; EBML: mkv, webm; RIFF: avi). Other files, and live recordings without sizes, do not say.
 """
 
-from pathlib import Path
 from typing import BinaryIO
+
+from longvid.video.source import Source, open_source, size_of
 
 EBML_MAGIC = b"\x1a\x45\xdf\xa3"
 SEGMENT_ID = b"\x18\x53\x80\x67"
@@ -14,16 +15,16 @@ ISO_BOXES = frozenset(
 )
 
 
-def promised_bytes(path: Path) -> int | None:
+def promised_bytes(path: Source) -> int | None:
     """Length in bytes by the file's own outermost structure; None where that does not say."""
-    with path.open("rb") as file:
+    with open_source(path) as file:
         magic = file.read(12)
         if magic[4:8] in ISO_BOXES:
-            return _iso_media_bytes(file, path.stat().st_size)
+            return _iso_media_bytes(file, size_of(path))
         if magic[:4] == EBML_MAGIC:
             return _matroska_bytes(file)
         if magic[:4] == b"RIFF":
-            return _riff_bytes(file, path.stat().st_size)
+            return _riff_bytes(file, size_of(path))
     return None
 
 

@@ -10,10 +10,10 @@ up to the next cluster. (RFC 9559 and RFC 8794.)
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO
 
 from longvid.video.metadata import DamagedBytes
+from longvid.video.source import Source, open_source, size_of
 
 EBML_HEADER, SEGMENT, CLUSTER = 0x1A45DFA3, 0x18538067, 0x1F43B675
 INFO, TRACKS, CRC_32, VOID = 0x1549A966, 0x1654AE6B, 0xBF, 0xEC
@@ -40,10 +40,10 @@ SEARCHED_BYTES = 1 << 20
 CRC_BYTES = 1 << 22
 
 
-def damaged_bytes(path: Path) -> list[DamagedBytes]:
+def damaged_bytes(path: Source) -> list[DamagedBytes]:
     """The stretches of a Matroska file that are visibly damaged, in order; empty if there are none."""
-    size_bytes = path.stat().st_size
-    with path.open("rb") as file:
+    size_bytes = size_of(path)
+    with open_source(path) as file:
         walk = _Walk(file, size_bytes)
         head = walk.head(0, size_bytes)
         # a segment may end after the file: then the file is truncated, which `extent` reports

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from longvid.video.remote import RemoteFile
+
 
 @dataclass(frozen=True, kw_only=True)
 class HeaderMetadata:
@@ -115,7 +117,8 @@ class DamagedBytes:
 class VideoProbe:
     """One video stream of one file: header, measured timing, and contradictions between them."""
 
-    path: Path
+    path: Path | RemoteFile
+    """The file; one at a URL, or a member of a tar, shows no secret as text."""
     stream_index: int
     """Position of the stream among all streams of the file."""
     size_bytes: int

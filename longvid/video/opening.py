@@ -1,4 +1,4 @@
-"""Opening a local file as a video, never one that names other files."""
+"""Opening a file as a video, never one that names other files."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +7,8 @@ import av
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Stream
+
+from longvid.video.source import Source, open_source
 
 CONTAINERS = (
     *("mov", "matroska", "avi", "mpegts", "mpeg", "flv", "asf", "ogg", "mxf", "gxf", "rm", "nut", "ivf", "wtv"),
@@ -29,13 +31,20 @@ PLAYLISTS = {
 """First bytes of files that name other files, and what kind they are."""
 
 _OPTIONS = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "file"}
+_NO_PROTOCOL = "none"
+"""What FFmpeg may open by itself where the bytes are handed to it."""
+READ_BYTES = 256 << 10
+"""Bytes that FFmpeg asks for at once from a file that is not local."""
 
 
-def open_video(path: Path) -> InputContainer:
+def open_video(path: Source) -> InputContainer:
     """The container in a file. Raises FFmpegError for one that is not in `CONTAINERS`; tags may have any encoding.
 
-    Only the file itself is opened, whatever its content or its name says.
+    Only the file itself is opened, whatever its content or its name says: FFmpeg itself never opens a URL.
     """
+    if not isinstance(path, Path):
+        options = _OPTIONS | {"protocol_whitelist": _NO_PROTOCOL}
+        return av.open(path.open(), "r", metadata_errors="replace", container_options=options, buffer_size=READ_BYTES)
     # absolute: FFmpeg takes the part before a colon in a relative path for a protocol
     return av.open(str(path.absolute()), metadata_errors="replace", container_options=_OPTIONS)
 
@@ -54,8 +63,8 @@ def packets_of(container: InputContainer, *streams: Stream) -> Iterator[Packet]:
         yield packet
 
 
-def names_other_files(path: Path) -> str | None:
+def names_other_files(path: Source) -> str | None:
     """The kind of playlist or script that the file is; None if it is neither."""
-    with path.open("rb") as file:
+    with open_source(path) as file:
         start = file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip()
     return next((kind for magic, kind in PLAYLISTS.items() if start.startswith(magic)), None)

@@ -18,6 +18,8 @@ from longvid.video.extent import promised_bytes
 from longvid.video.leaps import require_steady_clock
 from longvid.video.metadata import HeaderMetadata, MeasuredTiming, VideoProbe
 from longvid.video.opening import names_other_files, open_video
+from longvid.video.source import Source, open_source, size_of, source_of
+from longvid.video.storage import Storage
 
 FINGERPRINT_BLOCK_BYTES = 256 * 1024
 SHORT_BY_SECONDS = 0.5
@@ -25,15 +27,18 @@ SHORT_BY_SHARE = 0.01
 """A file is truncated if all its streams end earlier than its header says, by more than the larger of these two."""
 
 
-def probe(path: str | Path, *, stream: int | None = None) -> VideoProbe:
+def probe(path: str | Source, *, stream: int | None = None, storage: Storage | None = None) -> VideoProbe:
     """Measure a video file in one pass over its packets; only the first frame is decoded (for its rotation).
 
     `stream` is a position among all streams of the file. None prefers the video stream marked as default (in many files
     all are), then the one with most pixels, then the first; cover pictures are never taken.
+    `path` is a local file, a URL or a member of a tar, see `longvid.video.source`; `storage` says how URLs are reached.
     Memory: 25 bytes per frame while it reads and 16 after, whatever the file's size.
-    Raises VideoNotFound; UnreadableVideo for a file that is not a video, or whose video cannot be decoded.
+    Raises VideoNotFound; VideoUnreachable for a place that does not give the file; UnreadableVideo for a file that is
+    not a video, or whose video cannot be decoded.
     """
-    path = _without_protocol(Path(path))
+    source = source_of(path, storage)
+    path = _without_protocol(source) if isinstance(source, Path) else source
     _require_file(path)
     try:
         with open_video(path) as container:
@@ -44,7 +49,7 @@ def probe(path: str | Path, *, stream: int | None = None) -> VideoProbe:
     except av.error.FFmpegError as error:
         raise UnreadableVideo(f"{path}: not a readable video ({_why_unreadable(path, error)})") from error
     measured = _measured(path, packets, header)
-    size_bytes = path.stat().st_size
+    size_bytes = size_of(path)
     truncated, why = _truncation(path, size_bytes, header, packets)
     damage = find_damage(path, header.container, packets, truncated=truncated)
     return VideoProbe(
@@ -61,11 +66,11 @@ def probe(path: str | Path, *, stream: int | None = None) -> VideoProbe:
     )
 
 
-def fingerprint(path: Path) -> str:
+def fingerprint(path: Source) -> str:
     """Sha256 (hex) of the size and the first, middle and last 256 KiB, which identifies the file."""
-    size_bytes = path.stat().st_size
+    size_bytes = size_of(path)
     digest = hashlib.sha256(f"{size_bytes}\n".encode())
-    with path.open("rb") as file:
+    with open_source(path) as file:
         for begin in (0, (size_bytes - FINGERPRINT_BLOCK_BYTES) // 2, size_bytes - FINGERPRINT_BLOCK_BYTES):
             file.seek(max(0, begin))
             digest.update(file.read(FINGERPRINT_BLOCK_BYTES))
@@ -77,20 +82,20 @@ def _without_protocol(path: Path) -> Path:
     return path.absolute() if ":" in str(path).partition("/")[0] else path
 
 
-def _require_file(path: Path) -> None:
-    if not path.exists():
+def _require_file(path: Source) -> None:
+    if isinstance(path, Path) and not path.exists():
         raise VideoNotFound(f"{path}: no such file")
-    if not path.is_file():
+    if isinstance(path, Path) and not path.is_file():
         raise UnreadableVideo(f"{path}: not a file; give the video file itself")
-    if path.stat().st_size == 0:
+    if size_of(path) == 0:
         raise UnreadableVideo(f"{path}: the file is empty (0 bytes); copy or download it again")
 
 
-def _why_unreadable(path: Path, error: av.error.FFmpegError) -> str:
+def _why_unreadable(path: Source, error: av.error.FFmpegError) -> str:
     playlist = names_other_files(path)
     if playlist is not None:
         return f"{playlist}, which names other files; give those files themselves"
-    size_bytes, promised = path.stat().st_size, promised_bytes(path)
+    size_bytes, promised = size_of(path), promised_bytes(path)
     if promised is not None and promised > size_bytes:  # an mp4's index, for example, may be at its end
         return f"only {size_bytes} of {promised} bytes are there; copy or download it again"
     if isinstance(error, av.error.ArgumentError):  # FFmpeg's error for a container that is not on the list
@@ -98,7 +103,7 @@ def _why_unreadable(path: Path, error: av.error.FFmpegError) -> str:
     return (error.strerror or type(error).__name__).lower()
 
 
-def _choose_stream(path: Path, container: InputContainer, stream: int | None) -> tuple[VideoStream, int]:
+def _choose_stream(path: Source, container: InputContainer, stream: int | None) -> tuple[VideoStream, int]:
     """The stream to read, and the number of video streams to choose from."""
     videos = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     candidates = [s for s in videos if s.codec_context is not None]
@@ -140,7 +145,7 @@ def _header(container: InputContainer, stream: VideoStream, packets: PacketPass,
     )
 
 
-def _measured(path: Path, packets: PacketPass, header: HeaderMetadata) -> MeasuredTiming:
+def _measured(path: Source, packets: PacketPass, header: HeaderMetadata) -> MeasuredTiming:
     """The pass's result in display order. Raises UnreadableVideo where there is no frame to show."""
     if len(packets.pts) == 0 and packets.num_timeless:
         raise UnreadableVideo(
@@ -168,7 +173,7 @@ def _measured(path: Path, packets: PacketPass, header: HeaderMetadata) -> Measur
     )
 
 
-def _truncation(path: Path, size_bytes: int, header: HeaderMetadata, packets: PacketPass) -> tuple[bool, list[str]]:
+def _truncation(path: Source, size_bytes: int, header: HeaderMetadata, packets: PacketPass) -> tuple[bool, list[str]]:
     """Whether the file ends early, and sentences that say why."""
     why = []
     promised = promised_bytes(path)

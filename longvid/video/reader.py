@@ -1,14 +1,15 @@
 """Frames of a video by time, in one pass and constant memory."""
 
 from collections.abc import Iterator, Sequence
+from heapq import merge
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from longvid.errors import DamagedVideo, TruncatedVideo
-from longvid.video.backends import BACKENDS, pyav, resolve_backend
-from longvid.video.frames import SAME_INSTANT_SECONDS, Frame, Interpolation, frames_on_screen
+from longvid.video.backends import BACKENDS, resolve_backend
+from longvid.video.frames import SAME_INSTANT_SECONDS, Frame, FramesWanted, Interpolation, frames_on_screen
 from longvid.video.metadata import VideoProbe
 from longvid.video.probing import probe
 
@@ -99,24 +100,26 @@ def decoded_frames(
     return zip(unique.tolist(), frames, strict=True)
 
 
-def decoded_sizes(
-    video: VideoProbe,
-    wanted: Sequence[tuple[Int64[np.ndarray, " _"], int, int, Interpolation]],
-    backend: str,
-    num_threads: int,
+def frames_together(
+    video: VideoProbe, wanted: Sequence[FramesWanted], backend: str, num_threads: int
 ) -> Iterator[tuple[int, int, Frame]]:
-    """Frames for several readers: the reader's number, the display position, the frame at the reader's size.
+    """Display position, number of the reader and frame, in order of position, for several readers of one video.
 
-    `wanted`: each reader's display positions, height, width and interpolation. PyAV decodes each frame once for all;
-    another backend is run once per reader, one after the other, because it resizes where it decodes.
+    Each frame is decoded once, whoever wants it, if the backend can; each reader gets what `decoded_frames` gives it.
     """
-    unique = [(np.unique(own), height, width, method) for own, height, width, method in wanted]
-    if resolve_backend(video, backend) == "pyav":
-        yield from pyav.read_sizes(video, unique, num_threads=num_threads)
-        return
-    for which, (indices, height, width, method) in enumerate(unique):
-        for index, frame in decoded_frames(video, indices, height, width, method, backend, num_threads):
-            yield which, index, frame
+    chosen = BACKENDS[resolve_backend(video, backend)]
+    if chosen.read_together is not None:
+        return chosen.read_together(video, wanted, num_threads=num_threads)
+    each = [_numbered(video, number, one, backend, num_threads) for number, one in enumerate(wanted)]
+    return merge(*each, key=lambda found: found[:2])
+
+
+def _numbered(
+    video: VideoProbe, number: int, wanted: FramesWanted, backend: str, num_threads: int
+) -> Iterator[tuple[int, int, Frame]]:
+    size = (wanted.height, wanted.width, wanted.interpolation)
+    for index, frame in decoded_frames(video, wanted.indices, *size, backend, num_threads):
+        yield index, number, frame
 
 
 def _repeated(indices: Int64[np.ndarray, "frames"], frames: Iterator[tuple[int, Frame]]) -> Iterator[Frame]:

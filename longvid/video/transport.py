@@ -6,13 +6,13 @@ reports nothing where a whole picture is lost, or where a packet that should sta
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import Bool, Int64, UInt8
 
 from longvid.video.metadata import DamagedBytes
+from longvid.video.source import Source, open_source
 
 SYNC_BYTE = 0x47
 PACKET_BYTES = (188, 192, 204)
@@ -29,7 +29,7 @@ CLOCK_TICKS = 1 << 33
 REASON = "packets of the transport stream are missing or broken"
 
 
-def damaged_bytes(path: Path, pid: int, frame_pts: Int64[np.ndarray, "num_frames"]) -> list[DamagedBytes]:
+def damaged_bytes(path: Source, pid: int, frame_pts: Int64[np.ndarray, "num_frames"]) -> list[DamagedBytes]:
     """Stretches of the file in which packets of the stream with this id are missing or broken.
 
     `frame_pts` are the times of the frames that were found, in ticks of 1/90,000 s: a picture that starts in the file
@@ -38,7 +38,7 @@ def damaged_bytes(path: Path, pid: int, frame_pts: Int64[np.ndarray, "num_frames
     found: list[DamagedBytes] = []
     started: list[tuple[Int64[np.ndarray, "starts"], Int64[np.ndarray, "starts"]]] = []
     last_counter, last_position, is_torn = -1, 0, False
-    with path.open("rb") as file:
+    with open_source(path) as file:
         # a recording may start in the middle of a packet; a file that starts with a whole one was aligned
         end_of_run = 0 if file.read(1) == bytes([SYNC_BYTE]) else -1
         for position, packet_bytes, packets in _runs(file):

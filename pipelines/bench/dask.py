@@ -1,37 +1,69 @@
-"""The cost of dask: scheduler time per piece, and busy GPUs.
+"""The cost of dask: the coordinator's time per video and per piece, planning included, and busy GPUs.
 
-A thousand GPUs are not available on one machine, so here they are dask workers that sleep while they would decode, and
-sleep holding a GPU while they would encode. Everything else is real: the scheduler, the executor with its window, two
-pieces in flight per GPU, the messages and their size. The workers run in other processes, so the work of the
-coordinating process is the same as on a cluster.
+A thousand GPUs are not available on one machine, so here they are dask workers that sleep and read while they would
+read a video through, sleep while they would decode, and sleep holding a GPU while they would encode. Everything else is
+real: the manifest, which is read as a stream, the assignments and their sizes, the scheduler, the executor with its
+window, two assignments in flight per GPU, the messages and their size (a film's packed timing among them), the report.
+The workers run in other processes, so the work of the coordinating process is the same as on a cluster.
 """
 
 import asyncio
+import json
 import logging
 import multiprocessing
 import queue
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import dask
 import numpy as np
 from distributed import Client, Scheduler, SpecCluster, Worker
 
-from longvid.clips.sampling import Sampling
+from longvid.pipelines.bench.measure import MEGABYTE
 from longvid.pipelines.bench.table import BenchTable
+from longvid.pipelines.extraction.assignments import (
+    Assignment,
+    CompleteVideo,
+    Film,
+    Opened,
+    OpenVideos,
+    Returned,
+)
 from longvid.pipelines.extraction.cluster import ANY_PORT
-from longvid.pipelines.extraction.dask_executor import DaskExecutor, PiecePlugin
-from longvid.pipelines.extraction.executors import PIECES_IN_FLIGHT
-from longvid.pipelines.extraction.piece import Piece, PieceResult
+from longvid.pipelines.extraction.dask_executor import DaskExecutor, WorkPlugin
+from longvid.pipelines.extraction.dealing import Dealer
+from longvid.pipelines.extraction.events import Events
+from longvid.pipelines.extraction.executors import PIECES_IN_FLIGHT, Ended
+from longvid.pipelines.extraction.inputs import ListedVideos
+from longvid.pipelines.extraction.outcomes import Outcome
+from longvid.pipelines.extraction.packing import pack
+from longvid.pipelines.extraction.piece import PieceResult
+from longvid.pipelines.extraction.report import VideoRow, open_report
+from longvid.pipelines.extraction.run import Run, Silent
+from longvid.pipelines.extraction.tally import Tally
+from longvid.video import HeaderMetadata, MeasuredTiming, VideoProbe
 
-GPU_SECONDS, DECODE_SECONDS = 20.0, 10.0
-"""Assumed for a mean piece; each takes between half and one and a half times as much, so they do not all end at once.
-The notes say how much shorter they could be."""
+VIDEO_SECONDS, FILM_SECONDS = 70.0, 3 * 3600.0
+GPU_RATE = 300.0
+"""Seconds of video that a GPU encodes per second (ViT-L on an H200)."""
+PROBE_SHARE = 0.04 / 70
+"""Seconds of reading through per second of video, measured."""
+DECODE_SHARE = 0.5
+"""Time of decoding, as a share of the GPU's."""
+READ_BYTES = 64 * 1024
+"""Bytes that are really read per simulated probe; a simulated GPU must not keep this machine's disk busy."""
 
-PIECES_A_GPU = 6
+CLIPS_PER_SHARD = 64
+CLIP_SECONDS = 2.0
+PIECE_SECONDS = CLIPS_PER_SHARD * CLIP_SECONDS
+
+ROUNDS = 6
+"""Times 20 seconds of work per GPU."""
 GPUS_A_WORKER = 8
 """A real worker has one GPU; with more, a thousand idle workers on one machine would leave no time for other work."""
 
@@ -45,62 +77,128 @@ CONFIGURATION = {
 }
 
 
-@dataclass(frozen=True)
-class Nap(PieceResult):
-    """A piece's record, with its GPU and the time in which it held it."""
+@dataclass
+class Nap(Returned):
+    """What a simulated assignment came to, with its GPU and the time in which it held it."""
 
-    gpu: str
-    begin_seconds: float
-    end_seconds: float
+    gpu: str = ""
+    begin_seconds: float = 0.0
+    end_seconds: float = 0.0
 
 
-class SimulatedGpu(PiecePlugin):
-    """Takes the time of a piece but does no work."""
+class SimulatedGpu(WorkPlugin):
+    """Takes the time of an assignment but does no work."""
 
-    def __init__(self, *, decode_seconds: float, gpu_seconds: float) -> None:
+    def __init__(self, *, video_seconds: float, packed: bytes, file: str, speed: float) -> None:
         super().__init__()
-        self._decode_seconds = decode_seconds
-        self._gpu_seconds = gpu_seconds
+        self._video_seconds = video_seconds
+        self._num_pieces = max(1, round(video_seconds / PIECE_SECONDS))
+        self._packed = packed
+        self._file = file
+        self._speed = speed
+        """How much faster than a GPU it is; infinite: no time passes."""
 
     def setup(self, worker: Worker) -> None:
         """Called by dask in every worker."""
+        self.address = worker.address
         self.free: queue.SimpleQueue[str] = queue.SimpleQueue()
         for gpu in range(GPUS_A_WORKER):
             self.free.put(f"{worker.address}/{gpu}")
 
-    def attempt(self, piece: Piece) -> Nap:
-        """Decode while others do, then hold a GPU alone."""
-        length = float(np.random.default_rng(piece.shard_index).uniform(0.5, 1.5))
-        time.sleep(length * self._decode_seconds)
+    def do(self, assignment: Assignment) -> Nap:
+        """Probe, decode while others do, then hold a GPU alone."""
+        started = time.perf_counter()
+        nap = Nap(worker=self.address)
+        if isinstance(assignment, OpenVideos):
+            seconds = sum(self._opened(assignment, number, nap) for number in range(len(assignment.requests)))
+        elif isinstance(assignment, CompleteVideo):
+            seconds = 0.0
+            nap.ended.append(assignment.row)
+        else:
+            seconds = len(assignment.shards) * PIECE_SECONDS
+            nap.pieces = [self._piece(assignment.film.key, shard) for shard in assignment.shards]
+        work = seconds / GPU_RATE / self._speed
+        time.sleep(DECODE_SHARE * work)
         gpu = self.free.get()
-        begin = time.monotonic()
-        time.sleep(length * self._gpu_seconds)
-        end = time.monotonic()
+        nap.gpu, nap.begin_seconds = gpu, time.monotonic()
+        time.sleep(work)
+        nap.end_seconds = time.monotonic()
         self.free.put(gpu)
-        return Nap(piece.key, piece.shard_index, len(piece.plan), 0.0, end - begin, 0.0, gpu, begin, end)
+        nap.seconds = time.perf_counter() - started
+        return nap
+
+    def _opened(self, assignment: OpenVideos, number: int, nap: Nap) -> float:
+        """Open one video; return the seconds of it that are encoded at once."""
+        request = assignment.requests[number]
+        with open(self._file, "rb") as file:
+            file.read(READ_BYTES)
+        length = float(np.random.default_rng(len(request.key) + number).uniform(0.5, 1.5))
+        time.sleep(length * PROBE_SHARE * self._video_seconds / self._speed)
+        clips = round(self._video_seconds / CLIP_SECONDS)
+        row = VideoRow(request.key, request.path, num_clips=clips, video_seconds=self._video_seconds, backend="pyav")
+        if self._num_pieces == 1:
+            nap.ended.append(row)
+            return length * self._video_seconds
+        row.num_clips = CLIPS_PER_SHARD
+        film = Film(request, self._packed, "pyav", {"mtime_ns": 1})
+        shards = tuple(range(1, self._num_pieces))
+        nap.opened.append(Opened(film, row, shards, CLIPS_PER_SHARD * len(shards)))
+        return PIECE_SECONDS
+
+    def _piece(self, key: str, shard: int) -> Outcome:
+        return PieceResult(key, shard, CLIPS_PER_SHARD, 1.0, 1.0, 0.1, 1_000_000)
+
+
+class WatchedDealer(Dealer):
+    """A dealer that notes when it dealt out the last assignment."""
+
+    last_seconds = 0.0
+    assignments = 0
+
+    def take(self, room: int, *, slots: int) -> list[Assignment]:
+        """As `Dealer.take`."""
+        taken = super().take(room, slots=slots)
+        if taken:
+            self.last_seconds = time.monotonic()
+            self.assignments += len(taken)
+        return taken
+
+
+class WatchedExecutor(DaskExecutor):
+    """An executor that keeps what the simulated assignments came to."""
+
+    def run(self, dealer: Dealer) -> Iterator[Ended]:
+        """As `DaskExecutor.run`."""
+        self.naps: list[Nap] = []
+        for assignment, nap in super().run(dealer):
+            if not isinstance(nap, Nap):
+                raise RuntimeError(f"a simulated assignment failed: {nap}")
+            self.naps.append(replace(nap, ended=[], opened=[], pieces=[]))
+            yield assignment, nap
 
 
 @dataclass
 class Round:
-    """The time that one run of pieces took."""
+    """The time that one run took."""
 
     wall_seconds: float
     processor_seconds: float
-    """Processor time of this process: scheduler, client and executor."""
-    naps: list[Nap]
+    """Processor time of this process: manifest, report, scheduler, client and executor."""
+    naps: list[Nap] = field(repr=False)
     handed_out_seconds: float
-    """The time after which no piece was left to hand out."""
+    """The time after which nothing was left to hand out."""
+    assignments: int
 
     def busy(self, begin_seconds: float, end_seconds: float, *, gpus: int) -> float:
         """Share of the GPUs' time between the two times in which they worked."""
         worked = sum(
             max(0.0, min(nap.end_seconds, end_seconds) - max(nap.begin_seconds, begin_seconds)) for nap in self.naps
         )
-        return worked / (gpus * (end_seconds - begin_seconds))
+        return worked / (gpus * max(end_seconds - begin_seconds, 1e-9))
 
     @property
     def all_work_seconds(self) -> float:
-        """The time at which the last of the GPUs started its first piece."""
+        """The time at which the last of the GPUs started to work."""
         first: dict[str, float] = {}
         for nap in self.naps:
             first[nap.gpu] = min(nap.begin_seconds, first.get(nap.gpu, nap.begin_seconds))
@@ -109,33 +207,94 @@ class Round:
 
 def run(*, quick: bool = False) -> BenchTable:
     """Ratios of one run on this machine."""
-    gpus, pieces = (104, 2000) if quick else (1000, 10_000)
-    shorter = 4 if quick else 1
-    table = BenchTable("Dask", ["what", "pieces", "GPUs", "wall s", "ms each", "busy"])
-    with _simulated_cluster(gpus) as client:
-        empty = _measure(client, SimulatedGpu(decode_seconds=0.0, gpu_seconds=0.0), pieces=pieces)
-        milliseconds = 1000 * empty.processor_seconds / pieces
-        table.rows.append(["empty pieces", pieces, gpus, empty.wall_seconds, milliseconds, None])
-        role = SimulatedGpu(decode_seconds=DECODE_SECONDS / shorter, gpu_seconds=GPU_SECONDS / shorter)
-        naps = _measure(client, role, pieces=PIECES_A_GPU * gpus)
-    if len({nap.gpu for nap in naps.naps}) < gpus:
-        raise RuntimeError(f"{gpus - len({nap.gpu for nap in naps.naps})} of {gpus} workers had nothing to do")
-    steady = naps.busy(naps.all_work_seconds, naps.handed_out_seconds, gpus=gpus)
-    whole = naps.busy(min(n.begin_seconds for n in naps.naps), max(n.end_seconds for n in naps.naps), gpus=gpus)
-    each = 1000 * naps.processor_seconds / len(naps.naps)
-    shortest = gpus * each / 1000
-    what = f"pieces of {GPU_SECONDS / shorter:g} s"
-    table.rows.append([what, len(naps.naps), gpus, naps.wall_seconds, each, steady])
-    table.rows.append(["with its start and end", None, None, None, None, whole])
-    table.claim("milliseconds of the scheduler per piece", milliseconds, at_most=5.0)
-    table.claim(f"share of the time that {gpus:,} simulated GPUs were busy", steady, at_least=0.95)
+    gpus, rounds, empty = (104, 3, 20_000) if quick else (1000, ROUNDS, 200_000)
+    table = BenchTable("Dask", ["what", "videos", "assignments", "GPUs", "wall s", "ms each", "busy"])
+    packed = pack(film_probe())
+    with TemporaryDirectory() as folder, _simulated_cluster(gpus) as client:
+        file = Path(folder, "video")
+        file.write_bytes(bytes(READ_BYTES))
+
+        def measured(video_seconds: float, videos: int, speed: float) -> Round:
+            role = SimulatedGpu(video_seconds=video_seconds, packed=packed, file=str(file), speed=speed)
+            return _measure(client, role, _manifest(Path(folder), videos), Path(folder))
+
+        work = rounds * 20.0 * gpus * GPU_RATE
+        short = measured(VIDEO_SECONDS, empty, float("inf"))
+        each = 1000 * short.processor_seconds / empty
+        table.rows.append(["empty videos", empty, short.assignments, gpus, short.wall_seconds, each, None])
+        for what, seconds in (("videos of 70 s", VIDEO_SECONDS), ("films of 3 h", FILM_SECONDS)):
+            videos = round(work / seconds)
+            found = measured(seconds, videos, 1.0)
+            seen = len({nap.gpu for nap in found.naps})
+            if seen < gpus:
+                raise RuntimeError(f"{gpus - seen} of {gpus} GPUs had nothing to do")
+            steady = found.busy(found.all_work_seconds, found.handed_out_seconds, gpus=gpus)
+            units = videos if seconds == VIDEO_SECONDS else videos * round(seconds / PIECE_SECONDS)
+            unit_seconds = seconds * videos / units
+            each = 1000 * found.processor_seconds / units
+            table.rows.append([what, videos, found.assignments, gpus, found.wall_seconds, each, steady])
+            unit, goal = ("video of 70 s", 0.2) if seconds == VIDEO_SECONDS else ("piece of a film", 2.0)
+            table.claim(f"milliseconds of the coordinator per {unit}, planning included", each, at_most=goal)
+            table.claim(f"share of the time that {gpus:,} simulated GPUs were busy, {what}", steady, at_least=0.95)
+            table.notes.append(
+                f"one coordinator could feed {1000 / each * unit_seconds / GPU_RATE:,.0f} GPUs with {what}: "
+                f"{1000 / each:,.0f} per second of its time"
+            )
     table.notes += [
-        "ms each: processor time of scheduler, client and executor; the workers run in other processes",
-        f"a piece holds the GPU for {GPU_SECONDS / shorter:g} s +- half of it, after half as long to decode",
-        "busy: from the time every GPU has its first piece until none is left to hand out",
-        f"one scheduler could keep {gpus:,} GPUs fed with pieces of {shortest:.1f} s",
+        "ms each: processor time of the coordinator (manifest, report, scheduler, client) per video, or film's piece",
+        f"a GPU encodes {GPU_RATE:g} s of video per second; probing sleeps {1000 * PROBE_SHARE * VIDEO_SECONDS:g} ms "
+        f"per 70 s of video and reads {READ_BYTES // 1024} KiB; decoding sleeps half the GPU's time",
+        "busy: from the time every GPU works until nothing is left to hand out",
+        f"a film's timing travels with its pieces: {len(packed) / MEGABYTE:.3f} MB packed",
     ]
     return table
+
+
+def film_probe() -> VideoProbe:
+    """The probe of a film of three hours at 25 frames per second, with keyframes at irregular distances."""
+    num_frames = int(FILM_SECONDS * 25)
+    steps = np.random.default_rng(0).integers(12, 250, num_frames // 100)
+    keyframes = np.concatenate([[0], np.cumsum(steps)])
+    header = HeaderMetadata(
+        container="mov,mp4,m4a,3gp,3g2,mj2",
+        codec="h264",
+        pixel_format="yuv420p",
+        coded_height=360,
+        coded_width=640,
+        rotation_degrees=0,
+        sample_aspect_ratio=None,
+        num_frames=num_frames,
+        average_fps=25.0,
+        begin_seconds=0.0,
+        stream_duration_seconds=FILM_SECONDS,
+        container_duration_seconds=FILM_SECONDS,
+        num_video_streams=1,
+    )
+    timing = MeasuredTiming(
+        frame_pts=np.arange(num_frames, dtype=np.int64) * 512,
+        time_base=Fraction(1, 12_800),
+        end_pts=num_frames * 512,
+        keyframe_indices=keyframes[keyframes < num_frames].astype(np.int64),
+        has_presentation_times=True,
+    )
+    return VideoProbe(
+        path=Path("/films/film.mp4"),
+        stream_index=0,
+        size_bytes=2**31,
+        fingerprint="0" * 64,
+        header=header,
+        measured=timing,
+        problems=(),
+        truncated=False,
+    )
+
+
+def _manifest(folder: Path, videos: int) -> Path:
+    path = folder / "m.jsonl"
+    with path.open("w") as file:
+        for number in range(videos):
+            file.write(json.dumps({"key": f"part-{number // 1000}/video-{number}", "path": f"/v/{number}.mp4"}) + "\n")
+    return path
 
 
 @contextmanager
@@ -182,22 +341,15 @@ def host_workers(address: str, workers: int, folder: str) -> None:
         asyncio.run(serve())
 
 
-def _measure(client: Client, role: SimulatedGpu, *, pieces: int) -> Round:
-    """One run of the executor over that many pieces, none of which may fail."""
-    handed_out = [0.0]
-    with DaskExecutor(client, role) as executor:
-        begin, processor = time.perf_counter(), time.process_time()
-        outcomes = list(executor.run(_pieces(pieces, lambda: handed_out.append(time.monotonic()))))
+def _measure(client: Client, role: SimulatedGpu, manifest: Path, folder: Path) -> Round:
+    """One run of the coordinator over the manifest."""
+    begin, processor = time.perf_counter(), time.process_time()
+    requests = ListedVideos([manifest])
+    dealer = WatchedDealer(requests, clips_per_shard=CLIPS_PER_SHARD, deadline_seconds=3600.0)
+    executor = WatchedExecutor(client, role)
+    with executor, open_report(folder / "report.jsonl") as report:
+        Run(report, Silent(), Tally(listed=len(requests)), Events()).execute(executor, dealer)
         wall, processor = time.perf_counter() - begin, time.process_time() - processor
-    naps = [outcome for outcome in outcomes if isinstance(outcome, Nap)]
-    if len(naps) != pieces:
-        raise RuntimeError(f"{pieces - len(naps)} of {pieces} simulated pieces failed")
-    return Round(wall, processor, naps, handed_out[1])
-
-
-def _pieces(number: int, at_end: Callable[[], None]) -> Iterator[Piece]:
-    """Pieces as large as real ones: 64 clips of 16 frames each, a hundred per video."""
-    plan = Sampling(frames=16, fps=8.0, stride_seconds=2.0).plan(0.0, 200.0)[:64]
-    for index in range(number):
-        yield Piece(f"video-{index // 100}", f"video-{index // 100}.mp4", index, plan, "pyav", "0" * 64)
-    at_end()
+    if report.counts["done"] != len(requests):
+        raise RuntimeError(f"{len(requests) - report.counts['done']} of {len(requests)} simulated videos failed")
+    return Round(wall, processor, executor.naps, dealer.last_seconds, dealer.assignments)

@@ -1,9 +1,10 @@
 """`longvid extract | cluster-keys`: stage one, videos to features."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
@@ -19,9 +20,18 @@ from longvid.pipelines.cli.console import (
     printable,
     table,
 )
+from longvid.pipelines.cli.extract_settings import (
+    Context,
+    encoders_of,
+    preprocessing_of,
+    refuse_code_of,
+    storage_of,
+    take_settings,
+)
 from longvid.pipelines.cli.options import parse_options, parse_sampling
 from longvid.pipelines.cli.own_code import find_own_code
 from longvid.pooling_names import Pooling
+from longvid.video.storage import RETRIES, STALL_SECONDS
 
 if TYPE_CHECKING:
     from longvid.pipelines.extraction import ExtractionJob, VideoRequest
@@ -47,11 +57,37 @@ def add_to(app: typer.Typer) -> None:
 
 
 def extract(
-    inputs: Annotated[list[Path], typer.Argument(help="Video files, folders of them, or manifests.")],
-    out: Annotated[str, typer.Option("--out", "-o", help="The store: a folder, or a URL such as s3://bucket/x.zarr.")],
+    context: Context,
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            help="Video files, folders of them, tar shards or manifests; or URLs of these (s3://, https://)."
+        ),
+    ],
+    out: Annotated[
+        list[str],
+        typer.Option(
+            "--out", "-o", help="The store: a folder, or a URL such as s3://bucket/x.zarr; one for each --encoder."
+        ),
+    ],
+    settings_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--settings",
+            metavar="FILE",
+            help="A file (YAML) with any of these options and with `storage`; the command line overrides it.",
+            is_eager=True,
+            callback=take_settings,
+        ),
+    ] = None,
     encoder: Annotated[
-        str | None,
-        typer.Option("--encoder", "-e", help="A name of `longvid encoders`, a folder or hub id, or module:callable."),
+        list[str] | None,
+        typer.Option(
+            "--encoder",
+            "-e",
+            help="A name of `longvid encoders`, a folder or hub id, or module:callable; several, each with its --out, "
+            "share one decoding.",
+        ),
     ] = None,
     recipe: Annotated[
         str | None,
@@ -160,42 +196,95 @@ def extract(
     report: Annotated[
         Path | None, typer.Option(help="File of the run's report (JSON lines); default: beside the store.")
     ] = None,
+    share: Annotated[
+        str | None,
+        typer.Option(
+            metavar="INDEX/COUNT",
+            help="Extract only this share of the videos, such as 3/64: a run of its own in a SLURM array or a shell.",
+        ),
+    ] = None,
+    log_file: Annotated[
+        Path | None, typer.Option("--log-file", help="Append events to this file as they happen, as JSON lines.")
+    ] = None,
+    retries: Annotated[
+        int, typer.Option(help="Times that a failed request to a place elsewhere is repeated.")
+    ] = RETRIES,
+    stall_seconds: Annotated[
+        float, typer.Option(help="A request to a place elsewhere that brings nothing for so long has failed.")
+    ] = STALL_SECONDS,
     plan: Annotated[bool, typer.Option("--plan", help="Print bytes, files and clips; extract nothing.")] = False,
     as_json: JSON = False,
 ) -> int:
     """Write the features of every clip of every video into a store; what it already holds is kept."""
-    from longvid.pipelines.extraction import ExtractionJob, expand_inputs
+    from longvid.pipelines.extraction import ExtractionJob
+    from longvid.pipelines.extraction.inputs import ListedVideos
     from longvid.pipelines.extraction.report import default_report_path
+    from longvid.pipelines.extraction.share import Share
+    from longvid.pipelines.extraction.together import Target
     from longvid.pipelines.training.config import is_recipe_file
 
     if skip_failed and retry_failed:
         raise ConfigError("--skip-failed leaves out what --retry-failed tries; give one of the two")
-    wanted, notes = _features_of(recipe, encoder, allow_code=allow_code)
-    for note in notes:
-        error_console.print(f"note: {note}", style="dim")
-    find_own_code(encoder or wanted.encoder)
-    job = ExtractionJob(
-        encoder=encoder or wanted.encoder,
-        encoder_options=wanted.options | parse_options(option or []),
-        weights=weights,
-        seed=seed,
-        sampling=parse_sampling(sampling) or wanted.the_sampling(),
-        pooling=pooling or wanted.pooling,
-        preprocessing=wanted.preprocessing,
-        dtype=dtype or wanted.dtype,
-        precision=precision,
-        batch_clips=batch_clips,
-        backend=backend,
-        allow_truncated=allow_truncated,
-        allow_damaged=allow_damaged,
-        full_hash=full_hash,
-        torch_threads=threads,
-        fetch=encoder is not None or not is_recipe_file(str(recipe)),
-    )
-    requests = expand_inputs(inputs)
-    with _named_wishes(recipe, encoder, wanted, sampling=sampling, pooling=pooling):
+    storage = storage_of(context, retries=retries, stall_seconds=stall_seconds)
+    names: Sequence[str | None] = encoder or [None]
+    if len(names) != len(out):
+        raise ConfigError(f"{counted(len(names), 'encoder')} and {counted(len(out), 'store')}: give an --out for each")
+    common: dict[str, Any] = {
+        "backend": backend,
+        "allow_truncated": allow_truncated,
+        "allow_damaged": allow_damaged,
+        "full_hash": full_hash,
+        "torch_threads": threads,
+        "storage": storage,
+    }
+    targets = []
+    for own in encoders_of(context):
+        refuse_code_of(own.encoder, context, allow_code=allow_code)
+        job = ExtractionJob(
+            encoder=own.encoder,
+            encoder_options=own.option,
+            weights=own.weights,
+            seed=own.seed,
+            sampling=parse_sampling(own.sampling),
+            pooling=own.pooling,
+            preprocessing=own.preprocessing,
+            dtype=own.dtype or "float16",
+            precision=own.precision,
+            batch_clips=own.batch_clips,
+            **common,
+        )
+        targets.append(Target(job, own.out, own.clips_per_shard, own.compression))
+    wanted = None
+    for name, place in zip(names, out, strict=True) if not targets else ():
+        wanted, notes = _features_of(recipe, name, allow_code=allow_code)
+        for note in notes:
+            error_console.print(f"note: {note}", style="dim")
+        refuse_code_of(name or "", context, allow_code=allow_code)
+        find_own_code(name or wanted.encoder)
+        job = ExtractionJob(
+            encoder=name or wanted.encoder,
+            encoder_options=wanted.options | parse_options(option or []),
+            weights=weights,
+            seed=seed,
+            sampling=parse_sampling(sampling) or wanted.the_sampling(),
+            pooling=pooling or wanted.pooling,
+            preprocessing=wanted.preprocessing | preprocessing_of(context),
+            dtype=dtype or wanted.dtype,
+            precision=precision,
+            batch_clips=batch_clips,
+            fetch=name is not None or not is_recipe_file(str(recipe)),
+            **common,
+        )
+        targets.append(Target(job, place, clips_per_shard, compression))
+    first, *others = targets
+    own_share = None if share is None else Share.parse(share)
+    requests = ListedVideos(inputs, storage)
+    with _named_wishes(recipe, names[0], wanted, sampling=sampling, pooling=pooling):
         if plan:
-            return _print_plan(requests, job, clips_per_shard, compression, as_json)
+            statuses = [
+                _print_plan(requests, one.job, one.clips_per_shard, one.compression, as_json) for one in targets
+            ]
+            return max(statuses)
 
         from longvid.pipelines.cli.progress import ExtractionProgress
         from longvid.pipelines.extraction import extract as run
@@ -206,20 +295,23 @@ def extract(
         ) as progress:
             result = run(
                 requests,
-                job,
-                out,
+                first.job,
+                first.location,
                 scheduler=scheduler,
                 workers=workers,
                 interface=interface,
                 dashboard=dashboard,
                 keys=keys,
                 slurm_options=parse_slurm_options(slurm or []),
-                clips_per_shard=clips_per_shard,
-                compression=compression,
-                report_path=report or default_report_path(out),
+                clips_per_shard=first.clips_per_shard,
+                compression=first.compression,
+                report_path=report or default_report_path(str(first.location), own_share),
                 progress=progress,
                 deadline_seconds=deadline_seconds,
                 failed="skip" if skip_failed else "only" if retry_failed else "try",
+                share=own_share,
+                log_path=log_file,
+                others=others,
             )
     if as_json:
         print_json(result.to_dict())
@@ -280,11 +372,19 @@ def _features_of(recipe: str | None, encoder: str | None, *, allow_code: bool) -
 
 @contextmanager
 def _named_wishes(
-    recipe: str | None, encoder: str | None, wanted: "FeatureSettings", *, sampling: str | None, pooling: str | None
+    recipe: str | None,
+    encoder: str | None,
+    wanted: "FeatureSettings | None",
+    *,
+    sampling: str | None,
+    pooling: str | None,
 ) -> Iterator[None]:
     """Name the recipe and the remedy where an encoder cannot do what a recipe for another encoder asks for."""
     from longvid.errors import EncoderError
 
+    if wanted is None:
+        yield
+        return
     wishes = {"--sampling": None if sampling else wanted.sampling, "--pooling": None if pooling else wanted.pooling}
     asked = {flag: value for flag, value in wishes.items() if value is not None}
     try:
@@ -297,7 +397,11 @@ def _named_wishes(
 
 
 def _print_plan(
-    requests: "list[VideoRequest]", job: "ExtractionJob", clips_per_shard: int, compression: str | None, as_json: bool
+    requests: "Iterable[VideoRequest]",
+    job: "ExtractionJob",
+    clips_per_shard: int,
+    compression: str | None,
+    as_json: bool,
 ) -> int:
     from zarr.storage import MemoryStore
 
@@ -354,12 +458,12 @@ def _failed_lines(rows: "Iterable[VideoRow]") -> list[str]:
     """One line per failed video; if there are many, one line per kind of reason, with their number."""
     from longvid.pipelines.extraction.report import failed_together
 
-    failed = list(rows)
-    if len(failed) <= MAX_ROWS:
-        return [failed_line(row.key, row.reason) for row in failed]
-    return [
-        failed_line(kind.keys[0], f"{kind.reason}{_and_others(len(kind.keys) - 1)}") for kind in failed_together(failed)
-    ]
+    every = iter(rows)
+    first = list(islice(every, MAX_ROWS + 1))
+    if len(first) <= MAX_ROWS:
+        return [failed_line(row.key, row.reason) for row in first]
+    kinds = failed_together(chain(first, every))
+    return [failed_line(kind.keys[0], f"{kind.reason}{_and_others(kind.count - 1)}") for kind in kinds]
 
 
 def _note_lines(result: "RunReport") -> list[str]:
@@ -367,9 +471,9 @@ def _note_lines(result: "RunReport") -> list[str]:
     from longvid.pipelines.extraction.report import noted_together
 
     lines = []
-    for kind in noted_together(result.rows):
+    for kind in noted_together(result.each_row()):
         told = list(zip(kind.keys, kind.reasons, strict=True))
-        others = "" if len(told) <= FEW else f" (and {counted(len(told) - 1, 'video')} likewise; the report has all)"
+        others = "" if kind.count <= FEW else f" (and {counted(kind.count - 1, 'video')} likewise; the report has all)"
         lines += [printable(f"note: {key}: {why}{others}") for key, why in (told[:1] if others else told)]
     return lines
 
@@ -381,7 +485,8 @@ def _and_others(others: int) -> str:
 def _print_report(result: "RunReport") -> None:
     numbers = ("clips", "decode", "encode", "write")
     rows = table("video", "status", *numbers, "decoder", right=numbers)
-    shown = [row for row in result.rows if row.status != "failed"] if len(result.rows) <= MAX_ROWS else []
+    listed = result.rows if result.counts.total() <= MAX_ROWS else []
+    shown = [row for row in listed if row.status != "failed"]
     for row in shown:
         style = "dim" if row.status == "kept" else ""
         rows.add_row(
@@ -396,7 +501,7 @@ def _print_report(result: "RunReport") -> None:
         )
     if shown:
         console.print(rows)
-    for line in _failed_lines(result.failed):
+    for line in _failed_lines(row for row in result.each_row() if row.status == "failed"):
         console.print(line, style="red")
     for line in _note_lines(result):
         console.print(line, style="dim")

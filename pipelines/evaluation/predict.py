@@ -30,7 +30,7 @@ from longvid.pipelines.evaluation.prediction_files import mstcn_text, refuse_fra
 from longvid.pipelines.evaluation.timeline import Timeline, timeline
 from longvid.pipelines.extraction import VideoRequest, extract
 from longvid.pipelines.extraction.run import Progress
-from longvid.pipelines.extraction.together import Taker, extract_together
+from longvid.pipelines.extraction.together import Target
 from longvid.pipelines.rebuilding import Given, rebuilt
 from longvid.pipelines.training.config import kept_config
 from longvid.pipelines.training.data import eval_loader
@@ -38,6 +38,7 @@ from longvid.pipelines.training.joining import opened_again
 from longvid.pipelines.training.run_folder import RunFolder, RunRecord, torch_device
 from longvid.pipelines.training.scoring import answers_of, window_scores
 from longvid.stores import FeatureStore, Recipe
+from longvid.stores.layout import DEFAULT_CLIPS_PER_SHARD
 from longvid.tasks import ManifestRow, Task
 from longvid.tasks.manifest_files import write_records
 from longvid.trained import GivenDecoder
@@ -185,15 +186,16 @@ def predict(
     ]
     decoders = [trained_decoder(run, record, seed, given=GivenDecoder(decoder, decoder_options)) for seed in seeds]
     with TemporaryDirectory(prefix="longvid-predict-") as folder:
-        takers = [
-            Taker(
+        targets = [
+            Target(
                 replace(job, allow_truncated=allow_truncated, allow_damaged=allow_damaged),
-                one,
                 Path(folder) / f"{number}.zarr",
+                DEFAULT_CLIPS_PER_SHARD,
+                encoder=one,
             )
             for number, (job, one) in enumerate(built)
         ]
-        stores = features_of(str(video), takers, progress)
+        stores = features_of(str(video), targets, progress)
         features = opened_again(stores, record.joined)
         lines = [_along(own, record, features, on) for own in decoders]
         damaged = tuple(dict.fromkeys(str(part) for store in stores for part in store.video(VIDEO).damaged))
@@ -220,18 +222,22 @@ def _given(record: RunRecord, encoder: Names, options: Options, weights: Names) 
     return [Given(name, chosen, file) for name, chosen, file in zip(*given, strict=True)]
 
 
-def features_of(video: str, takers: list[Taker], progress: Progress | None) -> list[FeatureStore]:
-    """The video's features in new stores, made as extraction makes them."""
-    request = VideoRequest(VIDEO, video)
-    if len(takers) > 1:
-        extract_together(request, takers, progress)
-        return [FeatureStore.open(taker.location) for taker in takers]
-    [(job, encoder, location)] = takers
+def features_of(video: str, targets: list[Target], progress: Progress | None) -> list[FeatureStore]:
+    """The video's features in new stores, made as extraction makes them; each frame is decoded once for all."""
+    first, *others = targets
     # inline: the encoder is loaded here already, and there is no other video that a crash could cost
-    report = extract([request], job, location, encoder=encoder, scheduler="inline", progress=progress)
+    report = extract(
+        [VideoRequest(VIDEO, video)],
+        first.job,
+        first.location,
+        encoder=first.encoder,
+        scheduler="inline",
+        progress=progress,
+        others=others,
+    )
     if report.failed:
         raise UnreadableVideo(report.failed[0].reason)
-    return [FeatureStore.open(location)]
+    return [FeatureStore.open(target.location) for target in targets]
 
 
 def _along(decoder: Decoder, record: RunRecord, store: Features, device: torch.device) -> Timeline:

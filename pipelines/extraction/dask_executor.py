@@ -1,17 +1,14 @@
-"""Runs pieces on a dask cluster, within a sliding window of submissions.
+"""Has assignments done on a dask cluster, within a sliding window of submissions.
 
 If everything were submitted at once, a video that kills its worker would take the queued tasks with it; with a window
-only the culprit fails. Pieces that ran in a worker when it died are tried once more, each alone, so that the culprit
-is named and its neighbours are done. The encoder lives in a worker plugin.
+only the culprit fails. The worker's side of the run and the encoder live in worker plugins.
 """
 
 import logging
-import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
-from itertools import islice
 from typing import cast
 from uuid import uuid4
 
@@ -20,20 +17,19 @@ from distributed import Client, Future, KilledWorker, WorkerPlugin, as_completed
 from distributed.worker import Worker
 
 from longvid.encoders import Encoder
+from longvid.pipelines.extraction.assignments import Assignment, Died, Returned
 from longvid.pipelines.extraction.deadlines import DeadlineWatch, watch_deadlines
-from longvid.pipelines.extraction.executors import EncoderSource, cannot_travel
+from longvid.pipelines.extraction.dealing import KILLED, Dealer, late, limit_seconds
+from longvid.pipelines.extraction.executors import EncoderSource, Ended, WorkSource, cannot_travel
 from longvid.pipelines.extraction.interrupts import hold_interrupts
-from longvid.pipelines.extraction.outcomes import Outcome, PieceFailure, attempt_piece
 from longvid.pipelines.extraction.own_modules import SentModules, Sources
-from longvid.pipelines.extraction.piece import Piece
 from longvid.pipelines.extraction.process import UnpicklableWork
-from longvid.pipelines.extraction.suspects import KILLED, Suspect, late, run_and_try_again
-from longvid.stores import FeatureStore
+from longvid.pipelines.extraction.working import Working
 
 WINDOW_SECONDS = 5.0
 AHEAD = 0.5
-"""Pieces queued at the workers, as a share of their threads: one per worker, so that no worker waits for the
-scheduler between two pieces."""
+"""Assignments queued at the workers, as a share of their threads: one per worker, so that no worker waits for the
+scheduler between two of them."""
 
 POLL_SECONDS = 0.1
 """Time between two looks for a first worker."""
@@ -42,14 +38,14 @@ PATIENCE_SECONDS = 10.0
 """Time after which a warning says that no worker has joined yet."""
 
 TOGETHER = 32
-"""Most pieces sent to the scheduler in one message: sent alone, each costs it 1.8 ms instead of 0.8. Not more, since
-the workers wait while the first ones are planned."""
+"""Most assignments sent to the scheduler in one message: sent alone, each costs it 1.8 ms instead of 0.8. Not more,
+since the workers wait meanwhile."""
 
 _log = logging.getLogger(__name__)
 
 
-class PiecePlugin(WorkerPlugin, ABC):
-    """What every worker of a run holds, and how it turns a piece into an outcome.
+class WorkPlugin(WorkerPlugin, ABC):
+    """What every worker of a run holds, and what it does with an assignment.
 
     Each run's plugin has its own name, so that two runs on one cluster never write into each other's store.
     """
@@ -58,63 +54,100 @@ class PiecePlugin(WorkerPlugin, ABC):
         self.name = f"longvid-{uuid4().hex}"
 
     @abstractmethod
-    def attempt(self, piece: Piece) -> Outcome:
-        """Do one piece, in the worker."""
+    def do(self, assignment: Assignment) -> Returned:
+        """Do one assignment, in the worker."""
 
 
-class EncoderPlugin(PiecePlugin):
-    """Builds the encoder once per worker process and keeps it, with the open store, for all pieces."""
+class ExtractionPlugin(WorkPlugin):
+    """The worker's side of an extraction, with processes beside the worker that read files."""
 
-    def __init__(self, source: EncoderSource, store: FeatureStore, own: Sources | None = None) -> None:
+    def __init__(self, work: WorkSource) -> None:
         super().__init__()
+        self._source = work
+
+    @property
+    def encoder_name(self) -> str:
+        """The name of the plugin that holds the encoder, where it is loaded."""
+        return f"{self.name}-encoder"
+
+    def setup(self, worker: Worker) -> None:
+        """Dask calls this in every worker, also in those that join later or restart."""
+        self._worker = worker
+        self._working, self._processes = self._source.start(threads=worker.state.nthreads)
+
+    def teardown(self, worker: Worker) -> None:
+        """End what `setup` started."""
+        self._processes.end()
+
+    def do(self, assignment: Assignment) -> Returned:
+        """Do it with this worker's encoder, if it has one."""
+        holder = cast("EncoderPlugin | None", self._worker.plugins.get(self.encoder_name))
+        working: Working = self._working
+        return working.do(assignment, None if holder is None else holder.encoder)
+
+
+class EncoderPlugin(WorkerPlugin):
+    """Builds the encoder once per worker process and keeps it."""
+
+    def __init__(self, name: str, source: EncoderSource, own: Sources | None = None) -> None:
+        self.name = name
         self._source = source
-        self._store = store
         self._sent = SentModules(own) if own else None
 
     def setup(self, worker: Worker) -> None:
         """Build the encoder; dask calls this in every worker, also in those that join later or restart."""
-        import torch
-
-        if self._source.job.torch_threads is not None:
-            torch.set_num_threads(self._source.job.torch_threads)
         if self._sent is not None:
             self._sent.install()
         self.encoder: Encoder = self._source.load()
-        self.lock = threading.Lock()
 
     def teardown(self, worker: Worker) -> None:
         """Forget the user's code, so that a worker that goes on running keeps nothing of this run."""
         if self._sent is not None:
             self._sent.remove()
 
-    def attempt(self, piece: Piece) -> Outcome:
-        """One piece with this worker's encoder."""
-        return attempt_piece(piece, encoder=self.encoder, store=self._store, job=self._source.job, model_lock=self.lock)
 
-
-def run_piece(piece: Piece, name: str) -> Outcome:
+def do_assignment(assignment: Assignment, name: str) -> Returned:
     """The task: the worker's plugin does the work. Only a small record comes back."""
-    plugin = cast(PiecePlugin, get_worker().plugins[name])
-    return plugin.attempt(piece)
+    plugin = cast(WorkPlugin, get_worker().plugins[name])
+    return plugin.do(assignment)
 
 
 class DaskExecutor:
-    """Runs pieces on the workers of `client`; inside the `with` block each of them holds `plugin`."""
+    """Has assignments done on the workers of `client`; inside the `with` block each of them holds `plugin`."""
 
-    def __init__(self, client: Client, plugin: PiecePlugin, *, deadline_seconds: float = 3600.0) -> None:
+    def __init__(
+        self,
+        client: Client,
+        plugin: WorkPlugin,
+        encoder: EncoderSource | None = None,
+        *,
+        own: Sources | None = None,
+        deadline_seconds: float = 3600.0,
+    ) -> None:
         self._client = client
         self._plugin = plugin
+        self._encoder = encoder
+        self._own = own
+        self._encoder_name = ""
         self._deadline_seconds = deadline_seconds
 
     def __enter__(self) -> "DaskExecutor":
         try:
-            cloudpickle.dumps(self._plugin)
+            cloudpickle.dumps((self._plugin, self._encoder))
         except Exception as error:
             raise cannot_travel(UnpicklableWork(f"{type(error).__name__}: {error}")) from error
         self._wait_for_a_worker()
         with hold_interrupts():
             self._client.register_plugin(self._plugin)
         return self
+
+    def load_encoder(self) -> None:
+        """Have every worker build the encoder, also those that join later or restart."""
+        if self._encoder is None or not isinstance(self._plugin, ExtractionPlugin):
+            return
+        self._encoder_name = self._plugin.encoder_name
+        with hold_interrupts():
+            self._client.register_plugin(EncoderPlugin(self._encoder_name, self._encoder, self._own))
 
     def _wait_for_a_worker(self) -> None:
         """Wait without limit, because a batch queue may take hours; warn once."""
@@ -127,8 +160,9 @@ class DaskExecutor:
 
     def __exit__(self, *exc: object) -> None:
         # frees memory on a cluster that goes on running
-        with suppress(OSError), hold_interrupts():
-            self._client.unregister_worker_plugin(self._plugin.name)
+        for name in filter(None, (self._encoder_name, self._plugin.name)):
+            with suppress(OSError), hold_interrupts():
+                self._client.unregister_worker_plugin(name)
 
     @property
     def workers(self) -> int:
@@ -136,74 +170,77 @@ class DaskExecutor:
         with hold_interrupts():
             return len(self._client.nthreads())
 
-    def run(self, pieces: Iterable[Piece]) -> Iterator[Outcome]:
-        """Outcomes as they end; at most a window of pieces is with the scheduler at any time."""
-        yield from run_and_try_again(self._slide, pieces)
+    def signs_of_life(self) -> dict[str, float]:
+        """For each worker, by its address, the seconds since the scheduler last heard of it."""
+        with hold_interrupts():
+            known = self._client.scheduler_info(n_workers=-1)["workers"]
+        now = time.time()
+        return {address: max(0.0, now - about["last_seen"]) for address, about in known.items()}
 
-    def _slide(self, pieces: Iterator[Piece], suspects: list[Suspect]) -> Iterator[Outcome]:
-        """Outcomes of the pieces; those whose worker died or hung are added to `suspects` instead."""
-        running: dict[Future, Piece] = {}
+    def run(self, dealer: Dealer) -> Iterator[Ended]:
+        """What the assignments came to; at most a window of them is with the scheduler at any time."""
+        running: dict[Future, Assignment] = {}
         ended = as_completed(loop=self._client.loop, raise_errors=False)
         window = _Window(self._client)
-        outcomes: list[Outcome] = []
-        left = True
+        outcomes: list[Ended] = []
         with watch_deadlines(self._client, self._deadline_seconds) as deadline:
-            while running or left:
+            while True:
                 room = max(0, window.size() - len(running))
-                batch = list(islice(pieces, min(room, TOGETHER)))
-                left = room == 0 or bool(batch)
+                batch = dealer.take(min(room, TOGETHER), slots=window.threads)
                 if batch:
                     with hold_interrupts():
                         futures = self._client.map(
-                            run_piece, batch, name=self._plugin.name, pure=False, fifo_timeout="0 s"
+                            do_assignment, batch, name=self._plugin.name, pure=False, fifo_timeout="0 s"
                         )
                         running.update(zip(futures, batch, strict=True))
-                        deadline.watch(futures)
+                        deadline.watch({f: limit_seconds(running[f], self._deadline_seconds) for f in futures})
                         ended.update(futures)
+                told = bool(outcomes)
                 yield from outcomes  # while the workers have enough to do
                 outcomes = []
-                # with room left the loop goes on at once; else it waits for the next piece to end
-                done = ended.next_batch(block=not batch) if running else []
+                if not running:
+                    if told:
+                        continue  # what was told may have brought new work
+                    return
+                # with work or room left the loop goes on at once; else it waits for the next one to end
+                done = ended.next_batch(block=not batch and not told)
                 with hold_interrupts():
-                    settled = list(self._settle(done, running, deadline))
-                suspects += [one for one in settled if isinstance(one, Suspect)]
-                outcomes = [one for one in settled if not isinstance(one, Suspect)]
-        yield from outcomes
+                    outcomes = list(self._settle(done, running, deadline))
 
     def _settle(
-        self, ended: list[Future], running: dict[Future, Piece], deadline: DeadlineWatch
-    ) -> Iterator[Outcome | Suspect]:
-        """The outcomes of the ended futures, fetched in one request; takes the futures out of `running`."""
+        self, ended: list[Future], running: dict[Future, Assignment], deadline: DeadlineWatch
+    ) -> Iterator[Ended]:
+        """What the ended futures came to, fetched in one request; takes the futures out of `running`."""
         expired = deadline.ended(ended)
         finished = {f.key: f for f in ended if f.status == "finished" and f not in expired}
-        # None: the result was lost with its worker, and the piece failed when dask did it again
-        outcomes = self._client.gather(finished, errors="skip") if finished else {}
+        # None: the result was lost with its worker, and the assignment failed when dask did it again
+        found = self._client.gather(finished, errors="skip") if finished else {}
         for future in ended:
-            piece = running.pop(future)
-            yield outcomes.get(future.key) or self._fault(future, piece, expired=future in expired)
+            assignment = running.pop(future)
+            yield assignment, found.get(future.key) or self._fault(future, expired=future in expired)
             future.release()
 
-    def _fault(self, future: Future, piece: Piece, *, expired: bool) -> PieceFailure | Suspect:
+    def _fault(self, future: Future, *, expired: bool) -> Died:
         """Why the future has no outcome."""
         if expired:
-            return Suspect(piece, late(self._deadline_seconds))
+            return Died(late(self._deadline_seconds))
         error = future.exception() if future.status == "error" else None
-        if isinstance(error, KilledWorker):
-            return Suspect(piece, KILLED)
-        return PieceFailure(piece.key, piece.shard_index, f"{piece.path}: {error or future.status}")
+        return Died(KILLED if isinstance(error, KilledWorker) else str(error or future.status))
 
 
 class _Window:
-    """How many pieces may be with the scheduler; grows and shrinks with the cluster."""
+    """How many assignments may be with the scheduler; grows and shrinks with the cluster."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self._size, self._asked = 0, float("-inf")
+        self.threads = 1
+        """Assignments that the workers do at once, when they were last counted."""
 
     def size(self) -> int:
-        """One piece per worker thread and `AHEAD` more; the scheduler is asked only every few seconds."""
+        """One assignment per worker thread and `AHEAD` more; the scheduler is asked only every few seconds."""
         if time.monotonic() - self._asked > WINDOW_SECONDS:
             with hold_interrupts():
-                threads = sum(self._client.nthreads().values())
-            self._size, self._asked = max(1, threads + round(threads * AHEAD)), time.monotonic()
+                self.threads = sum(self._client.nthreads().values())
+            self._size, self._asked = max(1, self.threads + round(self.threads * AHEAD)), time.monotonic()
         return self._size

@@ -1,9 +1,9 @@
-"""Deadlines: a piece that is late is cancelled, its worker restarted."""
+"""Deadlines: an assignment that is late is cancelled, its worker restarted."""
 
 import logging
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from distributed import Client, Future
@@ -12,9 +12,9 @@ _log = logging.getLogger(__name__)
 
 
 class DeadlineWatch:
-    """Cancels pieces that take too long and restarts their workers.
+    """Cancels assignments that take too long and restarts their workers.
 
-    A piece's time starts when it is first seen at a worker, so none expires while a cluster's jobs wait in a queue.
+    Each one's time starts when it is first seen at a worker, so none expires while a cluster's jobs wait in a queue.
     One that is queued behind a piece that hangs expires with it; the executor then tries it again alone.
     """
 
@@ -24,18 +24,22 @@ class DeadlineWatch:
         self._lock = threading.Lock()
         self._watched: dict[Future, float | None] = {}
         """When each future's time started; None before."""
+        self._limits: dict[Future, float] = {}
         self._expired: set[Future] = set()
 
-    def watch(self, futures: Iterable[Future]) -> None:
-        """Give the futures a deadline from now on."""
+    def watch(self, limits: Mapping[Future, float] | Iterable[Future]) -> None:
+        """Give each future its limit in seconds from now on, or the deadline of the run."""
+        limits = dict(limits) if isinstance(limits, Mapping) else dict.fromkeys(limits, self._deadline_seconds)
         with self._lock:
-            self._watched.update(dict.fromkeys(futures))
+            self._watched.update(dict.fromkeys(limits))
+            self._limits.update(limits)
 
     def ended(self, futures: Iterable[Future]) -> set[Future]:
         """Forget the futures; return those that ended because they were late."""
         with self._lock:
             for future in futures:
                 self._watched.pop(future, None)
+                self._limits.pop(future, None)
             expired = self._expired.intersection(futures)
             self._expired -= expired
             return expired
@@ -48,12 +52,10 @@ class DeadlineWatch:
             for future, begun in self._watched.items():
                 if begun is None and future.key in held_by:
                     self._watched[future] = now
-            late = [
-                f for f, begun in self._watched.items() if begun is not None and now - begun > self._deadline_seconds
-            ]
+            late = [f for f, begun in self._watched.items() if begun is not None and now - begun > self._limits[f]]
             self._expired.update(late)
             for future in late:
-                del self._watched[future]
+                del self._watched[future], self._limits[future]
         if late:
             self._client.cancel(late, force=True)
             addresses = {held_by[future.key] for future in late if future.key in held_by}

@@ -1,25 +1,27 @@
-"""Executors run pieces, in this process or in another one.
+"""Executors have assignments done, in this process or in another one.
 
-`longvid.pipelines.extraction.dask_executor` has the one that runs them on a cluster.
+`longvid.pipelines.extraction.dask_executor` has the one that has them done on a cluster.
 """
 
-import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
+from longvid.clips.sampling import Sampling
 from longvid.encoders import Encoder
 from longvid.errors import ConfigError
+from longvid.pipelines.extraction.assignments import Assignment, Died, Returned
+from longvid.pipelines.extraction.dealing import KILLED, Dealer, late, limit_seconds
 from longvid.pipelines.extraction.job import ExtractionJob
-from longvid.pipelines.extraction.outcomes import Outcome, PieceFailure, attempt_piece
-from longvid.pipelines.extraction.piece import Piece
+from longvid.pipelines.extraction.measuring import Measure, MeasuringProcesses
 from longvid.pipelines.extraction.process import ProcessDied, UnpicklableWork, WorkProcess
-from longvid.pipelines.extraction.suspects import KILLED, Suspect, late, run_and_try_again
+from longvid.pipelines.extraction.working import Working
 from longvid.pipelines.machine.cores import available_cores
 from longvid.stores import FeatureStore
+from longvid.video.backends.kept_open import keep_open
 
 PIECES_IN_FLIGHT = 2
 """Pieces per encoder: while one piece's clips are in the model, another's are decoded or its shard is written."""
@@ -28,6 +30,8 @@ MOST_DECODED_AT_ONCE = 8
 """Pieces per process with a GPU, which encodes clips faster than any core decodes them. With more, the threads of a
 process wait for each other: beside an H200, 2, 8 and 16 pieces decoded 54, 121 and 104 s of 640 x 360 video per
 second."""
+
+Ended = tuple[Assignment, Returned | Died]
 
 
 def pieces_in_flight(device: str, cores: int) -> int:
@@ -39,15 +43,26 @@ def pieces_in_flight(device: str, cores: int) -> int:
 
 @runtime_checkable
 class Executor(Protocol):
-    """Runs pieces in any order; every piece comes back as exactly one outcome."""
+    """Has assignments done in any order; every assignment that is taken comes back exactly once."""
 
     @property
     def workers(self) -> int:
         """Number of encoders that run at once."""
         ...
 
-    def run(self, pieces: Iterable[Piece]) -> Iterator[Outcome]:
-        """Outcomes in the order of their ends; pieces are taken from the iterable only as there is room."""
+    def run(self, dealer: Dealer) -> Iterator[Ended]:
+        """What the assignments came to, in the order of their ends, until nothing is left to take.
+
+        Whoever iterates gives each one back to the dealer. Assignments are taken only as there is room.
+        """
+        ...
+
+    def load_encoder(self) -> None:
+        """Have every worker build the encoder, also those that join later; assignments wait meanwhile."""
+        ...
+
+    def signs_of_life(self) -> dict[str, float]:
+        """For each worker, by name, the seconds since it was last heard of."""
         ...
 
 
@@ -60,6 +75,10 @@ class EncoderSource:
 
     def load(self) -> Encoder:
         """The encoder, in evaluation mode, on this process's device."""
+        if self.job.torch_threads is not None:
+            import torch
+
+            torch.set_num_threads(self.job.torch_threads)
         return self.job.build() if self.built is None else self.job.place(self.built)
 
     def describe(self) -> Encoder:
@@ -69,6 +88,27 @@ class EncoderSource:
     def __getstate__(self) -> dict[str, Any]:
         # pickled on the CPU: the other process may see another GPU, or none
         return self.__dict__ | ({} if self.built is None else {"built": deepcopy(self.built).to("cpu")})
+
+
+@dataclass(frozen=True)
+class WorkSource:
+    """What a worker needs to open videos, plan them and complete them; the encoder comes when it is needed."""
+
+    store: FeatureStore
+    job: ExtractionJob
+    """Without its encoder, which may not travel."""
+    sampling: Sampling
+    deadline_seconds: float
+
+    def start(self, *, threads: int) -> tuple[Working, MeasuringProcesses]:
+        """A worker's side of the run, with processes of its own that read files, to be ended with it."""
+        processes = MeasuringProcesses(deadline_seconds=self.deadline_seconds, most=threads)
+        keep_open(threads)
+        return self.working(processes), processes
+
+    def working(self, measure_one: Measure) -> Working:
+        """A worker's side of the run."""
+        return Working(self.store, self.job, self.sampling, measure_one)
 
 
 def cannot_travel(error: UnpicklableWork) -> ConfigError:
@@ -84,29 +124,30 @@ class InlineExecutor:
 
     workers = 1
 
-    def __init__(self, *, encoder: Encoder, store: FeatureStore, job: ExtractionJob) -> None:
+    def __init__(self, working: Working, encoder: Encoder, job: ExtractionJob) -> None:
+        self._working = working
         self._encoder = encoder
-        self._store = store
-        self._job = job
+        self._at_once = pieces_in_flight(job.resolve_device(), available_cores())
 
-    def run(self, pieces: Iterable[Piece]) -> Iterator[Outcome]:
-        """Outcomes as they end, `pieces_in_flight` of them in work at a time."""
-        lock = threading.Lock()
-        at_once = pieces_in_flight(self._job.resolve_device(), available_cores())
+    def load_encoder(self) -> None:
+        """Nothing is left to do."""
 
-        def attempt(piece: Piece) -> Outcome:
-            return attempt_piece(piece, encoder=self._encoder, store=self._store, job=self._job, model_lock=lock)
+    def signs_of_life(self) -> dict[str, float]:
+        """Empty: the worker is this process."""
+        return {}
 
-        with ThreadPoolExecutor(at_once, thread_name_prefix="longvid-piece") as pool:
-            running: set[Future[Outcome]] = set()
-            for piece in pieces:
-                running.add(pool.submit(attempt, piece))
-                if len(running) >= at_once:
-                    ended, running = wait(running, return_when=FIRST_COMPLETED)
-                    yield from (future.result() for future in ended)
-            while running:
-                ended, running = wait(running, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in ended)
+    def run(self, dealer: Dealer) -> Iterator[Ended]:
+        """What the assignments came to, `pieces_in_flight` of them in work at a time."""
+        with ThreadPoolExecutor(self._at_once, thread_name_prefix="longvid-worker") as pool:
+            running: dict[Future[Returned], Assignment] = {}
+            while True:
+                for assignment in dealer.take(self._at_once - len(running), slots=self._at_once):
+                    running[pool.submit(self._working.do, assignment, self._encoder)] = assignment
+                if not running:
+                    return
+                ended, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in ended:
+                    yield running.pop(future), future.result()
 
 
 class SerialExecutor:
@@ -114,12 +155,15 @@ class SerialExecutor:
 
     workers = 1
 
-    def __init__(self, source: EncoderSource, store: FeatureStore, *, deadline_seconds: float) -> None:
-        self._setting = (source, store)
-        self._deadline_seconds = deadline_seconds
-        self._at_once = pieces_in_flight(source.job.resolve_device(), available_cores())
-        # twice: a piece must be late before its process takes itself for an orphan
-        self._process = WorkProcess(threads=self._at_once, orphan_seconds=2 * deadline_seconds)
+    def __init__(self, encoder: EncoderSource, work: WorkSource) -> None:
+        self._encoder = encoder
+        self._work = work
+        self._deadline_seconds = work.deadline_seconds
+        self._at_once = pieces_in_flight(encoder.job.resolve_device(), available_cores())
+        self._loads = False
+        self._heard_seconds = time.monotonic()
+        # more than twice: an assignment must be late before its process takes itself for an orphan
+        self._process = WorkProcess(threads=self._at_once, orphan_seconds=3 * work.deadline_seconds)
 
     def __enter__(self) -> "SerialExecutor":
         return self
@@ -127,68 +171,85 @@ class SerialExecutor:
     def __exit__(self, *exc: object) -> None:
         self._process.end()
 
-    def run(self, pieces: Iterable[Piece]) -> Iterator[Outcome]:
-        """Outcomes as they end, `pieces_in_flight` of them in work at a time."""
-        yield from run_and_try_again(self._slide, pieces)
+    def load_encoder(self) -> None:
+        """Build the encoder in the process, and in those that take its place."""
+        self._loads = True
+        if self._process.pid is not None:
+            self._ask(_load, self._encoder)
 
-    def _slide(self, pieces: Iterator[Piece], suspects: list[Suspect]) -> Iterator[Outcome]:
-        running: dict[Future[Outcome], _Started] = {}
-        for piece in pieces:
-            running[self._submit(piece)] = _Started(piece, time.monotonic())
-            if len(running) >= self._at_once:
-                yield from self._ended(running, suspects)
-        while running:
-            yield from self._ended(running, suspects)
+    def signs_of_life(self) -> dict[str, float]:
+        """The process, and when it last gave something back."""
+        pid = self._process.pid
+        return {} if pid is None else {f"process {pid}": time.monotonic() - self._heard_seconds}
 
-    def _submit(self, piece: Piece) -> "Future[Outcome]":
+    def run(self, dealer: Dealer) -> Iterator[Ended]:
+        """What the assignments came to, `pieces_in_flight` of them in work at a time."""
+        running: dict[Future[Returned], _Started] = {}
+        while True:
+            for assignment in dealer.take(self._at_once - len(running), slots=self._at_once):
+                future = self._submit(assignment)
+                limit = limit_seconds(assignment, self._deadline_seconds)
+                running[future] = _Started(assignment, time.monotonic() + limit)
+            if not running:
+                return
+            yield from self._ended(running)
+
+    def _submit(self, assignment: Assignment) -> "Future[Returned]":
         if self._process.pid is None:
-            try:
-                self._process.submit(_hold, *self._setting).result()
-            except UnpicklableWork as error:
-                raise cannot_travel(error) from error
-            except ProcessDied as error:
-                raise ConfigError(f"the process that loads the encoder died: {error}") from error
-        return self._process.submit(_attempt_held, piece)
+            self._ask(_hold, self._work, self._at_once)
+            if self._loads:
+                self._ask(_load, self._encoder)
+        return self._process.submit(_do_held, assignment)
 
-    def _ended(self, running: "dict[Future[Outcome], _Started]", suspects: list[Suspect]) -> Iterator[Outcome]:
-        """Wait until a piece ends or is late, and take what has ended out of `running`."""
-        oldest = min(started.at_seconds for started in running.values())
-        left = max(0.0, oldest + self._deadline_seconds - time.monotonic())
+    def _ask(self, function: Any, *arguments: Any) -> None:
+        try:
+            self._process.submit(function, *arguments).result()
+        except UnpicklableWork as error:
+            raise cannot_travel(error) from error
+        except ProcessDied as error:
+            raise ConfigError(f"the process that loads the encoder died: {error}") from error
+
+    def _ended(self, running: "dict[Future[Returned], _Started]") -> Iterator[Ended]:
+        """Wait until an assignment ends or is late, and take what has ended out of `running`."""
+        left = max(0.0, min(started.due_seconds for started in running.values()) - time.monotonic())
         ended, _ = wait(running, timeout=left, return_when=FIRST_COMPLETED)
-        over: set[Future[Outcome]] = set()
+        over: set[Future[Returned]] = set()
         if not ended:
-            due = time.monotonic() - self._deadline_seconds
-            over = {future for future, started in running.items() if started.at_seconds <= due}
-            self._process.end()  # its other pieces die with it, and are tried again as well
+            now = time.monotonic()
+            over = {future for future, started in running.items() if started.due_seconds <= now}
+            self._process.end()  # its other assignments die with it, and are tried again as well
             ended = set(running)
+        self._heard_seconds = time.monotonic()
         for future in ended:
-            piece = running.pop(future).piece
+            assignment = running.pop(future).assignment
             error = future.exception()
             if error is None:
-                yield future.result()
+                yield assignment, future.result()
             elif isinstance(error, ProcessDied):
-                suspects.append(Suspect(piece, late(self._deadline_seconds) if future in over else KILLED))
+                yield assignment, Died(late(self._deadline_seconds) if future in over else KILLED)
             else:
-                yield PieceFailure(piece.key, piece.shard_index, f"{piece.path}: {error}")
+                yield assignment, Died(f"{type(error).__name__}: {error}")
 
 
 @dataclass(frozen=True)
 class _Started:
-    piece: Piece
-    at_seconds: float
+    assignment: Assignment
+    due_seconds: float
 
 
 _held: dict[str, Any] = {}
-"""The encoder and the store of the run, in the process of a `SerialExecutor`."""
+"""The worker's side of the run and the encoder, in the process of a `SerialExecutor`."""
 
 
-def _hold(source: EncoderSource, store: FeatureStore) -> None:
-    import torch
-
-    if source.job.torch_threads is not None:
-        torch.set_num_threads(source.job.torch_threads)
-    _held.update(encoder=source.load(), store=store, job=replace(source.job, encoder=None), model_lock=threading.Lock())
+def _hold(work: WorkSource, threads: int) -> None:
+    _held["working"], _held["processes"] = work.start(threads=threads)
+    _held["encoder"] = None
 
 
-def _attempt_held(piece: Piece) -> Outcome:
-    return attempt_piece(piece, **_held)
+def _load(encoder: EncoderSource) -> None:
+    _held["encoder"] = encoder.load()
+
+
+def _do_held(assignment: Assignment) -> Returned:
+    working: Working = _held["working"]
+    return working.do(assignment, _held["encoder"])

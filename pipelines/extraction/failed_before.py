@@ -1,6 +1,6 @@
 """Videos that failed in the last run: tried again, left out, or alone."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -15,8 +15,8 @@ AGAIN = "not tried again (it failed before): "
 
 
 def after_failures(
-    requests: Sequence[VideoRequest], report: Path, failed: Failed
-) -> tuple[Sequence[VideoRequest], list[VideoRow]]:
+    requests: Iterable[VideoRequest], report: Path, failed: Failed
+) -> tuple[Iterable[VideoRequest], list[VideoRow]]:
     """The videos to be tried, and rows for those that are left out, by the last run's report.
 
     "skip" tries a failed video again if its file has changed since that run. Raises `ConfigError` if the report is
@@ -29,6 +29,7 @@ def after_failures(
             return requests, []
         raise ConfigError(f"{report}: no report of an earlier run, so it is not known which videos failed")
     before = {row.key: row for row in rows_of_report(report) if row.status == "failed"}
+    requests = list(requests)
     if failed == "only":
         return [request for request in requests if request.key in before], []
     then = report.stat().st_mtime

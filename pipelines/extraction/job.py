@@ -12,6 +12,7 @@ from longvid.encoders.registry import names_code
 from longvid.encoders.wrapping import Autocast
 from longvid.errors import ConfigError, EncoderError
 from longvid.validation import Count, Whole, settings
+from longvid.video.storage import Storage
 
 Precision = Literal["float32", "bfloat16", "float16"]
 StoredType = Literal["float16", "float32", "int8"]
@@ -52,6 +53,8 @@ class ExtractionJob:
     """CPU threads per encoder; None: torch's own choice."""
     fetch: bool = True
     """Whether weights that are not on this machine may be fetched; False where only a file names the encoder."""
+    storage: Storage = field(default_factory=Storage, repr=False, compare=False)
+    """How videos at URLs are reached, and a store at one; credentials among it are shown nowhere."""
 
     def __post_init__(self) -> None:
         if self.pooling is not None and self.pooling not in POOLINGS:

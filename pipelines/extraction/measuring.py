@@ -11,12 +11,13 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from longvid.clips.sampling import ClipPlan, Sampling
 from longvid.errors import LongvidError, TruncatedVideo
+from longvid.pipelines.extraction.bytes_read import counting_bytes
 from longvid.pipelines.extraction.probes import probe_once
 from longvid.pipelines.extraction.process import ProcessDied, WorkProcess
 from longvid.pipelines.extraction.unchanged import Remembered
@@ -25,6 +26,9 @@ from longvid.video import VideoProbe
 from longvid.video.backends import resolve_backend
 from longvid.video.checksum import require_sha256
 from longvid.video.content import checks, modified
+from longvid.video.source import source_of
+from longvid.video.storage import Storage, is_url
+from longvid.video.traffic import counted_traffic
 
 MEASURED_AHEAD = 8
 """Videos that are read ahead of the pieces: enough that workers never wait for one."""
@@ -48,6 +52,7 @@ class Wanted:
     """sha256 of the file, if the manifest gives it."""
     remembered: Remembered | None = None
     """The record in a store that holds the file's features; if the file is unchanged, nothing is planned."""
+    storage: Storage = field(default_factory=Storage, repr=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +66,11 @@ class Measured:
     """Checksums of the whole file's content; see `longvid.video.content`."""
     modified: dict[str, Any]
     """When the file was last written, asked before it was read."""
+    read_bytes: int = 0
+    """Bytes of the file that were read, where the system counts them."""
+    requests: int = 0
+    retries: int = 0
+    """Requests to a place elsewhere, and how many of them were repeated."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +78,9 @@ class Unchanged:
     """A file that matches the store's record, and was not read through."""
 
     remembered: Remembered
+    read_bytes: int = 0
+    requests: int = 0
+    retries: int = 0
 
 
 class Unusable(Exception):
@@ -79,14 +92,22 @@ def measure(wanted: Wanted) -> Measured | Unchanged:
 
     A file that matches the store's record is only fingerprinted, unless all its bytes are to be compared.
     """
+    with counting_bytes() as read, counted_traffic() as traffic:
+        found = _measure(wanted)
+    read_bytes = traffic.read_bytes if is_url(wanted.path) else read.number
+    return replace(found, read_bytes=read_bytes, requests=traffic.requests, retries=traffic.retries)
+
+
+def _measure(wanted: Wanted) -> Measured | Unchanged:
     known, all_of_it = wanted.remembered, wanted.full_hash or wanted.sha256 is not None
-    if known is not None and not all_of_it and known.is_still(wanted.path):
+    if known is not None and not all_of_it and known.is_still(wanted.path, wanted.storage):
         return Unchanged(known)
     try:
-        written = modified(wanted.path) if Path(wanted.path).exists() else {}
+        source = source_of(wanted.path, wanted.storage)
+        written = {} if isinstance(source, Path) and not source.exists() else modified(source)
         if wanted.sha256 is not None:
-            require_sha256(wanted.path, wanted.sha256)
-        video = probe_once(wanted.path)
+            require_sha256(source, wanted.sha256)
+        video = probe_once(wanted.path, wanted.storage)
         if video.truncated and not wanted.allow_truncated:
             raise TruncatedVideo(
                 f"{wanted.path}: {'; '.join(video.problems)}; use --allow-truncated to extract the part that is there"
@@ -110,13 +131,12 @@ Measure = Callable[[Wanted], Measured | Unchanged]
 
 
 class MeasuringProcesses:
-    """`measure` in separate processes, at most one per core; each is started when it is first needed."""
+    """`measure` in separate processes, at most `most` or one per core; each is started when it is first needed."""
 
-    def __init__(self, *, deadline_seconds: float) -> None:
+    def __init__(self, *, deadline_seconds: float, most: int = MEASURED_AHEAD) -> None:
         self._deadline_seconds = deadline_seconds
-        self._all = [
-            WorkProcess(orphan_seconds=2 * deadline_seconds) for _ in range(min(MEASURED_AHEAD, available_cores()))
-        ]
+        number = min(most, MEASURED_AHEAD, available_cores())
+        self._all = [WorkProcess(orphan_seconds=2 * deadline_seconds) for _ in range(number)]
         # last in, first out: a process that runs is used before another is started
         self._free: queue.LifoQueue[WorkProcess] = queue.LifoQueue()
         for process in reversed(self._all):
@@ -127,6 +147,10 @@ class MeasuringProcesses:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """End the processes; what is asked from now on is refused."""
         self._closed.set()
         for process in self._all:
             process.end()
@@ -159,7 +183,12 @@ class MeasuringProcesses:
             ) from error
 
     def _patience_seconds(self, path: str) -> float:
-        """Seconds that reading the file may take, from its size; never more than a piece may take."""
+        """Seconds that reading the file may take, from its size; never more than a piece may take.
+
+        A place that brings nothing is given up by `Storage.stall_seconds`, so at a URL it is all that a piece may take.
+        """
+        if is_url(path):
+            return self._deadline_seconds
         try:
             size_bytes = os.stat(path).st_size
         except OSError:

@@ -2,7 +2,9 @@
 
 import threading
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from longvid.encoders import Encoder
 from longvid.errors import LongvidError
@@ -22,6 +24,27 @@ class PieceFailure:
     """The store cannot be written: no other piece can succeed either."""
 
 
+@runtime_checkable
+class AnyPiece(Protocol):
+    """A piece, of one encoder or of several."""
+
+    @property
+    def key(self) -> str:
+        """The video's id in the store."""
+
+    @property
+    def path(self) -> str:
+        """Its file."""
+
+    @property
+    def shard_index(self) -> int:
+        """The piece's number in the video."""
+
+    @property
+    def num_clips(self) -> int:
+        """Clips of the piece."""
+
+
 Outcome = PieceResult | PieceFailure
 
 
@@ -29,8 +52,13 @@ def attempt_piece(
     piece: Piece, *, encoder: Encoder, store: FeatureStore, job: ExtractionJob, model_lock: threading.Lock
 ) -> Outcome:
     """Run `extract_piece`; an error becomes a named failure, since one bad video must not end the others."""
+    return attempted(piece, lambda: extract_piece(piece, encoder=encoder, store=store, job=job, model_lock=model_lock))
+
+
+def attempted(piece: AnyPiece, work: Callable[[], PieceResult]) -> Outcome:
+    """What the work on a piece gives, or its failure by name."""
     try:
-        return extract_piece(piece, encoder=encoder, store=store, job=job, model_lock=model_lock)
+        return work()
     except StoreAccessError as error:
         return PieceFailure(piece.key, piece.shard_index, str(error), fatal=True)
     except (LongvidError, StoreError) as error:

@@ -11,9 +11,10 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
+from contextvars import copy_context
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -23,17 +24,24 @@ from longvid.clips import iter_clips, iter_clips_there
 from longvid.clips.sampling import ClipPlan
 from longvid.encoders import Encoder
 from longvid.encoders.pooling import pool
-from longvid.errors import DamagedVideo, VideoError
+from longvid.errors import DamagedVideo, VideoError, VideoNotFound
+from longvid.pipelines.extraction.bytes_read import counting_bytes
 from longvid.pipelines.extraction.job import ExtractionJob
-from longvid.pipelines.extraction.probes import probe_once
 from longvid.stores import FeatureStore
 from longvid.video import VideoProbe
+from longvid.video.content import modified
+from longvid.video.probing import fingerprint
+from longvid.video.source import source_of
+from longvid.video.storage import Storage, is_url
+from longvid.video.traffic import counted_traffic
+
+Decoded = TypeVar("Decoded")
 
 QUEUED_BATCHES = 2
 """Decoded batches that may wait for the model; one would do if all batches took equally long."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Piece:
     """The clips of one shard of one video: the unit of work, of writing, of failure and of resuming."""
 
@@ -43,8 +51,15 @@ class Piece:
     plan: ClipPlan
     """Only this piece's clips."""
     backend: str
-    fingerprint: str
-    """Fingerprint of the file when it was planned."""
+    video: VideoProbe
+    """The file as it was when it was planned."""
+    modified: dict[str, Any]
+    """When the file was last written, asked before it was planned."""
+
+    @property
+    def num_clips(self) -> int:
+        """Clips of the piece."""
+        return len(self.plan)
 
 
 @dataclass(frozen=True)
@@ -58,6 +73,11 @@ class PieceResult:
     decode_seconds: float
     encode_seconds: float
     write_seconds: float
+    read_bytes: int = 0
+    """Bytes of the file that were read, where the system counts them."""
+    requests: int = 0
+    retries: int = 0
+    """Requests to a place elsewhere, and how many of them were repeated."""
 
 
 def extract_piece(
@@ -70,7 +90,8 @@ def extract_piece(
     """
     lock = model_lock if model_lock is not None else nullcontext()
     pooling = job.pooling_for(encoder.spec)
-    decoded = _DecodeAhead(_batches(piece, encoder, job, store.location))
+    with counted_traffic() as traffic:  # of what the thread opens that is made here
+        decoded = DecodeAhead(_batches(piece, encoder, job, store.location))
     encoded: list[np.ndarray] = []
     encode_seconds = 0.0
     damaged: dict[int, str] = {}
@@ -97,6 +118,9 @@ def extract_piece(
         decoded.busy_seconds,
         encode_seconds,
         time.perf_counter() - begin,
+        traffic.read_bytes if is_url(piece.path) else decoded.read_bytes,
+        traffic.requests,
+        traffic.retries,
     )
 
 
@@ -126,26 +150,25 @@ class _Batch:
 
 def _batches(piece: Piece, encoder: Encoder, job: ExtractionJob, location: str) -> Iterator[_Batch]:
     """Batches of decoded clips, always counted from the piece's first clip, so that a rerun gives equal bytes."""
-    video = _probe_unchanged(piece, location)
+    require_unchanged(piece, location, job.storage)
     geometry = encoder.spec.preprocessing
     black = np.zeros((piece.plan.frames, geometry.height, geometry.width, 3), np.uint8)
     batch: list[np.ndarray | str] = []
-    for clip in _clips(piece, video, encoder, job):
+    for clip in _clips(piece, encoder, job):
         batch.append(clip)
         if len(batch) == job.batch_clips:
             yield _batch(batch, black)
             batch = []
     if batch:
         yield _batch(batch, black)
+    require_unchanged(piece, location, job.storage)  # again: what was decoded since must be of the planned file, too
 
 
-def _clips(
-    piece: Piece, video: VideoProbe, encoder: Encoder, job: ExtractionJob
-) -> Iterator[np.ndarray] | Iterator[np.ndarray | str]:
+def _clips(piece: Piece, encoder: Encoder, job: ExtractionJob) -> Iterator[np.ndarray] | Iterator[np.ndarray | str]:
     """The piece's clips; with damage allowed, the reason in the place of one that cannot be had."""
     read = iter_clips_there if job.allow_damaged else iter_clips
     clips = read(
-        video,
+        piece.video,
         piece.plan,
         encoder.spec.preprocessing,
         backend=piece.backend,
@@ -163,18 +186,28 @@ def _batch(clips: list[np.ndarray | str], black: np.ndarray) -> _Batch:
     return _Batch(np.stack([black if isinstance(clip, str) else clip for clip in clips]), damaged)
 
 
-def _probe_unchanged(piece: Piece, location: str) -> VideoProbe:
-    video = probe_once(piece.path)
-    if video.fingerprint != piece.fingerprint:
+def require_unchanged(piece: Piece, location: str, storage: Storage | None = None) -> None:
+    """Raise `VideoError` unless the file is the one that was planned.
+
+    Size and time of its last write are asked; only where the time is another one, or is not known, the fingerprint is
+    read as well.
+    """
+    try:
+        source = source_of(piece.path, storage)
+        if piece.modified and modified(source) == piece.modified:
+            return
+        now = fingerprint(source)
+    except FileNotFoundError as error:
+        raise VideoNotFound(f"{piece.path}: no such file; it was there when it was planned") from error
+    if now != piece.video.fingerprint:
         # the store holds the plan of the old file, so the same command alone would be refused
         raise VideoError(
             f"{piece.path}: the file changed while it was being extracted; "
             f"`longvid delete {shlex.quote(location)} {shlex.quote(piece.key)}`, then run the same command again"
         )
-    return video
 
 
-class _DecodeAhead:
+class DecodeAhead(Generic[Decoded]):
     """Iterates over batches that a thread decodes ahead, at most `QUEUED_BATCHES` of them.
 
     Errors of the thread are raised here. Leaving the `with` block early stops the thread.
@@ -182,15 +215,18 @@ class _DecodeAhead:
 
     _END = object()
 
-    def __init__(self, batches: Iterator[_Batch]) -> None:
+    def __init__(self, batches: Iterator[Decoded]) -> None:
         self._batches = batches
         self._queue: queue.Queue[Any] = queue.Queue(QUEUED_BATCHES)
         self._stop = threading.Event()
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._decode, name="longvid-decode", daemon=True)
+        self._thread = threading.Thread(
+            target=copy_context().run, args=(self._decode,), name="longvid-decode", daemon=True
+        )
         self.busy_seconds = 0.0
+        self.read_bytes = 0
 
-    def __enter__(self) -> "_DecodeAhead":
+    def __enter__(self) -> "DecodeAhead":
         self._thread.start()
         return self
 
@@ -198,23 +234,25 @@ class _DecodeAhead:
         self._stop.set()
         self._thread.join()
 
-    def __iter__(self) -> Iterator[_Batch]:
+    def __iter__(self) -> Iterator[Decoded]:
         while (batch := self._queue.get()) is not self._END:
             yield batch
         if self._error is not None:
             raise self._error
 
     def _decode(self) -> None:
-        try:
-            begin = time.perf_counter()
-            for batch in self._batches:
-                self.busy_seconds += time.perf_counter() - begin
-                if not self._put(batch):
-                    return
+        with counting_bytes() as read:
+            try:
                 begin = time.perf_counter()
-            self.busy_seconds += time.perf_counter() - begin
-        except BaseException as error:  # noqa: BLE001 -- carried to the consumer, which raises it
-            self._error = error
+                for batch in self._batches:
+                    self.busy_seconds += time.perf_counter() - begin
+                    if not self._put(batch):
+                        return
+                    begin = time.perf_counter()
+                self.busy_seconds += time.perf_counter() - begin
+            except BaseException as error:  # noqa: BLE001 -- carried to the consumer, which raises it
+                self._error = error
+        self.read_bytes = read.number
         self._put(self._END)
 
     def _put(self, item: Any) -> bool:

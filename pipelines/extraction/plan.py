@@ -1,7 +1,6 @@
 """The plan of an extraction: each video's clips, shards and bytes."""
 
-from collections.abc import Generator, Iterable, Iterator
-from concurrent.futures import Future
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import tee
 from typing import Any, Literal
@@ -29,6 +28,7 @@ from longvid.pipelines.extraction.piece import Piece, encode_frames
 from longvid.pipelines.extraction.unchanged import Remembered
 from longvid.plain import as_json
 from longvid.stores import DamagedStore, FeatureStore, Recipe, StoreError
+from longvid.stores.layout import Layout
 from longvid.video import VideoProbe, require_sound
 
 ALLOW_DAMAGED = "or use --allow-damaged to extract the rest of it"
@@ -47,6 +47,11 @@ class VideoPlan:
     """Checksums of the whole file's content; see `longvid.video.content`."""
     modified: dict[str, Any] = field(default_factory=dict)
     """When the file was last written, asked before it was read."""
+    read_bytes: int = 0
+    """Bytes of the file that were read for the plan, where the system counts them."""
+    requests: int = 0
+    retries: int = 0
+    """Requests to a place elsewhere, and how many of them were repeated."""
 
     def source(self) -> dict[str, Any]:
         """What the store records of the file and its listed part: enough to notice that either was replaced.
@@ -78,15 +83,13 @@ class VideoPlan:
     def pieces(self, store: FeatureStore) -> Iterator[Piece]:
         """The pieces whose shards are missing in the store."""
         for shard_index in store.missing(self.request.key):
-            first, stop = store.shard_clips(self.request.key, shard_index)
-            yield Piece(
-                self.request.key,
-                self.request.path,
-                shard_index,
-                self.clips[first:stop],
-                self.backend,
-                self.video.fingerprint,
-            )
+            yield self.piece(shard_index, store.layout)
+
+    def piece(self, shard_index: int, layout: Layout) -> Piece:
+        """The piece of one shard."""
+        first, stop = layout.shard_clips(len(self.clips), shard_index)
+        clips = self.clips[first:stop]
+        return Piece(self.request.key, self.request.path, shard_index, clips, self.backend, self.video, self.modified)
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,9 @@ class VideoKept:
 
     request: VideoRequest
     remembered: Remembered
+    read_bytes: int = 0
+    requests: int = 0
+    retries: int = 0
 
 
 @dataclass(frozen=True)
@@ -191,21 +197,40 @@ def plan_ahead(
     planned, wanted = tee(requests)
     measured = measure_ahead((_wanted(request, sampling, job, store) for request in wanted), measure_one)
     for request, future in zip(planned, measured, strict=True):
-        yield _settle(request, future, sampling)
+        yield _settle(request, future.result, sampling)
+
+
+def plan_one(
+    request: VideoRequest, *, sampling: Sampling, job: ExtractionJob, measure_one: Measure, store: FeatureStore
+) -> VideoPlan | VideoKept | PlanFailure:
+    """One request's plan or failure, as `plan_ahead` makes them."""
+    wanted = _wanted(request, sampling, job, store)
+    return _settle(request, lambda: measure_one(wanted), sampling)
 
 
 def _settle(
-    request: VideoRequest, measured: "Future[Measured | Unchanged]", sampling: Sampling
+    request: VideoRequest, measured: Callable[[], Measured | Unchanged], sampling: Sampling
 ) -> VideoPlan | VideoKept | PlanFailure:
     try:
-        found = measured.result()
+        found = measured()
     except Unusable as error:
         return PlanFailure(request, str(error))
     except Exception as error:  # noqa: BLE001 -- one video must not end the others
         return PlanFailure(request, f"{request.path}: {unexpected(error)}")
     if isinstance(found, Unchanged):
-        return VideoKept(request, found.remembered)
-    return VideoPlan(request, found.video, found.clips, found.backend, sampling.span, found.checks, found.modified)
+        return VideoKept(request, found.remembered, found.read_bytes, found.requests, found.retries)
+    return VideoPlan(
+        request,
+        found.video,
+        found.clips,
+        found.backend,
+        sampling.span,
+        found.checks,
+        found.modified,
+        found.read_bytes,
+        found.requests,
+        found.retries,
+    )
 
 
 def _wanted(request: VideoRequest, sampling: Sampling, job: ExtractionJob, store: FeatureStore | None) -> Wanted:
@@ -220,6 +245,7 @@ def _wanted(request: VideoRequest, sampling: Sampling, job: ExtractionJob, store
         job.full_hash,
         request.sha256,
         known,
+        job.storage,
     )
 
 

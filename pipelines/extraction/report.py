@@ -6,6 +6,8 @@ The command line also shows it as a table at the end.
 import json
 import os
 import re
+import tempfile
+import weakref
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -13,16 +15,24 @@ from dataclasses import asdict, dataclass, field
 from itertools import count
 from pathlib import Path
 from socket import gethostname
-from typing import IO, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 from longvid.errors import ConfigError
+from longvid.pipelines.extraction.share import Share
+from longvid.video.storage import without_secrets
 
-Status = Literal["done", "kept", "failed"]
+if TYPE_CHECKING:
+    from longvid.pipelines.extraction.piece import PieceResult
+
+Status = Literal["done", "kept", "failed", "unfinished"]
+
+MOST_ROWS = 10_000
+"""Rows that a report holds in memory; those of a longer run are read from its file when they are asked for."""
 
 
 @dataclass
 class VideoRow:
-    """What happened to one video. `kept`: the store already held all of it."""
+    """What happened to one video. `kept`: the store already held all of it. `unfinished`: the run was interrupted."""
 
     key: str
     path: str
@@ -33,68 +43,126 @@ class VideoRow:
     damaged_clips: int = 0
     """Clips of the whole video that are absent because its file is damaged."""
     video_seconds: float = 0.0
+    plan_seconds: float = 0.0
+    """For reading the file through and planning it in the store."""
     decode_seconds: float = 0.0
     encode_seconds: float = 0.0
     write_seconds: float = 0.0
+    read_bytes: int = 0
+    """Bytes of the file that were read, for planning and decoding; 0 where the system does not count."""
+    requests: int = 0
+    retries: int = 0
+    """Requests to the place of a video elsewhere, and how many of them were repeated."""
     backend: str = ""
     problems: list[str] = field(default_factory=list)
 
+    def add(self, piece: "PieceResult") -> None:
+        """Count a piece in."""
+        self.num_clips += piece.num_clips
+        self.decode_seconds += piece.decode_seconds
+        self.encode_seconds += piece.encode_seconds
+        self.write_seconds += piece.write_seconds
+        self.read_bytes += piece.read_bytes
+        self.requests += piece.requests
+        self.retries += piece.retries
 
-@dataclass
+    def hide(self) -> None:
+        """Take signatures and passwords out of the URLs in its texts."""
+        self.path, self.reason = without_secrets(self.path), without_secrets(self.reason)
+        self.problems = [without_secrets(problem) for problem in self.problems]
+
+
 class RunReport:
-    """Every video of a run, in the order in which they ended."""
+    """Every video of a run, in the order in which they ended.
 
-    rows: list[VideoRow] = field(default_factory=list)
-    wall_seconds: float = 0.0
-    workers: int = 0
-    """Encoders that ran at once; 0 if nothing was left to do."""
-    path: Path | None = None
-    """The file of JSON lines."""
-    stream: IO[str] | None = field(default=None, repr=False)
+    Memory stays that of `MOST_ROWS` videos, however many there are: the others' rows are in the file.
+    """
 
-    def add(self, row: VideoRow) -> None:
-        """Append a row, also to the file at once: a killed run's report is whole up to its last video."""
-        self.rows.append(row)
-        if self.stream is not None:
-            with _named_if_unwritable(Path(self.stream.name)):
-                self.stream.write(json.dumps(asdict(row)) + "\n")
-                self.stream.flush()
+    def __init__(self, path: Path | None = None, stream: IO[str] | None = None) -> None:
+        self.path = path
+        """The file of JSON lines."""
+        self.wall_seconds = 0.0
+        self.workers = 0
+        """Workers that ran at once."""
+        self.counts: Counter[str] = Counter()
+        """Videos by status."""
+        self.num_clips = 0
+        """Clips encoded in this run."""
+        self._stream = stream
+        self._held: list[VideoRow] | None = []
+
+    def add(self, *rows: VideoRow) -> None:
+        """Append rows, also to the file at once: a killed run's report is whole up to its last video."""
+        for row in rows:
+            row.hide()
+        lines = [f"{json.dumps(vars(row))}\n" for row in rows]
+        for row in rows:
+            self.counts[row.status] += 1
+            self.num_clips += row.num_clips
+        if self._held is not None:
+            self._held += rows
+            if len(self._held) > MOST_ROWS:
+                lines = self._spill(lines)
+        if self._stream is not None:
+            with _named_if_unwritable(self.path or Path(tempfile.gettempdir())):
+                self._stream.write("".join(lines))
+                self._stream.flush()
+
+    def _spill(self, lines: list[str]) -> list[str]:
+        """Keep no rows in memory from now on; return what has to be written so that the file has them all."""
+        assert self._held is not None
+        if self._stream is None:
+            self._stream = tempfile.TemporaryFile("w+", encoding="utf-8", prefix="longvid-report-")  # noqa: SIM115
+            weakref.finalize(self, self._stream.close)
+            lines = [f"{json.dumps(vars(row))}\n" for row in self._held]
+        self._held = None
+        return lines
+
+    def each_row(self) -> Iterator[VideoRow]:
+        """Every row in order, one in memory at a time."""
+        if self._held is not None:
+            yield from self._held
+        elif self.path is not None:
+            with self.path.open(encoding="utf-8") as file:
+                yield from (VideoRow(**json.loads(line)) for line in file)
+        elif self._stream is not None:
+            self._stream.seek(0)
+            yield from [VideoRow(**json.loads(line)) for line in self._stream]
+
+    @property
+    def rows(self) -> list[VideoRow]:
+        """Every row, in one list."""
+        return list(self.each_row())
 
     @property
     def failed(self) -> list[VideoRow]:
         """The videos that are not in the store, each with its reason."""
-        return [row for row in self.rows if row.status == "failed"]
-
-    @property
-    def counts(self) -> Counter[str]:
-        """Videos by status."""
-        return Counter(row.status for row in self.rows)
-
-    @property
-    def num_clips(self) -> int:
-        """Clips encoded in this run."""
-        return sum(row.num_clips for row in self.rows)
+        return [row for row in self.each_row() if row.status == "failed"] if self.counts["failed"] else []
 
     @property
     def exit_status(self) -> int:
         """0: every video is in the store; 3: some are not."""
-        return 3 if self.failed else 0
+        return 3 if self.counts["failed"] else 0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {
-            "videos": [asdict(row) for row in self.rows],
+            "videos": [asdict(row) for row in self.each_row()],
             "counts": dict(self.counts),
             "clips": self.num_clips,
+            "requests": sum(row.requests for row in self.rows),
+            "read_bytes": sum(row.read_bytes for row in self.rows),
+            "retries": sum(row.retries for row in self.rows),
             "wall_seconds": self.wall_seconds,
             "workers": self.workers,
         }
 
 
-def default_report_path(location: str) -> Path:
-    """The report's path: beside a local store, in the working folder for a store elsewhere."""
+def default_report_path(location: str, share: Share | None = None) -> Path:
+    """The report's path: beside a local store, in the working folder for a store elsewhere; each share has its own."""
     name = location.rstrip("/")
-    return Path(f"{name.rsplit('/', 1)[-1] if '://' in name else name}.report.jsonl")
+    ending = "report.jsonl" if share is None else f"report-{share.suffix}.jsonl"
+    return Path(f"{name.rsplit('/', 1)[-1] if '://' in name else name}.{ending}")
 
 
 def failed_before(location: str) -> dict[str, str]:
@@ -175,23 +243,29 @@ def lock(stream: IO[str]) -> None:
     fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-@dataclass(frozen=True)
+@dataclass
 class FailedTogether:
     """Videos that failed, or were noted, for reasons that differ only in names and numbers."""
 
     reason: str
     """The first video's reason."""
     keys: list[str]
+    """Keys of the first of them."""
     reasons: list[str] = field(default_factory=list)
-    """Each video's own."""
+    """Each of these videos' own reason."""
+    count: int = 0
 
 
-def failed_together(rows: list[VideoRow]) -> list[FailedTogether]:
+MOST_KEYS = 100
+"""Keys that are kept per kind of reason."""
+
+
+def failed_together(rows: Iterable[VideoRow]) -> list[FailedTogether]:
     """The failed videos, grouped by kind of reason, the most frequent kind first."""
     return _together((row, row.reason) for row in rows)
 
 
-def noted_together(rows: list[VideoRow]) -> list[FailedTogether]:
+def noted_together(rows: Iterable[VideoRow]) -> list[FailedTogether]:
     """The notes about videos that did not fail, grouped in the same way; a video has one entry per note."""
     return _together((row, problem) for row in rows if row.status != "failed" for problem in row.problems)
 
@@ -199,13 +273,15 @@ def noted_together(rows: list[VideoRow]) -> list[FailedTogether]:
 def _together(reasons: Iterable[tuple[VideoRow, str]]) -> list[FailedTogether]:
     kinds: dict[str, FailedTogether] = {}
     for row, reason in reasons:
-        together = kinds.setdefault(_kind(row, reason), FailedTogether(reason, []))
-        together.keys.append(row.key)
-        together.reasons.append(reason)
-    return sorted(kinds.values(), key=lambda together: -len(together.keys))
+        together = kinds.setdefault(kind_of_reason(row, reason), FailedTogether(reason, []))
+        together.count += 1
+        if together.count <= MOST_KEYS:
+            together.keys.append(row.key)
+            together.reasons.append(reason)
+    return sorted(kinds.values(), key=lambda together: -together.count)
 
 
-def _kind(row: VideoRow, reason: str) -> str:
+def kind_of_reason(row: VideoRow, reason: str) -> str:
     """The reason without what is particular to this video: its path, its key and all numbers."""
     reason = _without_numbers(reason.replace(row.path, "..."))
     own = {_without_numbers(name) for name in (Path(row.path).name, Path(row.path).stem, row.key)} - {"", "#"}

@@ -1,38 +1,48 @@
-"""Stage one as a whole: plan every video, run what is missing, report.
+"""Stage one as a whole: have workers open, extract and complete every video; report.
 
-A video whose pieces are all in the store is completed; a video that fails becomes a row of the report.
+The coordinating process opens no video and reads no feature: it deals out assignments and writes down what they came
+to. A video that fails becomes a row of the report.
 """
 
-import shlex
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
-from itertools import chain
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from longvid.encoders import Encoder
 from longvid.encoders.registry import names_code
 from longvid.errors import ConfigError
+from longvid.pipelines.extraction.assignments import Assignment, Died, Returned
+from longvid.pipelines.extraction.beside import Beside
 from longvid.pipelines.extraction.cluster import ClusterSettings, connect
-from longvid.pipelines.extraction.dask_executor import DaskExecutor, EncoderPlugin
-from longvid.pipelines.extraction.executors import EncoderSource, Executor, InlineExecutor, SerialExecutor
+from longvid.pipelines.extraction.dask_executor import DaskExecutor, ExtractionPlugin
+from longvid.pipelines.extraction.dealing import Dealer
+from longvid.pipelines.extraction.events import Events, open_events
+from longvid.pipelines.extraction.executors import EncoderSource, Executor, InlineExecutor, SerialExecutor, WorkSource
 from longvid.pipelines.extraction.failed_before import Failed, after_failures
 from longvid.pipelines.extraction.inputs import VideoRequest
 from longvid.pipelines.extraction.job import ExtractionJob
-from longvid.pipelines.extraction.measuring import Measure, MeasuringProcesses, measure
-from longvid.pipelines.extraction.outcomes import PieceFailure, unexpected
-from longvid.pipelines.extraction.own_modules import own_sources
-from longvid.pipelines.extraction.piece import Piece, PieceResult
-from longvid.pipelines.extraction.plan import PlanFailure, VideoKept, VideoPlan, make_recipe, plan_ahead, refusal
+from longvid.pipelines.extraction.measuring import measure
+from longvid.pipelines.extraction.outcomes import Outcome, PieceFailure
+from longvid.pipelines.extraction.own_modules import Sources, own_sources
+from longvid.pipelines.extraction.plan import make_recipe
 from longvid.pipelines.extraction.report import RunReport, VideoRow, default_report_path, open_report
-from longvid.stores import DamagedStore, FeatureStore, StoreAccessError, StoreError, StoreReadOnly
+from longvid.pipelines.extraction.share import Share
+from longvid.pipelines.extraction.status import StatusWriter, all_shares_ended, writing_status
+from longvid.pipelines.extraction.tally import Tally
+from longvid.stores import FeatureStore, StoreAccessError
 from longvid.stores.layout import DEFAULT_CLIPS_PER_SHARD
 from longvid.video.backends import require_backend
 
+if TYPE_CHECKING:
+    from longvid.pipelines.extraction.together import Target
+
 DEADLINE_SECONDS = 3600.0
 """Default time limit per piece."""
+MOST_NAMED = 20
+"""Videos that an event names."""
 
 
 @runtime_checkable
@@ -66,7 +76,7 @@ class Silent:
 
 
 def extract(
-    requests: Sequence[VideoRequest],
+    requests: Iterable[VideoRequest],
     job: ExtractionJob,
     location: str | Path,
     *,
@@ -83,6 +93,9 @@ def extract(
     progress: Progress | None = None,
     deadline_seconds: float | None = None,
     failed: Failed = "try",
+    share: Share | None = None,
+    log_path: Path | None = None,
+    others: "Sequence[Target]" = (),
 ) -> RunReport:
     """Write the features of every video into the store at `location`; what it already holds is kept.
 
@@ -93,9 +106,13 @@ def extract(
     `deadline_seconds`: a piece that takes longer is given up; None: an hour.
     `failed`: videos that failed in the last run into this store are tried again ("try"), left out unless their files
     have changed since ("skip"), or are all that is tried ("only").
+    `requests` may be an iterator; then the run's status does not say how much is left.
+    `share`: only these of the videos; the last share to end completes the store's catalogue.
+    `log_path`: a file to which events are appended, one JSON object per line.
+    `others`: more encoders, each with its own store; what they all want of a video is decoded once.
     Videos that cannot be extracted are rows of the report with their reason; the others go on.
     Raises `stores.RecipeMismatch` if the store holds other features, `StoreError` if it cannot be written, and
-    `ConfigError` for impossible settings. Workers are started only if there is something to encode.
+    `ConfigError` for impossible settings. Workers load the encoder only if there is something to encode.
     """
     settings = ClusterSettings(workers, interface, dashboard, keys, slurm_options or {})
     if str(location).startswith("memory:") and scheduler != "inline":
@@ -105,29 +122,56 @@ def extract(
     # with workers, this process only needs the encoder's spec: a CUDA context here would take a worker's memory
     described = source.load() if scheduler == "inline" else source.describe()
     recipe = make_recipe(job, described)
-    requests, skipped = after_failures(requests, report_path or default_report_path(str(location)), failed)
+    before = report_path or default_report_path(str(location), share)
+    requests, skipped = after_failures(requests, before, failed)
+    reached = job.storage.options_of(str(location))
     store = FeatureStore.create(
-        location, recipe, clips_per_shard=clips_per_shard, compression=compression, made_with=job.made_with()
+        location,
+        recipe,
+        clips_per_shard=clips_per_shard,
+        compression=compression,
+        made_with=job.made_with(),
+        storage_options=reached,
     )
-    sampling = job.sampling_for(described.spec)
-    with (
-        open_report(report_path) as report,
-        _measuring(scheduler, deadline) as measure_one,
-        closing(plan_ahead(requests, sampling=sampling, job=job, measure_one=measure_one, store=store)) as planned,
-    ):
-        run = _Run(store, job, report, progress or Silent())
+    work = WorkSource(store, replace(job, encoder=None), job.sampling_for(described.spec), deadline)
+    stores = [store]
+    if others:
+        from longvid.pipelines.extraction.together import with_others
+
+        source, described, work = with_others(source, described, work, others, inline=scheduler == "inline")
+        stores = work.stores
+    listed = len(requests) if isinstance(requests, Sized) else None
+    if share is not None:
+        listed = None if listed is None else sum(share.holds(request.key) for request in requests)
+        requests = (request for request in requests if share.holds(request.key))
+    dealer = Dealer(requests, clips_per_shard=store.clips_per_shard, deadline_seconds=deadline)
+    tally, beside = Tally(listed=listed), Beside.of(location, reached)
+    with open_events(log_path) as events, open_report(report_path) as report:
         begin = time.perf_counter()
-        run.skip(skipped)
-        pieces = run.pieces(planned)
-        first = next(pieces, None)
-        if first is not None:
-            with ExitStack() as stack:
-                executor = _executor(scheduler, stack, described, source, store, settings, deadline)
-                report.workers = executor.workers
-                run.execute(executor, chain([first], pieces))
+        run = Run(report, progress or Silent(), tally, events)
+        told = None if report.path is None else str(report.path.absolute())
+        with writing_status(StatusWriter(beside, tally, share=share, report=told, workers=run.workers)):
+            events.emit("run started", store=str(location), scheduler=scheduler, videos=listed, share=_words(share))
+            run.skip(skipped)
+            with _executor(scheduler, described, source, work, settings) as executor:
+                begin = time.perf_counter()
+                run.execute(executor, dealer)
+            if share is None:
+                _update_catalogues(stores)
+            report.wall_seconds = time.perf_counter() - begin
+            events.emit("run ended", counts=dict(report.counts), clips=report.num_clips, seconds=report.wall_seconds)
+    if share is not None and all_shares_ended(location, share, reached):
+        _update_catalogues(stores)
+    return report
+
+
+def _update_catalogues(stores: Sequence[FeatureStore]) -> None:
+    for store in stores:
         store.update_catalogue()
-        report.wall_seconds = time.perf_counter() - begin
-        return report
+
+
+def _words(share: Share | None) -> str | None:
+    return None if share is None else str(share)
 
 
 def _check(
@@ -159,175 +203,162 @@ def _check(
 
 
 @contextmanager
-def _measuring(scheduler: str, deadline_seconds: float) -> Iterator[Measure]:
-    """What reads the files for planning: processes that can be ended, or for `inline` this process."""
-    if scheduler == "inline":
-        yield measure
-        return
-    with MeasuringProcesses(deadline_seconds=deadline_seconds) as processes:
-        yield processes
-
-
 def _executor(
     scheduler: str,
-    stack: ExitStack,
     described: Encoder,
-    source: EncoderSource,
-    store: FeatureStore,
+    encoder: EncoderSource,
+    work: WorkSource,
     settings: ClusterSettings,
-    deadline_seconds: float,
-) -> Executor:
-    """The executor for `scheduler`; what it starts ends with the stack."""
+) -> Iterator[Executor]:
+    """The executor for `scheduler`; what it starts ends with the block."""
     if scheduler == "inline":
-        return InlineExecutor(encoder=described, store=store, job=source.job)
-    if scheduler == "serial":
-        return stack.enter_context(SerialExecutor(source, store, deadline_seconds=deadline_seconds))
-    client = stack.enter_context(connect(scheduler, settings))
-    elsewhere = scheduler == "slurm" or "://" in scheduler
-    named = source.job.encoder if source.built is None and isinstance(source.job.encoder, str) else ""
-    plugin = EncoderPlugin(source, store, own_sources(named) if elsewhere and names_code(named) else None)
-    return stack.enter_context(DaskExecutor(client, plugin, deadline_seconds=deadline_seconds))
+        yield InlineExecutor(work.working(measure), described, encoder.job)
+    elif scheduler == "serial":
+        with SerialExecutor(encoder, work) as serial:
+            yield serial
+    else:
+        own = _own_code(scheduler, encoder)
+        limit = work.deadline_seconds
+        with (
+            connect(scheduler, settings) as client,
+            DaskExecutor(client, ExtractionPlugin(work), encoder, own=own, deadline_seconds=limit) as cluster,
+        ):
+            yield cluster
+
+
+def _own_code(scheduler: str, encoder: EncoderSource) -> Sources | None:
+    """The sources of the user's own encoders, where workers run elsewhere and cannot import them."""
+    if scheduler != "slurm" and "://" not in scheduler:
+        return None
+    sources: Sources = {}
+    for one in (encoder, *getattr(encoder, "others", ())):
+        if one.built is None and isinstance(one.job.encoder, str) and names_code(one.job.encoder):
+            sources |= own_sources(one.job.encoder)
+    return sources or None
 
 
 @dataclass
-class _Open:
-    """A video whose pieces are under way."""
+class _Film:
+    """A film whose pieces are under way."""
 
     row: VideoRow
     waiting: int
-    reasons: list[str] = field(default_factory=list)
+    reasons: list[str]
 
 
-class _Run:
-    """The coordinator's state: the videos under way and their rows of the report."""
+class Run:
+    """The coordinator's state: the films under way. It opens no video and reads no feature."""
 
-    def __init__(self, store: FeatureStore, job: ExtractionJob, report: RunReport, progress: Progress) -> None:
-        self._store = store
-        self._job = job
+    def __init__(self, report: RunReport, progress: Progress, tally: Tally, events: Events) -> None:
         self._report = report
         self._progress = progress
-        self._open: dict[str, _Open] = {}
+        self._tally = tally
+        self._events = events
+        self._films: dict[str, _Film] = {}
+        self._executor: Executor | None = None
+        self._loaded = False
 
-    def execute(self, executor: Executor, pieces: Iterator[Piece]) -> None:
-        """Run the pieces; close each video after its last one."""
-        for outcome in executor.run(pieces):
-            self._settle(outcome)
+    def workers(self) -> tuple[int, dict[str, float]]:
+        """How many workers there are, and for each the seconds since it was heard of; for another thread."""
+        executor = self._executor
+        return (0, {}) if executor is None else (executor.workers, executor.signs_of_life())
 
     def skip(self, rows: Sequence[VideoRow]) -> None:
         """Close videos that are not tried."""
-        for row in rows:
-            self._end(row)
+        self._end(*rows)
 
-    def pieces(self, planned: Iterator[VideoPlan | VideoKept | PlanFailure]) -> Iterator[Piece]:
-        """Every missing piece of every planned video; a video without missing ones is closed at once."""
-        for found in planned:
-            plan = refusal(found, self._job, self._store) or found if isinstance(found, VideoPlan) else found
-            if isinstance(plan, PlanFailure):
-                self._end(VideoRow(plan.request.key, plan.request.path, "failed", plan.reason))
-                continue
-            if isinstance(plan, VideoKept):
-                row = _kept_row(plan)
-                self._note_partial(row)
-                self._end(row)
-                continue
-            pieces = self._begin(plan)
-            yield from pieces
+    def execute(self, executor: Executor, dealer: Dealer) -> None:
+        """Have all of the dealer's work done. Raises `StoreAccessError` if the store cannot be written.
 
-    def _begin(self, plan: VideoPlan) -> list[Piece]:
-        """Plan the video in the store; return its missing pieces."""
-        row = VideoRow(
-            plan.request.key,
-            plan.request.path,
-            video_seconds=plan.video.end_seconds - plan.video.begin_seconds,
-            backend=plan.backend,
-            problems=list(plan.video.problems),
-        )
-        pieces: list[Piece] = []
-        with self._named(row):
-            self._store.plan(row.key, plan.clips.seconds, plan.source())
-            pieces = list(plan.pieces(self._store))
-            if pieces and row.key in self._store:
-                # its digests are recorded and nothing is written into it: only `repair` knows what of the rest is sound
-                lost, pieces = ", ".join(str(piece.shard_index) for piece in pieces[:8]), []
-                raise DamagedStore(
-                    f"{self._store.location}: video {row.key!r} is complete, but shards of it are missing ({lost}); "
-                    f"run `longvid repair {shlex.quote(self._store.location)}`, then extract it again"
-                )
-            if not pieces:
-                self._complete(row)
-                row.status = "kept"
-        if not pieces:
-            self._end(row)
-            return []
-        self._open[row.key] = _Open(row, len(pieces))
-        self._progress.planned(clips=sum(len(piece.plan) for piece in pieces))
-        return pieces
+        However it ends, every video that was dealt out has a row in the report.
+        """
+        self._executor = executor
+        self._count_workers(executor)
+        try:
+            for assignment, outcome in executor.run(dealer):
+                self._take(assignment, outcome, executor, dealer)
+        except BaseException:
+            with suppress(ConfigError):  # the report cannot be written: the error that is raised says so
+                self._report.add(*self._unfinished(dealer))
+            raise
+        finally:
+            self._executor = None
 
-    def _settle(self, outcome: PieceResult | PieceFailure) -> None:
-        video = self._open[outcome.key]
-        video.waiting -= 1
-        if isinstance(outcome, PieceFailure):
-            if outcome.fatal:
-                raise StoreAccessError(outcome.reason)
-            video.reasons.append(outcome.reason)
-        else:
-            row = video.row
-            row.num_clips += outcome.num_clips
-            row.decode_seconds += outcome.decode_seconds
-            row.encode_seconds += outcome.encode_seconds
-            row.write_seconds += outcome.write_seconds
-            self._progress.encoded(clips=outcome.num_clips)
-        if video.waiting == 0:
-            self._close(self._open.pop(outcome.key))
+    def _take(self, assignment: Assignment, outcome: Returned | Died, executor: Executor, dealer: Dealer) -> None:
+        if isinstance(outcome, Died):
+            self._events.emit("worker died", why=outcome.why, videos=assignment.keys[:MOST_NAMED])
+            self._settle(dealer.died(assignment, outcome), dealer)
+            return
+        if outcome.fatal:
+            raise StoreAccessError(outcome.fatal)
+        self._tally.heard(outcome.worker)
+        if outcome.needs_encoder and not self._loaded:
+            executor.load_encoder()
+            self._loaded = True
+            self._events.emit("encoder loaded")
+            self._count_workers(executor)
+        dealer.returned(assignment, outcome)
+        self._settle(outcome, dealer)
 
-    def _close(self, video: _Open) -> None:
-        if video.reasons:
-            video.row.status = "failed"
-            video.row.reason = video.reasons[0]
-        else:
-            with self._named(video.row):
-                self._complete(video.row)
-        self._end(video.row)
+    def _count_workers(self, executor: Executor) -> None:
+        self._report.workers = executor.workers
+        self._events.emit("workers", number=executor.workers)
 
-    def _complete(self, row: VideoRow) -> None:
-        """Complete the video in the store, and say where it lacks clips."""
-        self._store.complete(row.key)
-        self._note_partial(row)
-
-    def _note_partial(self, row: VideoRow) -> None:
-        """Say in the row which clips of a complete video are absent."""
-        record = self._store.record(row.key)
-        if record is not None and record.damaged:
-            row.damaged_clips = record.num_damaged
-            row.problems.append(
-                f"partial: {record.num_damaged} of {record.num_clips} clips are not there: "
-                f"{'; '.join(map(str, record.damaged))}"
+    def _settle(self, returned: Returned, dealer: Dealer) -> None:
+        for row in returned.ended:
+            if row.num_clips and row.key not in self._films:
+                self._progress.planned(clips=row.num_clips)
+                self._progress.encoded(clips=row.num_clips)
+            self._films.pop(row.key, None)
+        self._end(*returned.ended)
+        for opened in returned.opened:
+            row = opened.row
+            self._films[row.key] = _Film(row, len(opened.shards), opened.reasons)
+            self._tally.opened(row, opened.num_clips)
+            self._events.emit("film opened", key=row.key, video_seconds=row.video_seconds, pieces=len(opened.shards))
+            self._progress.planned(clips=opened.num_clips + row.num_clips)
+            if row.num_clips:
+                self._progress.encoded(clips=row.num_clips)
+            dealer.add(opened)
+        for piece in returned.pieces:
+            self._settle_piece(piece, dealer)
+        if returned.pieces:
+            self._events.emit(
+                "pieces done", key=returned.pieces[0].key, pieces=len(returned.pieces), worker=returned.worker
             )
 
-    @contextmanager
-    def _named(self, row: VideoRow) -> Iterator[None]:
-        """An error in the block is this video's failure, unless the store as a whole cannot be written."""
-        try:
-            yield
-        except (StoreAccessError, StoreReadOnly):
-            raise
-        except StoreError as error:
-            row.status, row.reason = "failed", str(error)
-        except Exception as error:  # noqa: BLE001 -- one video must not end the others
-            row.status, row.reason = "failed", f"{row.path}: {unexpected(error)}"
+    def _settle_piece(self, piece: Outcome, dealer: Dealer) -> None:
+        film = self._films[piece.key]
+        film.waiting -= 1
+        if isinstance(piece, PieceFailure):
+            film.reasons.append(piece.reason)
+        else:
+            film.row.add(piece)
+            self._tally.piece(piece)
+            self._progress.encoded(clips=piece.num_clips)
+        if film.waiting:
+            return
+        if film.reasons:
+            film.row.status, film.row.reason = "failed", film.reasons[0]
+            del self._films[piece.key]
+            self._end(film.row)
+        else:
+            dealer.complete(film.row)
 
-    def _end(self, row: VideoRow) -> None:
-        self._report.add(row)
-        self._progress.ended(row)
+    def _end(self, *rows: VideoRow) -> None:
+        if not rows:
+            return
+        self._report.add(*rows)
+        for row in rows:
+            self._tally.ended(row)
+            self._progress.ended(row)
+            self._events.emit("video ended", **vars(row))
 
-
-def _kept_row(kept: VideoKept) -> VideoRow:
-    known = kept.remembered
-    return VideoRow(
-        kept.request.key,
-        kept.request.path,
-        "kept",
-        video_seconds=known.video_seconds,
-        backend=known.backend,
-        problems=list(known.problems),
-    )
+    def _unfinished(self, dealer: Dealer) -> Iterator[VideoRow]:
+        """A row for each video that was dealt out and is not done: the same command goes on from there."""
+        for film in self._films.values():
+            left = f"{film.waiting} of its pieces are left" if film.waiting else "it is to be completed"
+            yield replace(film.row, status="unfinished", reason=f"{film.row.path}: {left}")
+        for request in dealer.under_way():
+            reason = f"{request.path}: a worker had it when the run ended"
+            yield VideoRow(request.key, request.path, "unfinished", reason)

@@ -55,6 +55,8 @@ def slurm_settings(options: Mapping[str, Any], *, cores: int, processes: int) ->
     named = {SLURM_OPTIONS[name]: value for name, value in options.items() if name in SLURM_OPTIONS}
     return {
         "memory": "32GB",
+        # without a word of the user the partition's own time limit holds, not dask-jobqueue's half hour
+        "job_directives_skip": [] if "walltime" in named else ["#SBATCH -t "],
         **named,
         "cores": numbers["cores"],
         "processes": numbers["processes"],

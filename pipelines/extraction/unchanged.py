@@ -15,6 +15,8 @@ from pydantic import TypeAdapter
 from longvid.errors import LongvidError
 from longvid.video.content import modified
 from longvid.video.probing import fingerprint
+from longvid.video.source import source_of
+from longvid.video.storage import Storage
 
 
 @dataclass(frozen=True)
@@ -28,10 +30,17 @@ class Remembered:
     backend: str
     problems: list[str]
 
-    def is_still(self, path: str) -> bool:
-        """Whether the file at `path` is unchanged, as far as can be known without reading it through."""
-        file = Path(path)
+    def is_still(self, path: str, storage: Storage | None = None) -> bool:
+        """Whether the file at `path` is unchanged, as far as can be known without reading it through.
+
+        Where a place gives ETags, its size and ETag are enough: nothing of the file is read.
+        """
         try:
+            file = source_of(path, storage)
+            if not isinstance(file, Path):
+                same = bool(self.modified) and file.look().modified == self.modified
+                same = same and file.size_bytes == self.size_bytes
+                return same and ("etag" in self.modified or fingerprint(file) == self.fingerprint)
             return (
                 bool(self.modified)
                 and file.is_file()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from longvid.errors import ConfigError
 from longvid.pipelines.evaluation.predict import VIDEO, features_of
-from longvid.pipelines.extraction.together import Taker
+from longvid.pipelines.extraction.together import Target
 from longvid.pipelines.pretraining.data import opened
 from longvid.pipelines.rebuilding import Given, rebuilt
 from longvid.pipelines.training.data import CLIPS_AT_ONCE
@@ -19,6 +19,7 @@ from longvid.pretrained import load_pretrained, read_pretrained
 from longvid.pretraining.models import NextClipModel
 from longvid.pretraining.surprise import boundaries_of, surprise_along
 from longvid.stores import FeatureStore, PresentClips, Recipe, StoredVideo
+from longvid.stores.layout import DEFAULT_CLIPS_PER_SHARD
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,9 @@ def surprise_of(
         return _along(model, opened(there, video), str(run), video, threshold=threshold, gap=gap)
     job, built = rebuilt(recipe, record.made_with, Given(encoder, None, weights), source=str(run))
     with TemporaryDirectory(prefix="longvid-surprise-") as folder:
-        [made] = features_of(video, [Taker(job, built, Path(folder) / "features.zarr")], None)
+        [made] = features_of(
+            video, [Target(job, Path(folder) / "features.zarr", DEFAULT_CLIPS_PER_SHARD, encoder=built)], None
+        )
         return _along(model, made.video(VIDEO), str(run), video, threshold=threshold, gap=gap)
 
 

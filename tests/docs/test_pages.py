@@ -20,6 +20,7 @@ LANGUAGES = {
     "python": "run as a script; with a title, also written to that file first",
     "sh": "needs a network, a cluster, a GPU or hours: its commands and options must exist",
     "text": "not code",
+    "yaml": "a settings file; with a title, written to that file",
     "csv": "rows of a manifest, read by tests/project/test_manifest_reference.py",
     "jsonl": "rows of a manifest, read by the same test",
 }
@@ -75,6 +76,8 @@ def test_the_blocks_of_a_page_run(
             script.write_text(block.body, encoding="utf-8")
             done = subprocess.run([sys.executable, script.name], capture_output=True, text=True, check=False)
             assert done.returncode == 0, f"{block.body}\n{done.stderr}"
+        elif block.language == "yaml" and block.title:
+            (folder / block.title).write_text(block.body, encoding="utf-8")
         elif block.language == "bash":
             for line in commands_of(block.body):
                 run(line, longvid)

@@ -1,8 +1,7 @@
 """Small recipes, features and stores that every test of this room starts from."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -49,30 +48,3 @@ def folder_bytes() -> Callable[[Path], dict[str, bytes]]:
         return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
     return read
-
-
-@pytest.fixture(scope="session")
-def s3_endpoint() -> Iterator[str]:
-    """Address of an S3 emulator in this process, with an empty bucket `longvid`."""
-    server = pytest.importorskip("moto.server", reason="moto[server] is not installed")
-    boto3 = pytest.importorskip("boto3")
-    emulator = server.ThreadedMotoServer(port=0, verbose=False)
-    emulator.start()
-    host, port = emulator.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    client = boto3.client(
-        "s3", endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id="key", aws_secret_access_key="secret"
-    )
-    client.create_bucket(Bucket="longvid")
-    yield endpoint
-    emulator.stop()
-
-
-@pytest.fixture
-def s3_options(s3_endpoint: str) -> dict[str, Any]:
-    """What fsspec needs to reach the emulator."""
-    return {
-        "key": "key",
-        "secret": "secret",
-        "client_kwargs": {"endpoint_url": s3_endpoint, "region_name": "us-east-1"},
-    }

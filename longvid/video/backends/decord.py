@@ -9,6 +9,7 @@ interpreter's lock, so run it in a process that may be killed.
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,8 @@ def read_frames(
     """Yields the frames at strictly increasing display positions, see `backends.ReadFrames`; always one thread."""
     import decord
 
+    if not isinstance(video.path, Path):
+        raise UnreadableVideo(f"{video.path}: decord reads local files only; use PyAV")
     decord.logging.set_level(decord.logging.FATAL)
     scaler = Scaler(height, width, interpolation)
     try:

@@ -21,7 +21,8 @@ from av.video.stream import VideoStream
 from jaxtyping import Int64
 
 from longvid.errors import DamagedVideo, UnreadableVideo
-from longvid.video.frames import Interpolation
+from longvid.video.backends import kept_open
+from longvid.video.frames import FramesWanted, Interpolation
 from longvid.video.metadata import MeasuredTiming, VideoProbe
 from longvid.video.opening import open_video, packets_of
 from longvid.video.scaling import Frame, Scaler
@@ -76,32 +77,38 @@ def read_frames(
     num_threads: int,
 ) -> Iterator[Frame]:
     """Yields the frames at strictly increasing display positions, see `backends.ReadFrames`."""
-    for _, _, frame in read_sizes(video, [(indices, height, width, interpolation)], num_threads=num_threads):
-        yield frame
-
-
-def read_sizes(
-    video: VideoProbe,
-    wanted: Sequence[tuple[Int64[np.ndarray, " _"], int, int, Interpolation]],
-    *,
-    num_threads: int,
-) -> Iterator[tuple[int, int, Frame]]:
-    """Yields frames for several readers, each decoded once: the reader's number, the display position and the frame.
-
-    `wanted`: each reader's strictly increasing display positions, and its frames' height, width and interpolation. A
-    frame equals the one that `read_frames` gives for it. Positions increase over all readers.
-    """
-    rotation_degrees = video.header.rotation_degrees
-    scalers = [Scaler(height, width, method, rotation_degrees) for _, height, width, method in wanted]
-    indices = np.unique(np.concatenate([own for own, *_ in wanted]))
-    takers = [np.isin(indices, own).tolist() for own, *_ in wanted]
+    scaler = Scaler(height, width, interpolation, video.header.rotation_degrees)
     reader = _ForwardReader(video, indices, num_threads)
     try:
-        for at, index in enumerate(indices.tolist()):
-            picture = reader.picture(index)
-            for which, scaler in enumerate(scalers):
-                if takers[which][at]:
-                    yield which, index, scaler.scale(picture)
+        for left, index in zip(range(len(indices) - 1, -1, -1), indices.tolist(), strict=True):
+            frame = scaler.scale(reader.picture(index))
+            if not left:
+                reader.give_back()  # here, as nobody asks a generator for more than its last frame
+            yield frame
+    except av.error.FFmpegError as error:
+        raise UnreadableVideo(f"{video.path}: PyAV cannot read it: {error.strerror}") from error
+    finally:
+        reader.close()
+
+
+def read_together(
+    video: VideoProbe, wanted: Sequence[FramesWanted], *, num_threads: int
+) -> Iterator[tuple[int, int, Frame]]:
+    """Yields what several readers want of one decoding, see `backends.ReadTogether`; equal sizes are scaled once."""
+    positions = np.unique(np.concatenate([one.indices for one in wanted]))
+    members = [np.isin(positions, one.indices, assume_unique=True) for one in wanted]
+    sizes = [(one.height, one.width, one.interpolation) for one in wanted]
+    scalers = {size: Scaler(*size, video.header.rotation_degrees) for size in sizes}
+    reader = _ForwardReader(video, positions, num_threads)
+    try:
+        for at, position in enumerate(positions.tolist()):
+            picture = reader.picture(position)
+            scaled: dict[tuple[int, int, Interpolation], Frame] = {}
+            for number, size in enumerate(sizes):
+                if members[number][at]:
+                    if size not in scaled:
+                        scaled[size] = scalers[size].scale(picture)
+                    yield position, number, scaled[size]
     except av.error.FFmpegError as error:
         raise UnreadableVideo(f"{video.path}: PyAV cannot read it: {error.strerror}") from error
     finally:
@@ -125,6 +132,15 @@ class _ForwardReader:
             self._run.close()
         if self._opened is not None:
             self._opened[0].close()
+
+    def give_back(self) -> None:
+        """Leaves the file to the next reader of it, if files are kept open and this one can be sought in."""
+        if self._run is not None:
+            self._run.close()
+            self._run = None
+        if self._opened is not None and self._may_seek:
+            kept_open.given(self._video.path, self._num_threads, self._opened)
+            self._opened = None
 
     def picture(self, index: int) -> VideoFrame:
         """The picture at a display position after the last one requested. Raises DamagedVideo if it is damaged."""
@@ -163,6 +179,8 @@ class _ForwardReader:
             pts = int(self._timing.frame_pts[self._timing.keyframe_indices[keyframe]])
         if self._run is not None:
             self._run.close()
+        if self._opened is None and pts is not None:
+            self._opened = kept_open.taken(self._video.path, self._video.stream_index, self._num_threads)
         if self._opened is None or pts is None:
             self.close()
             self._opened = _open(self._video, self._num_threads)

@@ -1,6 +1,6 @@
 """The definition of a backend, and the dict of them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from longvid.video.backends import decord, pyav, torchcodec
-from longvid.video.frames import Frame, Interpolation
+from longvid.video.frames import Frame, FramesWanted, Interpolation
 from longvid.video.metadata import VideoProbe
 
 
@@ -29,6 +29,16 @@ class ReadFrames(Protocol):
         """Upright RGB frames of the given size. Raises UnreadableVideo rather than omit or replace a frame."""
 
 
+@runtime_checkable
+class ReadTogether(Protocol):
+    """The function of a backend that serves several readers by decoding once."""
+
+    def __call__(
+        self, video: VideoProbe, wanted: Sequence[FramesWanted], *, num_threads: int
+    ) -> Iterator[tuple[int, int, Frame]]:
+        """Display position, number of the reader, and frame, in order of position. Frames are those of `ReadFrames`."""
+
+
 @dataclass(frozen=True)
 class Backend:
     """One backend: functions for reading and for its version, and what to do where it does not run."""
@@ -40,10 +50,18 @@ class Backend:
     """Whether it has a decoder for a codec, given by FFmpeg's name."""
     in_auto: bool = True
     """Whether `auto` may take it; if not, it is used only where it is named."""
+    read_together: ReadTogether | None = None
+    """None: several readers decode once each."""
 
 
 BACKENDS: dict[str, Backend] = {
-    "pyav": Backend(pyav.read_frames, pyav.version, "pip install --force-reinstall av", pyav.decodes),
+    "pyav": Backend(
+        pyav.read_frames,
+        pyav.version,
+        "pip install --force-reinstall av",
+        pyav.decodes,
+        read_together=pyav.read_together,
+    ),
     "torchcodec": Backend(
         torchcodec.read_frames,
         torchcodec.version,

@@ -8,6 +8,7 @@ colours are darker by 1 level of 255 on average than with exact conversion.
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int64
@@ -46,7 +47,7 @@ def read_frames(
     scaler = Scaler(height, width, interpolation)
     try:
         decoder = VideoDecoder(
-            str(video.path.absolute()),
+            str(video.path.absolute()) if isinstance(video.path, Path) else video.path.open(),
             stream_index=video.stream_index,
             dimension_order="NHWC",
             num_ffmpeg_threads=num_threads,

@@ -91,3 +91,43 @@ def test_options_of_slurm_are_refused_for_another_scheduler(video_folder: Path, 
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 2
     assert "slurm_options" in result.stderr
+
+
+SCRIPT_OF_A_JOB = """#!/usr/bin/env bash
+
+#SBATCH -J dask-worker
+#SBATCH -p gpu-long
+#SBATCH -A vision
+#SBATCH -n 1
+#SBATCH --cpus-per-task=8
+#SBATCH --mem=60G
+#SBATCH -t 08:00:00
+#SBATCH --gres=gpu:2
+#SBATCH --qos=high
+module load cuda
+/opt/python -m distributed.cli.dask_worker ADDRESS --name dummy-name --nthreads 4 --memory-limit 29.80GiB --nworkers 2 \
+--nanny --death-timeout 60 --worker-class longvid.pipelines.extraction.quiet.QuietWorker --protocol tls://
+"""
+"""What `sbatch` is given, without what is of one run: the scheduler's address."""
+
+
+def test_the_script_of_a_job_is_what_the_settings_say() -> None:
+    from dask_jobqueue.slurm import SLURMJob
+
+    options = {
+        "account": "vision",
+        "partition": "gpu-long",
+        "gpus": 2,
+        "memory": "64GB",
+        "walltime": "08:00:00",
+        "directive": ["--qos=high"],
+        "prologue": ["module load cuda"],
+        "python": "/opt/python",
+    }
+    jobs = slurm_settings(options, cores=8, processes=2)
+    script = SLURMJob(scheduler="ADDRESS", name="dummy-name", protocol="tls://", **jobs).job_script()
+    assert script == SCRIPT_OF_A_JOB
+    without = slurm_settings({}, cores=8, processes=2)
+    script = SLURMJob(scheduler="ADDRESS", name="x", protocol="tls://", **without).job_script()
+    assert "#SBATCH -t" not in script, "the partition's own time limit holds"
+    assert "#SBATCH --gres=gpu:1\n" in script

@@ -44,9 +44,9 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     through: list[str] = []
     probe_once = measuring.probe_once
 
-    def noting(path: str) -> Any:
+    def noting(path: str, *storage: Any) -> Any:
         through.append(path)
-        return probe_once(path)
+        return probe_once(path, *storage)
 
     monkeypatch.setattr(measuring, "probe_once", noting)
     return through

@@ -266,23 +266,26 @@ def test_a_file_gets_the_scores_that_evaluation_gave_its_stored_features(filmed,
     assert_same_numbers(np.array([prediction.total["a"]]), np.array([json.loads(line)["score a"]]), terms=64, layers=80)
 
 
-def test_one_decoding_feeds_both_encoders_and_gives_the_stores_bytes(filmed, monkeypatch, tmp_path):
+def test_one_decoding_feeds_both_encoders_and_gives_the_stores_numbers(filmed, monkeypatch, tmp_path):
     import longvid.video.backends.pyav as backend
-    from longvid.pipelines.extraction.together import Taker, extract_together
+    from longvid.pipelines.evaluation.predict import features_of
+    from longvid.pipelines.extraction.together import Target
     from longvid.pipelines.rebuilding import Given, rebuilt
 
-    opened = []
-    whole = backend._open
-    monkeypatch.setattr(backend, "_open", lambda *given: opened.append(given) or whole(*given))
+    decoded = []
+    whole = backend.read_together
+    monkeypatch.setattr(
+        backend, "read_together", lambda *given, **named: decoded.append(given) or whole(*given, **named)
+    )
     record = RunFolder(filmed / "features").record()
-    takers = []
+    targets = []
     for store in record.stores:
         job, encoder = rebuilt(Recipe.from_dict(store.recipe), store.made_with, Given(), source="run", device="cpu")
-        takers.append(Taker(job, encoder, tmp_path / f"{len(takers)}.zarr"))
-    extract_together(VideoRequest("v3", str(filmed / "v3.mp4")), takers)
-    assert len(opened) == 1
-    for taker, name in zip(takers, ("still", "moving"), strict=True):
-        here, there = (FeatureStore.open(place).video("v3") for place in (taker.location, filmed / f"{name}.zarr"))
+        targets.append(Target(job, tmp_path / f"{len(targets)}.zarr", 64, encoder=encoder))
+    stores = features_of(str(filmed / "v3.mp4"), targets, None)
+    assert len(decoded) == 1
+    for made, name in zip(stores, ("still", "moving"), strict=True):
+        here, there = made.video("video"), FeatureStore.open(filmed / f"{name}.zarr").video("v3")
         np.testing.assert_array_equal(here.seconds, there.seconds)
         assert_same_numbers(here.read(0, here.num_clips), there.read(0, there.num_clips), terms=64)
 

@@ -1,0 +1,121 @@
+"""Sources of a video's bytes: local files, URLs, members of tar shards.
+
+    source_of("film.mp4")                                  a path
+    source_of("s3://lab/film.mp4")                         what fsspec reads
+    source_of("tar://a/7.mp4::s3://lab/shard-003.tar")     a member, found by reading the shard's headers
+    source_of("tar://a/7.mp4@1536+80213::shard-003.tar")   the same without a search: 80,213 bytes from byte 1,536 on
+
+All checks of a file work on its bytes, wherever they lie.
+"""
+
+import re
+import tarfile
+from functools import lru_cache
+from io import BufferedReader
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from longvid.errors import ConfigError, UnreadableVideo, VideoNotFound
+from longvid.video.remote import RemoteFile
+from longvid.video.storage import Storage, is_url, url_name
+
+Source = Path | RemoteFile
+
+TAR = "tar://"
+_MEMBER = re.compile(r"(?P<name>.+?)(?:@(?P<offset>[0-9]+)\+(?P<length>[0-9]+))?")
+
+
+def source_of(path: str | Path | RemoteFile, storage: Storage | None = None) -> Source:
+    """The source that a path, a URL or the name of a tar's member stands for; nothing is opened but a tar to search.
+
+    Raises `ConfigError` for a member's name without its tar; `VideoNotFound`, `VideoUnreachable` and `UnreadableVideo`
+    for a tar that has to be searched.
+    """
+    if isinstance(path, Path | RemoteFile):
+        return path
+    if path.startswith(TAR):
+        return _member(path, storage or Storage())
+    if path.startswith("file://"):
+        return Path(unquote(urlsplit(path).path))
+    return RemoteFile(path, storage or Storage()) if is_url(path) else Path(path)
+
+
+def open_source(source: Source) -> BufferedReader:
+    """The source's bytes, opened for reading and seeking."""
+    return source.open("rb") if isinstance(source, Path) else BufferedReader(source.open())
+
+
+def size_of(source: Source) -> int:
+    """The length of the source in bytes."""
+    return source.stat().st_size if isinstance(source, Path) else source.size_bytes
+
+
+def forget(path: str, storage: Storage) -> None:
+    """Drop what this machine keeps of a video at a URL that is not needed any more."""
+    if is_url(path) and not path.startswith(("file://", TAR)):
+        RemoteFile(path, storage).forget()
+
+
+def source_name(path: str) -> str:
+    """The name of the file that a path, a URL or a tar's member names, with its ending."""
+    if path.startswith(TAR):
+        return _parted(path)[0].rpartition("/")[2]
+    return url_name(path) if is_url(path) else Path(path).name
+
+
+def source_key(path: str) -> str:
+    """The key of a video that is given none: the path without its ending, of a URL without protocol and query."""
+    if path.startswith(TAR):
+        return Path(_parted(path)[0]).with_suffix("").as_posix()
+    parts = urlsplit(path)
+    place = f"{parts.hostname or ''}{parts.path}" if is_url(path) else path
+    return Path(place).with_suffix("").as_posix()
+
+
+def shard_members(shard: str, storage: Storage) -> dict[str, str]:
+    """The members of a tar at a path or URL by name, each as a path for `source_of` that says where it lies.
+
+    Reads only the headers. Raises `UnreadableVideo` for what is not an uncompressed tar, or for one that is cut off.
+    """
+    found = _index(_tar(shard, storage))
+    return {name: f"{TAR}{name}@{offset}+{length}::{shard}" for name, (offset, length) in found.items()}
+
+
+def _member(path: str, storage: Storage) -> RemoteFile:
+    name, part, shard = _parted(path)
+    tar = _tar(shard, storage)
+    if part is None:
+        members = _index(tar)
+        if name not in members:
+            raise VideoNotFound(f"{tar}: the shard has no member {name!r}")
+        part = members[name]
+    return RemoteFile(tar.url, storage, part, name)
+
+
+def _parted(path: str) -> tuple[str, tuple[int, int] | None, str]:
+    """Member, its place where it is given, and shard."""
+    member, separator, shard = path.removeprefix(TAR).partition("::")
+    found = _MEMBER.fullmatch(member)
+    if not separator or not shard or found is None:
+        raise ConfigError(f"{path}: a member of a tar is named as tar://MEMBER::SHARD.tar")
+    part = None if found["offset"] is None else (int(found["offset"]), int(found["length"]))
+    return found["name"], part, shard
+
+
+def _tar(shard: str, storage: Storage) -> RemoteFile:
+    return RemoteFile(shard if is_url(shard) else f"file://{Path(shard).absolute()}", storage)
+
+
+@lru_cache(maxsize=16)
+def _index(tar: RemoteFile) -> dict[str, tuple[int, int]]:
+    """Offset and length of every file in the tar."""
+    tar.look()
+    try:
+        with tarfile.open(fileobj=open_source(tar), mode="r:") as opened:
+            members = {one.name: (one.offset_data, one.size) for one in opened if one.isreg() and not one.issparse()}
+    except tarfile.TarError as error:
+        raise UnreadableVideo(
+            f"{tar}: not a whole, uncompressed tar ({error}); copy it again, or unpack it: only plain tars can be read "
+            "in parts"
+        ) from error
+    return members

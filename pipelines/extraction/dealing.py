@@ -1,0 +1,226 @@
+"""Deals out the work of a run: how much goes into an assignment, and what comes next.
+
+Nothing is known of a video before a worker opens it, so the first assignments hold one video each. Later ones hold what
+is about `TARGET_SECONDS` of work by what the earlier ones took, and less near the end of a list, so that all workers
+end together. Listed videos are taken from their iterator only as there is room for them.
+
+An assignment whose process died or hung is taken apart, and each part is run again as an assignment of its own. A part
+whose process dies again is run with nothing beside it. So the culprit is named, its neighbours in the same process are
+done, and few of them have to wait for each other.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import islice
+
+from longvid.pipelines.extraction.assignments import (
+    Assignment,
+    CompleteVideo,
+    Died,
+    ExtractPieces,
+    Film,
+    Opened,
+    OpenVideos,
+    Returned,
+)
+from longvid.pipelines.extraction.inputs import VideoRequest
+from longvid.pipelines.extraction.report import VideoRow
+
+KILLED = "its decoder or encoder killed the worker process"
+
+TARGET_SECONDS = 20.0
+"""Work in an assignment: with a thousand workers the scheduler handles fifty a second, a twentieth of what it can."""
+LEAST_TARGET_SECONDS = 4.0
+"""Work in an assignment where few workers leave the scheduler idle: progress is seen sooner."""
+SLOTS_OF_TARGET = 100
+"""Assignments in work at once from which on they hold `TARGET_SECONDS`."""
+
+MOST_VIDEOS = 512
+"""Videos in an assignment, whatever they take: complete ones take milliseconds."""
+
+AHEAD = 4096
+"""Listed videos that are read ahead, so that the end of the list is seen coming."""
+
+NEW_WEIGHT = 0.3
+"""Weight of the latest measurement in the mean of all."""
+
+
+def late(deadline_seconds: float) -> str:
+    """Why a late assignment is a suspect."""
+    return f"not done after {deadline_seconds:g} s (--deadline-seconds)"
+
+
+def limit_seconds(assignment: Assignment, deadline_seconds: float) -> float:
+    """Time that an assignment may take: one piece has the deadline, others have time to be late in one thing."""
+    one_piece = isinstance(assignment, ExtractPieces) and len(assignment.shards) == 1
+    return deadline_seconds if one_piece else 2 * deadline_seconds
+
+
+class Dealer:
+    """The work that is left. Every assignment that is taken has to be given back by `returned` or `died`."""
+
+    def __init__(self, requests: Iterable[VideoRequest], *, clips_per_shard: int, deadline_seconds: float) -> None:
+        self._source = iter(requests)
+        self._listed: deque[VideoRequest] = deque()
+        self._exhausted = False
+        self._clips_per_shard = clips_per_shard
+        self._deadline_seconds = deadline_seconds
+        self._films: deque[_PiecesLeft] = deque()
+        self._complete: deque[VideoRow] = deque()
+        self._again: deque[Assignment] = deque()
+        """Parts of assignments whose process died."""
+        self._alone: deque[Assignment] = deque()
+        """Those whose process died again: to be run with nothing beside them."""
+        self._suspected: set[str] = set()
+        self._in_flight: dict[int, Assignment] = {}
+        self._seconds_per_video = _Mean()
+        self._seconds_per_clip = _Mean()
+
+    def take(self, room: int, *, slots: int) -> list[Assignment]:
+        """At most `room` assignments; none: there is nothing before one is given back, or at all.
+
+        `slots`: how many assignments are worked on at once.
+        """
+        taken = list(islice(self._next(max(1, slots)), room))
+        if not taken and room and not self._in_flight and self._alone:
+            taken = [self._alone.popleft()]
+        self._in_flight.update((id(one), one) for one in taken)
+        return taken
+
+    def under_way(self) -> Iterator[VideoRequest]:
+        """The videos that were dealt out to be opened, and were not given back."""
+        for assignment in self._in_flight.values():
+            if isinstance(assignment, OpenVideos):
+                yield from assignment.requests
+
+    @property
+    def num_listed(self) -> int:
+        """Listed videos that were read from the iterator and not dealt out yet."""
+        return len(self._listed)
+
+    def add(self, opened: Opened) -> None:
+        """Deal out the pieces that are left of a film."""
+        self._films.append(_PiecesLeft(opened.film, deque(opened.shards)))
+
+    def complete(self, row: VideoRow) -> None:
+        """Have a worker complete the film."""
+        self._complete.append(row)
+
+    def returned(self, assignment: Assignment, returned: Returned) -> None:
+        """Take back what was not done of an assignment; learn from the time it took."""
+        del self._in_flight[id(assignment)]
+        if isinstance(assignment, OpenVideos):
+            self._listed.extendleft(reversed(returned.unopened))
+            if returned.ended and not returned.opened:
+                self._seconds_per_video.add(returned.seconds / len(returned.ended))
+        if isinstance(assignment, ExtractPieces):
+            if returned.unfinished:
+                self._films.appendleft(_PiecesLeft(assignment.film, deque(returned.unfinished)))
+            done = len(assignment.shards) - len(returned.unfinished)
+            self._seconds_per_clip.add(returned.seconds / max(1, done * self._clips_per_shard))
+
+    def died(self, assignment: Assignment, died: Died) -> Returned:
+        """Take an assignment back whose process died: to be tried again alone, or, if it was alone, as failed.
+
+        Returned are the failures.
+        """
+        del self._in_flight[id(assignment)]
+        parts = assignment.apart()
+        if not assignment.alone and not parts[0].alone:
+            self._again.extend(parts)
+            return Returned()
+        if not assignment.alone:
+            self._alone.extend(parts)
+            self._suspected.update(assignment.keys)
+            return Returned()
+        why = f"{died.why}, also when it ran alone"
+        failed = assignment.failed(why)
+        keys = set(assignment.keys)
+        for queue in (self._alone, self._again):
+            for other in [one for one in queue if not keys.isdisjoint(one.keys)]:
+                queue.remove(other)
+                failed.pieces += other.failed(why).pieces
+        for left in [film for film in self._films if film.film.key in keys]:
+            self._films.remove(left)
+            failed.pieces += ExtractPieces(left.film, tuple(left.shards), 0.0).failed(why).pieces
+        return failed
+
+    def _next(self, slots: int) -> Iterator[Assignment]:
+        target = self._target_seconds(slots)
+        while True:
+            if self._complete:
+                yield CompleteVideo(self._complete.popleft())
+            elif self._again:
+                part = self._again.popleft()
+                if not self._suspected.isdisjoint(part.keys):
+                    self._alone.append(replace(part, alone=True))
+                    continue
+                yield part
+            elif self._films:
+                film = self._films[0]
+                if film.film.key in self._suspected:
+                    self._films.popleft()
+                    self._alone.extend(ExtractPieces(film.film, (shard,), 0.0, alone=True) for shard in film.shards)
+                    continue
+                number = self._num_pieces(target, slots)
+                shards = tuple(film.shards.popleft() for _ in range(min(number, len(film.shards))))
+                if not film.shards:
+                    self._films.popleft()
+                yield ExtractPieces(film.film, shards, target)
+            else:
+                self._read_ahead()
+                number = min(self._num_videos(target, slots), len(self._listed))
+                if not number:
+                    return
+                yield OpenVideos(tuple(self._listed.popleft() for _ in range(number)), target)
+
+    def _target_seconds(self, slots: int) -> float:
+        target = min(TARGET_SECONDS, max(LEAST_TARGET_SECONDS, TARGET_SECONDS * slots / SLOTS_OF_TARGET))
+        return min(target, self._deadline_seconds / 4)
+
+    def _read_ahead(self) -> None:
+        if not self._exhausted and len(self._listed) < AHEAD // 2:
+            wanted = AHEAD - len(self._listed)
+            self._listed.extend(islice(self._source, wanted))
+            self._exhausted = len(self._listed) < AHEAD
+
+    def _num_videos(self, target_seconds: float, slots: int) -> int:
+        number = self._seconds_per_video.number_in(target_seconds, most=MOST_VIDEOS)
+        return min(number, _fair_share(len(self._listed), slots)) if self._exhausted else number
+
+    def _num_pieces(self, target_seconds: float, slots: int) -> int:
+        number = self._seconds_per_clip.number_in(target_seconds / self._clips_per_shard, most=MOST_VIDEOS)
+        if self._exhausted and not self._listed:
+            number = min(number, _fair_share(sum(len(film.shards) for film in self._films), slots))
+        return number
+
+
+class _PiecesLeft:
+    """The pieces of a film that no worker has yet."""
+
+    def __init__(self, film: Film, shards: deque[int]) -> None:
+        self.film = film
+        self.shards = shards
+
+
+class _Mean:
+    """A mean in which later measurements count more."""
+
+    def __init__(self) -> None:
+        self._value: float | None = None
+
+    def add(self, value: float) -> None:
+        """Take a measurement in."""
+        self._value = value if self._value is None else (1 - NEW_WEIGHT) * self._value + NEW_WEIGHT * value
+
+    def number_in(self, target: float, *, most: int) -> int:
+        """How many fit into the target; one while nothing was measured."""
+        if self._value is None:
+            return 1
+        return max(1, min(most, int(target / max(self._value, target / most))))
+
+
+def _fair_share(left: int, slots: int) -> int:
+    """Half of what each slot would get of all that is left, at least one: the last assignments are small."""
+    return max(1, -(-left // (2 * slots)))
