@@ -1,4 +1,4 @@
-"""Deals out the work of a run: how much goes into an assignment, and what comes next.
+"""Deals out the work of a run, in assignments of about 20 seconds.
 
 Nothing is known of a video before a worker opens it, so the first assignments hold one video each. Later ones hold what
 is about `TARGET_SECONDS` of work by what the earlier ones took, and less near the end of a list, so that all workers
