@@ -1,4 +1,6 @@
-"""The cost of dask: the coordinator's time per video and per piece, planning included, and busy GPUs.
+"""The cost of dask: the coordinator's time per video, and busy GPUs.
+
+Planning is included.
 
 A thousand GPUs are not available on one machine, so here they are dask workers that sleep and read while they would
 read a video through, sleep while they would decode, and sleep holding a GPU while they would encode. Everything else is

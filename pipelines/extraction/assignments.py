@@ -153,7 +153,7 @@ class Returned:
     """Videos that are done, kept or failed."""
     opened: list[Opened] = field(default_factory=list)
     pieces: list[Outcome] = field(default_factory=list)
-    """Of a film: its pieces."""
+    """The pieces that were tried, where the assignment was pieces of a film."""
     unopened: tuple[VideoRequest, ...] = ()
     """Videos for which no time was left."""
     unfinished: tuple[int, ...] = ()

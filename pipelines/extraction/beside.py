@@ -1,4 +1,4 @@
-"""Small documents beside a store: what runs say of themselves, for other processes and machines.
+"""Small documents beside a store, in which runs speak of themselves.
 
 They lie beside the store and not in it, so that the store holds features only and two runs make equal stores.
 """

@@ -199,7 +199,8 @@ def _nannies(workers: dict[str, dict[str, Any]], settings: ClusterSettings, loop
     host = LOOPBACK if settings.interface is None else _address_of(settings.interface)
     security = _keys(settings).security()
     common = {"host": host, "protocol": "tls", "security": security}
-    quiet = {"worker_class": QuietWorker, "silence_logs": logging.ERROR}  # a worker that dies is in the report
+    # a worker that dies is in the report, and one that is closed on a busy machine logs its last heartbeat as an error
+    quiet = {"worker_class": QuietWorker, "silence_logs": logging.CRITICAL}
     return SpecCluster(
         workers={name: {"cls": Nanny, "options": common | quiet | options} for name, options in workers.items()},
         scheduler=_scheduler(settings, common),

@@ -1,4 +1,4 @@
-"""Has assignments done on a dask cluster, within a sliding window of submissions.
+"""Has assignments done on a dask cluster, within a sliding window.
 
 If everything were submitted at once, a video that kills its worker would take the queued tasks with it; with a window
 only the culprit fails. The worker's side of the run and the encoder live in worker plugins.

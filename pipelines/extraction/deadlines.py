@@ -1,4 +1,4 @@
-"""Deadlines: an assignment that is late is cancelled, its worker restarted."""
+"""Deadlines: a late assignment is cancelled, its worker restarted."""
 
 import logging
 import threading

@@ -1,4 +1,4 @@
-"""Deals out the work of a run: how much goes into an assignment, and what comes next.
+"""Deals out the work of a run, in assignments of about 20 seconds.
 
 Nothing is known of a video before a worker opens it, so the first assignments hold one video each. Later ones hold what
 is about `TARGET_SECONDS` of work by what the earlier ones took, and less near the end of a list, so that all workers
@@ -29,10 +29,11 @@ from longvid.pipelines.extraction.report import VideoRow
 
 KILLED = "its decoder or encoder killed the worker process"
 
-TARGET_SECONDS = 20.0
-"""Work in an assignment: with a thousand workers the scheduler handles fifty a second, a twentieth of what it can."""
+TARGET_SECONDS = 40.0
+"""Time that an assignment stays with a worker: 20 seconds of work, and as long again in which it waits for the encoder,
+which the other assignment of the same worker has. With a thousand workers the scheduler handles fifty a second."""
 LEAST_TARGET_SECONDS = 4.0
-"""Work in an assignment where few workers leave the scheduler idle: progress is seen sooner."""
+"""The same where few workers leave the scheduler idle: progress is seen sooner."""
 SLOTS_OF_TARGET = 100
 """Assignments in work at once from which on they hold `TARGET_SECONDS`."""
 

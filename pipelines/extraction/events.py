@@ -1,4 +1,6 @@
-"""Events of a run, one JSON object per line, written as they happen (`longvid extract --log-file FILE`).
+"""Events of a run, one JSON object per line, written as they happen.
+
+`longvid extract --log-file FILE` writes them.
 
 Every line has `time` (UTC) and `event`: `run started`, `workers`, `encoder loaded`, `film opened`, `pieces done`,
 `video ended` (the row of the report), `worker died`, `warning` and `run ended`. A log that cannot be written any more

@@ -1,4 +1,4 @@
-"""Stage one as a whole: have workers open, extract and complete every video; report.
+"""Stage one as a whole: workers extract every video; the report.
 
 The coordinating process opens no video and reads no feature: it deals out assignments and writes down what they came
 to. A video that fails becomes a row of the report.

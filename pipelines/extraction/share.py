@@ -1,4 +1,4 @@
-"""Shares of an extraction: every n-th part of the videos, by a hash of their keys.
+"""Shares of an extraction: parts of the videos, by a hash of their keys.
 
     longvid extract lvu.jsonl ... --share 3/64       # 0 to 63, in a SLURM array or in plain shells
 

@@ -1,4 +1,6 @@
-"""The status of runs into a store: written while they run, read by any machine that reaches the store.
+"""The status of runs into a store, while they run and afterwards.
+
+Any machine that reaches the store can read it.
 
 A run writes one document beside the store, `<store>.status.json` (a share: `<store>.status-share-3-of-64.json`), every
 few seconds and at its end. A run that was killed cannot say so: its document stays, and its last sign of life grows

@@ -1,4 +1,4 @@
-"""The count of a run: how much is done, what failed, how fast it goes, which stage it waits for."""
+"""The count of a run: what is done, what failed, how fast it goes."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""A worker's side of a run: opens videos, extracts their pieces, completes them.
+"""A worker's side of a run: opens, extracts and completes videos.
 
 Nothing here knows of executors: `Working.do` is called in this process, in a second one, or by a dask worker.
 """
