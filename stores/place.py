@@ -358,6 +358,9 @@ class _Persistent(WrapperStore[Store]):
         super().__init__(store)
         self._location = location
 
+    def _with_store(self, store: Store) -> "_Persistent":
+        return _Persistent(store, self._location)
+
     async def get(
         self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
     ) -> Buffer | None:

@@ -17,6 +17,8 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from longvid.errors import ConfigError
 from longvid.safe_yaml import MOST_BYTES, YAMLError, parse_yaml
 
@@ -75,6 +77,9 @@ def recipe_text(name: str) -> str:
         task = name.removesuffix(AS_PUBLISHED).removeprefix("lvu/")
         form = "as-published" if name.endswith(AS_PUBLISHED) else "ours"
         parts = [_text(room / "lvu" / f"{task}.yaml"), _text(room / "lvu" / f"{form}.yaml")]
+    if any(parse_yaml(part).get("extends") for part in parts):  # merged settings have lost the comments beside them
+        comments = [line for part in parts for line in part.splitlines() if line.startswith("#")]
+        return "\n".join([*comments, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)])
     named = "".join(f"{key}: {settings[key]}\n" for key in ("name", "out", "manifest"))
     return "\n".join([f"{parts[0].rstrip()}\n{named}", *parts[1:]])
 

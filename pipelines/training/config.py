@@ -88,10 +88,15 @@ class RefinementSettings(Settings):
     """Stages that refine the answers of a dense task (`longvid.decoders.segmentation.refined`)."""
 
     stages: int = Field(default=3, ge=1)
+    """Stages after the decoder."""
     layers: int = Field(default=10, ge=1)
+    """Dilated convolutions of each: layer i has dilation 2^i, so that ten see 2,047 clips."""
     width: int = Field(default=64, ge=1)
+    """Channels of each stage."""
     dropout: float = Field(default=0.5, ge=0, lt=1)
+    """Share of numbers set to zero in training."""
     shared: bool = False
+    """One set of weights for all stages, as in a variant of the MS-TCN++ paper (not in its code)."""
 
 
 class SmoothingSettings(Settings):

@@ -25,7 +25,7 @@ from longvid.stores.bounded_json import parse_json_object
 from longvid.stores.canonical import canonical_json
 from longvid.stores.convert.arrays import ArrayLayout, array_layout
 from longvid.stores.convert.bounds import check_claim, reading
-from longvid.stores.convert.hdf5_reading import member, open_hdf5, shown, text_of, walk
+from longvid.stores.convert.hdf5_reading import fixed_text, member, open_hdf5, shown, text_of, walk
 from longvid.stores.convert.incoming import Incoming, described, imported_recipe, rows_of_seconds, write_incoming
 from longvid.stores.convert.outgoing import describe, new_file, refuse_partial, reserve
 from longvid.stores.convert.watching import watched
@@ -65,7 +65,7 @@ def export_hdf5(
         reserve(partial, needed)
         with h5py.File(partial, "w") as file:  # which truncates it
             reserve(partial, needed)
-            file[_STORE] = describe(store)
+            file[_STORE] = fixed_text(describe(store))
             for key in watched(chosen, on_video):
                 _export_video(store, store.video(key), file.create_group(f"videos/{path_name(key)}"))
     return target
@@ -84,7 +84,7 @@ def _file_bytes(store: FeatureStore, keys: list[str]) -> int:
 
 def _export_video(store: FeatureStore, video: StoredVideo, group: h5py.Group) -> None:
     group.attrs["key"], group.attrs["clips"] = _attribute(video.key), video.num_clips
-    group["about"] = canonical_json({"key": video.key, "source": video.source})
+    group["about"] = fixed_text(canonical_json({"key": video.key, "source": video.source}))
     group["seconds"] = video.seconds
     for shard_index in range(store.layout.num_shards(video.num_clips)):
         start_clip, stop_clip = store.layout.shard_clips(video.num_clips, shard_index)

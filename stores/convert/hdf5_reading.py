@@ -7,18 +7,23 @@ file names. Here only hard links are followed, and each of the four is refused.
 
 import math
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
 import h5py
+import numpy as np
 
 from longvid.stores.convert.bounds import MOST_CHUNK_BYTES, reading
 from longvid.stores.errors import ConversionError
 
 Item: TypeAlias = h5py.Group | h5py.Dataset
 MOST_TEXT_BYTES = 64 * 2**20
+TEXT_SECONDS = 20.0
+"""Time for one text of variable length; reading one takes milliseconds, starting a process less than a second."""
 
 
 @contextmanager
@@ -55,10 +60,43 @@ def text_of(item: Item | None, name: str) -> str:
             raise ConversionError(f"{name}: expected a single text")
         if item.dtype.itemsize > MOST_TEXT_BYTES:
             raise ConversionError(f"{name}: claims {item.dtype.itemsize:,} bytes of text")
-        held = item[()]
+        held = item[()] if is_fixed(item) else _text_in_another_process(item, name)
         if not isinstance(held, bytes | str) or len(held) > MOST_TEXT_BYTES:
             raise ConversionError(f"{name}: expected a text of {MOST_TEXT_BYTES:,} bytes at most")
         return held.decode("utf-8") if isinstance(held, bytes) else held
+
+
+def fixed_text(text: str) -> np.ndarray:
+    """A text as a scalar of fixed length, which lies in one place of the file."""
+    data = text.encode("utf-8")
+    return np.array(data, h5py.string_dtype("utf-8", max(1, len(data))))
+
+
+def is_fixed(item: h5py.Dataset) -> bool:
+    """Whether the data set holds texts of a fixed length."""
+    kind = h5py.check_string_dtype(item.dtype)
+    return kind is not None and kind.length is not None
+
+
+def _text_in_another_process(item: h5py.Dataset, name: str) -> bytes:
+    """A text of variable length. In a damaged file the library can look for it for ever, which nothing else ends."""
+    command = [sys.executable, "-c", _READ_TEXT, item.file.filename, item.name]
+    try:
+        read = subprocess.run(command, capture_output=True, timeout=TEXT_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise ConversionError(f"{name}: cannot be read in {TEXT_SECONDS} s; the file is damaged") from None
+    if read.returncode:
+        told = (read.stderr.decode("utf-8", "replace").strip().splitlines() or ["the process died"])[-1]
+        raise ConversionError(f"{name}: cannot be read ({told[:200]}); the file is damaged")
+    return read.stdout
+
+
+_READ_TEXT = """
+import sys, h5py
+with h5py.File(sys.argv[1], "r") as file:
+    held = file[sys.argv[2]][()]
+sys.stdout.buffer.write(held if isinstance(held, bytes) else held.encode("utf-8"))
+"""
 
 
 def walk(group: h5py.Group) -> Iterator[tuple[str, Item]]:

@@ -34,18 +34,23 @@ class LVMAEConfig(DecoderConfig):
     """Settings of `LVMAE`; the defaults are the published model's."""
 
     depth: Count = 32
+    """Blocks of the encoder."""
     heads: Count = 16
     """Heads of the encoder; fewer where the width cannot be cut into so many."""
     mlp_ratio: Positive = 4
+    """Width inside each block's MLP, over the width of the tokens."""
     probe: Literal["attentive", "linear"] = "attentive"
     """`attentive`: one more block and a norm, then a linear layer on the class token; `linear`: on the clips' mean."""
     probe_heads: Count = 8
+    """Heads of the attentive probe's block."""
     last_clip: Literal["attended", "ignored"] = "attended"
     """`ignored`: the released probing code's mask, which forgets the class token and so leaves out the last clip."""
     decoder_width: Count = 512
-    """This and the next two: the part that reconstructs masked clips, which only pretraining has."""
+    """Width of the part that reconstructs masked clips, which only pretraining has."""
     decoder_depth: Count = 8
+    """Blocks of that part."""
     decoder_heads: Count = 16
+    """Heads of that part."""
 
 
 class LVMAE(Decoder):
