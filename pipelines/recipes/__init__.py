@@ -72,16 +72,23 @@ def recipe_text(name: str) -> str:
     settings = recipe_settings(name)
     room = files("longvid.pipelines.recipes")
     if not name.startswith("lvu/"):
-        parts = [_text(room / f"{name}.yaml")]
+        own = [name]
     else:
-        task = name.removesuffix(AS_PUBLISHED).removeprefix("lvu/")
-        form = "as-published" if name.endswith(AS_PUBLISHED) else "ours"
-        parts = [_text(room / "lvu" / f"{task}.yaml"), _text(room / "lvu" / f"{form}.yaml")]
-    if any(parse_yaml(part).get("extends") for part in parts):  # merged settings have lost the comments beside them
-        comments = [line for part in parts for line in part.splitlines() if line.startswith("#")]
+        task, _, form = name.removeprefix("lvu/").partition("-")
+        own = [f"lvu/{task}", f"lvu/{form or 'ours'}"]
+    parts = [_text(room.joinpath(f"{one}.yaml")) for one in own]
+    extended = [_text(room.joinpath(f"{one}.yaml")) for one in _bases(room, own[-1])]
+    if extended:  # merged settings have lost the comments beside them
+        comments = [line for part in (*parts, *extended) for line in part.splitlines() if line.startswith("#")]
         return "\n".join([*comments, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)])
     named = "".join(f"{key}: {settings[key]}\n" for key in ("name", "out", "manifest"))
     return "\n".join([f"{parts[0].rstrip()}\n{named}", *parts[1:]])
+
+
+def _bases(room: Traversable, name: str) -> list[str]:
+    """The files that one of longvid's own files extends, the nearest first."""
+    base = read_settings(room.joinpath(f"{name}.yaml")).get("extends")
+    return [] if base is None else [base, *_bases(room, base)]
 
 
 def _text(file: Traversable) -> str:

@@ -242,11 +242,14 @@ def test_a_module_beside_the_working_folder_is_found(folder: Path, tmp_path: Pat
     assert "none" in info
 
 
-def test_a_run_with_nothing_to_do_starts_no_worker(folder: Path) -> None:
+def test_a_run_with_nothing_to_do_loads_no_encoder(folder: Path, tmp_path: Path) -> None:
     words = ["extract", folder, "-e", "patch-statistics", "-o", folder / "x.zarr", *SAMPLING, "--json"]
-    report = json.loads(longvid(*words, "--scheduler", "local").stdout)
+    log = tmp_path / "events.jsonl"
+    report = json.loads(longvid(*words, "--scheduler", "local", "--log-file", log).stdout)
     assert report["counts"] == {"kept": 2}
-    assert report["workers"] == 0
+    events = [json.loads(line)["event"] for line in log.read_text().splitlines()]
+    assert "run ended" in events
+    assert "encoder loaded" not in events
 
 
 @pytest.mark.parametrize("command", ["extract", "info", "verify", "repair", "delete", "export", "import"])

@@ -35,6 +35,7 @@ class ASFormerConfig(StagedConfig):
     """Settings of `ASFormer`; the defaults are the authors' but for `window`."""
 
     width: Count = 64
+    """Channels of every stage."""
     layers: Count = 10
     """Blocks of each stage; block i has a window of 2^i steps on either side."""
     refinements: NonNegative = 3
@@ -47,6 +48,7 @@ class ASFormerConfig(StagedConfig):
     """`own`: each step sees the window around itself, as the authors' README recommends for new work. `shared`: all
     steps of a block of d see the union of their windows, as in the authors' code and its trained weights."""
     dropout: Share = 0.5
+    """Share of numbers set to zero in training."""
     channel_dropout: Share = 0.3
     """Dropout of whole channels of the features."""
 

@@ -34,6 +34,7 @@ class LTContextConfig(StagedConfig):
     """Settings of `LTContext`; the defaults are the authors' for Breakfast."""
 
     width: Count = 64
+    """Channels of every stage."""
     layers: Count = 9
     """Blocks of each stage; block i has dilation `dilation_factor`^i."""
     refinements: NonNegative = 3
@@ -47,7 +48,9 @@ class LTContextConfig(StagedConfig):
     dilation_factor: Count = 2
     norm: Literal["none", "instance"] = "none"
     dropout: Share = 0.2
+    """Share of numbers set to zero in training."""
     attention_dropout: Share = 0.2
+    """Share of attention weights set to zero in training."""
     channel_dropout: Share = 0.3
     """Dropout of whole channels of a stage's input: features, then class probabilities."""
 

@@ -21,11 +21,13 @@ class MSTCNConfig(StagedConfig):
     """Settings of `MSTCN`; the defaults are the authors'."""
 
     width: Count = 64
+    """Channels of every stage."""
     layers: Count = 10
     """Layer i has dilation 2^i: ten layers see 2,047 steps; at 2 steps per second 6 to 8 are enough."""
     refinements: NonNegative = 3
     """Stages after the first."""
     dropout: Share = 0.5
+    """Share of numbers set to zero in training."""
 
 
 @settings(DecoderError, kw_only=True)
@@ -33,11 +35,13 @@ class MSTCNPlusPlusConfig(StagedConfig):
     """Settings of `MSTCNPlusPlus`; the defaults are the authors'."""
 
     width: Count = 64
+    """Channels of every stage."""
     layers: Count = 11
     """Layer i of the first stage has the dilations 2^(layers - 1 - i) and 2^i."""
     refinements: NonNegative = 3
     refinement_layers: Count = 10
     dropout: Share = 0.5
+    """Share of numbers set to zero in training."""
 
 
 class DilatedLayer(nn.Module):

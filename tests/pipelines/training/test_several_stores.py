@@ -267,16 +267,19 @@ def test_a_file_gets_the_scores_that_evaluation_gave_its_stored_features(filmed,
 
 
 def test_one_decoding_feeds_both_encoders_and_gives_the_stores_numbers(filmed, monkeypatch, tmp_path):
-    import longvid.video.backends.pyav as backend
+    import longvid.video.reader as reader
     from longvid.pipelines.evaluation.predict import features_of
     from longvid.pipelines.extraction.together import Target
     from longvid.pipelines.rebuilding import Given, rebuilt
 
     decoded = []
-    whole = backend.read_together
-    monkeypatch.setattr(
-        backend, "read_together", lambda *given, **named: decoded.append(given) or whole(*given, **named)
-    )
+    pyav = reader.BACKENDS["pyav"]
+
+    def counted(*given, **named):
+        decoded.append(given)
+        return pyav.read_together(*given, **named)
+
+    monkeypatch.setitem(reader.BACKENDS, "pyav", replace(pyav, read_together=counted))
     record = RunFolder(filmed / "features").record()
     targets = []
     for store in record.stores:
