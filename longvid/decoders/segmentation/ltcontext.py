@@ -40,13 +40,17 @@ class LTContextConfig(StagedConfig):
     refinements: NonNegative = 3
     """Stages after the first, of width `width / reduction`."""
     reduction: Count = 2
+    """Width of the first stage over that of the later ones."""
     window: Count = 64
     """Steps of a block of the windowed attention; even."""
     stride: Count = 8
     """Steps between the steps that attend to each other over all time (64 on Assembly101)."""
     heads: Count = 1
+    """Attention heads."""
     dilation_factor: Count = 2
+    """Growth of the dilation from block to block."""
     norm: Literal["none", "instance"] = "none"
+    """Norm before each block's attention."""
     dropout: Share = 0.2
     """Share of numbers set to zero in training."""
     attention_dropout: Share = 0.2

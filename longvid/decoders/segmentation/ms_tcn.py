@@ -39,7 +39,9 @@ class MSTCNPlusPlusConfig(StagedConfig):
     layers: Count = 11
     """Layer i of the first stage has the dilations 2^(layers - 1 - i) and 2^i."""
     refinements: NonNegative = 3
+    """Stages after the first."""
     refinement_layers: Count = 10
+    """Dilated convolutions of each later stage."""
     dropout: Share = 0.5
     """Share of numbers set to zero in training."""
 
