@@ -61,7 +61,9 @@ def test_training_prints_the_baseline_beside_every_validation_score(make_data, r
     assert TrainResult.from_dict(read_json(data / "run" / "result.json")) == result
     (data / "recipe.yaml").write_text(config.to_yaml())
     said = run_cli(["train", str(data / "recipe.yaml")], capsys)
-    header, *rows = said.splitlines()[:4]
+    lines = said.splitlines()
+    begin = next(at for at, line in enumerate(lines) if line.startswith("metric"))  # after notes and hints
+    header, *rows = lines[begin : begin + 4]
     assert header.split() == ["metric", "validation", "baseline"]
     for row, name in zip(rows, metrics, strict=True):
         assert row.startswith(METRICS[name].label)
