@@ -83,9 +83,10 @@ def train(
         console.print(printable(f"hint: {hint}"), style="yellow")
     rows = table("metric", "validation", "baseline", right=("validation", "baseline"))
     for name, value in result.validation.items():
-        metric, baseline = METRICS[name], result.baseline.get(name)
+        part, _, own = name.rpartition("/")  # of several tasks learned together: `relationship/accuracy`
+        metric, baseline = METRICS[own], result.baseline.get(name)
         shown = "-" if baseline is None else metric.format(baseline)
-        rows.add_row(metric.label, metric.format(value.mean, value.std), shown)
+        rows.add_row(f"{part} {metric.label}".strip(), metric.format(value.mean, value.std), shown)
     console.print(rows)
     chosen = "test" if result.selected_by == "test" else "validation"
     console.print(

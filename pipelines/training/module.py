@@ -29,7 +29,7 @@ OTHER_RANK = 500_000_000
 
 
 def adamw(groups: list[dict[str, Any]], *, mixed: bool = False, **options: Any) -> AdamW:
-    """AdamW over parameter groups; on a CPU in one pass over memory, unless a weight is complex or precision is `mixed`.
+    """AdamW over parameter groups; on a CPU in one pass over memory, unless weights are complex or precision `mixed`.
 
     For the 232 million weights of 20 attentive probes that takes a third of the time.
     """

@@ -101,7 +101,9 @@ def _attribute(key: str) -> str:
 
     HDF5 has 64 kB for all attributes of a group; `about` holds a longer key, and one that is no text, exactly.
     """
-    return key.encode("utf-8", "backslashreplace")[:MOST_ATTRIBUTE_BYTES].decode("utf-8", "ignore")
+    return (
+        key.replace("\0", "\\x00").encode("utf-8", "backslashreplace")[:MOST_ATTRIBUTE_BYTES].decode("utf-8", "ignore")
+    )
 
 
 def import_hdf5(

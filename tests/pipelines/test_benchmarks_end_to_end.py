@@ -251,7 +251,7 @@ def test_coin_tasks_and_steps_from_coin_json_to_a_report(longvid, tmp_path, make
     assert steps["352 fold"] == 1.0
     assert steps["1"] is None  # not in these videos
     predicted = Path("runs/coin-steps/evaluation/test-predictions.csv").read_text().splitlines()
-    assert predicted[0] == "key,seed,target,predicted,score,score of target"
+    assert predicted[0] == "key,seed,start_seconds,end_seconds,target,predicted,score,score of target"
     assert found["recall@50"] == 1.0
     longvid("report", "runs/coin-steps", "--out", "page.html")
     assert "352 fold" in (tmp_path / "page.html").read_text()

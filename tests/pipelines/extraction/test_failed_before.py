@@ -30,7 +30,9 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the files that were read through."""
     names: list[str] = []
     probe_once = measuring.probe_once
-    monkeypatch.setattr(measuring, "probe_once", lambda path: (names.append(Path(path).name), probe_once(path))[1])
+    monkeypatch.setattr(
+        measuring, "probe_once", lambda path, *given: (names.append(Path(path).name), probe_once(path, *given))[1]
+    )
     return names
 
 
@@ -87,7 +89,9 @@ def test_a_note_about_many_videos_is_one_line_and_a_rare_one_names_each():
     rows = [VideoRow(f"v{n}", f"/in/v{n}.mp4", problems=[rate.format(n)]) for n in range(50)]
     rows += [VideoRow(f"w{n}", f"/in/w{n}.mp4", problems=[f"starts late, at {n} s"]) for n in range(2)]
     rows.append(VideoRow("x", "/in/x.mp4", "failed", reason="broken", problems=["starts late, at 9 s"]))
-    assert _note_lines(RunReport(rows)) == [
+    report = RunReport()
+    report.add(*rows)
+    assert _note_lines(report) == [
         f"note: v0: {rate.format(0)} (and 49 videos likewise; the report has all)",
         "note: w0: starts late, at 0 s",
         "note: w1: starts late, at 1 s",
