@@ -1,6 +1,7 @@
 """Progress of a training: a bar in a terminal, plain lines elsewhere."""
 
 import time
+from collections.abc import Mapping
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -45,8 +46,8 @@ class ConsoleProgress:
     def epoch_ended(self, row: EpochRow) -> None:
         """Move the bar, or print a line if the last one is 15 seconds old."""
         figures = f"loss {row.train_loss:.3f}"
-        if self._monitor in row.metrics:
-            figures += f"  val {METRICS[self._monitor].format(row.metrics[self._monitor])}"
+        if row.metrics:
+            figures += f"  val {self._monitored(row.metrics)[1]}"
         if self._bar is not None:
             self._bar.update(self._task, completed=row.epoch + 1, figures=figures)
         elif time.monotonic() - self._last_line >= LINE_EVERY_SECONDS:
@@ -58,11 +59,18 @@ class ConsoleProgress:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
-        metric = METRICS[self._monitor]
+        label, value = self._monitored(result.metrics)
         self._print(
-            f"{self._label} seed {result.seed}: best validation {metric.label} "
-            f"{metric.format(result.metrics[self._monitor])} in epoch {result.best_epoch + 1} of {result.epochs}, "
+            f"{self._label} seed {result.seed}: best validation {label} "
+            f"{value} in epoch {result.best_epoch + 1} of {result.epochs}, "
             f"{result.train_seconds:.0f} s"
+        )
+
+    def _monitored(self, metrics: Mapping[str, float]) -> tuple[str, str]:
+        """Label and value of what chooses the epoch: one metric, or the sum of several joined by `+`."""
+        names = self._monitor.split("+")
+        return " + ".join(METRICS[name].label for name in names), METRICS[names[0]].format(
+            sum(metrics[n] for n in names)
         )
 
     def __enter__(self) -> "ConsoleProgress":

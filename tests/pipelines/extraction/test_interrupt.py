@@ -3,6 +3,7 @@
 import os
 import pty
 import select
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ def interrupted_in_a_terminal(command: list[str], ready: Callable[[float, bytes]
     """Exit status and all that was shown of a command that gets Ctrl-C typed once `ready` says so."""
     pid, terminal = pty.fork()
     if pid == 0:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background job, and all it starts, ignore it
         os.execv(command[0], command)
     shown, begun, typed = b"", time.monotonic(), False
     watched = select.poll()  # select.select knows no descriptor above 1023
