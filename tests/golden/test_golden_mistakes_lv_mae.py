@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import longvid.decoders.lv_mae.official  # noqa: F401 -- before anything is broken: it keeps the functions that it imports
 from longvid.decoders.lv_mae import model, parts
 from longvid.pretraining import masks, objective
 
