@@ -30,7 +30,7 @@ class PredictedSegment:
 def predicted_segments(
     seconds: Float[np.ndarray, "clips 2"], scores: Float[np.ndarray, "clips outputs"], task: Task
 ) -> list[PredictedSegment]:
-    """The segments of a video in order of time, from the scores of its clips; `background` is no segment."""
+    """The segments of a video in order of time, from the scores of its clips; `background` is left out."""
     answers = scores.argmax(axis=1)
     starts, ends = _stretches(seconds)
     first = np.flatnonzero(np.concatenate([[True], (answers[1:] != answers[:-1]) | (starts[1:] > ends[:-1])]))

@@ -46,7 +46,7 @@ class Reading:
     last_frame: bool = True
     """Whether the last segment holds the last frame."""
     background: tuple[str, ...] = ()
-    """Names of classes that are no action. Their segments count for and against nobody; their frames do count."""
+    """Classes that are not actions. Their segments are ignored when segments are scored; their frames do count."""
     background_frames: Literal["counted", "not counted", "cut"] = "counted"
     """Frames whose true class is background: in the accuracy or not; `cut`: removed before segments are formed."""
     epsilon: float = 0.0

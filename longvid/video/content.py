@@ -56,7 +56,7 @@ def checks(packets: str, *, path: Source | None = None) -> dict[str, str]:
 def modified(path: str | Source, storage: Storage | None = None) -> dict[str, Any]:
     """When the file was last written, by its file system: `mtime_ns` of a local file, `etag` or `mtime` elsewhere.
 
-    Asks anew. Empty where that does not say. Raises OSError where there is no file.
+    Always asks again. Empty if the place does not say. Raises OSError if the file does not exist.
     """
     source = source_of(path, storage)
     return source.look().modified if isinstance(source, RemoteFile) else {"mtime_ns": source.stat().st_mtime_ns}

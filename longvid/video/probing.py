@@ -146,7 +146,7 @@ def _header(container: InputContainer, stream: VideoStream, packets: PacketPass,
 
 
 def _measured(path: Source, packets: PacketPass, header: HeaderMetadata) -> MeasuredTiming:
-    """The pass's result in display order. Raises UnreadableVideo where there is no frame to show."""
+    """The pass's result in display order. Raises UnreadableVideo if there is no frame to show."""
     if len(packets.pts) == 0 and packets.num_timeless:
         raise UnreadableVideo(
             f"{path}: a bare stream, its packets carry no times; "

@@ -6,10 +6,14 @@ from typing import Any
 
 from rich import filesize
 from rich.console import Console, ConsoleOptions
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from longvid.printable import printable
+
+LINE_EVERY_SECONDS = 15.0
+"""Least time between two lines of progress where there is no terminal."""
 
 
 class PlainConsole(Console):
@@ -96,6 +100,19 @@ def print_json(value: Any) -> None:
     from longvid.plain import as_json
 
     print(json.dumps(as_json(value), indent=2))
+
+
+def epoch_bar(console: Console) -> Progress:
+    """An empty bar that counts epochs, with the field `figures` beside it; it disappears when it is stopped."""
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[figures]}", markup=False),
+        TimeRemainingColumn(compact=True),
+        console=console,
+        transient=True,
+    )
 
 
 def table(*columns: str, title: str | None = None, right: Sequence[str] = (), whole_words: bool = False) -> PlainTable:

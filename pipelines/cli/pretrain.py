@@ -6,11 +6,19 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 
-from longvid.pipelines.cli.console import console, error_console, human_seconds, print_json, printable, table
+from longvid.pipelines.cli.console import (
+    LINE_EVERY_SECONDS,
+    console,
+    epoch_bar,
+    error_console,
+    human_seconds,
+    print_json,
+    printable,
+    table,
+)
 
-LINE_EVERY_SECONDS = 15.0
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 
 
@@ -120,15 +128,7 @@ class PretrainingBar:
         self._epochs = epochs
         if not self._console.is_terminal:
             return
-        self._bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[figures]}", markup=False),
-            TimeRemainingColumn(compact=True),
-            console=self._console,
-            transient=True,
-        )
+        self._bar = epoch_bar(self._console)
         self._task = self._bar.add_task(self._label, total=epochs, completed=done, figures="")
         self._bar.start()
 

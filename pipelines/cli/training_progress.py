@@ -4,12 +4,11 @@ import time
 from collections.abc import Mapping
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 
 from longvid.metrics.items import METRICS
+from longvid.pipelines.cli.console import LINE_EVERY_SECONDS, epoch_bar
 from longvid.pipelines.training.results import EpochRow, SeedResult
-
-LINE_EVERY_SECONDS = 15.0
 
 
 class ConsoleProgress:
@@ -31,15 +30,7 @@ class ConsoleProgress:
         self._epochs, self._last_line = epochs, time.monotonic()
         if not self._console.is_terminal:
             return
-        self._bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[figures]}", markup=False),
-            TimeRemainingColumn(compact=True),
-            console=self._console,
-            transient=True,
-        )
+        self._bar = epoch_bar(self._console)
         self._task = self._bar.add_task(f"{self._label} seed {seed}", total=epochs, completed=done, figures="")
         self._bar.start()
 

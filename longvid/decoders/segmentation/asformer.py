@@ -7,7 +7,7 @@ before, by its own similarities.
     q, k = own features, v = features of the stage before (in the encoder: own)
     o = relu(conv3(x)); o = alpha attention(norm(o)) + o; x = x + dropout(conv1(o))
 
-alpha is exp(-3 s) in decoder s = 0, 1, 2: 1, 0.05, 0.002. There is no code of time.
+alpha is exp(-3 s) in decoder s = 0, 1, 2: 1, 0.05, 0.002. Positions are not encoded.
 """
 
 import math

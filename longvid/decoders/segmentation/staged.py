@@ -3,7 +3,7 @@
 Each stage reads the probabilities of the one before.
 
 Axis order inside: `batch channels length`, as in the authors' convolutions; the interface is `batch length dim`, as
-everywhere. `valid` is (batch, 1, length), 1 on an item's own steps and 0 behind its end; None: there is no padding.
+everywhere. `valid` is (batch, 1, length), 1 on an item's own steps and 0 behind its end; None: nothing is padded.
 """
 
 from typing import Literal

@@ -29,7 +29,7 @@ PICKLE_INDEX, PICKLE_FILE = "pytorch_model.bin.index.json", "pytorch_model.bin"
 def model_folder(name: str, *, revision: str | None = None, weights: bool = True, fetch: bool = True) -> Path:
     """Folder that holds the files of a local model or a hub id; what is not in the cache is fetched.
 
-    `weights=False`: configuration files are enough. Raises `EncoderError` where there is no such folder, or where
+    `weights=False`: configuration files are enough. Raises `EncoderError` if the folder does not exist, or if
     the hub has to be asked and cannot be, or must not be (`fetch=False`).
     """
     folder = Path(name).expanduser()
