@@ -40,7 +40,7 @@ WRONG: dict[str, tuple[str, str]] = {
     ),
     "Preprocessing(mean=0.5)": ("ConfigError", "Preprocessing.mean=0.5: should be a list"),
     "Windows(clips='many')": ("ConfigError", "Windows.clips='many': should be a whole number"),
-    "Windows(short='cut')": ("ConfigError", "Windows.short='cut': should be 'masked' or 'padded'"),
+    "Windows(short='cut')": ("ConfigError", "Windows.short='cut': should be 'masked', 'padded' or 'drop'"),
     "EncoderSpec('mine', Sampling(), Preprocessing(), poolings='mean')": (
         "EncoderError",
         "EncoderSpec.poolings='mean': should be a list",

@@ -25,6 +25,7 @@ LINES = re.findall(r"^(longvid (?:train|evaluate|predict) .*my_decoder:LastState
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Features, and the tutorial's decoder in a module of the working folder, which is not on Python's path yet."""
     extract_short_videos(tmp_path)
+    sys.modules.pop("my_decoder", None)
     monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
     (tmp_path / "my_decoder.py").write_text(BLOCK, encoding="utf-8")
     yield tmp_path
@@ -92,7 +93,8 @@ def test_text_that_a_run_recorded_goes_to_code_only_if_it_is_given_again(folder:
     )
     words = ["store=features.zarr", "manifest=manifest.jsonl", "epochs=1", "tensorboard=false", "device=cpu", "out=own"]
     own = ["decoder.name=my_decoder:LastState", "decoder.options.says=hello", "decoder.options.width=8"]
-    assert command("train", *own, *words)[0] == 0
+    status, _, err = command("train", *own, *words)
+    assert status == 0, err
     status, _, err = command("evaluate", "own", "--decoder", "my_decoder:LastState")
     assert status == 2
     assert "repeat it by --decoder-option says=..." in err

@@ -36,7 +36,7 @@ def test_thousands_of_videos_that_fail_alike_are_one_line_with_their_number_and_
     status, out, err = longvid(capsys, *words)
     assert status == 3
     assert len(out.splitlines()) == 4
-    assert out.splitlines()[0].endswith("0.mp4: no such file (and 2,999 videos for the same reason)")
+    assert out.splitlines()[0].endswith(".mp4: no such file (and 2,999 videos for the same reason)")
     assert "the file is empty" in out.splitlines()[1]
     assert f"report: {tmp_path / 'x.zarr.report.jsonl'}" in out
     assert len(err.splitlines()) == 11, "the first ten by name, and that there are more"
