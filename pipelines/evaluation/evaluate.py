@@ -15,6 +15,7 @@ from longvid.decoders import Decoder
 from longvid.decoders.own import Builder
 from longvid.errors import AnnotationError, ConfigError
 from longvid.files import write_json
+from longvid.hub import local_run
 from longvid.metrics.items import ClassRow, baseline_scores, confusion_matrix, per_class, per_label
 from longvid.metrics.localisation import class_precisions
 from longvid.metrics.videos import proposals_and_truth, readings
@@ -149,7 +150,7 @@ def evaluate(
     holds no trained seed or the store has another recipe, `AnnotationError` for a split without videos, without labels
     or with missing videos.
     """
-    run = RunFolder(Path(run_dir))
+    run = RunFolder(local_run(run_dir))
     record, config = run.record(), kept_config(run.recipe_file)
     if record.task["kind"] == "joint":
         raise ConfigError(f"{run.path} has several tasks; evaluate its parts, {run.path}/*, one by one")

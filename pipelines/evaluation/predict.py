@@ -24,6 +24,7 @@ from longvid.decoders import Decoder
 from longvid.decoders.own import Builder
 from longvid.errors import ConfigError, UnreadableVideo
 from longvid.files import write_bytes, write_json
+from longvid.hub import local_run
 from longvid.metrics.predicted import PredictedSegment, predicted_segments
 from longvid.notebook import Span, html_list, html_strip, html_table
 from longvid.pipelines.evaluation.evaluate import trained_decoder
@@ -194,7 +195,7 @@ def predict(
     than that of the features and for a run without a trained seed, `VideoError` for a file that cannot be read,
     `WeightsError` for damaged weights, `DecoderError` for a video that is too short for the decoder.
     """
-    run = RunFolder(Path(run_dir))
+    run = RunFolder(local_run(run_dir))
     record, seeds = run.record(), run.trained_seeds()
     if not seeds:
         raise ConfigError(f"{run.path}: no seed is trained to the end; run the same `longvid train` again")
