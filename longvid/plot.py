@@ -12,7 +12,7 @@ Colours are those of notebooks (`longvid.notebook.COLOURS`). The extra is `longv
 import csv
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -30,7 +30,11 @@ MOST_CLIPS = 1000
 MOST_LINES = 8
 """Most outputs that a timeline draws: those with the highest score anywhere."""
 
+LINES = ("-", "--", "-.", ":")
+"""Lines of the seeds of one run."""
 
+
+@runtime_checkable
 class Timed(Protocol):
     """Scores along a video, as `predict` gives them."""
 
@@ -105,14 +109,14 @@ def curves(*runs: str | Path, metric: str | None = None, axes: "Axes | None" = N
     drawn = _axes(axes, height=3.0)
     names = [Path(run).name for run in runs]
     for run, name in zip(map(Path, runs), names, strict=True):
-        for label, rows in _histories(run).items():
+        for number, (label, rows) in enumerate(_histories(run).items()):
             colour = colour_of(name, names)
             if metric == "loss":
                 _curve(drawn, rows, "train_loss", f"{name} {label}, training", colour, linestyle=":")
                 _curve(drawn, rows, "val_loss", f"{name} {label}, validation", colour)
             else:
                 measured = _measured(rows, metric, run)
-                _curve(drawn, rows, measured, f"{name} {label}", colour)
+                _curve(drawn, rows, measured, f"{name} {label}", colour, linestyle=LINES[number % len(LINES)])
                 drawn.set_ylabel(METRICS[measured].label if measured in METRICS else measured)
     if metric == "loss":
         drawn.set_ylabel("loss")
