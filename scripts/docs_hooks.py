@@ -1,5 +1,6 @@
 """Fills generated text into the documentation when it is built."""
 
+import re
 import runpy
 from pathlib import Path
 from typing import Any
@@ -26,3 +27,10 @@ def on_files(files: Any, **_: Any) -> Any:
             file.abs_dest_path = str(Path(file.dest_dir) / file.dest_uri)
             file.url = "notebook/"
     return files
+
+
+def on_page_content(html: str, page: Any, **_: Any) -> str:
+    """The page, with the notebook's links to other pages as the site has them."""
+    if page.file.src_uri != "start.ipynb":
+        return html
+    return re.sub(r'href="([a-z/-]+)\.md"', r'href="../\1/"', html)
