@@ -1,4 +1,4 @@
-"""Runs on the Hugging Face Hub, by `hf://user/name`: their files, as a local folder.
+"""Runs at `hf://user/name` on the Hugging Face Hub, as local folders.
 
 A run's configuration, metrics and safetensors are downloaded once per commit; nothing else is, and nothing in them is
 imported or run. `HF_ENDPOINT` names another server, `HF_TOKEN` is the token of a private repository, `HF_HUB_OFFLINE`

@@ -19,7 +19,7 @@ from longvid.hub import local_run
 from longvid.metrics.items import ClassRow, baseline_scores, confusion_matrix, per_class, per_label
 from longvid.metrics.localisation import class_precisions
 from longvid.metrics.videos import proposals_and_truth, readings
-from longvid.notebook import html_list, html_table
+from longvid.notebook import Cell, html_list, html_table
 from longvid.pipelines.evaluation.prediction_files import refuse_format, targets_along, write_predictions
 from longvid.pipelines.evaluation.timeline import timeline
 from longvid.pipelines.training.config import is_elsewhere, kept_config
@@ -118,7 +118,11 @@ class EvaluationResult:
         return f"{self.evaluated} of {self.listed} videos"
 
     def _repr_html_(self) -> str:
-        facts = [("decoder", self.decoder), ("videos", self.coverage), ("seeds", len(self.seeds))]
+        facts: list[tuple[str, Cell]] = [
+            ("decoder", self.decoder),
+            ("videos", self.coverage),
+            ("seeds", len(self.seeds)),
+        ]
         facts += [("answer without video", self.baseline_answer)]
         table = html_table(f"{self.name} on {self.split}", facts)
         return table + html_list(("", "score", "answer without video"), metric_rows(self.metrics, self.baseline))

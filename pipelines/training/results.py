@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from longvid.notebook import html_list, html_table
+from longvid.notebook import Cell, html_list, html_table
 from longvid.validation import made
 
 
@@ -105,7 +105,7 @@ class TrainResult:
         facts = [("decoder", self.decoder), ("task", self.task), ("parameters", f"{self.parameters:,}")]
         facts += [("videos", splits), ("training", f"{self.train_seconds:.1f} s per seed"), ("folder", self.out)]
         names = list(self.seeds[0].metrics) if self.seeds else []
-        seeds = [
+        seeds: list[tuple[Cell, ...]] = [
             (
                 seed.seed,
                 f"{seed.best_epoch + 1} of {seed.epochs}",
