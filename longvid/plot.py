@@ -1,4 +1,4 @@
-"""Pictures by matplotlib: predictions over time, segments, training curves, similarity, scores.
+"""Pictures by matplotlib: timelines, segments, curves, scores, similarity
 
     from longvid import plot
     plot.timeline(predict("runs/mine", "new.mp4"))

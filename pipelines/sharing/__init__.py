@@ -1,1 +1,1 @@
-"""Stores and runs on the Hugging Face Hub: their cards, and how they are pushed."""
+"""Stores and runs on the Hugging Face Hub: cards, and how to push them"""

@@ -1,4 +1,4 @@
-"""Cards of stores and runs: a README for the Hub, written from what the store or the run says.
+"""Cards of stores and runs, written from what the store or the run says.
 
 Texts of a store or run are shown as code, with line ends and backquotes taken out: they may come from anybody.
 """
