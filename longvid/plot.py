@@ -1,4 +1,4 @@
-"""Pictures by matplotlib: timelines, segments, curves, scores, similarity
+"""Pictures by matplotlib: timelines, segments, curves, scores, similarity.
 
     from longvid import plot
     plot.timeline(predict("runs/mine", "new.mp4"))

@@ -1,4 +1,4 @@
-"""Prints every error a user can meet, with its messages, in Markdown, from the code that raises them."""
+"""Prints every error with its messages in Markdown, from the code."""
 
 import ast
 import sys

@@ -1,4 +1,4 @@
-"""Checks every link, picture and anchor of the built documentation: python scripts/links.py build/site."""
+"""Checks every link, picture and anchor of the built documentation."""
 
 import sys
 from collections.abc import Iterator

@@ -1,1 +1,1 @@
-"""Stores and runs on the Hugging Face Hub: cards, and how to push them"""
+"""Stores and runs on the Hugging Face Hub: cards and pushing."""
