@@ -1,4 +1,4 @@
-"""How values look in a notebook: tables, and strips of time"""
+"""How values look in a notebook: tables, and strips of time."""
 
 from collections.abc import Iterable, Sequence
 from html import escape

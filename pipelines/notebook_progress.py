@@ -1,4 +1,4 @@
-"""Progress of long work in a notebook: one line that changes"""
+"""Progress of long work in a notebook: one line that changes."""
 
 import html
 import sys
