@@ -25,6 +25,7 @@ from longvid.decoders.segmentation.refined import Refined, RefinementSettings
 from longvid.decoders.standardise import Standardised
 from longvid.errors import ConfigError, DecoderError, LongvidError, WeightsError, short_reason
 from longvid.files import read_json
+from longvid.hub import local_run
 from longvid.paths import inside
 from longvid.tasks.task import Task
 from longvid.validation import Made, made
@@ -120,7 +121,7 @@ def load_decoder(
     Raises `ConfigError` for a folder without such a run or seed, and for a run of several tasks, each of which has a
     folder of its own to load; `WeightsError` for weights that are not the ones that were trained.
     """
-    folder = Path(run)
+    folder = local_run(run)
 
     def parts(values: dict[str, Any]) -> tuple[DecoderRecord, Task, Windows]:
         if values["format"] != FORMAT:

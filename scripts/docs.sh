@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds the documentation into build/site, warnings as errors; with --serve it is served on http://127.0.0.1:8000.
+# Builds the documentation into build/site, warnings as errors, and checks every link and anchor; with --serve it is
+# served on http://127.0.0.1:8000.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 scripts/setup.sh
@@ -8,4 +9,5 @@ export NO_MKDOCS_2_WARNING=1
 if [ "${1:-}" = --serve ]; then
     exec .venv/bin/mkdocs serve
 fi
-exec .venv/bin/mkdocs build --strict
+.venv/bin/mkdocs build --strict
+.venv/bin/python scripts/links.py build/site

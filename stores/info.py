@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from longvid.notebook import Cell, clock, html_table
 from longvid.stores.canonical import document_bytes
 from longvid.stores.catalogue import catalogue_rows
 from longvid.stores.digests import ShardDigest, chunk_bytes_of, digests_document, document_sha256
@@ -41,6 +42,19 @@ class StoreInfo:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return asdict(self) | {"recipe": self.recipe.to_dict(), "digest": self.recipe.digest}
+
+    def _repr_html_(self) -> str:
+        facts: list[tuple[str, Cell]] = [
+            ("encoder", self.recipe.encoder),
+            ("complete videos", self.complete_videos),
+            ("planned videos", self.planned_videos),
+            ("clips", self.num_clips),
+            ("clips that are not there", self.damaged_clips),
+            ("time", clock(self.seconds)),
+            ("bytes of tokens", self.token_bytes),
+            ("bytes on disk", "-" if self.file_bytes is None else self.file_bytes),
+        ]
+        return html_table(self.location, facts)
 
 
 def store_info(place: Place, recipe: Recipe, layout: Layout) -> StoreInfo:

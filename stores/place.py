@@ -91,6 +91,10 @@ def open_place(location: Location, *, writable: bool, storage_options: dict[str,
     text = os.fspath(location)
     if text.startswith("file://"):
         text = text.removeprefix("file://")
+    if text.startswith("hf://") and writable:
+        raise StoreReadOnly(
+            f"{text}: the Hub is for reading, as each file would be a commit; use a folder, then `longvid push`"
+        )
     if "://" in text:
         return UrlPlace(text, writable=writable, storage_options=storage_options)
     return FolderPlace(Path(text), writable=writable)

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from longvid.notebook import html_table
 from longvid.stores.canonical import differences, digest, plain
 from longvid.stores.errors import NotAFeatureStore
 
@@ -74,6 +75,17 @@ class Recipe(BaseModel):
 
     def __hash__(self) -> int:
         return hash(self.digest)
+
+    def _repr_html_(self) -> str:
+        fields = self.to_dict()
+        plain = [(name, str(value)) for name, value in fields.items() if not isinstance(value, dict)]
+        nested = [
+            (f"{name}.{inner}", str(value))
+            for name, values in fields.items()
+            if isinstance(values, dict)
+            for inner, value in values.items()
+        ]
+        return html_table(f"recipe {self.digest[:16]}", plain + nested)
 
 
 def _whole_floats_as_integers(value: Any) -> Any:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from longvid.files import PARTIAL
+from longvid.notebook import Cell, clock, html_list, html_table
 from longvid.stores import layout as on_disk
 from longvid.stores.absent import Ranges, absent_mask, damaged_ranges, num_damaged
 from longvid.stores.bounded_json import parse_json_object
@@ -30,7 +31,6 @@ from longvid.stores.errors import (
 from longvid.stores.info import Estimate, StoreInfo, estimate, store_info
 from longvid.stores.keys import path_name
 from longvid.stores.layout import Layout
-from longvid.stores.notebook import Cell, clock, html_list, html_table
 from longvid.stores.numbers import check_stored, to_stored
 from longvid.stores.place import Location, Place, open_place
 from longvid.stores.receipts import Digests, Receipt, make_receipt, receipt_path, receipts_path

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import zarr
 
+from longvid.notebook import Cell, clock, html_table
 from longvid.stores.absent import Missing, Ranges, absent_mask, within
 from longvid.stores.bounded_json import parse_json
 from longvid.stores.digests import Rows, ShardDigest, misplaced, recorded_checksum
@@ -24,7 +25,6 @@ from longvid.stores.layout import (
     video_path,
 )
 from longvid.stores.mapped import MappedArray
-from longvid.stores.notebook import Cell, clock, html_table
 from longvid.stores.numbers import from_stored
 from longvid.stores.place import Place
 from longvid.stores.recipe import Recipe

@@ -33,6 +33,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from longvid.errors import ConfigError, VideoTooShort
+from longvid.notebook import clock, html_list, html_strip, html_table
 from longvid.plain import as_json
 from longvid.validation import Count, Positive, settings
 from longvid.video.frames import frames_on_screen
@@ -82,6 +83,10 @@ END_POLICIES: dict[str, Callable[[Starts, Number, Number, Number], Kept]] = {
 and how much of that may be missing, all in one unit (seconds after the start, or frames), and gives the starts kept."""
 
 
+_SHOWN_CLIPS, _DRAWN_CLIPS = 5, 500
+"""Clips that a notebook lists, and the most that it draws."""
+
+
 @dataclass(frozen=True, eq=False)
 class ClipPlan:
     """The time of every frame of every clip of one video, in seconds of its own presentation times."""
@@ -108,6 +113,25 @@ class ClipPlan:
     def frames(self) -> int:
         """Frames per clip."""
         return int(self.frame_seconds.shape[1])
+
+    def _repr_html_(self) -> str:
+        shown = self[:_SHOWN_CLIPS]
+        rows = [
+            (number, f"{start:.3f}", f"{end:.3f}", ", ".join(f"{second:.3f}" for second in frames[:_SHOWN_CLIPS]))
+            for number, ((start, end), frames) in enumerate(zip(shown.seconds, shown.frame_seconds, strict=True))
+        ]
+        # neighbouring clips may overlap: each is drawn up to where the next one starts
+        stops = [*self.seconds[1:, 0], *self.seconds[-1:, 1]]
+        names = ("even clips", "odd clips")
+        strip = [
+            (float(start), float(stop), names[number % 2])
+            for number, (start, stop) in enumerate(zip(self.seconds[:, 0], stops, strict=True))
+        ]
+        end = clock(float(self.seconds[-1, 1])) if len(self) else clock(0)
+        more = f"and {len(self) - len(shown):,} more" if len(self) > len(shown) else ""
+        facts = html_table("clip plan", [("clips", len(self)), ("frames per clip", self.frames), ("end", end)])
+        listed = html_list(("clip", "start", "end", "seconds of its frames"), rows, more=more)
+        return facts + (html_strip(strip, names) if len(self) <= _DRAWN_CLIPS else "") + listed
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "ClipPlan":

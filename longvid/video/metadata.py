@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from longvid.notebook import Cell, clock, html_list, html_table
 from longvid.video.remote import RemoteFile
 
 
@@ -159,3 +160,16 @@ class VideoProbe:
     def duration_seconds(self) -> float:
         """Measured duration."""
         return self.end_seconds - self.begin_seconds
+
+    def _repr_html_(self) -> str:
+        measured = self.measured
+        rate = f"{measured.average_fps:.3f} frames per second{', not constant' if measured.is_variable_rate else ''}"
+        facts: list[tuple[str, Cell]] = [
+            ("codec", self.header.codec),
+            ("picture", f"{self.width} x {self.height}"),
+            ("time", f"{clock(self.begin_seconds)} to {clock(self.end_seconds)}"),
+            ("frames", f"{measured.num_frames:,} at {rate}"),
+            ("bytes", self.size_bytes),
+        ]
+        oddities = [(text,) for text in (*self.problems, *map(str, self.damage))]
+        return html_table(str(self.path), facts) + (html_list(("problems",), oddities) if oddities else "")

@@ -19,6 +19,7 @@ EXTRAS = {
     "import": "hdf5",
     "bench": "all",
     "demo": "all",
+    "push": "hub,train",
 }
 """Command -> the extras of pyproject.toml that it needs; the others need the core alone."""
 

@@ -44,11 +44,24 @@ def add_to(app: typer.Typer) -> None:
 def info(
     store: Location,
     videos: Annotated[bool, typer.Option("--videos", help="Also list the complete videos.")] = False,
+    card: Annotated[
+        bool,
+        typer.Option("--card", help="Print the card of the store, or of a run's folder, that `longvid push` writes."),
+    ] = False,
     as_json: JSON = False,
 ) -> int:
     """Show what a store holds: its recipe, videos, clips and bytes."""
     from longvid.stores import FeatureStore
 
+    if card:
+        from longvid.hub import hub_place, local_run
+        from longvid.pipelines.sharing.cards import run_card, store_card
+
+        place = hub_place(store)
+        is_run = (Path(store) / "run.json").is_file() or (place is not None and place.kind == "model")
+        text = run_card(local_run(store), place=store) if is_run else store_card(FeatureStore.open(store), place=store)
+        print(text, end="")
+        return 0
     opened = FeatureStore.open(store)
     facts = opened.info()
     if as_json:

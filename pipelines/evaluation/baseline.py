@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from longvid.decoders.baseline import KINDS
 from longvid.errors import AnnotationError, ConfigError
 from longvid.metrics.items import METRICS, baseline_scores
+from longvid.notebook import html_list, html_table
 from longvid.pipelines.evaluation.linear_models import ClipModels, Models, VideoModels
 from longvid.pipelines.training.config import TrainConfig
 from longvid.pipelines.training.data import TrainingData, open_training_data
 from longvid.pipelines.training.scoring import constant_scores
+from longvid.pipelines.training.shown import metric_rows
 from longvid.windows import WindowDataset, split_by_presence
 
 
@@ -35,6 +37,13 @@ class BaselineResult:
     evaluated: int
     missing: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+    def _repr_html_(self) -> str:
+        facts = [("pooling", self.pooling), ("strength", f"{self.strength:g}"), ("trained on", f"{self.train} videos")]
+        facts += [("chosen by", f"{self.val} videos"), ("scored on", f"{self.evaluated} videos")]
+        table = html_table(f"linear baseline of {self.name} on {self.split}", facts)
+        rows = metric_rows(self.metrics, self.validation, self.constant)
+        return table + html_list(("", self.split, "validation", "answer without video"), rows)
 
 
 def baseline(config: TrainConfig, *, split: str = "test") -> BaselineResult:

@@ -15,9 +15,11 @@ from longvid.decoders import Decoder
 from longvid.decoders.own import Builder
 from longvid.errors import AnnotationError, ConfigError
 from longvid.files import write_json
+from longvid.hub import local_run
 from longvid.metrics.items import ClassRow, baseline_scores, confusion_matrix, per_class, per_label
 from longvid.metrics.localisation import class_precisions
 from longvid.metrics.videos import proposals_and_truth, readings
+from longvid.notebook import Cell, html_list, html_table
 from longvid.pipelines.evaluation.prediction_files import refuse_format, targets_along, write_predictions
 from longvid.pipelines.evaluation.timeline import timeline
 from longvid.pipelines.training.config import is_elsewhere, kept_config
@@ -26,6 +28,7 @@ from longvid.pipelines.training.joining import opened_again, shown_missing
 from longvid.pipelines.training.results import Summary, summarise
 from longvid.pipelines.training.run_folder import RunFolder, RunRecord, StoreRecord, torch_device
 from longvid.pipelines.training.scoring import SplitScores, score_windows
+from longvid.pipelines.training.shown import metric_rows
 from longvid.plain import as_json
 from longvid.stores import FeatureStore
 from longvid.tasks import Task
@@ -114,6 +117,16 @@ class EvaluationResult:
             return f"all {self.listed} videos"
         return f"{self.evaluated} of {self.listed} videos"
 
+    def _repr_html_(self) -> str:
+        facts: list[tuple[str, Cell]] = [
+            ("decoder", self.decoder),
+            ("videos", self.coverage),
+            ("seeds", len(self.seeds)),
+        ]
+        facts += [("answer without video", self.baseline_answer)]
+        table = html_table(f"{self.name} on {self.split}", facts)
+        return table + html_list(("", "score", "answer without video"), metric_rows(self.metrics, self.baseline))
+
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "EvaluationResult":
         """The result of plain values."""
@@ -141,7 +154,7 @@ def evaluate(
     holds no trained seed or the store has another recipe, `AnnotationError` for a split without videos, without labels
     or with missing videos.
     """
-    run = RunFolder(Path(run_dir))
+    run = RunFolder(local_run(run_dir))
     record, config = run.record(), kept_config(run.recipe_file)
     if record.task["kind"] == "joint":
         raise ConfigError(f"{run.path} has several tasks; evaluate its parts, {run.path}/*, one by one")

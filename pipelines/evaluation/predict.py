@@ -24,7 +24,9 @@ from longvid.decoders import Decoder
 from longvid.decoders.own import Builder
 from longvid.errors import ConfigError, UnreadableVideo
 from longvid.files import write_bytes, write_json
+from longvid.hub import local_run
 from longvid.metrics.predicted import PredictedSegment, predicted_segments
+from longvid.notebook import Span, html_list, html_strip, html_table
 from longvid.pipelines.evaluation.evaluate import trained_decoder
 from longvid.pipelines.evaluation.prediction_files import mstcn_text, refuse_frame_labels
 from longvid.pipelines.evaluation.timeline import Timeline, timeline
@@ -49,6 +51,8 @@ VIDEO = "video"
 """Key of the one video in the store that a prediction makes."""
 BATCH_SIZE = 8
 """Windows per batch."""
+_SHOWN_OUTPUTS = 8
+"""Outputs that a notebook lists."""
 PREDICTION_SUFFIXES = (".csv", ".jsonl", ".parquet", ".json", ".txt")
 
 Names = str | Sequence[str | None] | None
@@ -84,6 +88,19 @@ class Prediction:
         """Class names, or the names of the values."""
         return self.task.output_names
 
+    def _repr_html_(self) -> str:
+        answer = self.answer if isinstance(self.answer, str) else ", ".join(map(str, self.answer[:_SHOWN_OUTPUTS]))
+        table = html_table(self.video, [("run", self.run), ("answer", answer), ("seeds", len(self.seeds))])
+        highest = sorted(self.total.items(), key=lambda item: -item[1])[:_SHOWN_OUTPUTS]
+        if self.task.kind in ("classification", "dense"):
+            spans = [
+                (float(start), float(end), self.outputs[int(row.argmax())])
+                for (start, end), row in zip(self.seconds, self.scores, strict=True)
+            ]
+            table += html_strip(spans if self.kind != "so far" else _parts(spans), self.outputs)
+        damaged = html_list(("damaged",), [(text,) for text in self.damaged]) if self.damaged else ""
+        return table + html_list(("", "score"), highest) + damaged
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; one object per row of scores."""
         rows = [
@@ -103,6 +120,11 @@ class Prediction:
             "damaged": list(self.damaged),
             "timeline": rows,
         }
+
+
+def _parts(spans: list[Span]) -> list[Span]:
+    """Answers so far, which all start where the video does, each from where the one before it ends."""
+    return [(spans[max(0, i - 1)][1] if i else start, end, name) for i, (start, end, name) in enumerate(spans)]
 
 
 def _rounded(segment: PredictedSegment) -> dict[str, str | float]:
@@ -173,7 +195,7 @@ def predict(
     than that of the features and for a run without a trained seed, `VideoError` for a file that cannot be read,
     `WeightsError` for damaged weights, `DecoderError` for a video that is too short for the decoder.
     """
-    run = RunFolder(Path(run_dir))
+    run = RunFolder(local_run(run_dir))
     record, seeds = run.record(), run.trained_seeds()
     if not seeds:
         raise ConfigError(f"{run.path}: no seed is trained to the end; run the same `longvid train` again")

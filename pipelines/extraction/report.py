@@ -18,6 +18,7 @@ from socket import gethostname
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 from longvid.errors import ConfigError
+from longvid.notebook import html_list, html_table
 from longvid.pipelines.extraction.share import Share
 from longvid.video.storage import without_secrets
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 Status = Literal["done", "kept", "failed", "unfinished"]
 
+MOST_SHOWN = 10
+"""Failed videos that a notebook lists."""
 MOST_ROWS = 10_000
 """Rows that a report holds in memory; those of a longer run are read from its file when they are asked for."""
 
@@ -143,6 +146,17 @@ class RunReport:
     def exit_status(self) -> int:
         """0: every video is in the store; 3: some are not."""
         return 3 if self.counts["failed"] else 0
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{status}={self.counts[status]}" for status in sorted(self.counts))
+        return f"RunReport({counts or 'no video'}, {self.num_clips} clips)"
+
+    def _repr_html_(self) -> str:
+        failed = [(row.key, row.reason) for row in self.failed]
+        facts = [(status, self.counts[status]) for status in sorted(self.counts)]
+        table = html_table("extraction", [*facts, ("clips", self.num_clips), ("time", f"{self.wall_seconds:.1f} s")])
+        more = f"and {len(failed) - MOST_SHOWN:,} more" if len(failed) > MOST_SHOWN else ""
+        return table + (html_list(("failed", "reason"), failed[:MOST_SHOWN], more=more) if failed else "")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""

@@ -32,6 +32,7 @@ from longvid.pipelines.extraction.report import RunReport, VideoRow, default_rep
 from longvid.pipelines.extraction.share import Share
 from longvid.pipelines.extraction.status import StatusWriter, all_shares_ended, writing_status
 from longvid.pipelines.extraction.tally import Tally
+from longvid.pipelines.notebook_progress import NotebookExtraction, in_notebook
 from longvid.stores import FeatureStore, StoreAccessError
 from longvid.stores.layout import DEFAULT_CLIPS_PER_SHARD
 from longvid.video.backends import require_backend
@@ -148,7 +149,7 @@ def extract(
     tally, beside = Tally(listed=listed), Beside.of(location, reached)
     with open_events(log_path) as events, open_report(report_path) as report:
         begin = time.perf_counter()
-        run = Run(report, progress or Silent(), tally, events)
+        run = Run(report, progress or (NotebookExtraction() if in_notebook() else Silent()), tally, events)
         told = None if report.path is None else str(report.path.absolute())
         with writing_status(StatusWriter(beside, tally, share=share, report=told, workers=run.workers)):
             events.emit("run started", store=str(location), scheduler=scheduler, videos=listed, share=_words(share))

@@ -20,6 +20,7 @@ from longvid.decoders.standardise import Standardised
 from longvid.errors import ConfigError
 from longvid.files import write_bytes, write_json
 from longvid.paths import inside
+from longvid.pipelines.notebook_progress import NotebookPretraining, in_notebook
 from longvid.pipelines.pretraining.config import PretrainConfig
 from longvid.pipelines.pretraining.data import (
     PretrainingData,
@@ -58,9 +59,10 @@ def pretrain(config: PretrainConfig, *, progress: PretrainingProgress | None = N
 
     Raises `ConfigError` if `config.out` holds another run or the stores differ in their recipe, `AnnotationError` and
     `stores.StoreError` for faults of the data, `DecoderError` for a decoder that cannot be pretrained,
-    `TrainingDiverged` for a loss that is NaN or infinite. Only `progress` prints.
+    `TrainingDiverged` for a loss that is NaN or infinite. Only `progress` prints; without
+    one, a notebook shows a bar.
     """
-    progress = progress or Silent()
+    progress = progress or (NotebookPretraining() if in_notebook() else Silent())
     device, folder = torch_device(config.device), Path(config.out)
     if config.precision == "float16" and device.type == "cpu":
         raise ConfigError("precision=float16 needs a CUDA device; use precision=bfloat16 or float32")

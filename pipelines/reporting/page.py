@@ -12,6 +12,7 @@ from markupsafe import Markup
 import longvid
 from longvid.errors import ConfigError
 from longvid.files import write_bytes
+from longvid.hub import local_run
 from longvid.pipelines.reporting.charts import plotly_script
 from longvid.pipelines.reporting.collect import Run, collect_runs, has_random_weights
 from longvid.pipelines.reporting.published import published_rows
@@ -42,7 +43,7 @@ def report(
     The page is self-contained: it needs no network and no other files. Raises `ConfigError` for a folder that is not a
     finished and evaluated run, and for runs of different tasks.
     """
-    runs = collect_runs([Path(path) for path in run_dirs], split)
+    runs = collect_runs([local_run(path) for path in run_dirs], split)
     questions = {(run.task.name, run.task.kind, run.task.classes) for run in runs}
     if len(questions) > 1:
         names = ", ".join(sorted({name for name, *_ in questions}))

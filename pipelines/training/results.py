@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from longvid.notebook import Cell, html_list, html_table
 from longvid.validation import made
 
 
@@ -96,6 +97,26 @@ class TrainResult:
     def validation(self) -> dict[str, Summary]:
         """Validation metrics over seeds."""
         return summarise([seed.metrics for seed in self.seeds])
+
+    def _repr_html_(self) -> str:
+        from longvid.pipelines.training.shown import metric_label, metric_rows, metric_text
+
+        splits = ", ".join(f"{split}: {self.coverage(split)}" for split in self.listed)
+        facts = [("decoder", self.decoder), ("task", self.task), ("parameters", f"{self.parameters:,}")]
+        facts += [("videos", splits), ("training", f"{self.train_seconds:.1f} s per seed"), ("folder", self.out)]
+        names = list(self.seeds[0].metrics) if self.seeds else []
+        seeds: list[tuple[Cell, ...]] = [
+            (
+                seed.seed,
+                f"{seed.best_epoch + 1} of {seed.epochs}",
+                *(metric_text(n, seed.metrics.get(n)) for n in names),
+            )
+            for seed in self.seeds
+        ]
+        summary = html_list(("validation", "mean", "no video"), metric_rows(self.validation, self.baseline))
+        listed = html_list(("seed", "best epoch", *map(metric_label, names)), seeds)
+        remarks = html_list(("remarks",), [(text,) for text in (*self.notes, *self.hints)])
+        return html_table(f"run {self.name}", facts) + summary + listed + (remarks if self.notes or self.hints else "")
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "TrainResult":

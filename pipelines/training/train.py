@@ -30,6 +30,7 @@ from longvid.errors import ConfigError, WeightsError
 from longvid.files import write_json
 from longvid.metrics.items import baseline_scores
 from longvid.paths import inside
+from longvid.pipelines.notebook_progress import NotebookTraining, in_notebook
 from longvid.pipelines.training.callbacks import BestWeights, History, ResumePoint
 from longvid.pipelines.training.config import TrainConfig, kept_config
 from longvid.pipelines.training.data import (
@@ -90,8 +91,10 @@ def train(
 
     Raises `ConfigError` if `config.out` holds another run, `AnnotationError` and `stores.StoreError` for faults of the
     data, `DecoderError` for a decoder that cannot be built, `TrainingDiverged` for a loss that is NaN or infinite. Only
-    `progress` prints.
+    `progress` prints; without one, a notebook shows a bar.
     """
+    if progress is None and in_notebook() and config.devices == 1:
+        progress = NotebookTraining()
     progress = progress or Quiet()
     config = started_from(config)
     device = torch_device(config.device)

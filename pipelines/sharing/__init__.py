@@ -1,0 +1,1 @@
+"""Stores and runs on the Hugging Face Hub: cards and pushing."""

@@ -1,0 +1,140 @@
+"""The files for containers and clusters say only what exists: commands, options, extras, files, schemas."""
+
+import re
+import shlex
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+DOCKERFILES = sorted(DEPLOY.glob("Dockerfile*"))
+INSTRUCTIONS = {"FROM", "COPY", "RUN", "ENV", "USER", "WORKDIR", "ENTRYPOINT", "CMD"}
+
+
+def instructions(path: Path) -> list[tuple[str, str]]:
+    """Each instruction of a Dockerfile with its arguments, continued lines joined."""
+    text = re.sub(r"^#.*\n", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    lines = [line for line in text.replace("\\\n", " ").splitlines() if line.strip()]
+    return [(line.split(maxsplit=1)[0], line.split(maxsplit=1)[1]) for line in lines]
+
+
+def assert_command_exists(line: str) -> None:
+    """The command of a line of `longvid`, and each of its options, exist."""
+    from longvid.pipelines.cli.documented import command
+
+    name, *words = shlex.split(line.removeprefix("longvid "), comments=True)
+    assert name in command.commands, line
+    options = {option for parameter in command.commands[name].params for option in parameter.opts}
+    assert {word for word in words if word.startswith("--")} <= options, line
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
+def test_an_image_is_small_runs_as_nobody_special_and_installs_extras_that_exist(path: Path) -> None:
+    found = instructions(path)
+    assert {name for name, _ in found} <= INSTRUCTIONS
+    assert next(name for name, _ in found) == "FROM"
+    runs = [arguments for name, arguments in found if name == "RUN"]
+    for run in runs:
+        assert ("apt-get install" in run) == ("rm -rf /var/lib/apt/lists/*" in run), run
+        assert run.count("pip install") == run.count("--no-cache-dir"), run
+    assert all(":" in arguments.split()[0] for name, arguments in found if name == "FROM")  # no moving `latest`
+    users = [arguments for name, arguments in found if name == "USER"]
+    assert users == ["longvid"]
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    (named,) = re.findall(r"/src\[([a-z0-9,]+)\]", " ".join(runs))
+    assert set(named.split(",")) <= extras.keys()
+    stages = [arguments.split(" AS ")[1] for name, arguments in found if name == "FROM" and " AS " in arguments]
+    copied = [arguments for name, arguments in found if name == "COPY" and "--from=" in arguments]
+    assert all(re.findall(r"--from=(\w+)", arguments)[0] in stages for arguments in copied)
+    entry = yaml.safe_load(next(arguments for name, arguments in found if name == "ENTRYPOINT"))
+    start = yaml.safe_load(next(arguments for name, arguments in found if name == "CMD"))
+    assert entry == ["tini", "--", "longvid"]
+    if start != ["--help"]:
+        assert_command_exists(" ".join([entry[-1], *start]))
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
+def test_the_lines_that_an_image_runs_are_sound_shell(path: Path) -> None:
+    for name, arguments in instructions(path):
+        if name == "RUN":
+            subprocess.run(["bash", "-n", "-c", arguments], check=True)
+
+
+def test_what_stays_out_of_an_image_is_nothing_that_the_build_needs() -> None:
+    left_out = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
+    assert not {"longvid", "stores", "pipelines", "src", "pyproject.toml", "README.md", "LICENSE"} & set(left_out)
+
+
+def test_the_job_of_slurm_is_sound_shell_and_shares_the_videos_among_its_tasks(tmp_path: Path) -> None:
+    path = DEPLOY / "extract.sbatch"
+    text = path.read_text(encoding="utf-8")
+    subprocess.run(["bash", "-n", str(path)], check=True)
+    assert all(re.fullmatch(r"#SBATCH --[a-z-]+(=\S+)?", line) for line in text.splitlines() if "#SBATCH" in line)
+    # a cluster's srun and longvid's arguments, as the second of 64 tasks meets them
+    (tmp_path / "srun").write_text('#!/bin/sh\nfor word in "$@"; do echo "$word"; done\n')
+    (tmp_path / "srun").chmod(0o755)
+    environment = {
+        "PATH": f"{tmp_path}:/usr/bin:/bin",
+        "VIDEOS": "/a b",
+        "STORE": "x.zarr",
+        "SLURM_ARRAY_TASK_ID": "1",
+        "SLURM_ARRAY_TASK_COUNT": "64",
+    }
+    words = subprocess.run(["bash", str(path)], env=environment, capture_output=True, text=True, check=True).stdout
+    assert_command_exists(shlex.join(words.splitlines()))
+    assert words.splitlines()[-2:] == ["--share", "1/64"]
+    assert "/a b" in words.splitlines()
+    del environment["STORE"]
+    refused = subprocess.run(["bash", str(path)], env=environment, capture_output=True, text=True, check=False)
+    assert refused.returncode != 0
+    assert "a store that every node sees" in refused.stderr
+
+
+def kubernetes() -> dict[str, Any]:
+    (job,) = yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text(encoding="utf-8"))
+    return job
+
+
+def containers() -> Iterator[dict[str, Any]]:
+    yield from kubernetes()["spec"]["template"]["spec"]["containers"]
+
+
+def test_the_manifest_is_a_job_whose_pods_share_all_videos() -> None:
+    job = kubernetes()
+    assert (job["apiVersion"], job["kind"]) == ("batch/v1", "Job")
+    spec = job["spec"]
+    assert spec["completionMode"] == "Indexed"  # else JOB_COMPLETION_INDEX is not there
+    for container in containers():
+        line = container["args"][0].removeprefix("exec ")
+        assert_command_exists(line)
+        assert f'--share "$JOB_COMPLETION_INDEX/{spec["completions"]}"' in line
+
+
+def test_the_manifest_has_only_fields_that_kubernetes_knows() -> None:
+    job = kubernetes()
+    assert job.keys() <= {"apiVersion", "kind", "metadata", "spec"}
+    assert re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", job["metadata"]["name"])
+    known = {"completionMode", "completions", "parallelism", "backoffLimitPerIndex", "podReplacementPolicy"}
+    assert job["spec"].keys() <= known | {"podFailurePolicy", "template"}
+    # of the Kubernetes API: a failure policy needs restartPolicy Never, a limit per index needs indexed completion,
+    # and with a failure policy pods are replaced only once they have failed
+    pod = job["spec"]["template"]["spec"]
+    assert pod["restartPolicy"] == "Never"
+    assert job["spec"]["podReplacementPolicy"] == "Failed"
+    assert pod.keys() <= {"restartPolicy", "securityContext", "containers", "volumes"}
+    volumes = {volume["name"] for volume in pod["volumes"]}
+    for container in containers():
+        assert container.keys() <= {"name", "image", "command", "args", "envFrom", "env", "resources", "volumeMounts"}
+        assert {mount["name"] for mount in container["volumeMounts"]} == volumes
+        # an extended resource is asked for by its limit, in whole numbers
+        assert container["resources"]["limits"]["nvidia.com/gpu"].isdigit()
+        rules = job["spec"]["podFailurePolicy"]["rules"]
+        assert all(
+            rule.get("onExitCodes", {}).get("containerName", container["name"]) == container["name"] for rule in rules
+        )
