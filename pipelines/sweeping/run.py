@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import optuna
 from optuna.pruners import MedianPruner
@@ -50,6 +50,7 @@ NOT_PRUNED = 5
 """Trials that are trained to the end before any is stopped early."""
 
 
+@runtime_checkable
 class SweepProgress(Protocol):
     """Receives a sweep's progress."""
 

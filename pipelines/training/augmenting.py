@@ -123,7 +123,7 @@ def _picked(
 
 
 def _with_picks(
-    batch: WindowBatch, picks: list[Int[Tensor, " picked"]], *, num_tokens: int, dense: bool
+    batch: WindowBatch, picks: list[Tensor], *, num_tokens: int, dense: bool
 ) -> WindowBatch:
     """The batch with windows of the picked clips, padded to the longest of them."""
     longest = max(len(own) for own in picks)
