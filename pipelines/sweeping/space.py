@@ -118,8 +118,7 @@ def with_values(config: TrainConfig, values: Mapping[str, Any], **changes: Any) 
     settings = config.model_dump(mode="json")
     for name, value in values.items():
         apply_override(settings, f"{name}={json.dumps(value)}")
-    label = ", ".join(f"{name}={shown(value)}" for name, value in values.items())
-    return TrainConfig.of(settings | changes, source=f"sweep, {label}")
+    return TrainConfig.of(settings | changes, source="sweep")
 
 
 def refuse_impossible(config: TrainConfig, space: Iterable[Varied]) -> None:

@@ -122,9 +122,7 @@ def _picked(
     return picks
 
 
-def _with_picks(
-    batch: WindowBatch, picks: list[Tensor], *, num_tokens: int, dense: bool
-) -> WindowBatch:
+def _with_picks(batch: WindowBatch, picks: list[Tensor], *, num_tokens: int, dense: bool) -> WindowBatch:
     """The batch with windows of the picked clips, padded to the longest of them."""
     longest = max(len(own) for own in picks)
     steps = batch.tokens.unflatten(1, (-1, num_tokens))
