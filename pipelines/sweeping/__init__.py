@@ -1,1 +1,1 @@
-"""Search over a recipe's settings by Optuna; test videos are never looked at."""
+"""Search over a recipe's settings by Optuna and validation videos."""
