@@ -279,7 +279,8 @@ class _Reports(Quiet):
         told = self._trial.study.get_trials(deepcopy=False)[self._trial.number].intermediate_values
         if step not in told:
             self._trial.report(_chosen(row.metrics, self._metric), step)
-        if self._trial.should_prune():
+        last = self._seed == self._seeds[-1] and row.epoch + 1 == self._epochs  # nothing is left to be saved
+        if not last and self._trial.should_prune():
             raise optuna.TrialPruned
 
 
