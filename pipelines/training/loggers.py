@@ -76,7 +76,7 @@ def open_loggers(
     finally:
         for one in made:
             if isinstance(one, WandbLogger):
-                one.experiment.finish(quiet=True)  # the next seed would go on in the same run
+                one.experiment.finish()  # the next seed would go on in the same run
 
 
 def _made(logger: LoggerSettings, folder: Path, *, home: Path, name: str, run: str | None) -> Logger:
@@ -95,7 +95,13 @@ def _made(logger: LoggerSettings, folder: Path, *, home: Path, name: str, run: s
             quiet = Settings(silent=True, console="off")
             run = run or secrets.token_hex(8)
             return WandbLogger(
-                name=name, save_dir=folder, offline=logger.offline, id=run, project=project, settings=quiet
+                name=name,
+                save_dir=folder,
+                offline=logger.offline,
+                id=run,
+                project=project,
+                settings=quiet,
+                resume=None if logger.offline else "allow",
             )
         case "mlflow":
             place = logger.uri or os.environ.get("MLFLOW_TRACKING_URI")
