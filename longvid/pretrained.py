@@ -13,6 +13,8 @@ from typing import Any
 
 from longvid.decoders import DECODERS, Decoder
 from longvid.decoders.depth import in_any
+from longvid.decoders.segmentation.refined import Refined
+from longvid.decoders.standardise import Standardised
 from longvid.errors import ConfigError, DecoderError, WeightsError
 from longvid.paths import inside
 from longvid.pretraining.models import PretrainingModel, pretraining_model
@@ -116,11 +118,19 @@ def take_over(decoder: Decoder, run: str | Path) -> list[str]:
     """
     state = load_pretrained(run).decoder.state_dict()
     heads = decoder.head_names
+    state = {_place_in(decoder, name): tensor for name, tensor in state.items()}
     body = {name: tensor for name, tensor in state.items() if not in_any(name, heads)}
     own = [name for name in decoder.state_dict() if in_any(name, heads)]
     fit_shapes(decoder, body, source=str(run), optional=own)
     fit_state(decoder, body, source=str(run), optional=own)
     return own
+
+
+def _place_in(decoder: Decoder, name: str) -> str:
+    """The name of a pretrained tensor in a decoder that refinement stages may follow."""
+    prefix = "decoder." if isinstance(decoder, Standardised) else ""
+    refined = isinstance(decoder.get_submodule("decoder") if prefix else decoder, Refined)
+    return f"{prefix}decoder.{name.removeprefix(prefix)}" if refined and name.startswith(prefix) else name
 
 
 def freeze_body(decoder: Decoder) -> None:

@@ -5,6 +5,7 @@
     config = TrainConfig(store="x.zarr", manifest="videos.csv", out="runs/mine")
     baseline(config)
     train(config)
+    sweep(config, {"optimiser.learning_rate": "1e-5..1e-2"})
     evaluate("runs/mine")
     report(["runs/mine"], "report.html")
     predict("runs/mine", "new.mp4")
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from longvid.pipelines.pretraining.config import PretrainConfig
     from longvid.pipelines.pretraining.run import pretrain
     from longvid.pipelines.reporting.page import report
+    from longvid.pipelines.sweeping.run import sweep
     from longvid.pipelines.training.config import TrainConfig
     from longvid.pipelines.training.train import train
 
@@ -41,6 +43,7 @@ __all__ = [
     "predict",
     "pretrain",
     "report",
+    "sweep",
     "train",
     "train_folds",
 ]
@@ -58,6 +61,7 @@ __getattr__, __dir__, _ = lazy_loader.attach(
         "pretraining.config": ["PretrainConfig"],
         "pretraining.run": ["pretrain"],
         "reporting.page": ["report"],
+        "sweeping.run": ["sweep"],
         "training.config": ["TrainConfig"],
         "training.train": ["train"],
     },

@@ -81,6 +81,17 @@ class JoinedStreams(Decoder):
         """What the decoder says to the streams; `lengths` counts tokens, whole steps of them."""
         return self.decoder(self.merged(tokens), lengths)
 
+    def stages(
+        self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None
+    ) -> Float[Tensor, "stages batch *steps outputs"]:
+        """The decoder's stages on the streams."""
+        return self.decoder.stages(self.merged(tokens), lengths)
+
+    @property
+    def min_tokens(self) -> int:
+        """The decoder's own."""
+        return self.decoder.min_tokens
+
     def merged(self, tokens: Float[Tensor, "batch length dim"]) -> Float[Tensor, "batch length inner_dim"]:
         """The tokens of whole steps at a common width, each with the code of its stream."""
         per_step, widest = sum(self.layout.tokens), max(self.layout.dims)

@@ -23,6 +23,12 @@ class SideBySide(Decoder):
         self.members = nn.ModuleList(members)
         self.config = members[0].config
 
+    @property
+    def min_tokens(self) -> int:
+        """The members' own."""
+        first: Any = self.members[0]
+        return int(first.min_tokens)
+
     def forward(
         self,
         tokens: Float[Tensor, "batch length dim"],
@@ -44,6 +50,25 @@ class SideBySide(Decoder):
                 before()
             found.append(member(tokens, lengths))
         return torch.stack(found)
+
+    def stages_of_each(
+        self,
+        tokens: Float[Tensor, "batch length dim"],
+        lengths: Int[Tensor, " batch"] | None = None,
+        *,
+        before: Callable[[], object] | None = None,
+    ) -> list[Float[Tensor, "stages batch *steps outputs"]]:
+        """Every stage of each member (`Decoder.stages`); `before` as for `forward`."""
+        members: list[Any] = list(self.members)
+        shared = members if not isinstance(members[0], Standardised) else [member.decoder for member in members]
+        if share_tokens(shared):
+            return [logits[None] for logits in self(tokens, lengths)]
+        found = []
+        for member in members:
+            if before is not None:
+                before()
+            found.append(member.stages(tokens, lengths))
+        return found
 
     def param_groups(self, learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:
         """The groups of all members."""

@@ -68,7 +68,7 @@ def train(
     from longvid.pipelines.cli.training_progress import ConsoleProgress
     from longvid.pipelines.training.train import train as run
 
-    config = _config(recipe, overrides, allow_code=allow_code)
+    config = recipe_config(recipe, overrides, allow_code=allow_code)
     find_own_decoder(config.decoder.name)
     if config.several_folds:
         return _train_folds(config, as_json=as_json)
@@ -131,7 +131,7 @@ def baseline(
     from longvid.metrics.items import METRICS
     from longvid.pipelines.evaluation.baseline import baseline as run
 
-    config = _config(recipe, overrides)
+    config = recipe_config(recipe, overrides)
     with error_console.status("pooling and fitting"):
         result = run(config, split=split)
     if as_json:
@@ -151,7 +151,7 @@ def baseline(
     return 0
 
 
-def _config(recipe: str, overrides: list[str] | None, *, allow_code: bool = False) -> Any:
+def recipe_config(recipe: str, overrides: list[str] | None, *, allow_code: bool = False) -> Any:
     """The settings of a recipe with overrides, or of `NAME=VALUE` words alone."""
     from longvid.pipelines.training.config import load_config
 

@@ -8,18 +8,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from longvid.errors import ConfigError
 from longvid.pipelines.recipes import read_settings
 from longvid.pipelines.training.config import (
     DecoderSettings,
+    LoggerSettings,
     OptimiserSettings,
     ScheduleSettings,
     Settings,
     apply_override,
     checked_settings,
     is_elsewhere,
+    logger_list,
+    refuse_loggers,
 )
 from longvid.pretraining.objective import Objective
 
@@ -92,12 +95,26 @@ class PretrainConfig(Settings):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     workers: int = Field(default=0, ge=0)
     tensorboard: bool = False
+    loggers: list[LoggerSettings] = Field(default_factory=list)
+    """As for `longvid train`."""
     out: str = "runs/pretrained"
+
+    @field_validator("loggers", mode="before")
+    @classmethod
+    def _loggers(cls, value: Any) -> Any:
+        return logger_list(value)
 
     @model_validator(mode="after")
     def _unlabelled(self) -> "PretrainConfig":
         if self.schedule.name == "plateau":
             raise ValueError("schedule.name=plateau: nothing is chosen by validation here; use cosine or constant")
+        optimiser = self.optimiser
+        asked = [name for name in ("average", "final_weight_decay") if getattr(optimiser, name) is not None]
+        asked += ["layer_decay"] if optimiser.layer_decay < 1 else []
+        if asked:
+            raise ValueError(
+                f"optimiser.{asked[0]} is a setting of `longvid train`, not of a pretraining; leave it out"
+            )
         if self.decoder.init is not None or self.decoder.frozen:
             raise ValueError("decoder.init and decoder.frozen are settings of `longvid train`, not of a pretraining")
         return self
@@ -124,6 +141,8 @@ def load_pretraining(stores: Sequence[str], path: str | Path | None, overrides: 
         if not isinstance(places, list) or any(is_elsewhere(str(place)) for place in places):
             raise ConfigError(f"{path}: stores={named}: a place on the network is not opened because a file names it")
         settings["stores"] = [str(Path(path).parent / str(place)) for place in places]
+    if path is not None:
+        refuse_loggers(settings, Path(path), overrides)
     if stores:
         settings["stores"] = list(stores)
     for override in overrides:

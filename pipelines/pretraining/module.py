@@ -35,7 +35,8 @@ class PretrainingModule(LightningModule):
 
     def training_step(self, batch: MaskedBatch, batch_index: int) -> Tensor:
         """Loss of a batch."""
-        torch.manual_seed((self.config.seed + 1) * 1_000_000_007 + self.global_step)
+        batches = self.current_epoch * int(self.trainer.num_training_batches) + batch_index
+        torch.manual_seed((self.config.seed + 1) * 1_000_000_007 + batches)
         losses = self.model(batch.tokens.float(), batch.lengths, batch.masked)
         self.hours += batch.hours
         self._log("train", losses)

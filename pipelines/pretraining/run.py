@@ -8,6 +8,7 @@ interruption. Folder: pretrain.json (what it is), recipe.yaml, history.csv, resu
 the end, result.json.
 """
 
+import math
 import platform
 from functools import partial
 from pathlib import Path
@@ -35,6 +36,7 @@ from longvid.pipelines.pretraining.module import PretrainingHistory, Pretraining
 from longvid.pipelines.pretraining.results import PretrainingProgress, PretrainResult, Silent
 from longvid.pipelines.recipes import read_settings
 from longvid.pipelines.training.callbacks import ResumePoint
+from longvid.pipelines.training.loggers import asked_loggers, open_loggers, refuse_missing_packages
 from longvid.pipelines.training.run_folder import SeedFolder, torch_device
 from longvid.pipelines.training.train import (
     differences_of,
@@ -50,7 +52,7 @@ from longvid.stores import FeatureStore, Recipe
 from longvid.trained import DecoderRecord, read_made
 from longvid.weights import state_sha256
 
-_MAY_CHANGE = ("workers", "device", "tensorboard", "eval_batch_size", "out", "name", "stores", "manifest")
+_MAY_CHANGE = ("workers", "device", "tensorboard", "loggers", "eval_batch_size", "out", "name", "stores", "manifest")
 """Settings that change nothing that is learned; stores and manifest are compared by their videos."""
 
 
@@ -63,6 +65,7 @@ def pretrain(config: PretrainConfig, *, progress: PretrainingProgress | None = N
     one, a notebook shows a bar.
     """
     progress = progress or (NotebookPretraining() if in_notebook() else Silent())
+    refuse_missing_packages(config.loggers)
     device, folder = torch_device(config.device), Path(config.out)
     if config.precision == "float16" and device.type == "cpu":
         raise ConfigError("precision=float16 needs a CUDA device; use precision=bfloat16 or float32")
@@ -156,24 +159,28 @@ def _run(
     batches = loader(data.train, sampler, config.batch_size)
     held = data.val.every_window(shortest)
     validation = loader(data.val, held, config.eval_batch_size) if held else None
-    module = PretrainingModule(model, config, steps=config.epochs * len(batches))
+    steps = config.epochs * math.ceil(len(batches) / config.optimiser.accumulate)
+    module = PretrainingModule(model, config, steps=steps)
     history = PretrainingHistory(folder, progress)
-    trainer = lightning_trainer(
-        path,
-        device,
-        [history, ResumePoint(folder)],
-        epochs=config.epochs,
-        precision=config.precision,
-        clip_norm=config.optimiser.clip_norm,
-        validate_every=config.validation.every_epochs,
-        tensorboard=config.tensorboard,
-    )
     restore(folder, module, [history])
     done = len(history.rows)
     progress.started(epochs=config.epochs, done=done)
     resume = str(folder.resume_file) if done else None
-    with interrupts_kept():
-        trainer.fit(module, batches, validation, ckpt_path=resume, weights_only=True)
+    asked = asked_loggers(config.loggers, tensorboard=config.tensorboard)
+    with open_loggers(asked, path, home=path, name=config.name, settings=config.model_dump(mode="json")) as loggers:
+        trainer = lightning_trainer(
+            path,
+            device,
+            [history, ResumePoint(folder)],
+            epochs=config.epochs,
+            precision=config.precision,
+            clip_norm=config.optimiser.clip_norm,
+            accumulate=config.optimiser.accumulate,
+            validate_every=config.validation.every_epochs,
+            logger=loggers,
+        )
+        with interrupts_kept():
+            trainer.fit(module, batches, validation, ckpt_path=resume, weights_only=True)
     model = model.cpu().eval()
     state = {name: tensor.detach().contiguous().clone() for name, tensor in model.state_dict().items()}
     write_bytes(inside(path, WEIGHTS_FILE), save(state))

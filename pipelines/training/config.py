@@ -154,6 +154,59 @@ class LossSettings(Settings):
         return self == LossSettings()
 
 
+class AugmentSettings(Settings):
+    """Random changes of the training windows, in the space of features (`augmenting`); none by default."""
+
+    token_drop: float = Field(default=0.0, ge=0, lt=1)
+    """Chance of each clip to be left out of a window with all its tokens, so that windows get shorter (PatchDropout,
+    Liu et al., arXiv 2208.07220)."""
+    time_jitter: int = Field(default=0, ge=0)
+    """Clips by which each place of a window may read an earlier or a later clip instead of its own; the order stays
+    (the jitter in time of TSN's sampling, Wang et al., arXiv 1608.00859)."""
+    time_stretch: float = Field(default=0.0, ge=0, le=4)
+    """A window is played at a tempo drawn between 1 / (1 + this) and 1 + this, by leaving out or repeating clips (speed
+    perturbation, Ko et al., Interspeech 2015)."""
+    window_mask: float = Field(default=0.0, ge=0, lt=1)
+    """Largest share of a window that one span of clips, drawn for each window, is replaced by the window's mean (time
+    masking of SpecAugment, Park et al., arXiv 1904.08779)."""
+    mixup: float = Field(default=0.0, ge=0)
+    """Windows and their targets are mixed in pairs, with a share drawn from Beta(this, this); 0.2 is usual, 0: none are
+    (mixup, Zhang et al., arXiv 1710.09412)."""
+
+
+class LoggerSettings(Settings):
+    """Where the numbers of a training are logged, beside the run's own history (`loggers`)."""
+
+    name: Literal["csv", "tensorboard", "wandb", "mlflow"]
+    """One of Lightning's loggers."""
+    project: str | None = None
+    """wandb: the project; mlflow: the experiment; none: `longvid`."""
+    uri: str | None = None
+    """mlflow: where its server or its files are; none: MLFLOW_TRACKING_URI, or a SQLite file in the run's folder."""
+    offline: bool = False
+    """wandb: write into the run's folder, for `wandb sync`."""
+
+    @model_validator(mode="after")
+    def _used(self) -> "LoggerSettings":
+        if self.project is not None and self.name not in ("wandb", "mlflow"):
+            raise ValueError(f"project is for wandb and mlflow, not for {self.name}; leave it out")
+        if self.uri is not None and self.name != "mlflow":
+            raise ValueError(f"uri is for mlflow, not for {self.name}; leave it out")
+        if self.offline and self.name != "wandb":
+            raise ValueError(f"offline is for wandb; {self.name} writes where you say anyway")
+        return self
+
+
+def logger_list(value: Any) -> Any:
+    """Loggers given by name, or as one, as a list of settings."""
+    given = value if isinstance(value, list) else [] if value is None else [value]
+    made = [{"name": one} if isinstance(one, str) else one for one in given]
+    names = [one.get("name") if isinstance(one, dict) else getattr(one, "name", None) for one in made]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ValueError(f"{twice} is listed twice")
+    return made
+
+
 class ScheduleSettings(Settings):
     """How the learning rate changes."""
 
@@ -326,6 +379,7 @@ class TrainConfig(Settings):
     optimiser: OptimiserSettings = OptimiserSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     loss: LossSettings = LossSettings()
+    augment: AugmentSettings = AugmentSettings()
     grid: dict[str, list[Any]] = {}
     """Values to try of settings of the optimiser and the schedule, `{optimiser.learning_rate: [1e-3, 1e-4]}`: every
     combination is trained side by side on one reading of the store, and validation chooses (`combinations`)."""
@@ -344,7 +398,9 @@ class TrainConfig(Settings):
     allow_missing: bool = False
     """Train and evaluate on the videos that are in the store; otherwise a missing video is an error."""
     tensorboard: bool = True
-    """Write TensorBoard logs into the run's folder."""
+    """Write TensorBoard logs into the run's folder, where `loggers` lists none."""
+    loggers: list[LoggerSettings] = []
+    """Loggers in place of TensorBoard, by name or with settings: `[csv, tensorboard, {name: wandb, offline: true}]`."""
     out: str = "runs/run"
     """Folder of the run: weights, logs, results."""
 
@@ -393,18 +449,11 @@ class TrainConfig(Settings):
     @model_validator(mode="after")
     def _together(self) -> "TrainConfig":
         """Refuse settings that are each possible, but not with each other."""
-        one_device = {
-            "grid": bool(self.grid),
-            "smoothing": self.smoothing is not None,
-            "refinement": self.refinement is not None,
-            "loss.class_weights": self.loss.class_weights != "equal",
-            "optimiser.accumulate": self.optimiser.accumulate > 1,
-            "optimiser.average": self.optimiser.average is not None,
-        }
-        if self.devices > 1 and (asked := [name for name, given in one_device.items() if given]):
-            raise ValueError(f"devices={self.devices} trains without {', '.join(asked)}; use devices=1")
-        if self.refinement is not None and len(self.stores) > 1 and self.join.how == "streams":
-            raise ValueError("refinement follows one stream of tokens; use join.how=features")
+        if self.devices > 1 and self.smoothing is not None and self.smoothing.reading != "valid":
+            raise ValueError(
+                f"smoothing.reading={self.smoothing.reading} counts padding, which each of several devices has its "
+                "own of; use reading=valid, or devices=1"
+            )
         if self.decoder.init is not None and len(self.stores) > 1:
             raise ValueError("decoder.init starts from a pretraining on one store's features; give one store")
         return self
@@ -425,6 +474,11 @@ class TrainConfig(Settings):
                 raise ValueError(f"{name} repeats a mistake of published code; it needs as_published=true")
         return self
 
+    @field_validator("loggers", mode="before")
+    @classmethod
+    def _loggers(cls, value: Any) -> Any:
+        return logger_list(value)
+
     @field_validator("grid", mode="before")
     @classmethod
     def _dotted(cls, value: Any) -> Any:
@@ -434,10 +488,6 @@ class TrainConfig(Settings):
     def _possible_grid(self) -> "TrainConfig":
         if not self.grid:
             return self
-        if self.decoder.init is not None or self.optimiser.layer_decay < 1:
-            raise ValueError("grid: trains new heads side by side; leave out decoder.init and optimiser.layer_decay")
-        if self.smoothing is not None or self.refinement is not None:
-            raise ValueError("grid: its heads have one stage and a plain loss; leave out smoothing and refinement")
         for name in ("accumulate", "average"):
             if f"optimiser.{name}" in self.grid:
                 raise ValueError(f"grid: optimiser.{name} is one for all combinations; give it outside of the grid")
@@ -512,6 +562,7 @@ def load_config(path: str | Path | None, overrides: Sequence[str] = (), *, allow
         _refuse_elsewhere(settings, Path(path), overrides)
         if not allow_code:
             _refuse_code(settings, Path(path), overrides)
+            refuse_loggers(settings, Path(path), overrides)
     for override in overrides:
         apply_override(settings, override)
     source = "overrides" if path is None else str(path)
@@ -603,6 +654,19 @@ def _refuse_code(settings: dict[str, Any], path: Path, overrides: Sequence[str])
             f"{path}: has options for its decoder ({', '.join(map(str, kept))}), and {given['decoder.name']} is code; "
             f"give decoder.options.{kept[0]}=... too, or --allow-code if the file is your own"
         )
+
+
+def refuse_loggers(settings: dict[str, Any], path: Path, overrides: Sequence[str]) -> None:
+    """Raise `ConfigError` where the file names a logger that may send the run's numbers to another machine."""
+    given = {override.partition("=")[0].strip() for override in overrides}
+    loggers = settings.get("loggers")
+    for one in loggers if isinstance(loggers, list) and "loggers" not in given else [loggers]:
+        name = one.get("name") if isinstance(one, dict) else one
+        if "loggers" not in given and name in ("wandb", "mlflow"):
+            raise ConfigError(
+                f"{path}: loggers: {name} may send numbers elsewhere, which is not done just because a file names it; "
+                f"give loggers=[{name}]"
+            )
 
 
 def load_features(recipe: str | Path, *, allow_code: bool = False) -> FeatureSettings:
@@ -731,6 +795,8 @@ def settings_of(model: type[BaseModel], name: str) -> type[BaseModel] | None:
 
 def _known_settings(location: list[str], model: type[BaseModel]) -> list[str]:
     for part in location:
+        if part.isdigit():  # a place in a list of settings
+            continue
         inner = settings_of(model, part)
         assert inner is not None
         model = inner

@@ -23,6 +23,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from longvid.decoders import Decoder
+from longvid.decoders.depth import with_layer_rates
+from longvid.decoders.joined import JoinedStreams
 from longvid.decoders.side_by_side import SideBySide
 from longvid.decoders.standardise import Standardised
 from longvid.files import write_bytes
@@ -32,11 +34,14 @@ from longvid.pipelines.training.combinations import Combination
 from longvid.pipelines.training.config import TrainConfig
 from longvid.pipelines.training.data import TrainingData, training_features
 from longvid.pipelines.training.joint import JointModule
-from longvid.pipelines.training.module import DecoderModule, TrainingDiverged, adamw, with_final_decay
+from longvid.pipelines.training.module import OTHER_RANK, DecoderModule, TrainingDiverged, adamw, with_final_decay
+from longvid.pipelines.training.ranks import ALONE, Rank, gathered, union_of_ranks
 from longvid.pipelines.training.results import EpochRow, SeedResult
 from longvid.pipelines.training.run_folder import SeedFolder, save_weights
 from longvid.pipelines.training.schedule import rate_factor
-from longvid.pipelines.training.scoring import WindowScores, of_clips
+from longvid.pipelines.training.scoring import WindowScores, of_clips, stages_by_clip
+from longvid.pipelines.training.start import start_from
+from longvid.pretrained import keep_frozen_still
 from longvid.tasks.joint import JointTask
 from longvid.trained import weights_sha256
 from longvid.windows import WindowBatch
@@ -63,9 +68,13 @@ class _Sum:
         self.losses = scaled if self.losses is None else self.losses + scaled
         self.items += items
 
-    def means(self) -> list[float]:
+    def means(self, world: int = 1) -> list[float]:
+        """Means over the items, of all of several ranks."""
         assert self.losses is not None
-        return [float(loss) / self.items for loss in self.losses.cpu()]
+        total = self.losses.clone()
+        if world > 1:
+            torch.distributed.all_reduce(total)
+        return [float(loss) / world / self.items for loss in total.cpu()]
 
 
 class GridModule(DecoderModule):
@@ -76,13 +85,18 @@ class GridModule(DecoderModule):
     """What each member of the decoder is trained with; set by `grid_module`."""
     diverged: frozenset[int] = frozenset()
     """Indices of the combinations that are left behind."""
+    groups_per_member: list[int]
+    """How many parameter groups of the optimiser each member has."""
 
-    def logits(self, batch: WindowBatch, seed: int | None = None) -> list[Tensor]:
-        """The outputs of each member; with a seed, each member's dropout is that of a training of its own."""
-        before = None if seed is None else lambda: torch.manual_seed(seed)
-        decoder = self.judged if seed is None else self.decoder
-        every = decoder(batch.tokens.float(), batch.lengths, before=before)
+    def logits(self, batch: WindowBatch) -> list[Tensor]:
+        """The outputs of each member that is judged."""
+        every = self.judged(batch.tokens.float(), batch.lengths)
         return [of_clips(logits, task=self.task, num_tokens=self.num_tokens) for logits in every]
+
+    def stages(self, batch: WindowBatch, seed: int) -> list[Tensor]:
+        """Every stage of each member in training; each member's dropout is that of a training of its own."""
+        every = self.decoder.stages_of_each(batch.tokens.float(), batch.lengths, before=lambda: torch.manual_seed(seed))
+        return [stages_by_clip(stages, task=self.task, num_tokens=self.num_tokens) for stages in every]
 
     def on_train_epoch_start(self) -> None:
         """Start new sums of the losses."""
@@ -91,12 +105,23 @@ class GridModule(DecoderModule):
     def training_step(self, batch: WindowBatch, batch_index: int) -> Tensor:
         """Sum of the members' losses: no weight is in two of them, so each has the gradient it would have alone."""
         assert batch.targets is not None
-        every = self.logits(batch, self.batch_seed(batch_index))
-        losses = torch.stack([self.loss(logits, batch.targets) for logits in every])
-        self.trained.add(losses, len(batch.lengths))
+        if self.config.decoder.frozen:
+            keep_frozen_still(self.decoder)
+        given = self.augmented(batch, batch_index)
+        every = self.stages(given.batch, self.batch_seed(batch_index) + OTHER_RANK * self.rank.rank)
+        shares = self.shares(given, batch_index)
+        losses = torch.stack([self.stage_loss(stages, given, shares) for stages in every])
+        several = self.rank.world > 1
+        windows = self.shared_batches.windows(batch_index) if several else len(batch.lengths)
+        self.trained.add(losses, windows)
         sound = torch.isfinite(losses)
         self.log(
-            "train/loss", losses.detach()[sound].mean(), on_step=False, on_epoch=True, batch_size=len(batch.lengths)
+            "train/loss",
+            losses.detach()[sound].mean(),
+            on_step=False,
+            on_epoch=True,
+            batch_size=windows,
+            sync_dist=several,
         )
         return torch.where(sound, losses, 0.0).sum()
 
@@ -114,12 +139,16 @@ class GridModule(DecoderModule):
 
     def configure_optimizers(self) -> Any:
         """One AdamW with the parameter groups of every member, which move by their own settings."""
+        self.groups_per_member = []
         groups: list[dict[str, Any]] = []
         moves: list[Any] = []
         for member, combination in zip(self.decoder.members, self.members, strict=True):
             assert isinstance(member, Decoder)
             settings, schedule = combination.sections["optimiser"], combination.sections["schedule"]
             own = member.param_groups(settings.learning_rate, settings.weight_decay)
+            if settings.layer_decay < 1:
+                own = with_layer_rates(own, member, settings.layer_decay)
+            self.groups_per_member.append(len(own))
             if settings.final_weight_decay is not None:
                 own = [with_final_decay(group, settings.final_weight_decay) for group in own]
             groups += [group | {"betas": settings.betas} for group in own]
@@ -133,21 +162,26 @@ class GridModule(DecoderModule):
         for _ in self.members:
             super().on_validation_epoch_start()
             self._all_found.append(self._found)
-        self._member_losses = _Sum()
+        self._every_losses: list[list[tuple[float, int]]] = [[] for _ in self.members]
 
     def validation_step(self, batch: WindowBatch, batch_index: int) -> None:
         """Scores and losses of a batch of validation windows."""
         assert batch.targets is not None
         every = self.logits(batch)
-        self._member_losses.add(torch.stack([self.loss(logits, batch.targets) for logits in every]), len(batch.lengths))
         self.diverged |= {index for index, logits in enumerate(every) if not torch.isfinite(logits).all()}
         for index, (found, logits) in enumerate(zip(self._all_found, every, strict=True)):
-            if index not in self.diverged:
-                found.add(logits, batch)
+            loss = float(self.loss(logits, batch.targets))
+            self._every_losses[index].append((loss, len(batch.lengths)))
+            found.add(torch.nan_to_num(logits) if index in self.diverged else logits, batch)
 
     def on_validation_epoch_end(self) -> None:
         """Metrics of each member that has not diverged; those of the epoch's best are logged."""
-        losses = self._member_losses.means()
+        if self.rank.world > 1:
+            batches = -(-len(self.val) // self.config.eval_batch_size)
+            pairs = zip(self._all_found, self._every_losses, strict=True)
+            self._every_losses = [gathered(found, own, batches) for found, own in pairs]
+            self.diverged = union_of_ranks(self.diverged)
+        losses = [sum(loss * n for loss, n in own) / sum(n for _, n in own) for own in self._every_losses]
         self.diverged |= {index for index, loss in enumerate(losses) if not math.isfinite(loss)}
         if len(self.diverged) == len(self.members):
             raise TrainingDiverged(
@@ -184,33 +218,39 @@ def order(one: Validated, monitor: str) -> tuple[float, float]:
     return (-value if METRICS[monitor].higher_is_better else value, one.loss)
 
 
-def grid_decoder(data: TrainingData, combinations: Sequence[Combination], seed: int) -> SideBySide:
+def grid_decoder(config: TrainConfig, data: TrainingData, combinations: Sequence[Combination], seed: int) -> SideBySide:
     """A decoder per combination, each with the start that it would have alone; standardised by one pass."""
     members: list[Decoder] = []
     for _ in combinations:
         torch.manual_seed(seed)
         member = data.record.decoder.build()
-        if isinstance(member, Standardised):
-            if members:
-                first = members[0]
-                assert isinstance(first, Standardised)
-                member.mean.copy_(first.mean)
-                member.scale.copy_(first.scale)
-            else:
-                member.fit(training_features(data.train))
+        if start_from(member, config):
+            pass
+        elif members:
+            for name, fitted in members[0].named_buffers():
+                member.get_buffer(name).copy_(fitted)
+        elif isinstance(member, Standardised | JoinedStreams):
+            member.fit(training_features(data.train))
         members.append(member)
     return SideBySide(members)
 
 
 def grid_module(
-    config: TrainConfig, data: TrainingData, combinations: Sequence[Combination], *, seed: int, steps: int
+    config: TrainConfig,
+    data: TrainingData,
+    combinations: Sequence[Combination],
+    *,
+    seed: int,
+    steps: int,
+    rank: Rank = ALONE,
 ) -> GridModule:
     """The module that trains all combinations of one seed."""
-    decoder = grid_decoder(data, combinations, seed)
+    decoder, shared = grid_decoder(config, data, combinations, seed), {"seed": seed, "steps": steps, "rank": rank}
+    module: GridModule
     if isinstance(data.task, JointTask):
-        module: GridModule = JointGridModule(decoder, config, data.val, seed=seed, steps=steps, train=data.train)
+        module = JointGridModule(decoder, config, data.val, train=data.train, **shared)  # type: ignore[arg-type]
     else:
-        module = GridModule(decoder, config, data.val, seed=seed, steps=steps)
+        module = GridModule(decoder, config, data.val, **shared)  # type: ignore[arg-type]
     module.members = tuple(combinations)
     return module
 
@@ -257,7 +297,8 @@ class GridBest(BestWeights):
                 self.metrics, self.epoch, self._loss, self.chosen = found.metrics, found.epoch, found.loss, index
                 decoder = pl_module.judged.get_submodule(f"members.{index}")
                 assert isinstance(decoder, Decoder)
-                save_weights(self.folder.weights_file, decoder)
+                if trainer.is_global_zero:
+                    save_weights(self.folder.weights_file, decoder)
                 self.sha256 = weights_sha256(decoder)
         self.waited = 0 if improved else self.waited + 1
         trainer.should_stop = trainer.should_stop or self.stopped
@@ -300,10 +341,9 @@ class GridHistory(History):
         every = trainer.check_val_every_n_epoch or 1
         validated = pl_module.validated if (trainer.current_epoch + 1) % every == 0 else {}
         groups = iter(trainer.optimizers[0].param_groups)
-        losses, seconds = pl_module.trained.means(), time.perf_counter() - self._begin
-        for index, member in enumerate(pl_module.decoder.members):
-            assert isinstance(member, Decoder)
-            rates = [next(groups)["lr"] for _ in member.param_groups(1.0, 0.0)]
+        losses, seconds = pl_module.trained.means(pl_module.rank.world), time.perf_counter() - self._begin
+        for index, count in enumerate(pl_module.groups_per_member):
+            rates = [next(groups)["lr"] for _ in range(count)]
             found = validated.get(index)
             row = EpochRow(
                 epoch=trainer.current_epoch,
@@ -314,11 +354,12 @@ class GridHistory(History):
                 metrics={} if found is None else found.metrics,
             )
             self._every[index].append(row)
-        self._show(pl_module.task.metrics)
-        self.progress.epoch_ended(self.rows[-1])
+        self.rows = list(self._every[max(self.best.chosen, 0)])
+        if trainer.is_global_zero:
+            self._show(pl_module.task.metrics)
+            self.progress.epoch_ended(self.rows[-1])
 
     def _show(self, names: tuple[str, ...]) -> None:
-        self.rows = list(self._every[max(self.best.chosen, 0)])
         self._write(names)
         out = io.StringIO(newline="")
         writer = csv.writer(out, lineterminator="\n")

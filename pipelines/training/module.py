@@ -14,6 +14,7 @@ from longvid.decoders import Decoder
 from longvid.decoders.depth import with_layer_rates
 from longvid.errors import LongvidError
 from longvid.metrics.items import METRICS
+from longvid.pipelines.training.augmenting import Augmented, augment, mixed_loss
 from longvid.pipelines.training.averaging import copy_of, update_average
 from longvid.pipelines.training.config import TrainConfig
 from longvid.pipelines.training.losses import class_loss
@@ -80,6 +81,8 @@ class DecoderModule(LightningModule):
         self.average = None if config.optimiser.average is None else copy_of(decoder)
         self.class_weights: Tensor | None = None
         """Weight of each class in the loss; set by `train` where the recipe asks for it."""
+        self.most_clips: int | None = None
+        """Clips that a stretched window may have; set by `train`."""
         self._plateau: ReduceLROnPlateau | None = None
         self._averaged_step = 0
         self._plateau_state: dict[str, Any] | None = None
@@ -118,14 +121,50 @@ class DecoderModule(LightningModule):
             return class_loss(logits, targets, smoothing=smoothing, weights=self.class_weights)
         return loss_of(logits, targets, self.task.kind)
 
-    def stage_loss(self, batch: WindowBatch, targets: Tensor) -> Tensor:
-        """The loss of every stage of the decoder, smoothing included, summed; most decoders have one stage."""
-        stages = stages_of(self.decoder, batch, task=self.task, num_tokens=self.num_tokens)
-        losses = [self.loss(logits, targets) for logits in stages]
+    def augmented(self, batch: WindowBatch, batch_index: int) -> Augmented:
+        """The batch as it is trained on: changed at random where the recipe asks for it."""
+        seed = self.batch_seed(batch_index) + OTHER_RANK * self.rank.rank
+        return augment(
+            batch,
+            self.config.augment,
+            seed=seed,
+            num_tokens=self.num_tokens,
+            fewest=-(-self.decoder.min_tokens // self.num_tokens),
+            most=self.most_clips,
+            dense=self.task.kind == "dense",
+        )
+
+    def stage_loss(self, stages: Tensor, given: Augmented, shares: tuple[Tensor | float, Tensor | float]) -> Tensor:
+        """The losses of every stage of a decoder, smoothing included, summed; most decoders have one stage.
+
+        `shares`: weights of the losses by label and of smoothing (`shares`), 1 in a training on one device.
+        """
+        by_label, smooth = shares
+        losses = [mixed_loss(self.loss, logits, given) * by_label for logits in stages]
         if self.config.smoothing is not None:
-            lengths = batch.lengths // self.num_tokens
-            losses += [smoothing_of(logits, lengths, settings=self.config.smoothing) for logits in stages]
+            lengths = given.batch.lengths // self.num_tokens
+            losses += [smoothing_of(logits, lengths, settings=self.config.smoothing) * smooth for logits in stages]
         return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+
+    def shares(self, given: Augmented, batch_index: int) -> tuple[Tensor | float, Tensor | float]:
+        """Weights of this rank's losses, by what each is the mean of (`share_of`)."""
+        if self.rank.world == 1:
+            return 1.0, 1.0
+        targets, lengths = given.batch.targets, given.batch.lengths // self.num_tokens
+        assert targets is not None
+        counts = self.shared_batches.counts(batch_index)
+        by_label = share_of(self.counted(targets) if counts else 0, targets.device, self.rank.world)
+        if self.config.smoothing is None:
+            return by_label, 1.0
+        pairs = (lengths - 1).clamp(min=0).sum() if counts else 0
+        return by_label, share_of(pairs, targets.device, self.rank.world)
+
+    @property
+    def shared_batches(self) -> SharedBatches:
+        """The batches that several ranks share."""
+        batches = getattr(self.trainer.train_dataloader, "batch_sampler", None)
+        assert isinstance(batches, SharedBatches)
+        return batches
 
     def validation_metrics(self) -> dict[str, float]:
         """The task's metrics over the validation videos scored in this epoch."""
@@ -136,21 +175,20 @@ class DecoderModule(LightningModule):
         assert batch.targets is not None
         if self.config.decoder.frozen:
             keep_frozen_still(self.decoder)
+        given = self.augmented(batch, batch_index)
         torch.manual_seed(self.batch_seed(batch_index) + OTHER_RANK * self.rank.rank)
-        loss = self.stage_loss(batch, batch.targets)
-        if self.rank.world == 1:
-            self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.lengths))
-            return loss
-        batches = getattr(self.trainer.train_dataloader, "batch_sampler", None)
-        assert isinstance(batches, SharedBatches)
-        counted = self.counted(batch.targets) if batches.counts(batch_index) else 0
-        loss = loss * share_of(counted, loss.device, self.rank.world)
-        windows = batches.windows(batch_index)
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=windows, sync_dist=True)
+        stages = stages_of(self.decoder, given.batch, task=self.task, num_tokens=self.num_tokens)
+        loss = self.stage_loss(stages, given, self.shares(given, batch_index))
+        several = self.rank.world > 1
+        windows = self.shared_batches.windows(batch_index) if several else len(batch.lengths)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=windows, sync_dist=several)
         return loss
 
     def counted(self, targets: Tensor) -> Tensor | int:
-        """How many targets the loss of a batch is the mean of."""
+        """How many targets the loss of a batch is the mean of; with class weights, the sum of their weights."""
+        if self.class_weights is not None:
+            labelled = targets[targets != UNLABELLED]
+            return self.class_weights.to(targets.device)[labelled].sum()
         return (targets != UNLABELLED).sum() if self.task.kind == "dense" else len(targets)
 
     def batch_seed(self, batch_index: int) -> int:

@@ -142,6 +142,13 @@ def gathered(found: WindowScores, losses: list[tuple[float, int]], batches: int)
     return [loss for *_, loss in in_order]
 
 
+def union_of_ranks(own: frozenset[int]) -> frozenset[int]:
+    """What is in the set of any rank."""
+    every: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(every, own)
+    return frozenset().union(*every)
+
+
 FitRank = Callable[[TrainConfig, int, Rank, TrainingProgress], None]
 """Trains a seed as one rank; a function of a module, so that a new process can import it."""
 

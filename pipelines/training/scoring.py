@@ -42,7 +42,13 @@ def stages_of(
     decoder: Decoder, batch: WindowBatch, *, task: Task, num_tokens: int
 ) -> Float[Tensor, "stages batch *clips outputs"]:
     """The same for every stage of the decoder, the last one's last."""
-    stages = decoder.stages(batch.tokens.float(), batch.lengths)
+    return stages_by_clip(decoder.stages(batch.tokens.float(), batch.lengths), task=task, num_tokens=num_tokens)
+
+
+def stages_by_clip(
+    stages: Float[Tensor, "stages batch *steps outputs"], *, task: Task, num_tokens: int
+) -> Float[Tensor, "stages batch *clips outputs"]:
+    """A decoder's stages; for dense tasks averaged over the tokens of each clip."""
     return stages.unflatten(2, (-1, num_tokens)).mean(dim=3) if task.kind == "dense" else stages
 
 

@@ -7,7 +7,7 @@ schema = json_schema("lvu/relationship")
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 import yaml
 from pydantic import BaseModel, TypeAdapter
@@ -77,7 +77,7 @@ def json_schema(recipe: str | Path | None = None) -> dict[str, Any]:
 def _rows(model: type[BaseModel], given: Any, prefix: str = "") -> Iterator[SettingRow]:
     schema = model.model_json_schema()
     for name, field in model.model_fields.items():
-        inner = settings_of(model, name)
+        inner = None if get_origin(field.annotation) is list else settings_of(model, name)
         there = isinstance(given, dict) and name in given
         value = given[name] if there else None
         default = None if field.default is PydanticUndefined else field.get_default()

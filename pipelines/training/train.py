@@ -19,18 +19,20 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 
 from longvid.decoders import Decoder
 from longvid.decoders.joined import JoinedStreams
+from longvid.decoders.side_by_side import SideBySide
 from longvid.decoders.standardise import Standardised
 from longvid.errors import ConfigError, WeightsError
 from longvid.files import write_json
 from longvid.metrics.items import baseline_scores
 from longvid.paths import inside
 from longvid.pipelines.notebook_progress import NotebookTraining, in_notebook
+from longvid.pipelines.training.augmenting import refuse_unfit
 from longvid.pipelines.training.callbacks import BestWeights, History, ResumePoint
 from longvid.pipelines.training.config import TrainConfig, kept_config
 from longvid.pipelines.training.data import (
@@ -46,6 +48,7 @@ from longvid.pipelines.training.going_on import clear, forget_results, goes_on, 
 from longvid.pipelines.training.grid import GridBest, GridHistory, chosen_notes, grid_module
 from longvid.pipelines.training.hints import few_steps_hint
 from longvid.pipelines.training.joint import JointModule, joint_baseline, write_parts
+from longvid.pipelines.training.loggers import asked_loggers, open_loggers, refuse_missing_packages
 from longvid.pipelines.training.losses import balanced_weights
 from longvid.pipelines.training.module import DecoderModule
 from longvid.pipelines.training.progress import Quiet, TrainingProgress
@@ -61,7 +64,7 @@ from longvid.validation import made
 from longvid.weights.files import read_torch
 
 _PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
-_MAY_CHANGE = ("folds", "seeds", "workers", "device", "tensorboard", "eval_batch_size", "out", "name")
+_MAY_CHANGE = ("folds", "seeds", "workers", "device", "tensorboard", "loggers", "eval_batch_size", "out", "name")
 """Settings that may change when a run continues: they do not change what a seed learns."""
 
 OwnLogger = Logger | Callable[[int], Logger]
@@ -86,8 +89,8 @@ def train(
     """Train every seed of the recipe and write the run into `config.out`; seeds already trained there are kept.
 
     A finished run goes on where `config.epochs` is now higher; `overwrite` removes it and starts from the beginning.
-    `logger`: a Lightning logger in place of TensorBoard; `callbacks`: Lightning callbacks beside longvid's own. Either
-    may be a function of the seed that makes them for each training.
+    `logger`: a Lightning logger in place of those that the recipe names; `callbacks`: Lightning callbacks beside
+    longvid's own. Either may be a function of the seed that makes them for each training.
 
     Raises `ConfigError` if `config.out` holds another run, `AnnotationError` and `stores.StoreError` for faults of the
     data, `DecoderError` for a decoder that cannot be built, `TrainingDiverged` for a loss that is NaN or infinite. Only
@@ -103,7 +106,9 @@ def train(
     refuse_too_many(config, device)
     if config.devices > 1 and (logger is not None or callbacks):
         raise ConfigError("logger and callbacks cannot be sent to the processes of several devices; use devices=1")
+    refuse_missing_packages(config.loggers)
     data = open_training_data(config)
+    refuse_unfit(config.augment, data.task)
     if not config.loss.plain and data.task.kind not in ("classification", "dense"):
         raise ConfigError(f"loss: smoothing and class weights are for classification and dense, not {data.task.kind}")
     run = RunFolder(Path(config.out))
@@ -249,8 +254,12 @@ def _fit(
     """Train a seed from its last finished epoch, on one device here or on several in processes of their own."""
     if config.devices == 1:
         return _fit_rank(config, data, folder, seed, device, progress, own)
-    history, best = History(folder, progress), BestWeights(folder, config.early_stopping)
-    module = _module(data.record.decoder.build(), config, data, seed=seed, steps=0)
+    history, best = _followed(config, folder, progress)
+    decoder = data.record.decoder
+    if config.grid:
+        module = _module(SideBySide([decoder.build() for _ in config.combinations()]), config, data, seed=seed, steps=0)
+    else:
+        module = _module(decoder.build(), config, data, seed=seed, steps=0)
     restore(folder, module, [history, best])
     done = len(history.rows)
     progress.seed_started(seed, epochs=config.epochs, done=done)
@@ -258,6 +267,14 @@ def _fit(
         fit_in_processes(fit_rank, config.absolute(), seed, progress)
         restore(folder, module, [history, best])
     return history, best
+
+
+def _followed(config: TrainConfig, folder: SeedFolder, progress: TrainingProgress) -> tuple[History, BestWeights]:
+    """The callbacks that write a seed's history and keep its best weights."""
+    if not config.grid:
+        return History(folder, progress), BestWeights(folder, config.early_stopping)
+    best = GridBest(folder, config.early_stopping, config.combinations())
+    return GridHistory(folder, progress, best), best
 
 
 def fit_rank(config: TrainConfig, seed: int, rank: Rank, progress: TrainingProgress) -> None:
@@ -283,14 +300,10 @@ def _fit_rank(
 ) -> tuple[History, BestWeights]:
     batches = train_loader(data.train, config, seed=seed, device=device, rank=rank)
     steps = config.epochs * math.ceil(len(batches) / config.optimiser.accumulate)
+    history, best = _followed(config, folder, progress)
     module: DecoderModule
-    best: BestWeights
-    history: History
     if config.grid:
-        combinations = config.combinations()
-        module = grid_module(config, data, combinations, seed=seed, steps=steps)
-        best = GridBest(folder, config.early_stopping, combinations)
-        history = GridHistory(folder, progress, best)
+        module = grid_module(config, data, config.combinations(), seed=seed, steps=steps, rank=rank)
     else:
         torch.manual_seed(seed)
         decoder = data.record.decoder.build()
@@ -298,31 +311,36 @@ def _fit_rank(
         if isinstance(decoder, Standardised | JoinedStreams) and not pretrained:
             decoder.fit(training_features(data.train))
         module = _module(decoder, config, data, seed=seed, steps=steps, rank=rank)
-        history, best = History(folder, progress), BestWeights(folder, config.early_stopping)
+    module.most_clips = data.train.max_clips
     if config.loss.class_weights == "balanced":
         module.class_weights = balanced_weights(data.train.targets(), data.task.outputs)
-    trainer = lightning_trainer(
-        folder.path,
-        device,
-        [*own.callbacks_of(seed), history, best, ResumePoint(folder)],
-        epochs=config.epochs,
-        precision=config.precision,
-        clip_norm=config.optimiser.clip_norm,
-        accumulate=config.optimiser.accumulate,
-        validate_every=config.validation.every_epochs,
-        tensorboard=config.tensorboard,
-        devices=config.devices,
-        rank=rank,
-        logger=own.logger_of(seed),
-    )
     restore(folder, module, [history, best])
     done = len(history.rows)
     if rank.world == 1:
         progress.seed_started(seed, epochs=config.epochs, done=done)
-    if not best.stopped:
-        validation = eval_loader(data.val, config.eval_batch_size, workers=config.workers, device=device, rank=rank)
-        resume = str(folder.resume_file) if done else None
+    if best.stopped:
+        return history, best
+    validation = eval_loader(data.val, config.eval_batch_size, workers=config.workers, device=device, rank=rank)
+    given = own.logger_of(seed)
+    asked = asked_loggers(config.loggers, tensorboard=config.tensorboard) if given is None and not rank.rank else ()
+    noted = config.model_dump(mode="json") | {"seed": seed}
+    name = f"{config.name} seed {seed}"
+    with open_loggers(asked, folder.path, home=folder.path.parent, name=name, settings=noted) as loggers:
+        trainer = lightning_trainer(
+            folder.path,
+            device,
+            [*own.callbacks_of(seed), history, best, ResumePoint(folder)],
+            epochs=config.epochs,
+            precision=config.precision,
+            clip_norm=config.optimiser.clip_norm,
+            accumulate=config.optimiser.accumulate,
+            validate_every=config.validation.every_epochs,
+            devices=config.devices,
+            rank=rank,
+            logger=loggers if given is None else given,
+        )
         with interrupts_kept():
+            resume = str(folder.resume_file) if done else None
             trainer.fit(module, batches, validation, ckpt_path=resume, weights_only=True)
     return history, best
 
@@ -344,16 +362,12 @@ def lightning_trainer(
     precision: str,
     clip_norm: float | None,
     validate_every: int,
-    tensorboard: bool,
+    logger: Logger | list[Logger],
     accumulate: int = 1,
     devices: int = 1,
     rank: Rank = ALONE,
-    logger: Logger | bool | None = None,
 ) -> Trainer:
-    """Lightning's trainer for one training, or one pretraining, in a folder; `logger` takes TensorBoard's place."""
-    inside(folder, "tensorboard")
-    if logger is None:
-        logger = TensorBoardLogger(folder, name="", version="tensorboard") if tensorboard else False
+    """Lightning's trainer for one training, or one pretraining, in a folder."""
     # parameters without a gradient may differ from step to step; without looking for them, the order of sums would
     # change after the first step, and a run that goes on would differ from one that was never interrupted
     ddp = DDPStrategy(cluster_environment=LightningEnvironment(), find_unused_parameters=True)
@@ -367,7 +381,7 @@ def lightning_trainer(
         gradient_clip_val=clip_norm,
         accumulate_grad_batches=accumulate,
         callbacks=callbacks,
-        logger=logger,
+        logger=logger or False,
         log_every_n_steps=1,
         num_sanity_val_steps=0,
         enable_progress_bar=False,

@@ -18,9 +18,10 @@ from torch.utils.checkpoint import checkpoint
 
 from longvid.decoders.attentive.config import AttentiveConfig
 from longvid.decoders.attentive.folded import FoldedQueries, fold, read
-from longvid.decoders.base import Decoder
+from longvid.decoders.base import Decoder, States, StateScale
 from longvid.decoders.sequence import checked_tokens
 from longvid.decoders.time_code import TimeCode
+from longvid.errors import DecoderError
 from longvid.layers.masks import beyond
 from longvid.layers.transformer import MLP, Attention, Block, init_transformer_, join_heads, split_heads
 
@@ -104,6 +105,7 @@ class AttentiveProbe(Decoder):
     """Self-attention blocks, a cross-attention block from learned queries, a linear layer."""
 
     config: AttentiveConfig
+    head_names = ("linear", "cross", "query")
 
     def __init__(self, config: AttentiveConfig) -> None:
         super().__init__()
@@ -147,6 +149,25 @@ class AttentiveProbe(Decoder):
         """Tokens before the first block."""
         x = checked_tokens(tokens, lengths, dim=self.config.dim).to(self.linear.weight.dtype)
         return x if self.time is None else x + self.time(x.shape[1], lengths)
+
+    def state_widths(self) -> tuple[int, ...]:
+        """Width of the tokens. Raises DecoderError for a probe without self-attention, or that cannot tell time."""
+        if self.config.layers == 1 or self.config.order == "query-first":
+            raise DecoderError(
+                "an attentive probe whose query alone reads the tokens has nothing to pretrain; use attentive-4, or "
+                "decoder.options.layers=4"
+            )
+        if self.time is None:
+            raise DecoderError(
+                "an attentive probe cannot tell masked clips apart, as it has no order; give "
+                "decoder.options.time_code=true"
+            )
+        return (self.config.dim,)
+
+    def states(self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None) -> States:
+        """The tokens after the self-attention blocks."""
+        self.state_widths()
+        return States((StateScale(self.run_blocks(self.embed(tokens, lengths), lengths), lengths, 1),))
 
     def pooled(
         self, x: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None

@@ -48,6 +48,8 @@ class Refined(Decoder):
             )
         self.decoder = decoder
         self.config = config
+        self.last_names = tuple(f"decoder.{name}" for name in decoder.last_names)
+        self.head_names = (*(f"decoder.{name}" for name in decoder.head_names), "refine")
         self.settings = settings
         self.tokens_per_clip = tokens_per_clip
         made = 1 if settings.shared else settings.stages
@@ -61,6 +63,11 @@ class Refined(Decoder):
     ) -> Float[Tensor, "batch length outputs"]:
         """Logits of the last stage."""
         return self.stages(tokens, lengths)[-1]
+
+    @property
+    def min_tokens(self) -> int:
+        """The decoder's own."""
+        return self.decoder.min_tokens
 
     def stages(
         self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None

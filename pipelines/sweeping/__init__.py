@@ -1,0 +1,1 @@
+"""Search over a recipe's settings by Optuna and validation videos."""
