@@ -187,7 +187,9 @@ def optimiser_groups(
 ) -> list[dict[str, Any]]:
     """Optimiser groups that hold every parameter once: rates fall by `layer_decay` per layer from the head down.
 
-    `full_rate`: parts of the body with the head's rate and no weight decay. `body_factor`: factor on the rate of all but the head. Vectors (norms, biases, tables of one entry) have no weight decay unless `decay_all`, as X-ViT's authors have it.
+    `full_rate`: parts of the body with the head's rate and no weight decay. `body_factor`: factor on the rate of all
+    but the head. Vectors (norms, biases, tables of one entry) have no weight decay unless `decay_all`, as X-ViT's
+    authors have it.
     """
     depths = parameter_depths(module)
     top = max(depths.values(), default=0)

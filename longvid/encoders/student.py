@@ -86,7 +86,7 @@ def similarity_loss(
 def in_teachers_space(
     projector: nn.Linear, mean: Float[Tensor, " dim"], deviation: Float[Tensor, " dim"], scale: float
 ) -> nn.Linear:
-    """The projector followed by `scale`, and by what undoes the standardisation: its output is in the teacher's space."""
+    """The projector, then `scale`, then what undoes the standardisation: its output is in the teacher's space."""
     made = nn.Linear(projector.in_features, projector.out_features)
     with torch.no_grad():
         made.weight.copy_(projector.weight.cpu() * (scale * deviation)[:, None])

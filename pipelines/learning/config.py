@@ -8,7 +8,7 @@ What they share with the training of a decoder (optimiser, schedule, loss, preci
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import Field, field_validator, model_validator
@@ -146,6 +146,14 @@ class LearningConfig(Settings):
             raise ValueError("optimiser.final_weight_decay is for decoders; leave it out")
         return self
 
+    @classmethod
+    def of_values(cls, settings: dict[str, Any], *, source: str = "settings") -> Self:
+        """The config of plain nested values; `ConfigError` with all faults in one line."""
+        for name in ("optimiser", "schedule"):  # what is not said keeps this class's default
+            if isinstance(settings.get(name), dict):
+                settings = settings | {name: cls.model_fields[name].default.model_dump() | settings[name]}
+        return checked_settings(cls, settings, source=source)
+
     def to_yaml(self) -> str:
         """Every setting, defaults included."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
@@ -246,10 +254,7 @@ def load_distillation(student: str, overrides: Sequence[str] = ()) -> DistilConf
 def _overridden(model: type[Config], settings: dict[str, Any], overrides: Sequence[str], *, source: str) -> Config:
     for override in overrides:
         apply_override(settings, override)
-    for name in ("optimiser", "schedule"):  # what is not said keeps this class's default
-        if isinstance(settings.get(name), dict):
-            settings = settings | {name: model.model_fields[name].default.model_dump() | settings[name]}
-    return checked_settings(model, settings, source=source)
+    return model.of_values(settings, source=source)
 
 
 def read_learning_recipe(recipe: str) -> dict[str, Any]:
