@@ -5,7 +5,7 @@ goes on sees what one that was never interrupted would have seen.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -34,7 +34,7 @@ from longvid.tasks.splits import carve_split
 class ClipSource(Protocol):
     """Clips by number, one per video and epoch; `TrainingClips`, or clips that are held in memory."""
 
-    labels: Sequence[int]
+    labels: list[int]
 
     def __len__(self) -> int: ...
 
