@@ -6,6 +6,7 @@ a sign per frame and takes 0.71 s for a clip of 16 x 224 x 224 on one core, wher
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -103,7 +104,7 @@ def _argument(name: str, level: float, random: np.random.Generator) -> float:
     return 0.0
 
 
-def _moved(picture: Image.Image, matrix: tuple[float, ...], fill: Fill) -> Image.Image:
+def _moved(picture: Image.Image, matrix: tuple[int | float, ...], fill: Fill) -> Image.Image:
     return picture.transform(
         picture.size, Image.Transform.AFFINE, matrix, resample=ONE_FRAME_AFTER_ANOTHER, fillcolor=fill
     )
@@ -113,7 +114,7 @@ def _solarized_sum(picture: Image.Image, add: float) -> Image.Image:
     return picture.point([min(255, value + int(add)) if value < 128 else value for value in range(256)] * 3)
 
 
-Operation = Callable[[Image.Image, float, Fill], Image.Image]
+Operation = Callable[[Image.Image, Any, Fill], Image.Image]
 
 
 def _enhancing(kind: Callable[[Image.Image], ImageEnhance._Enhance]) -> Operation:
