@@ -6,6 +6,8 @@
     baseline(config)
     train(config)
     evaluate("runs/mine")
+    finetune(load_finetuning("motion"))
+    distil(load_distillation("video-mobile-former-500m", ["store=x.zarr"]))
     report(["runs/mine"], "report.html")
     predict("runs/mine", "new.mp4")
 
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from longvid.pipelines.extraction.inputs import expand_inputs
     from longvid.pipelines.extraction.job import ExtractionJob
     from longvid.pipelines.extraction.run import extract
+    from longvid.pipelines.learning.config import load_distillation, load_finetuning
+    from longvid.pipelines.learning.distil import distil
+    from longvid.pipelines.learning.finetune import finetune
     from longvid.pipelines.pretraining.config import PretrainConfig
     from longvid.pipelines.pretraining.run import pretrain
     from longvid.pipelines.reporting.page import report
@@ -35,9 +40,13 @@ __all__ = [
     "PretrainConfig",
     "TrainConfig",
     "baseline",
+    "distil",
     "evaluate",
     "expand_inputs",
     "extract",
+    "finetune",
+    "load_distillation",
+    "load_finetuning",
     "predict",
     "pretrain",
     "report",
@@ -55,6 +64,9 @@ __getattr__, __dir__, _ = lazy_loader.attach(
         "extraction.inputs": ["expand_inputs"],
         "extraction.job": ["ExtractionJob"],
         "extraction.run": ["extract"],
+        "learning.config": ["load_distillation", "load_finetuning"],
+        "learning.distil": ["distil"],
+        "learning.finetune": ["finetune"],
         "pretraining.config": ["PretrainConfig"],
         "pretraining.run": ["pretrain"],
         "reporting.page": ["report"],

@@ -8,6 +8,8 @@ EXTRAS = {
     "prepare": "extract",
     "train": "train",
     "pretrain": "train",
+    "finetune": "extract,train",
+    "distil": "extract,train",
     "surprise": "extract,train",
     "baseline": "train",
     "evaluate": "train",
