@@ -40,7 +40,9 @@ colour 0.8 6, rotate 0.4 5
 `posterize 0.8 2, solarize 0.6 10` makes black clips, there as here."""
 
 
-def rand_augment_steps(random: np.random.Generator, *, count: int, level: int | float, spread: int | float) -> list[Step]:
+def rand_augment_steps(
+    random: np.random.Generator, *, count: int, level: int | float, spread: int | float
+) -> list[Step]:
     """`count` operations drawn with replacement, each used with probability 0.5 at a level ~ N(level, spread)."""
     steps = []
     for name in random.choice(RAND_AUGMENT, count):
