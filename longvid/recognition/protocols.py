@@ -49,7 +49,7 @@ class PublishedViews:
     top1: float
     """In percent, as printed; likewise `top5`."""
     top5: float | None
-    gflops: float | None
+    gflops: int | float | None
     """Multiply-adds in billions, summed over all views, as both groups of authors count."""
     source: str
     videos: int | None = None

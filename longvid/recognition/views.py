@@ -178,7 +178,7 @@ def video_views(
             rows, columns = resized_size(views, side, video.height, video.width)
         offsets = crop_offsets(views, (rows, columns), (preprocessing.height, preprocessing.width))
     size = (rows, columns) if views.resize == "reader" else (video.height, video.width)
-    decoded = dict(decoded_frames(video, indices, *size, preprocessing.interpolation, backend, 1))
+    decoded = dict(decoded_frames(video, indices.reshape(-1), *size, preprocessing.interpolation, backend, 1))
     numbers, inverse = np.unique(indices, return_inverse=True)
     pixels = torch.from_numpy(np.stack([decoded[number] for number in numbers.tolist()]))
     frames = _prepared(pixels, views, preprocessing, (rows, columns))

@@ -121,7 +121,7 @@ def evaluate_views(
         workers=workers,
         views_at_once=views_at_once,
         dtype=dtype,
-        context=worker_context(workers),
+        context=worker_context() if workers else None,
     )
     for done, (item, joined) in enumerate(found, 1):
         if joined is None:
