@@ -7,7 +7,7 @@
     train(config)
     evaluate("runs/mine")
     finetune(load_finetuning("motion"))
-    distil(load_distillation("video-mobile-former-500m", ["store=x.zarr"]))
+    distil(load_distillation("video-mobile-former-500m", ["store=x.zarr", "videos=videos/"]))
     report(["runs/mine"], "report.html")
     predict("runs/mine", "new.mp4")
 

@@ -23,7 +23,7 @@ from longvid.pipelines.bench.table import BenchTable
 from longvid.pipelines.demo.videos import CLASSES, EVENT_SECONDS, MARGIN_SECONDS, Script, encode_all, write_scripts
 from longvid.pipelines.evaluation.evaluate import evaluate
 from longvid.pipelines.extraction import ExtractionJob, VideoRequest, extract
-from longvid.pipelines.learning.config import FinetuneConfig, load_distillation
+from longvid.pipelines.learning.config import FinetuneConfig, config_of, load_distillation
 from longvid.pipelines.learning.distil import distil
 from longvid.pipelines.learning.finetune import finetune
 from longvid.pipelines.machine.cores import available_cores
@@ -83,6 +83,7 @@ def measured(place: Path, size: Size) -> BenchTable:
     _extract(files["unlabelled"], "teacher", weights, place / "unlabelled.zarr")
     words = [
         f"store={place / 'unlabelled.zarr'}",
+        f"videos={place / 'unlabelled'}",
         f"out={place / 'student'}",
         f"epochs={size.student_epochs}",
         "batch_size=64",
@@ -142,7 +143,8 @@ def teacher_config(place: Path, scripts: list[Script], files: list[Path], size: 
                 ManifestRow(key, split=split, label=label, path=str(path), start_seconds=start, end_seconds=end)
             )
     Manifest(tuple(rows)).write(place / "events.jsonl")
-    return FinetuneConfig.of_values(
+    return config_of(
+        FinetuneConfig,
         {
             "encoder": {"name": TEACHER, "options": TEACHER_OPTIONS, "head_dropout": 0.0},
             "manifest": str(place / "events.jsonl"),
@@ -155,7 +157,7 @@ def teacher_config(place: Path, scripts: list[Script], files: list[Path], size: 
             "device": "cpu",
             "validation": {"every_epochs": size.teacher_epochs},
             "out": str(place / "teacher"),
-        }
+        },
     )
 
 

@@ -63,7 +63,8 @@ def distil(
         str | None, typer.Argument(help="The encoder that learns, from `longvid encoders`; or a recipe file.")
     ] = None,
     overrides: Annotated[
-        list[str] | None, typer.Argument(help="Settings: store=teacher.zarr epochs=50 projector=kept out=runs/student")
+        list[str] | None,
+        typer.Argument(help="Settings: store=teacher.zarr videos=FOLDER epochs=50 projector=kept out=runs/student"),
     ] = None,
     overwrite: Overwrite = False,
     settings: ShowSettings = False,
@@ -79,7 +80,7 @@ def distil(
         return _print_settings(DistilConfig, None, overrides or [], as_json=as_json)
     if student is None or "=" in student:
         raise ConfigError(
-            "give a student: longvid distil video-mobile-former-500m store=teacher.zarr; --settings lists all"
+            "give a student: longvid distil video-mobile-former-500m store=teacher.zarr videos=FOLDER; --settings lists all"
         )
     from longvid.pipelines.cli.training_progress import ConsoleProgress
     from longvid.pipelines.learning.distil import distil as run

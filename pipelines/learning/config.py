@@ -146,14 +146,6 @@ class LearningConfig(Settings):
             raise ValueError("optimiser.final_weight_decay is for decoders; leave it out")
         return self
 
-    @classmethod
-    def of_values(cls, settings: dict[str, Any], *, source: str = "settings") -> Self:
-        """The config of plain nested values; `ConfigError` with all faults in one line."""
-        for name in ("optimiser", "schedule"):  # what is not said keeps this class's default
-            if isinstance(settings.get(name), dict):
-                settings = settings | {name: cls.model_fields[name].default.model_dump() | settings[name]}
-        return checked_settings(cls, settings, source=source)
-
     def to_yaml(self) -> str:
         """Every setting, defaults included."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
@@ -202,8 +194,10 @@ class DistilConfig(LearningConfig):
 
     store: str | list[str]
     """Store of the teacher's features; several as a list, each with a projector of its own."""
+    videos: list[str] = Field(default=[])
+    """The videos' files or folders, as they were given to `longvid extract`; a store keeps their fingerprints only."""
     manifest: str | None = None
-    """Videos to use, and their files where they have moved; none: every complete video of the store, from its place."""
+    """The manifest that they were extracted by, instead of `videos`."""
     splits: tuple[str, ...] = ("train",)
     """With a manifest: the splits whose videos are used."""
     match: MatchSettings = MatchSettings()
@@ -226,6 +220,19 @@ class DistilConfig(LearningConfig):
             raise ValueError("should be a folder or URL, or a list of them")
         return str(places[0]) if len(places) == 1 else [str(place) for place in places]
 
+    @field_validator("videos", mode="before")
+    @classmethod
+    def _some_videos(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _videos_are_somewhere(self) -> "DistilConfig":
+        if bool(self.videos) == (self.manifest is not None):
+            raise ValueError(
+                "a store does not say where its videos are; give videos=FOLDER or manifest=..., as to `longvid extract`"
+            )
+        return self
+
     @model_validator(mode="after")
     def _comparable(self) -> "DistilConfig":
         if not (self.match.frames or self.match.pooled or self.match.similarity):
@@ -234,6 +241,14 @@ class DistilConfig(LearningConfig):
 
 
 Config = TypeVar("Config", bound=LearningConfig)
+
+
+def config_of(model: type[Config], settings: dict[str, Any], *, source: str = "settings") -> Config:
+    """The config of plain nested values; `ConfigError` with all faults in one line."""
+    for name in ("optimiser", "schedule"):  # what is not said keeps this class's default
+        if isinstance(settings.get(name), dict):
+            settings = settings | {name: model.model_fields[name].default.model_dump() | settings[name]}
+    return checked_settings(model, settings, source=source)
 
 
 def load_finetuning(recipe: str | None, overrides: Sequence[str] = ()) -> FinetuneConfig:
@@ -254,7 +269,7 @@ def load_distillation(student: str, overrides: Sequence[str] = ()) -> DistilConf
 def _overridden(model: type[Config], settings: dict[str, Any], overrides: Sequence[str], *, source: str) -> Config:
     for override in overrides:
         apply_override(settings, override)
-    return model.of_values(settings, source=source)
+    return config_of(model, settings, source=source)
 
 
 def read_learning_recipe(recipe: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from longvid.tasks.class_names import name_classes
 from longvid.tasks.splits import carve_split
 
 
+@runtime_checkable
 class ClipSource(Protocol):
     """Clips by number, one per video and epoch; `TrainingClips`, or clips that are held in memory."""
 

@@ -1,6 +1,6 @@
 """Distillation: an encoder learns to give the features that a store already holds of another one.
 
-    result = distil(load_distillation("video-mobile-former-500m", ["store=teacher.zarr", "out=runs/student"]))
+    result = distil(load_distillation("video-mobile-former-500m", ["store=teacher.zarr", "videos=films/"]))
     build_encoder("video-mobile-former-500m", weights=result.weights)
 
 No labels are needed, and the teacher never runs. Videos are held out to choose the best epoch; the moving average of

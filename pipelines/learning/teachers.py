@@ -18,8 +18,9 @@ from torch.utils.data import Dataset
 from longvid.clips.preprocessing import Preprocessing
 from longvid.clips.reading import iter_clips_there
 from longvid.clips.sampling import ClipPlan
-from longvid.errors import AnnotationError, ConfigError, VideoError, short_reason
+from longvid.errors import ConfigError, VideoError, short_reason
 from longvid.files import write_bytes
+from longvid.pipelines.extraction.inputs import expand_inputs
 from longvid.pipelines.learning.config import DistilConfig
 from longvid.stores import FeatureStore
 from longvid.tasks import Manifest
@@ -78,19 +79,19 @@ def open_teachers(config: DistilConfig) -> Teachers:
     """
     stores = tuple(FeatureStore.open(place) for place in config.stores)
     first, *others = stores
-    paths, chosen = _listed(config, first)
-    keys = [key for key in chosen if all(other.status(key) == "complete" for other in others)]
+    paths = _listed(config, first)
+    keys = [key for key in paths if all(other.status(key) == "complete" for other in others)]
     if not keys:
         raise ConfigError(
-            f"{first.location}: none of its {len(first)} complete videos is used (manifest, splits, other stores); "
-            "extract the same videos into each store, or give another manifest=..."
+            f"{others[0].location}: none of the {len(paths)} videos of {first.location} is complete in it; extract the "
+            "same videos into each store, under the same keys"
         )
-    videos = tuple(_found(first, key, paths, config.manifest) for key in keys)
+    videos = tuple(_found(first, key, paths[key]) for key in keys)
     train, val = _held_out(videos, config.validation.fraction, config.validation.seed)
     notes = []
-    left_out = len(chosen) - len(keys)
+    left_out = max(len(store) for store in stores) - len(keys)
     if left_out:
-        notes.append(f"{left_out} videos are not in every store and were left out.")
+        notes.append(f"{left_out} videos of the stores were not given, or are not in every store: left out.")
     for store in stores:
         if store.recipe.pooling not in (*PER_STEP, "mean", "clip", "embedding"):
             notes.append(
@@ -100,36 +101,38 @@ def open_teachers(config: DistilConfig) -> Teachers:
     return Teachers(stores, train, val, notes=tuple(notes))
 
 
-def _listed(config: DistilConfig, store: FeatureStore) -> tuple[dict[str, str], list[str]]:
-    """Files by key where a manifest names them, and the keys that are to be used, in order."""
-    there = store.keys()
-    if config.manifest is None:
-        return {}, sorted(there)
-    manifest = Manifest.read(config.manifest)
-    rows = [row for row in manifest if row.split in config.splits and row.key in set(there)]
-    if not rows:
-        raise AnnotationError(
-            f"{config.manifest}: none of its videos of {', '.join(config.splits)} is in {store.location}; make the "
-            "keys agree, or name other splits=[...]"
-        )
-    return {row.key: str(row.path) for row in rows if row.path is not None}, [row.key for row in rows]
-
-
-def _found(store: FeatureStore, key: str, paths: dict[str, str], manifest: str | None) -> TeacherVideo:
-    """The video's file, which must be the one that the features were made from."""
-    source = store.video(key).source
-    path = paths.get(key) or source.get("path")
-    remedy = "give manifest=... with the videos' places" if manifest is None else f"correct the paths in {manifest}"
-    if not path:
-        raise ConfigError(f"{store.location}: does not say where video {key!r} is; {remedy}")
-    if "://" not in str(path) and not Path(str(path)).is_file():
-        raise ConfigError(f"{store.location}: its video {key!r} is no longer at {path}; {remedy}")
-    recorded = source.get("fingerprint")
-    if recorded and "://" not in str(path) and fingerprint(Path(str(path))) != recorded:
+def _listed(config: DistilConfig, store: FeatureStore) -> dict[str, str]:
+    """Places of the videos that the store holds, by key, in the order in which they were given."""
+    if config.manifest is not None:
+        rows = [row for row in Manifest.read(config.manifest) if row.split in (*config.splits, None)]
+        given = {row.key: str(row.path) for row in rows if row.path is not None}
+        where = f"{config.manifest} (splits {', '.join(config.splits)})"
+    else:
+        given = {request.key: str(request.path) for request in expand_inputs(config.videos)}
+        where = ", ".join(config.videos)
+    found = {key: path for key, path in given.items() if store.status(key) == "complete"}
+    if not found:
         raise ConfigError(
-            f"{store.location}: {path} is not the file that video {key!r} was made from; extract it again, or {remedy}"
+            f"none of the {len(given)} videos of {where} is complete in {store.location}, which holds "
+            f"{', '.join(sorted(store.keys())[:3]) or 'nothing'}; give the videos that were extracted into it"
         )
-    return TeacherVideo(key, str(path))
+    return found
+
+
+def _found(store: FeatureStore, key: str, path: str) -> TeacherVideo:
+    """The video's file, which must be the one that the features were made from."""
+    recorded = store.video(key).source.get("fingerprint")
+    if "://" not in path and not Path(path).is_file():
+        raise ConfigError(
+            f"{store.location}: its video {key!r} is not at {path}; move it back, or give its place by videos=... or "
+            "manifest=..."
+        )
+    if recorded and "://" not in path and fingerprint(Path(path)) != recorded:
+        raise ConfigError(
+            f"{store.location}: {path} is not the file that video {key!r} was made from; give the file that was "
+            "extracted, or extract this one again"
+        )
+    return TeacherVideo(key, path)
 
 
 def _held_out(

@@ -24,7 +24,7 @@ from multiprocessing import connection, get_context, parent_process
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
@@ -54,6 +54,7 @@ class Rank:
 ALONE = Rank()
 
 
+@runtime_checkable
 class SharedTraining(Protocol):
     """Settings of a training that several processes may share."""
 
