@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 from longvid.errors import ConfigError
 from longvid.recognition.views import Views
 
-_MMACTION = {"rule": "centred", "join": "mean-softmax", "rounding": "down", "resize": "linear-rounded"}
-_XVIT = {"crops": 3, "join": "sum-logits", "rounding": "up", "resize": "linear"}
+_MMACTION: dict[str, Any] = {"rule": "centred", "join": "mean-softmax", "rounding": "down", "resize": "linear-rounded"}
+_XVIT: dict[str, Any] = {"crops": 3, "join": "sum-logits", "rounding": "up", "resize": "linear"}
 
 TEST_PROTOCOLS: Mapping[str, Views] = MappingProxyType(
     {

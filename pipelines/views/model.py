@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from longvid.encoders.learning import Classifying, OwnClassifier
-from longvid.encoders.registry import build_encoder
+from longvid.encoders.registry import build_encoder, refuse_code
 from longvid.encoders.saved import is_learned
 from longvid.errors import ConfigError, WeightsError
 from longvid.pipelines.learning.config import FinetuneConfig, kept_settings
@@ -30,7 +31,7 @@ def open_scorer(place: str | Path, encoder: str | None = None) -> Scorer:
 
     Raises ConfigError for a place that is neither, WeightsError for weights without a classifier.
     """
-    place, options = Path(place), {}
+    place, options, fetch = Path(place), {}, True
     if place.is_dir():
         recipe = place / "recipe.yaml"
         if not (recipe.is_file() and (place / RUN_WEIGHTS).is_file()):
@@ -40,6 +41,9 @@ def open_scorer(place: str | Path, encoder: str | None = None) -> Scorer:
         settings = kept_settings(FinetuneConfig, recipe).encoder
         if encoder not in (None, settings.name):
             raise ConfigError(f"--encoder {encoder}: {place} trained {settings.name}; leave --encoder out")
+        if encoder is None:  # a name in a file: neither imported nor fetched
+            refuse_code(settings.name, source=str(recipe), remedy=f"give --encoder {settings.name}")
+            fetch = False
         encoder, options, place = settings.name, dict(settings.options), place / RUN_WEIGHTS
     if not place.is_file():
         raise ConfigError(f"{place}: no such file or folder")
@@ -47,11 +51,11 @@ def open_scorer(place: str | Path, encoder: str | None = None) -> Scorer:
         raise ConfigError(
             f"{place}: say which encoder the weights are for: --encoder dualformer-tiny (`longvid encoders`)"
         )
-    return _opened(place, encoder, options)
+    return _opened(place, encoder, options, fetch=fetch)
 
 
-def _opened(weights: Path, name: str, options: dict[str, object]) -> Scorer:
-    encoder = build_encoder(name, weights=str(weights), **options)
+def _opened(weights: Path, name: str, options: dict[str, Any], *, fetch: bool) -> Scorer:
+    encoder = build_encoder(name, weights=str(weights), fetch=fetch, **options)
     kept = read_weights(weights) if is_learned(weights) else None
     names = kept.extra.get("classes", []) if kept else []
     classes = tuple(str(one) for one in names) if isinstance(names, list) else ()

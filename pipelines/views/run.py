@@ -1,8 +1,10 @@
-"""Multi-view testing.
+"""Multi-view testing of encoders with a head.
 
     scorer = open_scorer("runs/motion")
     result = evaluate_views(scorer, Manifest.read("motion.jsonl"), split="val")
     print(result.top1.share, result.top1.low, result.top1.high, result.gflops)
+
+Videos that cannot be read are listed with the reason: they are in no average, and none takes their place.
 """
 
 import math

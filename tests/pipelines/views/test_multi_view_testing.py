@@ -17,7 +17,7 @@ from longvid.encoders.base import EncoderSpec
 from longvid.encoders.dualformer import config_from_official
 from longvid.encoders.learning import Classifying, classifying, save_encoder
 from longvid.encoders.saved import InputRecord
-from longvid.errors import AnnotationError, ConfigError, WeightsError
+from longvid.errors import AnnotationError, ConfigError, EncoderError, WeightsError
 from longvid.pipelines.learning.config import FinetuneConfig, config_of
 from longvid.pipelines.views.model import Scorer, open_scorer
 from longvid.pipelines.views.run import chosen_views, evaluate_views
@@ -136,7 +136,7 @@ def test_views_with_dualformers_checkpoint_give_the_probabilities_of_its_own_tes
         found = dict(result.predictions[row.key])
         assert len(found) == 5
         for name, score in found.items():
-            assert_same_numbers([score], [float(expected[int(name)])], size=1, terms=64)
+            assert_same_numbers(np.float32([score]), np.float32([expected[int(name)]]), size=1, terms=64)
     assert result.lost[0][0] == "broken"
     assert "broken.mp4" in result.lost[0][1]
     assert (result.listed, result.top1.total, result.exit_status) == (5, 4, 3)
@@ -155,7 +155,9 @@ def test_views_with_xvits_checkpoint_give_the_added_scores_of_its_own_test(manif
         best = expected.sort(descending=True, stable=True).indices[:5].tolist()
         assert [int(name) for name, _ in result.predictions[row.key]] == best
         for name, score in result.predictions[row.key]:
-            assert_same_numbers([score], [float(expected[int(name)])], size=float(expected.abs().max()), terms=256)
+            assert_same_numbers(
+                np.float32([score]), np.float32([expected[int(name)]]), size=float(expected.abs().max()), terms=256
+            )
     assert [one.protocol for one in result.published][:1] == ["xvit-kinetics-16f"]
 
 
@@ -199,7 +201,7 @@ def test_the_joined_scores_of_views_do_not_depend_on_workers_or_on_how_many_go_t
     together = evaluate_views(scorer, manifest, views=views, workers=0, views_at_once=6)
     for key, best in alone.predictions.items():
         for (_, one), (_, other) in zip(sorted(best), sorted(together.predictions[key]), strict=True):
-            assert_same_numbers([one], [other], size=1, terms=256)
+            assert_same_numbers(np.float32([one]), np.float32([other]), size=1, terms=256)
 
 
 def test_weights_and_labels_that_do_not_fit_views_are_refused_before_a_video_is_opened(run, manifest, tmp_path):
@@ -223,6 +225,14 @@ def test_weights_and_labels_that_do_not_fit_views_are_refused_before_a_video_is_
     headless = save_encoder(_without_head(), tmp_path / "headless.safetensors")
     with pytest.raises(WeightsError, match="holds no classifier"):
         open_scorer(headless, "dualformer-tiny")
+
+
+def test_a_run_whose_recipe_names_code_is_not_imported_to_test_its_views(run, tmp_path):
+    (tmp_path / "best.safetensors").write_bytes((run / "best.safetensors").read_bytes())
+    recipe = (run / "recipe.yaml").read_text().replace("video-mobile-former-500m", "os:getcwd")
+    (tmp_path / "recipe.yaml").write_text(recipe)
+    with pytest.raises(EncoderError, match="names the encoder 'os:getcwd', which is code"):
+        open_scorer(tmp_path)
 
 
 def _without_head():
