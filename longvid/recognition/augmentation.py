@@ -21,7 +21,7 @@ from longvid.recognition.colour_policies import (
     colour_steps,
     rand_augment_steps,
 )
-from longvid.validation import AtLeastZero, Count, Positive, Share, settings
+from longvid.validation import AtLeastZero, Count, Positive, Probability, settings
 
 Crop = Literal["random-resized", "multi-scale", "random", "centre"]
 Box = tuple[int, int, int, int]
@@ -51,7 +51,7 @@ class Augmentation:
     """Pixels of the shorter side that frames are decoded to; None: 256 for an input of 224, and so in proportion."""
     short_side_up_to: Count | None = None
     """The short side is drawn from `short_side` to this."""
-    flip: Share | Literal[1] = 0.5
+    flip: Probability = 0.5
     """Probability of a mirrored clip; 0 where left and right are classes."""
     policy: Literal["none", "rand-augment", "auto-augment-v0"] = "none"
     operations: Count = 4
@@ -62,7 +62,7 @@ class Augmentation:
     """Standard deviation of the level."""
     colour: AtLeastZero = 0.0
     """Brightness, contrast and saturation change by factors in [1 - colour, 1 + colour]."""
-    erase: Share | Literal[1] = 0.0
+    erase: Probability = 0.0
     """Probability that one box is erased, in all frames the same."""
     erase_area: tuple[Positive, Positive] = (0.02, 1 / 3)
     erase_shape: tuple[Positive, Positive] = (0.3, 10 / 3)

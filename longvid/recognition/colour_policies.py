@@ -6,6 +6,7 @@ a sign per frame and takes 0.71 s for a clip of 16 x 224 x 224 on one core, wher
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -14,7 +15,7 @@ from PIL import Image, ImageEnhance, ImageOps
 Frames = UInt8[np.ndarray, "frames height width 3"]
 Fill = tuple[int, int, int]
 """The colour of what comes into the picture from outside, RGB."""
-Step = tuple[str, float]
+Step = tuple[str, int | float]
 """An operation and its argument, drawn already."""
 
 ONE_FRAME_AFTER_ANOTHER = Image.Resampling.BILINEAR
@@ -77,7 +78,7 @@ def apply_steps(frames: Frames, steps: Sequence[Step], fill: Fill) -> Frames:
     return np.stack([np.asarray(picture) for picture in pictures])
 
 
-def _argument(name: str, level: float, random: np.random.Generator) -> float:
+def _argument(name: str, level: float, random: np.random.Generator) -> int | float:
     """What the operation is given at a level of 0 to 10, with a random sign where it has two directions."""
     share = min(max(level, 0.0), 10.0) / 10
     sign = float(random.choice([-1, 1]))
@@ -105,17 +106,17 @@ def _argument(name: str, level: float, random: np.random.Generator) -> float:
     return 0.0
 
 
-def _moved(picture: Image.Image, matrix: tuple[float, ...], fill: Fill) -> Image.Image:
+def _moved(picture: Image.Image, matrix: tuple[int | float, ...], fill: Fill) -> Image.Image:
     return picture.transform(
         picture.size, Image.Transform.AFFINE, matrix, resample=ONE_FRAME_AFTER_ANOTHER, fillcolor=fill
     )
 
 
-def _solarized_sum(picture: Image.Image, add: float) -> Image.Image:
+def _solarized_sum(picture: Image.Image, add: int | float) -> Image.Image:
     return picture.point([min(255, value + int(add)) if value < 128 else value for value in range(256)] * 3)
 
 
-Operation = Callable[[Image.Image, float, Fill], Image.Image]
+Operation = Callable[[Image.Image, Any, Fill], Image.Image]
 
 
 def _enhancing(kind: Callable[[Image.Image], ImageEnhance._Enhance]) -> Operation:

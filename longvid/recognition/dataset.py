@@ -80,7 +80,7 @@ class TrainingClips(Dataset[ClipItem]):
                 raise AnnotationError(f"{row.where}: has no path, and clips are read from the file")
         self.rows, self.preprocessing, self.augment = tuple(rows), preprocessing, augment
         self.sampling = TrainingSampling.of(sampling) if isinstance(sampling, Sampling) else sampling
-        self.labels = [NO_LABEL] * len(rows) if labels is None else class_numbers(rows, labels)
+        self.labels: Sequence[int] = [NO_LABEL] * len(rows) if labels is None else class_numbers(rows, labels)
         if labels is not None:
             refuse_flips(float(augment.flip), labels.classes)
         self.seed, self._backend, self._allow_truncated = seed, backend, allow_truncated

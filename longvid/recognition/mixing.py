@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from longvid.errors import ConfigError
-from longvid.validation import AtLeastZero, Share, settings
+from longvid.validation import AtLeastZero, Probability, settings
 
 
 @settings(ConfigError)
@@ -24,9 +24,9 @@ class Mixing:
     """Alpha of the Beta distribution of the share; 0: no mixup."""
     cutmix: AtLeastZero = 0.0
     """Alpha of the share of the box; 0: no CutMix."""
-    switch: Share | Literal[1] = 0.5
+    switch: Probability = 0.5
     """Probability of CutMix where both are given."""
-    probability: Share | Literal[1] = 1
+    probability: Probability = 1
     """Probability that a batch is mixed at all."""
     partner: Literal["reverse", "permutation"] = "reverse"
 

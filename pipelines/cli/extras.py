@@ -10,6 +10,7 @@ EXTRAS = {
     "pretrain": "train",
     "finetune": "extract,train",
     "distil": "extract,train",
+    "test-views": "extract,train",
     "surprise": "extract,train",
     "baseline": "train",
     "evaluate": "train",

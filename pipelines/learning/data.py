@@ -115,7 +115,7 @@ def clip_task(config: FinetuneConfig, manifest: Manifest) -> Task:
         raise AnnotationError(
             f"{manifest.name}: its labels are those of a {task.kind} task; fine-tuning learns one class per clip"
         )
-    return task
+    return name_classes(task, manifest)  # names tell whether clips may be mirrored
 
 
 def open_learning_data(config: FinetuneConfig, spec: EncoderSpec) -> LearningData:
