@@ -1,4 +1,4 @@
-"""A small encoder that learns a larger one's stored features: what a decoder reaches on both.
+"""A small encoder learns a larger one's stored features.
 
 The long videos are the demo's (order and distance of two events). The teacher, an X-ViT of 64 x 64 pixels, is
 fine-tuned on labelled seconds of some videos: a red disc, a blue square, or neither. It then encodes other videos,

@@ -1,4 +1,4 @@
-"""Encoders that learn: motions with and without their temporal parts, real digits, speed and memory of training.
+"""Encoders that learn: motions, real digits, speed and memory.
 
 Made-up clips of sixteen motions (`longvid.pipelines.learning.motions`): single frames look the same in every class.
 The tiny variants of the three architectures learn them from random weights; so do their image twins, which see the same

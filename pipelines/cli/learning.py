@@ -1,4 +1,4 @@
-"""`longvid finetune | distil`: encoders that learn, from labels or from another encoder's stored features."""
+"""`longvid finetune | distil`: encoders that learn."""
 
 from typing import Annotated, Any
 

@@ -1,4 +1,4 @@
-"""Labelled clips of a fine-tuning: from a manifest's files, or given; and the loaders that read them.
+"""Labelled clips of a fine-tuning, and the loaders that read them.
 
 The clips of an epoch follow from the seed, the epoch and the place of a video in the manifest, so that a training that
 goes on sees what one that was never interrupted would have seen.

@@ -1,4 +1,4 @@
-"""The Lightning modules of encoders that learn: from labels, and from a teacher's stored features.
+"""The Lightning modules of encoders that learn.
 
 Everything random follows from the seed, the epoch and the batch, so that a run that goes on after an epoch is the same
 as one that was never interrupted.
