@@ -132,7 +132,7 @@ def _loaders(
     config: DistilConfig, train: StoredClips, val: StoredClips, device: torch.device, rank: Rank
 ) -> tuple[DataLoader, DataLoader]:
     """Batches of both parts; they are in memory already, so that no worker processes are needed."""
-    sampler = ShuffledClips(cast(Any, train), config.seed)
+    sampler = ShuffledClips(train, config.seed)
     if rank.world > 1:
         batches: dict[str, Any] = {"batch_sampler": SharedBatches(sampler, config.batch_size, rank)}
         dealt: dict[str, Any] = {"batch_sampler": DealtBatches(len(val), config.eval_batch_size, rank)}
