@@ -8,7 +8,7 @@ What they share with the training of a decoder (optimiser, schedule, loss, preci
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import Field, field_validator, model_validator

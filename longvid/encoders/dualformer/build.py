@@ -30,7 +30,7 @@ PUBLISHED: dict[str, PublishedFigures] = {
     "dualformer-tiny": PublishedFigures(21.8e6, 240.0, _SOURCE, _NOTE, 2 / 4),
     "dualformer-small": PublishedFigures(48.9e6, 636.0, _SOURCE, _NOTE, 2 / 4),
     "dualformer-base": PublishedFigures(86.8e6, 1072.0, _SOURCE, _NOTE, 2 / 4),
-    "dualformer-nano": PublishedFigures(None, None, "none: ours, for a laptop"),
+    "dualformer-nano": PublishedFigures(None, None, "longvid's own", "for training on a laptop"),
 }
 
 

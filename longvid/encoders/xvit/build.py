@@ -62,7 +62,7 @@ PUBLISHED: dict[str, PublishedFigures] = {
     "xvit-b16-8f-summary": PublishedFigures(
         None, None, "paper (arXiv 2106.05968)", "reconstructed from the paper's text; no code or cost is published"
     ),
-    "xvit-nano": PublishedFigures(None, None, "none: ours, for a laptop"),
+    "xvit-nano": PublishedFigures(None, None, "longvid's own", "for training on a laptop"),
 }
 
 

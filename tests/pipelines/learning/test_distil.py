@@ -1,5 +1,6 @@
 """Distillation learns a store's features without the teacher, and refuses videos that are not where the store says."""
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -34,13 +35,11 @@ def settings(tmp_path, teacher_store):
     return make
 
 
-def test_a_student_agrees_better_with_its_teacher_than_before_and_is_read_by_name(settings, teacher_store):
-    config = settings(f"store={teacher_store()}", "epochs=12", "optimiser.learning_rate=3e-3")
-    result = distil(config)
-    untrained = distil(
-        settings(f"store={teacher_store()}", "epochs=1", "optimiser.learning_rate=1e-9", "out=untrained")
-    )
-    assert result.metrics["cosine"] > untrained.metrics["cosine"] + 0.1
+def test_a_student_comes_closer_to_its_teacher_and_is_read_by_name(settings, teacher_store):
+    result = distil(settings(f"store={teacher_store()}", "epochs=8", "optimiser.learning_rate=3e-3"))
+    with Path(result.out, "history.csv").open() as file:
+        losses = [float(row["train_loss"]) for row in csv.DictReader(file)]
+    assert losses[-1] < 0.8 * losses[0]
     encoder = build_encoder(STUDENT, weights=result.weights)
     assert encoder.spec.weights_sha256 == result.weights_sha256
     assert encoder.spec.default_pooling == "spatial"
