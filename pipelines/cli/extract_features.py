@@ -1,4 +1,4 @@
-"""What `longvid extract --recipe` takes from a training recipe, and what another encoder makes of it."""
+"""What a training recipe asks of `longvid extract --recipe`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

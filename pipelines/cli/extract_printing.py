@@ -1,4 +1,4 @@
-"""What `longvid extract` prints at its end: the plan, or the report of the run."""
+"""The plan and the report that `longvid extract` prints."""
 
 from collections.abc import Iterable
 from itertools import chain, islice
