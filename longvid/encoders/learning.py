@@ -136,7 +136,8 @@ def _with_head(
     for name in changes.keys() - known:
         if changes[name]:
             raise EncoderError(f"{encoder.spec.name}: has no {name.replace('_', ' ')}; leave {name} out")
-    config = replace(encoder.config, **{name: changes[name] for name in changes.keys() & known})
+    own_changes: Any = {name: changes[name] for name in changes.keys() & known}
+    config = replace(encoder.config, **own_changes)
     made: OwnClassifier = type(encoder)(config)  # type: ignore[arg-type]
     for name in ("odd_sizes", "chunk_frames"):  # settings of a net that its configuration does not hold
         if hasattr(encoder, name):
@@ -223,7 +224,7 @@ def recompute_blocks(module: nn.Module) -> int:
         for name, child in parent.named_children():
             if isinstance(child, nn.ModuleList) and name in ("blocks", "layers", "layer"):
                 for block in child:
-                    block.forward = partial(_recomputed, block, block.forward)  # type: ignore[method-assign]
+                    block.forward = partial(_recomputed, block, block.forward)
                     found += 1
     if not found:
         raise EncoderError("gradient checkpointing: this encoder has no list of blocks to recompute; leave it out")

@@ -1,4 +1,4 @@
-"""Weights that were learned here: the file also holds the input they were learned on, and a projector if there is one.
+"""Weights learned here, with their input and their projector.
 
 `build_encoder(name, weights="best.safetensors")` reads both: frames, size and rate become the encoder's own unless they
 are given, and with a projector the encoder's tokens are in the space of the teacher it was distilled from.

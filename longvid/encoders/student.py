@@ -1,4 +1,4 @@
-"""A student: an encoder with a linear projector per teacher, and the losses that make it agree with the teachers.
+"""A student with a projector per teacher, and the losses.
 
     student = Student(encoder, [768])
     found = student(clips)[0]                    # Matched: frames (batch, time, 768), pooled (batch, 768)

@@ -1,4 +1,4 @@
-"""A small encoder that learns a larger one's stored features: what a decoder reaches on both.
+"""A small encoder learns a larger one's stored features.
 
 The long videos are the demo's (order and distance of two events). The teacher, an X-ViT of 64 x 64 pixels, is
 fine-tuned on labelled seconds of some videos: a red disc, a blue square, or neither. It then encodes other videos,
@@ -31,9 +31,10 @@ from longvid.pipelines.training.config import TrainConfig
 from longvid.pipelines.training.train import train
 from longvid.tasks import Manifest, ManifestRow
 
-TEACHER, TEACHER_OPTIONS = "xvit-nano", {"size": 64, "fps": 8.0}
-STUDENT, STUDENT_OPTIONS = "video-mobile-former-500m", {"frames": 4, "size": 32, "fps": 4.0}
-CLIP = {"stride_seconds": 1.0}
+TEACHER_OPTIONS: dict[str, Any] = {"size": 64, "fps": 8.0}
+STUDENT_OPTIONS: dict[str, Any] = {"frames": 4, "size": 32, "fps": 4.0}
+TEACHER, STUDENT = "xvit-nano", "video-mobile-former-500m"
+STRIDE_SECONDS = 1.0
 """Clips of one second, of eight frames for the teacher and four for the student."""
 EVENTS = ("blue square", "neither", "red disc")
 GOAL_SHARE, GOAL_OPERATIONS = 0.95, 0.1
@@ -168,7 +169,7 @@ def _extract(files: list[Path], who: str, weights: dict[str, str], store: Path) 
         name,
         encoder_options=dict(options),
         weights=weights.get(who),
-        sampling=Sampling(frames=frames, fps=float(frames), **CLIP),
+        sampling=Sampling(frames=frames, fps=float(frames), stride_seconds=STRIDE_SECONDS),
         pooling="mean",
         batch_clips=32,
         torch_threads=torch.get_num_threads(),

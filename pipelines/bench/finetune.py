@@ -1,9 +1,9 @@
-"""Encoders that learn: motions with and without their temporal parts, real digits, speed and memory of training.
+"""Encoders that learn: motions, real digits, speed and memory.
 
 Made-up clips of sixteen motions (`longvid.pipelines.learning.motions`): single frames look the same in every class.
-The tiny variants of the three architectures learn them from random weights; so do their image twins, which see the same
-frames one by one and whose scores are averaged: the same widths and depths without anything that joins frames. A third
-row moves scikit-learn's handwritten digits instead of blobs, and tests on digits of other writers.
+The tiny variants of the three architectures are trained on them from random weights. So are their image twins, which
+see the same frames one by one and whose scores are averaged: the same widths and depths without anything that joins
+frames. A third column moves scikit-learn's handwritten digits instead of blobs, and tests on digits of other writers.
 
 Speed is that of training from files with two worker processes, beside decoding alone and the step alone, in turns.
 """

@@ -1,4 +1,4 @@
-"""`longvid finetune | distil`: encoders that learn, from labels or from another encoder's stored features."""
+"""`longvid finetune | distil`: encoders that learn."""
 
 from typing import Annotated, Any
 
@@ -80,8 +80,8 @@ def distil(
         return _print_settings(DistilConfig, None, overrides or [], as_json=as_json)
     if student is None or "=" in student:
         raise ConfigError(
-            "give a student: longvid distil video-mobile-former-500m store=teacher.zarr videos=FOLDER; --settings lists "
-            "all settings"
+            "give a student: longvid distil video-mobile-former-500m store=teacher.zarr videos=FOLDER; --settings "
+            "lists all settings"
         )
     from longvid.pipelines.cli.training_progress import ConsoleProgress
     from longvid.pipelines.learning.distil import distil as run

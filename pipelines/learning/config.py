@@ -1,4 +1,4 @@
-"""Settings of a fine-tuning and of a distillation, from a YAML recipe and overrides.
+"""Settings of a fine-tuning and of a distillation.
 
     config = load_finetuning("motion", ["epochs=4"])
     config = load_distillation("video-mobile-former-500m", ["store=teacher.zarr"])
@@ -182,7 +182,7 @@ class MatchSettings(Settings):
     similarity: float = Field(default=0.0, ge=0)
     """Weight of the loss on the batch's matrix of similarities (MobileCLIP); for batches of 256 and more."""
     temperature: float = Field(default=0.01, gt=0)
-    """Of that matrix: similarities are divided by it before the softmax (MobileCLIP: 1/100)."""
+    """Temperature of that matrix: similarities are divided by it before the softmax (MobileCLIP: 1/100)."""
     frames: float = Field(default=1.0, ge=0)
     """Weight of the vectors per time step, where the store has them."""
     pooled: float = Field(default=1.0, ge=0)

@@ -1,11 +1,11 @@
-"""Labelled clips of a fine-tuning: from a manifest's files, or given; and the loaders that read them.
+"""Labelled clips of a fine-tuning, and the loaders that read them.
 
 The clips of an epoch follow from the seed, the epoch and the place of a video in the manifest, so that a training that
 goes on sees what one that was never interrupted would have seen.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -31,18 +31,23 @@ from longvid.tasks.splits import carve_split
 
 
 @runtime_checkable
-class ClipSource(Protocol):
-    """Clips by number, one per video and epoch; `TrainingClips`, or clips that are held in memory."""
-
-    labels: Sequence[int]
+class EpochSource(Protocol):
+    """Something that gives other clips in every epoch."""
 
     def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> ClipItem: ...
 
     def set_epoch(self, epoch: int) -> None:
         """Give the clips of this epoch from now on."""
         ...
+
+
+@runtime_checkable
+class ClipSource(EpochSource, Protocol):
+    """Clips by number, one per video and epoch; `TrainingClips`, or clips that are held in memory."""
+
+    labels: list[int]
+
+    def __getitem__(self, index: int) -> ClipItem: ...
 
 
 class ClipsInMemory:
@@ -84,7 +89,7 @@ class LearningData:
 class ShuffledClips(Sampler[int]):
     """Every training video once, in an order that follows from seed and epoch; tells the source the epoch."""
 
-    def __init__(self, source: ClipSource, seed: int) -> None:
+    def __init__(self, source: EpochSource, seed: int) -> None:
         self.source = source
         self.seed = seed
         self.epoch = 0

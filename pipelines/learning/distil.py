@@ -1,4 +1,4 @@
-"""Distillation: an encoder learns to give the features that a store already holds of another one.
+"""Distillation: an encoder learns the stored features of another one.
 
     result = distil(load_distillation("video-mobile-former-500m", ["store=teacher.zarr", "videos=films/"]))
     build_encoder("video-mobile-former-500m", weights=result.weights)
@@ -132,7 +132,7 @@ def _loaders(
     config: DistilConfig, train: StoredClips, val: StoredClips, device: torch.device, rank: Rank
 ) -> tuple[DataLoader, DataLoader]:
     """Batches of both parts; they are in memory already, so that no worker processes are needed."""
-    sampler = ShuffledClips(cast(Any, train), config.seed)
+    sampler = ShuffledClips(train, config.seed)
     if rank.world > 1:
         batches: dict[str, Any] = {"batch_sampler": SharedBatches(sampler, config.batch_size, rank)}
         dealt: dict[str, Any] = {"batch_sampler": DealtBatches(len(val), config.eval_batch_size, rank)}
@@ -157,7 +157,7 @@ class DistilModule(LearningModule):
             self.register_buffer(f"mean_{index}", torch.from_numpy(found.mean).float())
             self.register_buffer(f"deviation_{index}", torch.from_numpy(found.deviation).float())
         self.scale = 1.0
-        """Of the first projector's output: by it the student's vectors are as long as the teacher's."""
+        """Factor on the first projector's output: by it the student's vectors are as long as the teacher's."""
 
     @property
     def metric_names(self) -> tuple[str, ...]:

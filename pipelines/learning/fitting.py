@@ -1,4 +1,4 @@
-"""One training of an encoder in a folder: the trainer, going on after an interruption, several devices.
+"""One training of an encoder, in a folder.
 
 run/
   recipe.yaml          every setting, defaults included
@@ -80,7 +80,7 @@ class Prepared:
 
 
 def versions() -> dict[str, str]:
-    """Of longvid, torch and Python."""
+    """Versions of longvid, torch and Python."""
     return {"longvid": longvid.__version__, "torch": str(torch.__version__), "python": platform.python_version()}
 
 

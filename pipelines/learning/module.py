@@ -1,4 +1,4 @@
-"""The Lightning modules of encoders that learn: from labels, and from a teacher's stored features.
+"""The Lightning modules of encoders that learn.
 
 Everything random follows from the seed, the epoch and the batch, so that a run that goes on after an epoch is the same
 as one that was never interrupted.
@@ -255,5 +255,6 @@ class FinetuneModule(LearningModule):
         loss = float(self._loss[0] / self._loss[1].clamp(min=1)) if there.any() else float("nan")
         self.refuse_diverged(loss)
         labels = np.asarray(self.data.val.labels)[there]
-        found = {name: METRICS[name].function(scores[there], labels) for name in self.metric_names}
+        functions = {name: METRICS[name].function for name in self.metric_names}
+        found = {name: function(scores[there], labels) for name, function in functions.items() if function is not None}
         self.log_dict({f"val/{name}": float(value) for name, value in ({"loss": loss} | found).items()})

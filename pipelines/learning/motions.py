@@ -11,6 +11,7 @@ same in all sixteen classes, and only what changes from frame to frame tells the
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -115,7 +116,7 @@ def _encode(path: Path, frames: UInt8[np.ndarray, "time height width 3"]) -> Non
         container.mux(stream.encode())
 
 
-def _pictures(frames: UInt8[np.ndarray, "time height width 3"]) -> Iterator["object"]:
+def _pictures(frames: UInt8[np.ndarray, "time height width 3"]) -> Iterator[Any]:
     import av
 
     for pixels in frames:

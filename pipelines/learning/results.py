@@ -1,4 +1,4 @@
-"""Results of encoders' trainings: plain values, equal in memory and in files."""
+"""Results of encoders' trainings: plain values."""
 
 import resource
 import sys
@@ -34,7 +34,7 @@ class LearningResult:
     clips_per_second: float
     """Training clips per second over all devices, validation left out; 0 where nothing was left to train."""
     peak_memory_bytes: int
-    """Of the device, or of this process where that is the CPU; worker processes have their own."""
+    """Peak of the device, or of this process where that is the CPU; worker processes have their own."""
     weights: str
     weights_sha256: str
     notes: tuple[str, ...] = ()

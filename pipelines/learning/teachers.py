@@ -1,4 +1,4 @@
-"""Stored features of a teacher as targets: which clips, their vectors, and the files that they were made from.
+"""Stored features of a teacher as targets.
 
 The teacher is never run. What is read of a video is decoded once, at the student's size, and kept: clips of a store
 often overlap, and every epoch sees them again. The student's frames are spread evenly over the measured seconds of a

@@ -1,4 +1,4 @@
-"""What the callbacks of a training ask of a module that is scored after each epoch."""
+"""A module that is scored after each epoch, as callbacks see it."""
 
 import math
 from abc import abstractmethod
