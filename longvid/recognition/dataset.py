@@ -35,7 +35,7 @@ from longvid.video.probing import probe
 from longvid.video.reader import decoded_frames, require_readable
 
 KEPT_FRAMES = 1 << 22
-"""Frames whose times a process keeps from one epoch to the next: 32 MB, 14,000 videos of ten seconds."""
+"""Frames whose times a process keeps from one epoch to the next: 64 MB, 14,000 videos of ten seconds."""
 NO_LABEL = -1
 
 

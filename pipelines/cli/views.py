@@ -23,8 +23,13 @@ def views_command(
     model: Annotated[
         str, typer.Argument(metavar="RUN|WEIGHTS", help="A run of `longvid finetune`, or a weights file.")
     ],
-    manifest: Annotated[Path, typer.Option(help="Videos, splits and labels, as `longvid prepare` writes them.")],
-    split: Annotated[str, typer.Option(help="The split that is scored.")] = "test",
+    manifest: Annotated[
+        Path | None,
+        typer.Option(help="Videos, splits and labels, as `longvid prepare` writes them; default: those of the run."),
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="The split that is scored; default: test, or val where there is no test.")
+    ] = None,
     encoder: Annotated[str | None, typer.Option(help="The encoder that a weights file is for.")] = None,
     protocol: Annotated[
         str | None, typer.Option(help="Published views by name, such as dualformer-kinetics, xvit-ssv2-16f.")
@@ -50,7 +55,7 @@ def views_command(
 
     from longvid.files import write_json
     from longvid.pipelines.training.run_folder import torch_device
-    from longvid.pipelines.views.model import open_scorer
+    from longvid.pipelines.views.model import open_scorer, run_manifest
     from longvid.pipelines.views.run import chosen_views
     from longvid.pipelines.views.run import evaluate_views as run
     from longvid.plain import as_json as plain
@@ -63,10 +68,11 @@ def views_command(
     own = Views.of(scorer.model.encoder.spec.sampling)
     views, named = chosen_views(protocol, own, clips=clips, crops=crops, join=join)
     with error_console.status("scoring videos") as status:
+        listed = run_manifest(model) if manifest is None else Manifest.read(manifest)
         result = run(
             scorer,
-            Manifest.read(manifest),
-            split=split,
+            listed,
+            split=split or ("test" if listed.split("test") or not listed.split("val") else "val"),
             views=views,
             protocol=named,
             device=torch_device(device),

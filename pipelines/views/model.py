@@ -9,6 +9,8 @@ from longvid.encoders.registry import build_encoder, refuse_code
 from longvid.encoders.saved import is_learned
 from longvid.errors import ConfigError, WeightsError
 from longvid.pipelines.learning.config import FinetuneConfig, kept_settings
+from longvid.pipelines.training.config import is_elsewhere
+from longvid.tasks import Manifest, carve_split
 from longvid.weights.fit import fit_state
 from longvid.weights.saved import read_weights
 
@@ -52,6 +54,26 @@ def open_scorer(place: str | Path, encoder: str | None = None) -> Scorer:
             f"{place}: say which encoder the weights are for: --encoder dualformer-tiny (`longvid encoders`)"
         )
     return _opened(place, encoder, options, fetch=fetch)
+
+
+def run_manifest(run: str | Path) -> Manifest:
+    """The manifest that a run was trained on, with the validation videos that it set aside where none were listed.
+
+    Raises ConfigError for a place that is no run, or whose recipe names a manifest on a network.
+    """
+    recipe = Path(run) / "recipe.yaml"
+    if not recipe.is_file():
+        raise ConfigError(f"{run}: a weights file does not know its videos; give --manifest clips.jsonl")
+    config = kept_settings(FinetuneConfig, recipe)
+    if is_elsewhere(config.manifest):
+        raise ConfigError(f"{recipe}: {config.manifest} is not opened just because a file names it; give --manifest")
+    if not Path(config.manifest).is_file():
+        raise ConfigError(f"{recipe}: its manifest {config.manifest} is not there; give --manifest")
+    manifest = Manifest.read(config.manifest)
+    used = Manifest(tuple(row for row in manifest if row.label is not None), name=manifest.name)
+    if used.split("val"):
+        return used
+    return carve_split(used, fraction=config.validation.fraction, seed=config.validation.seed)
 
 
 def _opened(weights: Path, name: str, options: dict[str, Any], *, fetch: bool) -> Scorer:

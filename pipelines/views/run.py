@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from longvid.benchmarks.known_tasks import KNOWN_TASKS
 from longvid.decoders.cost import forward_cost
 from longvid.errors import AnnotationError, ConfigError
 from longvid.pipelines.training.data import worker_context
@@ -147,16 +146,10 @@ def labels_task(manifest: Manifest, names: Sequence[str], outputs: int) -> tuple
     """
     if names:
         return Task("labels", "classification", tuple(names)), []
-    known = KNOWN_TASKS.get(str(manifest.rows[0].value("task") or ""))
-    if known is None:
-        numbered = all(isinstance(row.label, int) for row in manifest if row.label is not None)
-        known = Task("labels", outputs=outputs) if numbered else infer_task(manifest)
-    told = (
-        []
-        if all(row.label is None or isinstance(row.label, int) for row in manifest)
-        else ["the weights keep no class names: their classes are taken to be the labels in alphabetical order"]
-    )
-    return name_classes(known, manifest), told
+    if all(row.label is None or isinstance(row.label, int) for row in manifest):
+        return name_classes(Task("labels", "classification", outputs=outputs), manifest), []
+    told = "the weights keep no class names: their classes are taken to be the labels in alphabetical order"
+    return infer_task(manifest), [told]
 
 
 def chosen_views(

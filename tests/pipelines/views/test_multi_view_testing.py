@@ -19,10 +19,10 @@ from longvid.encoders.learning import Classifying, classifying, save_encoder
 from longvid.encoders.saved import InputRecord
 from longvid.errors import AnnotationError, ConfigError, EncoderError, WeightsError
 from longvid.pipelines.learning.config import FinetuneConfig, config_of
-from longvid.pipelines.views.model import Scorer, open_scorer
+from longvid.pipelines.views.model import Scorer, open_scorer, run_manifest
 from longvid.pipelines.views.run import chosen_views, evaluate_views
 from longvid.recognition.views import Views
-from longvid.tasks import Manifest, ManifestRow
+from longvid.tasks import Manifest, ManifestRow, carve_split
 from longvid.video import iter_frames, probe
 from longvid.video.writing import write_video
 
@@ -225,6 +225,24 @@ def test_weights_and_labels_that_do_not_fit_views_are_refused_before_a_video_is_
     headless = save_encoder(_without_head(), tmp_path / "headless.safetensors")
     with pytest.raises(WeightsError, match="holds no classifier"):
         open_scorer(headless, "dualformer-tiny")
+
+
+def test_views_of_a_run_are_of_its_own_videos_unless_they_are_named(run, manifest, tmp_path, monkeypatch):
+    with pytest.raises(ConfigError, match=r"its manifest clips\.jsonl is not there; give --manifest"):
+        run_manifest(run)
+    with pytest.raises(ConfigError, match=r"a weights file does not know its videos; give --manifest"):
+        run_manifest(run / "best.safetensors")
+    rows = [ManifestRow(f"v{i}", "train", i % 2, str(tmp_path / f"v{i}.mp4")) for i in range(20)]
+    Manifest(tuple(rows)).write(tmp_path / "clips.jsonl")
+    monkeypatch.chdir(tmp_path)
+    found = run_manifest(run)
+    assert found.split("val") == set_aside(tmp_path / "clips.jsonl")
+
+
+def set_aside(path):
+    """What `longvid finetune` sets aside for validation by its default settings."""
+    kept = FinetuneConfig().validation
+    return carve_split(Manifest.read(path), fraction=kept.fraction, seed=kept.seed).split("val")
 
 
 def test_a_run_whose_recipe_names_code_is_not_imported_to_test_its_views(run, tmp_path):
