@@ -75,6 +75,8 @@ Positive = Annotated[Number, Field(gt=0)]
 """A finite number above 0."""
 Share = Annotated[Number, Field(ge=0, lt=1)]
 """A number in [0, 1), such as a dropout rate."""
+Probability = Annotated[Number, Field(ge=0, le=1)]
+"""A number in [0, 1]."""
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))

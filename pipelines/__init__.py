@@ -7,6 +7,8 @@
     train(config)
     sweep(config, {"optimiser.learning_rate": "1e-5..1e-2"})
     evaluate("runs/mine")
+    finetune(load_finetuning("motion"))
+    distil(load_distillation("video-mobile-former-500m", ["store=x.zarr", "videos=videos/"]))
     report(["runs/mine"], "report.html")
     predict("runs/mine", "new.mp4")
 
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     from longvid.pipelines.extraction.inputs import expand_inputs
     from longvid.pipelines.extraction.job import ExtractionJob
     from longvid.pipelines.extraction.run import extract
+    from longvid.pipelines.learning.config import load_distillation, load_finetuning
+    from longvid.pipelines.learning.distil import distil
+    from longvid.pipelines.learning.finetune import finetune
     from longvid.pipelines.pretraining.config import PretrainConfig
     from longvid.pipelines.pretraining.run import pretrain
     from longvid.pipelines.reporting.page import report
@@ -37,9 +42,13 @@ __all__ = [
     "PretrainConfig",
     "TrainConfig",
     "baseline",
+    "distil",
     "evaluate",
     "expand_inputs",
     "extract",
+    "finetune",
+    "load_distillation",
+    "load_finetuning",
     "predict",
     "pretrain",
     "report",
@@ -58,6 +67,9 @@ __getattr__, __dir__, _ = lazy_loader.attach(
         "extraction.inputs": ["expand_inputs"],
         "extraction.job": ["ExtractionJob"],
         "extraction.run": ["extract"],
+        "learning.config": ["load_distillation", "load_finetuning"],
+        "learning.distil": ["distil"],
+        "learning.finetune": ["finetune"],
         "pretraining.config": ["PretrainConfig"],
         "pretraining.run": ["pretrain"],
         "reporting.page": ["report"],

@@ -26,6 +26,7 @@ from pydantic import PydanticSchemaGenerationError
 
 from longvid.code_names import imported, is_code
 from longvid.encoders.base import Encoder
+from longvid.encoders.saved import as_learned, recorded_options
 from longvid.encoders.wrapping import Autocast
 from longvid.errors import EncoderError
 from longvid.validation import as_type
@@ -66,6 +67,12 @@ ENCODERS: dict[str, EncoderEntry | Builder] = {
         )
         for size in ("tiny", "small", "base")
     },
+    "dualformer-nano": EncoderEntry(
+        "longvid.encoders.dualformer.build:build_dualformer",
+        "DualFormer with two narrow stages, for training on a laptop; ours, 8 frames of 32 x 32",
+        "",
+        ("dualformer-nano",),
+    ),
     **{
         f"mobile-former-{size}": EncoderEntry(
             "longvid.encoders.mobile_former.build:build_mobile_former",
@@ -101,6 +108,12 @@ ENCODERS: dict[str, EncoderEntry | Builder] = {
             "xvit-b16-8f-summary": "with the paper's summary tokens, a reconstruction",
         }.items()
     },
+    "xvit-nano": EncoderEntry(
+        "longvid.encoders.xvit.build:build_xvit",
+        "X-ViT with four narrow blocks, for training on a laptop; ours, 8 frames of 32 x 32",
+        "",
+        ("xvit-nano",),
+    ),
 }
 
 PREFIXES: dict[str, EncoderEntry] = {
@@ -131,19 +144,23 @@ def build_encoder(
 ) -> Encoder:
     """The encoder of that name, in evaluation mode and without gradients.
 
-    `weights`: None for the encoder's own, `"random"` for a seeded start, or what its builder takes (a file).
+    `weights`: None for the encoder's own, `"random"` for a seeded start, or what its builder takes (a file). Weights
+    that were learned here bring the frames, size and rate they were learned on, unless these are given.
     `dtype`: `"bfloat16"` or `"float16"` run it under autocast; its output is float32 in any case. The choice changes
     the features, so it is part of `spec.config`.
     `fetch`: whether weights that are not on this machine may be fetched; without it they are an `EncoderError`.
     `options` go to the builder. Raises `EncoderError` for an unknown name (near matches are listed) or option.
     """
     builder = find_builder(name)
+    learned_on = {option: value for option, value in recorded_options(weights).items() if option in _declared(builder)}
+    options = learned_on | options
     encoder = builder(**_arguments(name, builder, weights=weights, seed=seed, fetch=fetch, options=options))
     if not isinstance(encoder, Encoder):
         raise EncoderError(
             f"{name}: its builder returned {type(encoder).__name__}, not an Encoder; "
             "longvid.encoders.wrap(function, spec) makes one"
         )
+    encoder = as_learned(encoder, weights)
     if dtype != "float32":
         encoder = Autocast(encoder, dtype)
     return encoder.eval().requires_grad_(False)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,9 @@ from longvid.weights.fit import fit_shapes, fit_state
 HEADER = "longvid"
 """Key of the header entry that marks a file as ours."""
 
+BESIDE = "beside:"
+"""Start of the names of entries that are not the module's own: a head, a projector."""
+
 FORMAT = 1
 
 
@@ -29,14 +32,22 @@ class OwnWeights:
     state: dict[str, Tensor]
     extra: dict[str, Any]
     """Whatever else the writer noted: data set, epoch, score."""
+    beside: dict[str, Tensor] = field(default_factory=dict)
+    """Entries that are not the module's own, `head.1.weight`."""
 
 
 def save_weights(
-    module: nn.Module, path: str | Path, *, architecture: str, config: Any, extra: Mapping[str, Any] | None = None
+    module: nn.Module,
+    path: str | Path,
+    *,
+    architecture: str,
+    config: Any,
+    extra: Mapping[str, Any] | None = None,
+    beside: Mapping[str, nn.Module] | None = None,
 ) -> Path:
     """Write the module's state and how to build it again; the file appears whole or not at all.
 
-    `config`: a dataclass or a dict of plain JSON values.
+    `config`: a dataclass or a dict of plain JSON values. `beside`: other modules whose state stands beside it, by name.
     """
     from safetensors.torch import save_file
 
@@ -47,13 +58,16 @@ def save_weights(
     header = {"format": FORMAT, "architecture": architecture, "config": settings, "extra": dict(extra or {})}
     # a clone each: safetensors refuses tensors that share memory, and tied weights are loaded by name anyway
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in module.state_dict().items()}
+    for part, other in (beside or {}).items():
+        for name, tensor in other.state_dict().items():
+            state[f"{BESIDE}{part}.{name}"] = tensor.detach().cpu().contiguous().clone()
     with replacing(target) as temporary:
         save_file(state, temporary, metadata={HEADER: json.dumps(header, sort_keys=True)})
     return target
 
 
 def read_weights(path: str | Path) -> OwnWeights:
-    """Architecture, configuration and state of a file that `save_weights` wrote."""
+    """Architecture, configuration and state of a file that `save_weights` wrote; what stands beside it apart."""
     checkpoint = read_safetensors(Path(path))
     text = checkpoint.beside.get(HEADER)
     if text is None:
@@ -68,7 +82,9 @@ def read_weights(path: str | Path) -> OwnWeights:
         raise WeightsError(f"{path}: weights format {written!r:.80}, this longvid reads {FORMAT}: update longvid")
     if not (isinstance(architecture, str) and isinstance(config, dict) and isinstance(extra, dict)):
         raise WeightsError(f"{path}: its header is not what longvid writes (types of its fields); save it again")
-    return OwnWeights(architecture, config, checkpoint.state, extra)
+    state = {name: tensor for name, tensor in checkpoint.state.items() if not name.startswith(BESIDE)}
+    others = {name.removeprefix(BESIDE): checkpoint.state[name] for name in checkpoint.state.keys() - state.keys()}
+    return OwnWeights(architecture, config, state, extra, others)
 
 
 def is_saved(checkpoint: Checkpoint) -> bool:

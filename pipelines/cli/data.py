@@ -17,11 +17,19 @@ def add_to(app: typer.Typer) -> None:
 
 
 def prepare(
-    benchmark: Annotated[str, typer.Argument(help="lvu, breakfast, coin, or `folder` for your own videos.")],
+    benchmark: Annotated[
+        str,
+        typer.Argument(
+            help="lvu, breakfast, coin, kinetics, ssv2, ucf101, hmdb51, diving48, or `folder` for your own videos."
+        ),
+    ],
     videos: Annotated[Path, typer.Option("--videos", help="Folder of videos, in any of the usual layouts.")],
     annotations: Annotated[
         Path | None,
-        typer.Option("--annotations", help="The official files: lvu_1.0/, breakfast/, COIN.json; or your own table."),
+        typer.Option(
+            "--annotations",
+            help="The official files: lvu_1.0/, breakfast/, COIN.json, a folder of lists; or your own table.",
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The manifest (.jsonl, .csv, .parquet); default: NAME.jsonl.")

@@ -21,6 +21,8 @@ BENCHES = {
     "gpu": "on a CUDA device: the S4 kernel by each backend, and a training step against fused attention",
     "longrange": "which decoders learn tasks that need a long memory: accuracy by length, parameters matched",
     "pretrain": "few labels: decoders trained from scratch against pretrained ones, on made-up videos",
+    "finetune": "encoders that learn motions from clips, with and without their temporal parts; speed and memory",
+    "distil": "a small encoder that learns a larger one's stored features: a decoder's accuracy on both",
     "feed": "samples per second read from the store, against the decoder's training step",
     "dask": "what the scheduler costs per piece, and how busy a thousand workers are",
 }

@@ -14,7 +14,7 @@ import typer
 
 from longvid import __version__
 from longvid.errors import LongvidError
-from longvid.pipelines.cli import data, extract, hub, machine, models, pretrain, status, store, sweep, train
+from longvid.pipelines.cli import data, extract, hub, learning, machine, models, pretrain, status, store, sweep, train, views
 from longvid.pipelines.cli.console import error_console, printable
 from longvid.pipelines.cli.extras import missing_extra
 from longvid.stores import StoreError
@@ -42,7 +42,7 @@ def root(
     """Turn long videos into features once; train long-range models on them many times."""
 
 
-for room in (extract, status, store, train, sweep, pretrain, data, models, machine, hub):
+for room in (extract, status, store, train, sweep, pretrain, learning, views, data, models, machine, hub):
     room.add_to(app)
 
 INTERRUPTED = 130

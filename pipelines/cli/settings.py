@@ -23,13 +23,18 @@ def print_settings(recipe: str | None, overrides: list[str] | None, *, as_json: 
     if as_json:
         print_json(json_schema(recipe))
         return 0
-    for row in setting_rows(recipe):
+    print_rows(setting_rows(recipe))
+    return 0
+
+
+def print_rows(rows: "list[SettingRow]") -> None:
+    """Print settings with their purpose."""
+    for row in rows:
         if console.is_terminal:
             console.print(_head(row), style="bold")
             console.print(Padding(printable(f"{row.type}: {row.what}"), (0, 0, 0, 4)))
         else:
             console.print(f"{_head(row)}  ({row.type})  {row.what}")
-    return 0
 
 
 def _head(row: "SettingRow") -> str:

@@ -60,6 +60,8 @@ class ConsoleProgress:
     def _monitored(self, metrics: Mapping[str, float]) -> tuple[str, str]:
         """Label and value of what chooses the epoch: one metric, or the sum of several joined by `+`."""
         names = self._monitor.split("+")
+        if names[0] not in METRICS:
+            return self._monitor, f"{metrics[self._monitor]:.3f}"
         return " + ".join(METRICS[name].label for name in names), METRICS[names[0]].format(
             sum(metrics[n] for n in names)
         )

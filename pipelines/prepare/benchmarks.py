@@ -6,10 +6,24 @@ from longvid.benchmarks.benchmark import Benchmark
 from longvid.benchmarks.breakfast.benchmark import breakfast_benchmark
 from longvid.benchmarks.coin.benchmark import coin_benchmark
 from longvid.benchmarks.lvu.benchmark import lvu_benchmark
+from longvid.benchmarks.recognition.diving48 import diving48_benchmark
+from longvid.benchmarks.recognition.hmdb51 import hmdb51_benchmark
+from longvid.benchmarks.recognition.kinetics import kinetics_benchmark
+from longvid.benchmarks.recognition.something import something_benchmark
+from longvid.benchmarks.recognition.ucf101 import ucf101_benchmark
 from longvid.errors import AnnotationError
 from longvid.pipelines.prepare.own import own_benchmark
 
-BENCHMARKS = {"lvu": lvu_benchmark, "breakfast": breakfast_benchmark, "coin": coin_benchmark}
+BENCHMARKS = {
+    "lvu": lvu_benchmark,
+    "breakfast": breakfast_benchmark,
+    "coin": coin_benchmark,
+    "kinetics": kinetics_benchmark,
+    "ssv2": something_benchmark,
+    "ucf101": ucf101_benchmark,
+    "hmdb51": hmdb51_benchmark,
+    "diving48": diving48_benchmark,
+}
 
 
 def load_benchmark(

@@ -4,6 +4,7 @@
     lvu/relationship-siglip2         ours on SigLIP 2's vectors; -siglip2-tokens: on all its tokens; -vjepa2: V-JEPA 2's
     lvu/relationship-as-published    ViS4mer's, with its schedule and quirks
     breakfast, coin, ...             likewise
+    encoders/xvit-k400, motion, ...  of `longvid finetune`, by their bare names (`encoder_recipe`)
 
 An LVU recipe is its task's file merged over the file of its form (`lvu/ours.yaml`, `lvu/siglip2.yaml`, ...); every
 other one is a single file. A file that `extends` another is merged over it: settings of a decoder replace those of
@@ -36,6 +37,23 @@ def recipe_names() -> list[str]:
     others = [f"-{form}" for form in _FORMS[1:]]
     formed = [f"lvu/{task}{form}" for task in tasks if task not in (*_FORMS, *_OURS_ONLY) for form in others]
     return sorted(whole + ours + formed)
+
+
+def encoder_recipe_names() -> list[str]:
+    """Every name that `encoder_recipe` knows, sorted: recipes of `longvid finetune`."""
+    room = files("longvid.pipelines.recipes") / "encoders"
+    return sorted(_stem(file) for file in room.iterdir() if file.name.endswith(".yaml"))
+
+
+def encoder_recipe(name: str) -> dict[str, Any]:
+    """Settings of a recipe of `longvid finetune` by name; `ConfigError` suggests similar names if there is none."""
+    names = encoder_recipe_names()
+    if name not in names:
+        near = difflib.get_close_matches(name, names, 4, 0.4) or names
+        other = ", which is a recipe of `longvid train`" if name in recipe_names() else ""
+        raise ConfigError(f"no recipe of an encoder is called {name}{other}; there are: {', '.join(near)}")
+    room = files("longvid.pipelines.recipes") / "encoders"
+    return {"name": name, "out": f"runs/{name}"} | read_settings(room / f"{name}.yaml")
 
 
 def recipe_settings(name: str) -> dict[str, Any]:

@@ -15,11 +15,10 @@ from lightning.pytorch.callbacks import Callback, Checkpoint
 
 from longvid.files import replacing, write_bytes
 from longvid.pipelines.training.config import EarlyStoppingSettings
-from longvid.pipelines.training.module import DecoderModule
 from longvid.pipelines.training.progress import TrainingProgress
 from longvid.pipelines.training.results import EpochRow
-from longvid.pipelines.training.run_folder import SeedFolder, save_weights
-from longvid.trained import weights_sha256
+from longvid.pipelines.training.run_folder import SeedFolder
+from longvid.pipelines.training.scored import ScoredModule
 
 
 class History(Callback):
@@ -37,7 +36,7 @@ class History(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the epoch's row."""
-        assert isinstance(pl_module, DecoderModule)
+        assert isinstance(pl_module, ScoredModule)
         figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
         every = trainer.check_val_every_n_epoch or 1
         validated = (trainer.current_epoch + 1) % every == 0
@@ -47,12 +46,12 @@ class History(Callback):
             learning_rate=trainer.optimizers[0].param_groups[0]["lr"],
             seconds=time.perf_counter() - self._begin,
             val_loss=figures["val/loss"] if validated else None,
-            metrics={name: figures[f"val/{name}"] for name in pl_module.task.metrics} if validated else {},
+            metrics={name: figures[f"val/{name}"] for name in pl_module.metric_names} if validated else {},
         )
         pl_module.refuse_diverged(row.train_loss)
         self.rows.append(row)
         if trainer.is_global_zero:
-            self._write(pl_module.task.metrics)
+            self._write(pl_module.metric_names)
             self.progress.epoch_ended(row)
 
     def state_dict(self) -> dict[str, Any]:
@@ -100,17 +99,15 @@ class BestWeights(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compare the epoch with the best one so far."""
-        assert isinstance(pl_module, DecoderModule)
-        metrics = {name: float(trainer.callback_metrics[f"val/{name}"]) for name in pl_module.task.metrics}
+        assert isinstance(pl_module, ScoredModule)
+        metrics = {name: float(trainer.callback_metrics[f"val/{name}"]) for name in pl_module.metric_names}
         value = pl_module.monitored(metrics)
         gain = self._gain(value, higher=pl_module.higher_is_better)
         loss = float(trainer.callback_metrics["val/loss"])
-        last = pl_module.config.validation.choose == "last"
+        last = pl_module.keeps_last
         if self._best is None or gain > 0 or (gain == 0 and loss < self._loss) or last:
             self.metrics, self.epoch, self._loss = metrics, trainer.current_epoch, loss
-            if trainer.is_global_zero:
-                save_weights(self.folder.weights_file, pl_module.judged)
-            self.sha256 = weights_sha256(pl_module.judged)
+            self.sha256 = pl_module.save_judged(self.folder.weights_file, write=trainer.is_global_zero)
         needed = self.early_stopping.min_delta if self.early_stopping is not None else 0.0
         self.waited = 0 if self._best is None or gain > needed else self.waited + 1
         if self._best is None or gain > 0:

@@ -1,29 +1,32 @@
 """The Lightning module: a decoder, its loss, optimiser and schedule."""
 
-import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from longvid.decoders import Decoder
 from longvid.decoders.depth import with_layer_rates
-from longvid.errors import LongvidError
 from longvid.metrics.items import METRICS
 from longvid.pipelines.training.augmenting import Augmented, augment, mixed_loss
 from longvid.pipelines.training.averaging import copy_of, update_average
 from longvid.pipelines.training.config import TrainConfig
 from longvid.pipelines.training.losses import class_loss
 from longvid.pipelines.training.ranks import ALONE, Rank, SharedBatches, gathered, share_of
+from longvid.pipelines.training.run_folder import save_weights
 from longvid.pipelines.training.schedule import decay_at, rate_factor
+from longvid.pipelines.training.scored import ScoredModule, TrainingDiverged
 from longvid.pipelines.training.scoring import WindowScores, logits_of, loss_of, smoothing_of, split_scores, stages_of
 from longvid.pretrained import keep_frozen_still
 from longvid.tasks.frame_labels import UNLABELLED
+from longvid.trained import weights_sha256
 from longvid.windows import WindowBatch, WindowDataset
+
+__all__ = ["OTHER_RANK", "DecoderModule", "TrainingDiverged", "adamw", "rate_factor", "with_final_decay"]
 
 OTHER_RANK = 500_000_000
 """Added to the seed of dropout for each further rank; no training has so many steps."""
@@ -46,11 +49,7 @@ def with_final_decay(group: dict[str, Any], final: float) -> dict[str, Any]:
     return group | ({"first_weight_decay": first, "final_weight_decay": final} if first else {})
 
 
-class TrainingDiverged(LongvidError, ArithmeticError):
-    """The loss became NaN or infinite."""
-
-
-class DecoderModule(LightningModule):
+class DecoderModule(ScoredModule):
     """Trains a decoder on windows and scores it on the validation videos after each epoch.
 
     All random numbers follow from the seed and the step, so that a run that continues after an epoch is the same as
@@ -100,6 +99,17 @@ class DecoderModule(LightningModule):
     def higher_is_better(self) -> bool:
         """Whether the best epoch has the highest value."""
         return all(METRICS[name].higher_is_better for name in self.monitor.split("+"))
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """The task's metrics."""
+        return self.task.metrics
+
+    def save_judged(self, path: Path, *, write: bool) -> str:
+        """Write the decoder that is validated, and return its digest."""
+        if write:
+            save_weights(path, self.judged)
+        return weights_sha256(self.judged)
 
     @property
     def judged(self) -> Decoder:
@@ -203,14 +213,6 @@ class DecoderModule(LightningModule):
             if final is not None:
                 first = group["first_weight_decay"]
                 group["weight_decay"] = decay_at(self.global_step, steps=self.steps, first=first, final=final)
-
-    def refuse_diverged(self, loss: float) -> None:
-        """Raise `TrainingDiverged` for a loss that is NaN or infinite: metrics would mean nothing."""
-        if not math.isfinite(loss):
-            raise TrainingDiverged(
-                f"{self.config.out}, seed {self.seed}: the loss became {loss} in epoch {self.current_epoch + 1}; "
-                "lower optimiser.learning_rate or optimiser.clip_norm, or use precision=float32"
-            )
 
     def on_validation_epoch_start(self) -> None:
         """Start a new set of scores."""

@@ -17,14 +17,14 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
@@ -34,11 +34,10 @@ from torch.utils.data import Sampler
 from longvid.errors import ConfigError, LongvidError
 from longvid.pipelines.extraction.outcomes import unexpected
 from longvid.pipelines.machine.cores import available_cores
-from longvid.pipelines.training.config import TrainConfig
 from longvid.pipelines.training.progress import Quiet, TrainingProgress
 from longvid.pipelines.training.results import EpochRow
 from longvid.pipelines.training.scoring import WindowScores
-from longvid.windows import Draw, RandomWindows
+from longvid.windows import RandomWindows
 
 ENDING_SECONDS = 10.0
 """Time that a process has to end once it was told to."""
@@ -55,7 +54,21 @@ class Rank:
 ALONE = Rank()
 
 
-def refuse_too_many(config: TrainConfig, device: torch.device) -> None:
+@runtime_checkable
+class SharedTraining(Protocol):
+    """Settings of a training that several processes may share."""
+
+    @property
+    def devices(self) -> int: ...
+
+    @property
+    def device(self) -> str: ...
+
+    @property
+    def batch_size(self) -> int: ...
+
+
+def refuse_too_many(config: SharedTraining, device: torch.device) -> None:
     """Raise `ConfigError` for more devices than this machine has, or than a batch can be shared among."""
     if config.devices == 1:
         return
@@ -67,27 +80,30 @@ def refuse_too_many(config: TrainConfig, device: torch.device) -> None:
         raise ConfigError(f"devices={config.devices}: this machine has {there} {what}; give devices={there} or fewer")
     if config.devices > config.batch_size:
         raise ConfigError(
-            f"devices={config.devices}: a batch of {config.batch_size} windows cannot be shared among so many; give a "
+            f"devices={config.devices}: a batch of {config.batch_size} cannot be shared among so many; give a "
             "larger batch_size"
         )
 
 
-class SharedBatches(Sampler[list[Draw]]):
+class SharedBatches(Sampler[list[Any]]):
     """This rank's part of every training batch, from the draws that one process would make.
 
     A rank for which nothing is left of the last batch gets its first window, which then counts nothing
     (`SharedBatches.counts`): every rank must take part in every step.
     """
 
-    def __init__(self, sampler: RandomWindows, batch_size: int, rank: Rank) -> None:
+    def __init__(self, sampler: RandomWindows | Sampler[Any], batch_size: int, rank: Rank) -> None:
         self.sampler = sampler
         self.batch_size = batch_size
         self.rank = rank
 
     def __len__(self) -> int:
-        return -(-len(self.sampler) // self.batch_size)
+        return -(-self._items() // self.batch_size)
 
-    def __iter__(self) -> Iterator[list[Draw]]:
+    def _items(self) -> int:
+        return len(cast(Sized, self.sampler))
+
+    def __iter__(self) -> Iterator[list[Any]]:
         draws = list(self.sampler)
         for first in range(0, len(draws), self.batch_size):
             batch = draws[first : first + self.batch_size]
@@ -95,7 +111,7 @@ class SharedBatches(Sampler[list[Draw]]):
 
     def windows(self, batch_index: int) -> int:
         """Windows of a batch, over all ranks."""
-        return min(self.batch_size, len(self.sampler) - batch_index * self.batch_size)
+        return min(self.batch_size, self._items() - batch_index * self.batch_size)
 
     def counts(self, batch_index: int) -> bool:
         """Whether this rank has windows of its own in a batch."""
@@ -149,11 +165,11 @@ def union_of_ranks(own: frozenset[int]) -> frozenset[int]:
     return frozenset().union(*every)
 
 
-FitRank = Callable[[TrainConfig, int, Rank, TrainingProgress], None]
+FitRank = Callable[[Any, int, Rank, TrainingProgress], None]
 """Trains a seed as one rank; a function of a module, so that a new process can import it."""
 
 
-def fit_in_processes(fit: FitRank, config: TrainConfig, seed: int, progress: TrainingProgress) -> None:
+def fit_in_processes(fit: FitRank, config: SharedTraining, seed: int, progress: TrainingProgress) -> None:
     """Run `fit` in `config.devices` new processes until all are done; their epochs are told to `progress`.
 
     Raises the first error of a process, after the others were ended. A process ends by itself if this one dies.
@@ -229,7 +245,7 @@ class _Told(Quiet):
         self._end.send(row)
 
 
-def _run_rank(end: Connection, fit: FitRank, config: TrainConfig, seed: int, rank: Rank, meeting: str) -> None:
+def _run_rank(end: Connection, fit: FitRank, config: SharedTraining, seed: int, rank: Rank, meeting: str) -> None:
     """A new process: meet the others, train, say how it went."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one ends it
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -51,6 +51,11 @@ def setting_rows(recipe: str | Path | None = None) -> list[SettingRow]:
     return rows
 
 
+def learning_rows(model: type[BaseModel], given: dict[str, Any]) -> list[SettingRow]:
+    """Every setting of a fine-tuning or a distillation, with a recipe's own values."""
+    return list(_rows(model, given))
+
+
 def json_schema(recipe: str | Path | None = None) -> dict[str, Any]:
     """The JSON schema of a recipe file (draft 2020-12), the options of each decoder included.
 

@@ -30,6 +30,7 @@ PUBLISHED: dict[str, PublishedFigures] = {
     "dualformer-tiny": PublishedFigures(21.8e6, 240.0, _SOURCE, _NOTE, 2 / 4),
     "dualformer-small": PublishedFigures(48.9e6, 636.0, _SOURCE, _NOTE, 2 / 4),
     "dualformer-base": PublishedFigures(86.8e6, 1072.0, _SOURCE, _NOTE, 2 / 4),
+    "dualformer-nano": PublishedFigures(None, None, "longvid's own", "for training on a laptop"),
 }
 
 
@@ -62,8 +63,9 @@ def build_dualformer(
     weights: str | Path | None = None,
     seed: int = 0,
     trained_on: str = "kinetics",
-    frames: int = 32,
-    size: int = 224,
+    frames: int | None = None,
+    size: int | None = None,
+    fps: float | None = None,
     odd_sizes: str = "refuse",
 ) -> DualFormer:
     """The released variant `name`, with its input sampled and normalised as by the authors.
@@ -72,16 +74,18 @@ def build_dualformer(
     from; None or "random": seeded random weights, since the authors' are not on any hub. `trained_on` chooses frame
     rate and normalisation. Default sampling: clips of `frames` frames that follow each other without a gap (the
     authors' own test takes four clips per video: `views.view_frames`). `frames`: a multiple of 16, `size`: of 224;
-    the kernels stay those of 32 x 224 x 224. `odd_sizes`: see `sizes`.
+    the kernels stay those of 32 x 224 x 224 (`dualformer-nano`: 8 x 32 x 32). `fps`: instead of the data set's rate.
+    `odd_sizes`: see `sizes`.
     """
     if trained_on not in INPUT_RECIPES:
         raise EncoderError(f"trained_on={trained_on!r} is not one of {', '.join(INPUT_RECIPES)}")
+    frames, size = frames or VARIANTS[name].video_size[0], size or VARIANTS[name].video_size[1]
     fitted_size(VARIANTS[name], (frames, size, size), odd_sizes)
     model, source = _weighted(name, weights, seed)
     model.odd_sizes = odd_sizes
     model.spec = EncoderSpec(
         name=name,
-        sampling=Sampling(frames=frames, fps=INPUT_RECIPES[trained_on].fps),
+        sampling=Sampling(frames=frames, fps=fps or INPUT_RECIPES[trained_on].fps),
         preprocessing=_preprocessing(INPUT_RECIPES[trained_on], size),
         poolings=("tokens", "spatial", "temporal", "mean", "clip"),
         config={**as_json(model.config), "odd_sizes": odd_sizes},

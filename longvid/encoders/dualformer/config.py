@@ -147,8 +147,18 @@ def _released(dim: int, blocks: tuple[int, int, int, int], drop_path: float) -> 
     return DualFormerConfig(stages=stages, drop_path=drop_path)
 
 
+_NANO = DualFormerConfig(
+    stages=(
+        StageConfig(dim=48, heads=2, blocks=2, window=(2, 4, 4), fine=(2, 4, 4)),
+        StageConfig(dim=96, heads=4, blocks=2, window=(2, 4, 4), fine=(2, 4, 4)),
+    ),
+    video_size=(8, 32, 32),
+)
+
 VARIANTS: dict[str, DualFormerConfig] = {
     "dualformer-tiny": _released(64, (2, 2, 10, 4), drop_path=0.1),
     "dualformer-small": _released(96, (2, 2, 18, 2), drop_path=0.2),
     "dualformer-base": _released(128, (2, 2, 18, 2), drop_path=0.3),
+    "dualformer-nano": _NANO,
 }
+"""The released ones, and `nano`, which is ours, for a laptop."""

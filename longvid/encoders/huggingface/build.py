@@ -34,6 +34,7 @@ from longvid.encoders.huggingface.layouts import (
 )
 from longvid.encoders.huggingface.model import HuggingFaceEncoder
 from longvid.encoders.huggingface.processor import preprocessing_of, read_processor, with_size
+from longvid.encoders.saved import HUGGINGFACE, fit_learned, is_learned
 from longvid.errors import EncoderError, WeightsError
 from longvid.weights import state_sha256
 
@@ -71,15 +72,21 @@ def build_huggingface(
 ) -> HuggingFaceEncoder:
     """The encoder of a hub id or local folder.
 
-    `weights`: None for the model's own, `"random"` for a seeded start from its configuration alone.
+    `weights`: None for the model's own, `"random"` for a seeded start from its configuration alone, or a file of ours.
     `frames`: frames of a clip (default: a video model's own number; 1 for an image model).
     `size`: side of square frames in pixels (default: the processor's), where the model can resize its positions.
     `revision`: branch, tag or commit on the hub. `interpolation`: instead of the processor's filter.
     `fetch`: whether a model that is not in the local cache may be fetched.
     Raises `EncoderError` or `WeightsError`.
     """
+    learned = None
+    if weights is not None and is_learned(weights):
+        learned, weights = weights, "random"
     if weights not in (None, "random"):
-        raise EncoderError(f"{model}: weights={weights!r}; a Hugging Face model takes its own weights or 'random'")
+        raise EncoderError(
+            f"{model}: weights={weights!r}; a Hugging Face model takes its own weights, 'random', or a .safetensors "
+            "file of `longvid finetune` or `longvid distil`"
+        )
     folder = model_folder(model, revision=revision, weights=weights is None, fetch=fetch)
     whole = _whole_configuration(folder, model)
     config = _configuration(whole, model)
@@ -116,9 +123,12 @@ def build_huggingface(
         licence=model_licence(folder),
         weights_seed=seed if weights == "random" else None,
     )
-    return HuggingFaceEncoder(
+    encoder = HuggingFaceEncoder(
         module, layout, spec, interpolate=interpolate, pooled=pooled, pooler=pooler, embedding=embedding
     )
+    if learned is not None:
+        fit_learned(encoder, learned, architecture=HUGGINGFACE)
+    return encoder
 
 
 def _whole_configuration(folder: Path, source: str) -> Any:

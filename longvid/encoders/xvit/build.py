@@ -29,10 +29,15 @@ class Variant:
     config: XViTConfig
     frames: int
     fps: float
+    size: int = 224
 
 
 _KINETICS = XViTConfig(segment_frames=8, shift_div=8, num_classes=400)
 _SOMETHING = XViTConfig(segment_frames=8, shift_div=4, num_classes=174)
+# ours, for a laptop: a hundredth of B/16's weights
+_NANO = XViTConfig(
+    patch_size=8, dim=96, depth=4, num_heads=3, segment_frames=8, shift_div=4, aggregator_heads=3, head_dim=96
+)
 # Kinetics: 16 frames, every 16th of video at 30 per second; 8 frames are spread over the same 8.5 s.
 # Something-Something: frames are spread over the whole video, which lasts about 4 s.
 VARIANTS: dict[str, Variant] = {
@@ -41,6 +46,7 @@ VARIANTS: dict[str, Variant] = {
     "xvit-ssv2-b16-8f": Variant(_SOMETHING, 8, 2.0),
     "xvit-ssv2-b16-16f": Variant(replace(_SOMETHING, segment_frames=16), 16, 4.0),
     "xvit-b16-8f-summary": Variant(replace(_KINETICS, summary_tokens=True), 8, 30 / 32),
+    "xvit-nano": Variant(_NANO, 8, 8.0, size=32),
 }
 
 _NOTE = (
@@ -56,6 +62,7 @@ PUBLISHED: dict[str, PublishedFigures] = {
     "xvit-b16-8f-summary": PublishedFigures(
         None, None, "paper (arXiv 2106.05968)", "reconstructed from the paper's text; no code or cost is published"
     ),
+    "xvit-nano": PublishedFigures(None, None, "longvid's own", "for training on a laptop"),
 }
 
 
@@ -65,7 +72,7 @@ def build_xvit(
     weights: str | Path | None = None,
     seed: int = 0,
     frames: int | None = None,
-    size: int = 224,
+    size: int | None = None,
     fps: float | None = None,
     segment_frames: int | Literal["clip"] | None = None,
 ) -> XViT:
@@ -79,7 +86,7 @@ def build_xvit(
     variant = VARIANTS[name]
     model, source = _weighted(name, weights, seed)
     model.config = replace(model.config, segment_frames=_segment(model.config, segment_frames))
-    clip_frames = frames or variant.frames
+    clip_frames, size = frames or variant.frames, size or variant.size
     model.check_size(clip_frames, size, size)
     rate = fps or variant.fps * clip_frames / variant.frames
     model.spec = EncoderSpec(

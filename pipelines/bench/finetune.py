@@ -1,0 +1,287 @@
+"""Encoders that learn: motions, real digits, speed and memory.
+
+Made-up clips of sixteen motions (`longvid.pipelines.learning.motions`): single frames look the same in every class.
+The tiny variants of the three architectures are trained on them from random weights. So are their image twins, which
+see the same frames one by one and whose scores are averaged: the same widths and depths without anything that joins
+frames. A third column moves scikit-learn's handwritten digits instead of blobs, and tests on digits of other writers.
+
+Speed is that of training from files with two worker processes, beside decoding alone and the step alone, in turns.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+
+from longvid.encoders.base import Encoder
+from longvid.encoders.dualformer.model import DualFormer
+from longvid.encoders.learning import Classifying, classifying
+from longvid.encoders.mobile_former.config import IMAGE_CONFIGS
+from longvid.encoders.mobile_former.model import MobileFormer
+from longvid.encoders.xvit.model import XViT
+from longvid.pipelines.bench.measure import PeakMemory, in_own_process, interleaved_seconds
+from longvid.pipelines.bench.pretrain import spread
+from longvid.pipelines.bench.table import BenchTable
+from longvid.pipelines.learning.config import FinetuneConfig, load_finetuning
+from longvid.pipelines.learning.data import ClipsInMemory, LearningData, open_learning_data, train_loader
+from longvid.pipelines.learning.finetune import finetune
+from longvid.pipelines.learning.motions import CLASSES, digit_sprites, motion_clips
+from longvid.recognition import normalised
+from longvid.tasks import Task
+
+NETS = {
+    "X-ViT": "motion-xvit",
+    "DualFormer": "motion-dualformer",
+    "Video Mobile-Former": "motion",
+}
+"""The recipe of each architecture's tiny variant."""
+WITH, WITHOUT, DIGITS = "with time", "frame by frame", "digits"
+CHANCE = 100 / len(CLASSES)
+GOAL, NEAR_CHANCE, GOAL_SPEED = 90.0, 2 * CHANCE, 0.9
+MEMORY_OF = ("xvit-nano", "dualformer-nano", "video-mobile-former-500m", "dualformer-tiny", "xvit-b16-8f")
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is drawn and trained."""
+
+    clips: int
+    tested: int
+    epochs: dict[str, int]
+    seeds: int
+    ways: tuple[str, ...]
+    memory_of: tuple[str, ...]
+    compiled: bool
+    speed_clips: int
+
+
+FULL = Size(
+    clips=3200,
+    tested=480,
+    epochs={"X-ViT": 30, "DualFormer": 16, "Video Mobile-Former": 30},
+    seeds=3,
+    ways=(WITH, WITHOUT, DIGITS),
+    memory_of=MEMORY_OF,
+    compiled=True,
+    speed_clips=640,
+)
+QUICK = replace(
+    FULL,
+    clips=1600,
+    tested=320,
+    epochs={"DualFormer": 10},
+    seeds=1,
+    ways=(WITH, WITHOUT),
+    memory_of=MEMORY_OF[:3],
+    compiled=False,
+    speed_clips=192,
+)
+
+
+def run(*, quick: bool = False) -> BenchTable:
+    """Accuracy of every net in every way, then clips per second and memory."""
+    size = QUICK if quick else FULL
+    found = list(all_outcomes(size))
+    seeds = "one seed" if size.seeds == 1 else f"mean and deviation over {size.seeds} seeds"
+    table = BenchTable(
+        f"Accuracy in percent on {size.tested} unseen clips of {len(CLASSES)} motions, {seeds}; chance is {CHANCE:g}",
+        ["net", "parameters", *size.ways, "seconds per training"],
+    )
+    for net in size.epochs:
+        own = {way: [one for one in found if (one.net, one.way) == (net, way)] for way in size.ways}
+        there = {way: [100 * one.accuracy for one in outcomes] for way, outcomes in own.items()}
+        seconds = float(np.mean([one.seconds for one in own[WITH]]))
+        table.rows.append([net, own[WITH][0].parameters, *(spread(there[way]) for way in size.ways), f"{seconds:.0f}"])
+        table.claim(f"{net}: accuracy with time", float(np.mean(there[WITH])), at_least=GOAL)
+        table.claim(f"{net}: accuracy frame by frame", float(np.mean(there[WITHOUT])), at_most=NEAR_CHANCE)
+        if DIGITS in size.ways:
+            table.claim(f"{net}: accuracy on moving digits", float(np.mean(there[DIGITS])), at_least=GOAL)
+    _add_speed(table, size)
+    for name in size.memory_of:
+        for way in ("eager", "recomputed", *(("compiled",) if size.compiled else ())):
+            rate, peak = in_own_process(step_cost, name, way)
+            table.notes.append(
+                f"{name}, {way}: {rate:.3g} clips/s in a step alone, peak memory {peak / 2**20:,.0f} MiB"
+            )
+    return table
+
+
+def _add_speed(table: BenchTable, size: Size) -> None:
+    with TemporaryDirectory(prefix="longvid-bench-") as folder:
+        seconds = in_own_process(speed_of, folder, size.speed_clips)
+    rates = {name: size.speed_clips * 0.8 / value for name, value in seconds.items()}
+    table.notes.append(
+        f"dualformer-nano from files, two workers: {', '.join(f'{n} {r:.3g} clips/s' for n, r in rates.items())}"
+    )
+    slower = min(rates["decoding alone"], rates["step alone"])
+    table.claim("training over the slower of decoding and step", rates["training"] / slower, at_least=GOAL_SPEED)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One training."""
+
+    net: str
+    way: str
+    seed: int
+    accuracy: float
+    parameters: int
+    seconds: float
+
+
+def all_outcomes(size: Size) -> Iterator[Outcome]:
+    """Every net, way and seed, each in a process with one thread, with a bar on standard error."""
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+        runs = [
+            pool.submit(outcome_of, net, way, seed, size)
+            for seed in range(size.seeds)
+            for net in size.epochs
+            for way in size.ways
+        ]
+        bar = track(as_completed(runs), "fine-tuning", total=len(runs), console=Console(stderr=True), transient=True)
+        for done in bar:
+            yield done.result()
+
+
+def outcome_of(net: str, way: str, seed: int, size: Size) -> Outcome:
+    """Draw the clips of a seed and train a net on them; accuracy is that of the last epoch on unseen clips."""
+    torch.set_num_threads(1)
+    with TemporaryDirectory(prefix="longvid-bench-") as folder:
+        config = load_finetuning(
+            NETS[net],
+            [
+                f"out={folder}/run",
+                f"epochs={size.epochs[net]}",
+                f"seed={seed}",
+                "workers=0",
+                "device=cpu",
+                "validation.choose=last",
+                f"validation.every_epochs={size.epochs[net]}",
+            ],
+        )
+        model = model_of(config, way)
+        result = finetune(config, data=clips_of(size, seed, model.encoder, digits=way == DIGITS), model=model)
+    return Outcome(net, way, seed, result.metrics["accuracy"], result.parameters, result.seconds)
+
+
+def clips_of(size: Size, seed: int, encoder: Encoder, *, digits: bool) -> LearningData:
+    """Training clips of the seed and unseen ones, held in memory."""
+    known, unknown = digit_sprites() if digits else (None, None)
+    train = ClipsInMemory(*motion_clips(size.clips, seed=2 * seed, sprites=known))
+    val = ClipsInMemory(*motion_clips(size.tested, seed=2 * seed + 1, sprites=unknown))
+    keys = tuple(str(index) for index in range(len(val)))
+    task = Task("motion", classes=CLASSES)
+    return LearningData(task, train, val, keys, encoder.spec.preprocessing, listed=(len(train), len(val)))
+
+
+def model_of(config: FinetuneConfig, way: str) -> Classifying:
+    """The recipe's net with a head for the motions, or its image twin."""
+    own = config.encoder
+    model = classifying(
+        own.name,
+        classes=len(CLASSES),
+        weights="random",
+        seed=config.seed,
+        drop_path=own.drop_path,
+        head_dropout=own.head_dropout,
+        options=own.options,
+    )
+    if way != WITHOUT:
+        return model
+    torch.manual_seed(config.seed)
+    twin = image_twin(model.encoder)
+    twin.spec = model.encoder.spec
+    return FrameByFrame(twin, classes=len(CLASSES)).train()
+
+
+def image_twin(encoder: Encoder) -> Encoder:
+    """The same widths and depths for one frame, with nothing that reaches over frames."""
+    if isinstance(encoder, XViT):
+        return XViT(replace(encoder.config, mixed_blocks=(), temporal_rows=1, segment_frames=1))
+    if isinstance(encoder, DualFormer):
+        config = encoder.config
+        stages = tuple(
+            replace(stage, window=(1, *stage.window[1:]), fine=(1, *stage.fine[1:])) for stage in config.stages
+        )
+        patch, size = (1, *config.patch[1:]), (1, *config.video_size[1:])
+        return DualFormer(replace(config, stages=stages, patch=patch, video_size=size))
+    assert isinstance(encoder, MobileFormer)
+    # the video net of 500 million multiply-adds is the image net of 52
+    return MobileFormer(replace(IMAGE_CONFIGS["52m"], num_classes=encoder.config.num_classes, dropout=0.0))
+
+
+class FrameByFrame(Classifying):
+    """A net that sees every frame by itself, and the mean of their scores."""
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Raw class scores."""
+        batch, time = clips.shape[0], clips.shape[2]
+        frames = clips.transpose(1, 2).flatten(0, 1).unsqueeze(2)
+        return super().forward(frames).unflatten(0, (batch, time)).mean(dim=1)
+
+
+def step_cost(name: str, way: str) -> tuple[float, int]:
+    """Clips per second of a training step of two clips at the encoder's own size, and its peak of memory."""
+    from longvid.encoders.learning import recompute_blocks
+
+    torch.set_num_threads(os.cpu_count() or 1)
+    model = classifying(name, classes=400, weights="random")
+    if way == "recomputed":
+        recompute_blocks(model)
+    runs: Callable[[Tensor], Tensor] = torch.compile(model) if way == "compiled" else model
+    spec = model.encoder.spec
+    clips = torch.randn(2, 3, spec.sampling.frames, spec.preprocessing.height, spec.preprocessing.width)
+    optimiser = torch.optim.SGD(model.parameters(), lr=1e-6)
+
+    def step() -> None:
+        optimiser.zero_grad()
+        runs(clips).logsumexp(dim=1).mean().backward()
+        optimiser.step()
+
+    with PeakMemory() as memory:
+        seconds = interleaved_seconds({"step": step}, rounds=2)["step"]
+    return len(clips) / seconds, memory.peak_bytes
+
+
+def speed_of(folder: str, clips: int) -> dict[str, float]:
+    """Seconds of an epoch of decoding alone, of the step alone and of training, in turns; two workers decode."""
+    torch.set_num_threads(1)
+    place = Path(folder)
+    words = [f"manifest={place / 'motion.jsonl'}", f"made_up={clips}", "workers=2", "device=cpu"]
+    config = load_finetuning("motion-dualformer", words)
+    model = model_of(config, WITH)
+    data = open_learning_data(config, model.encoder.spec)
+    loader: Any = train_loader(data, config, device=torch.device("cpu"))
+    batch = next(iter(loader))
+    steps = len(loader)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-6)
+
+    def learn_from(batch: Any) -> None:
+        scores = model(normalised(batch["clip"], data.preprocessing))
+        optimiser.zero_grad()
+        torch.nn.functional.cross_entropy(scores, batch["label"]).backward()
+        optimiser.step()
+
+    def decode() -> None:
+        for _ in loader:
+            pass
+
+    def step() -> None:
+        for _ in range(steps):
+            learn_from(batch)
+
+    def both() -> None:
+        for one in loader:
+            learn_from(one)
+
+    return interleaved_seconds({"decoding alone": decode, "step alone": step, "training": both}, rounds=2)

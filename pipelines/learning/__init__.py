@@ -1,0 +1,1 @@
+"""Training of encoders, from labelled clips and from stored features."""
