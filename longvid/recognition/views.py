@@ -1,4 +1,4 @@
-"""Multi-view testing: which frames and crops of a video are scored, and how the scores of its views are joined.
+"""Views of multi-view testing: frames, crops, joining of scores.
 
 A view is one clip at one crop. Every rule counts as one group of authors' code does, with its rounding:
 

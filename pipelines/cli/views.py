@@ -1,4 +1,4 @@
-"""`longvid test-views`: encoders with a head, tested over several clips and crops of each video."""
+"""`longvid test-views`: several clips and crops of each video."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
