@@ -53,7 +53,7 @@ class Views:
     fps: Positive | None = None
     """Frames per second, for `seconds`."""
     rounding: Literal["down", "up"] = "down"
-    """Rounding of the centre crop's offset, where the rest is odd: down as mmaction2, up as X-ViT. When X-ViT resizes it
+    """Rounding of the centre crop's offset, where the rest is odd: down as mmaction2, up as X-ViT. X-ViT's resizing
     rounds the longer side down, mmaction2 to the nearest; three crops of mmaction2 end at twice the centre's offset."""
     resize: Literal["reader", "linear", "linear-rounded"] = "reader"
     """`reader`: as longvid decodes, filtered over the area of the source. `linear`: from the full picture by the four
