@@ -1,4 +1,4 @@
-"""Intervals of shares: what a number of right answers says about the share of right answers."""
+"""Intervals of shares of right answers."""
 
 import numpy as np
 

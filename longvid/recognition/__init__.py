@@ -1,4 +1,4 @@
-"""Recognition of clips: training clips from video files, their augmentation, and multi-view testing.
+"""Training clips from video files, augmentation, multi-view testing.
 
 Each name is imported when it is first used.
 """

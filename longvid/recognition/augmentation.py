@@ -1,4 +1,6 @@
-"""Augmentation of training clips: whatever is drawn is drawn once per clip and is the same in all its frames.
+"""Augmentation of training clips, the same in all frames of a clip.
+
+Whatever is drawn is drawn once per clip.
 
 Frames stay uint8 until the model's device normalises them. Crops and resizing are torch's, colours Pillow's
 (`colour_policies`); no torchvision is needed.

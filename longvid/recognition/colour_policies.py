@@ -1,4 +1,6 @@
-"""RandAugment and AutoAugment for clips: one draw of operations and signs per clip, the same for all its frames.
+"""RandAugment and AutoAugment for clips.
+
+Operations and signs are drawn once per clip and are the same for all its frames.
 
 Every operation is Pillow's, with the levels of timm's tables, which the recipes of X-ViT (AutoAugment v0) and of the
 VideoMAE family (RandAugment m7 n4 std 0.5, the increasing set) name. Measured against kornia 0.9: its RandAugment draws

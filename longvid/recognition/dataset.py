@@ -1,4 +1,4 @@
-"""Training clips read from video files, the same ones whatever the number of worker processes.
+"""Training clips read from video files, in any number of processes.
 
     clips = TrainingClips(manifest.split("train"), TrainingSampling(frames=16, fps=8), preprocessing, labels=task)
     loader = DataLoader(clips, batch_size=8, shuffle=True, num_workers=2, collate_fn=collate_clips)

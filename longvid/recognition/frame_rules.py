@@ -1,4 +1,6 @@
-"""Which frames a training clip holds, counted in frames, as the papers' own code draws them.
+"""Which frames a training clip holds, counted in frames.
+
+They are drawn as the papers' own code draws them.
 
 Each rule gives positions in a video of `total` frames; `random` is the only source of chance.
 

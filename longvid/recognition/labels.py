@@ -1,4 +1,7 @@
-"""Checks of labels before any video is opened: they fit the task, the head, and mirrored clips."""
+"""Checks of labels before any video is opened.
+
+They must fit the task, the head, and mirrored clips.
+"""
 
 import re
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""Mixup and CutMix of a batch of clips, with soft targets and label smoothing.
+"""Mixup and CutMix of a batch of clips, with soft targets.
 
 One share per batch: X-ViT draws it ~ Beta(0.4, 0.4) and mixes with a random permutation; the VideoMAE family mixes with
 the batch in reverse order, mixup or CutMix with equal chances. A CutMix box is the same in all frames of a clip.

@@ -1,4 +1,4 @@
-"""The published test protocols, and the numbers that were published with them."""
+"""Published test protocols and the numbers measured with them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

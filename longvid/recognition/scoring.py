@@ -1,4 +1,7 @@
-"""Scores of videos over all their views, and what they say: top-1, top-5, per class, each with its interval."""
+"""Scores of videos over all their views, and their accuracies.
+
+Top-1, top-5 and classes, each with its interval.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

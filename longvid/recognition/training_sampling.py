@@ -1,4 +1,7 @@
-"""The rule by which a training clip is drawn from a video, in measured seconds or counted in its frames."""
+"""The rule by which a training clip is drawn from a video.
+
+Time is measured in seconds, or counted in frames of the file.
+"""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Multi-view testing: which frames and crops of a video are scored, and how the scores of its views are joined.
+"""Views of multi-view testing: frames, crops, joining of scores.
 
 A view is one clip at one crop. Every rule counts as one group of authors' code does, with its rounding:
 
@@ -53,8 +53,8 @@ class Views:
     fps: Positive | None = None
     """Frames per second, for `seconds`."""
     rounding: Literal["down", "up"] = "down"
-    """Of the centre crop's offset, where the rest is odd: down as mmaction2, up as X-ViT. X-ViT rounds the longer side
-    down when it resizes, mmaction2 to the nearest; three crops of mmaction2 end at twice the centre's offset."""
+    """Rounding of the centre crop's offset, where the rest is odd: down as mmaction2, up as X-ViT. X-ViT's resizing
+    rounds the longer side down, mmaction2 to the nearest; three crops of mmaction2 end at twice the centre's offset."""
     resize: Literal["reader", "linear", "linear-rounded"] = "reader"
     """`reader`: as longvid decodes, filtered over the area of the source. `linear`: from the full picture by the four
     nearest pixels, as X-ViT; `linear-rounded`: the same, rounded to whole levels, as mmaction2."""

@@ -1,4 +1,4 @@
-"""`longvid test-views`: encoders with a head, tested over several clips and crops of each video."""
+"""`longvid test-views`: several clips and crops of each video."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -131,8 +131,10 @@ def show(result: "ViewsResult", *, per_class: bool = False) -> None:
     worst = sorted(result.classes.items(), key=lambda named: (named[1].share, named[0]))
     shown = result.classes.items() if per_class else worst[:WORST_CLASSES]
     each = table("class" if per_class else "worst classes", "top-1 %", "95 %", "videos", right=("top-1 %", "videos"))
-    for name, one in shown:
-        each.add_row(name, f"{100 * one.share:.1f}", f"{100 * one.low:.1f} to {100 * one.high:.1f}", str(one.total))
+    for name, found in shown:
+        each.add_row(
+            name, f"{100 * found.share:.1f}", f"{100 * found.low:.1f} to {100 * found.high:.1f}", str(found.total)
+        )
     console.print(each)
     for note in result.notes:
         console.print(printable(f"note: {note}"), style="yellow")

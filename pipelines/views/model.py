@@ -1,4 +1,7 @@
-"""The classifier to test: a run of `longvid finetune`, a file of ours, or the authors' checkpoint."""
+"""The classifier to test.
+
+It is a run of `longvid finetune`, a file of ours, or the authors' checkpoint.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path

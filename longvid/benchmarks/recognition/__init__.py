@@ -1,4 +1,6 @@
-"""Data sets of short labelled clips: Kinetics, Something-Something v2, UCF101, HMDB51, Diving48.
+"""Data sets of short labelled clips.
+
+They are Kinetics, Something-Something v2, UCF101, HMDB51 and Diving48.
 
 In every manifest `label` is the class number that published weights use, and `label_names` holds its name.
 """

@@ -1,4 +1,4 @@
-"""What the readers of these data sets share: a clip as listed, its row, and the files of a folder."""
+"""A clip as these data sets list it, its row, and files of a folder."""
 
 import json
 from collections import Counter
