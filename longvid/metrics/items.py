@@ -176,6 +176,11 @@ class Metric:
         shown = f"{value * scale:.{digits}f}"
         return shown + (f" ± {spread * scale:.{digits}f}" if spread is not None else "") + unit
 
+    def format_range(self, low: float, high: float) -> str:
+        """`80.1 - 92.3 %`, `0.551 - 0.660`."""
+        scale, digits, unit = (100, 1, " %") if self.percent else (1, 4, "")
+        return f"{low * scale:.{digits}f} - {high * scale:.{digits}f}{unit}"
+
 
 METRICS: dict[str, Metric] = {
     "accuracy": Metric(accuracy, "accuracy"),
