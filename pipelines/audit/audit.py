@@ -5,7 +5,7 @@ print(found.context.verdicts)
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -61,11 +61,11 @@ def audit(config: TrainConfig, *, probe: ProbeSettings | None = None, say: Say =
     Videos that the store does not hold are left out, and counted in the notes. Raises what `train` raises for bad data,
     and `AnnotationError` without test videos.
     """
-    data = open_training_data(replace(config, allow_missing=True))
+    data = open_training_data(config.model_copy(update={"allow_missing": True}))
     task, store = data.task, data.train.store
     if task.kind == "joint":
         raise ConfigError("an audit asks about one task; give one of the joint tasks by task.name=...")
-    test_rows, absent = split_by_presence(store, data.manifest.split("test"))
+    test_rows = split_by_presence(store, data.manifest.split("test"))[0]
     if not test_rows:
         raise AnnotationError(
             f"{config.manifest}: no video of split 'test' is in {store.location}; there is no test to audit"
@@ -127,5 +127,5 @@ def _cleanness(parts: dict[str, ClipFeatures], manifest: Any, task: Task, say: S
             found.append(
                 find_copies(parts[one], parts[other], threshold, clips=clips, splits=(one, other), column=task.column)
             )
-    leaks = find_leaks(manifest, [SplitSet("split", across=False)])
+    leaks = find_leaks(manifest, [SplitSet("split", task, across=False)])
     return Cleanness(first, tuple(found), tuple(map(str, leaks)))

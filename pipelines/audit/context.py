@@ -27,7 +27,7 @@ from longvid.decoders.baseline import POOLINGS, fit_linear_baseline, pool_video
 from longvid.errors import ConfigError
 from longvid.metrics.intervals import Interval, difference_interval, interval
 from longvid.metrics.items import METRICS, baseline_scores, mean_by_item, probabilities, score
-from longvid.metrics.weighted import Scored, weighted_metric
+from longvid.metrics.weighted import Scored, Weighted, weighted_metric
 from longvid.pipelines.audit.features import ClipFeatures
 from longvid.pipelines.evaluation.uncertainty import PROPORTIONS, Strata
 from longvid.pipelines.training.scoring import loss_of
@@ -134,7 +134,7 @@ def context_of(
     task: Task,
     *,
     strata: Strata = None,
-    probe: ProbeSettings = ProbeSettings(),
+    probe: ProbeSettings,
     say: Callable[[str], Any] = lambda line: None,
 ) -> Context:
     """The scores for 1, 2, 4, ... clips and for whole videos. Raises `DecoderError` where training has one class."""
@@ -158,10 +158,7 @@ def context_of(
     def gain(one: "_Answers", other: "_Answers") -> Interval | None:
         """How much better the first is than the other."""
         pair = (other, one) if better else (one, other)
-        forms = [
-            [weighted_metric(name, Scored(a.scores, a.targets, np.arange(len(a.targets)), len(a.targets)))]
-            for a in pair
-        ]
+        forms = [[_form(name, answers)] for answers in pair]
         return difference_interval(*forms, num_videos=len(test.targets), strata=strata)
 
     found = Context(
@@ -177,7 +174,7 @@ def context_of(
     best = "probe" if _is_better(points[-1].probe.value, points[-1].linear.value, name) else "linear"
     above = gain(wholes[best], constant)
     reaches = _reaches(found, best) if above is not None and above.low > 0 else ()
-    return Context(**{**vars(found), "reaches": reaches, "verdicts": tuple(_verdicts(found, reaches, best, above))})
+    return Context(**{**vars(found), "reaches": reaches, "verdicts": tuple(_verdicts(found, reaches, best))})
 
 
 @dataclass(frozen=True)
@@ -372,9 +369,16 @@ def _is_better(one: float, other: float, metric: str) -> bool:
 
 def _scored(found: _Answers, task: Task, strata: Strata) -> Score:
     count, name = len(found.targets), task.metrics[0]
-    form = weighted_metric(name, Scored(found.scores, found.targets, np.arange(count), count))
-    within = interval([form], num_videos=count, strata=strata, num_items=count, proportion=name in PROPORTIONS)
+    within = interval(
+        [_form(name, found)], num_videos=count, strata=strata, num_items=count, proportion=name in PROPORTIONS
+    )
     return Score(_value(found, task), within)
+
+
+def _form(name: str, found: _Answers) -> Weighted:
+    """The metric of one answer per video, as a function of the videos' weights."""
+    count = len(found.targets)
+    return weighted_metric(name, Scored(found.scores, found.targets, np.arange(count), count))
 
 
 def _reaches(found: Context, model: str) -> tuple[Reach, ...]:
@@ -397,49 +401,33 @@ def _reaches(found: Context, model: str) -> tuple[Reach, ...]:
     return tuple(reaches)
 
 
-def _verdicts(found: Context, reaches: tuple[Reach, ...], best: str, above: Interval | None) -> list[str]:
+def _verdicts(found: Context, reaches: tuple[Reach, ...], best: str) -> list[str]:
     """What the numbers say, in words."""
     metric, last = METRICS[found.metric], found.points[-1]
-    said = []
-    whole = metric.format(getattr(last, best).value)
-    constant = metric.format(found.constant)
     names = {"linear": "a linear model of pooled features", "probe": "the attentive probe"}
+    whole, constant = metric.format(getattr(last, best).value), metric.format(found.constant)
+    said = [f"On whole videos {names[best]} reaches {whole} {metric.label}, the constant answer {constant}."]
     if not reaches:
-        said.append(
-            f"Nothing can be said about the length: on whole videos {names[best]} reaches {whole} {metric.label}, and "
-            f"the constant answer {constant}."
-        )
-    else:
-        said.append(f"On whole videos {names[best]} reaches {whole} {metric.label}, the constant answer {constant}.")
-        for reach in reaches:
-            seen = (
-                "have been seen together"
-                if reach.reading == "whole video"
-                else "of each video, at one place, are enough"
-            )
-            about = f"about {reach.seconds:.0f} s (more than {reach.above_seconds:.0f} s, at most {reach.at_most_seconds:.0f} s)"
-            first = reach.at_most_seconds == found.points[0].seconds
-            about = f"single clips of {reach.seconds:.0f} s" if first else about
-            if reach.reading == "whole video":
-                said.append(f"95 % of that is reached where {about} {seen}.")
-            else:
-                said.append(f"If the rest is never seen, {about} {seen} for 95 %.")
-    pooled = found.pooled_beyond_constant
-    if pooled is not None:
-        if pooled.low > 0:
-            said.append(
-                f"Pooled features alone reach {metric.format(last.linear.value)}: better than the constant answer."
-            )
+        said.append("That is no better than chance, so nothing can be said about the length.")
+    for reach in reaches:
+        tried = f"{reach.above_seconds:.0f} s are too few, {reach.at_most_seconds:.0f} s enough"
+        about = f"about {reach.seconds:.0f} s ({tried})"
+        if reach.at_most_seconds == found.points[0].seconds:
+            about = f"a single clip of {reach.seconds:.1f} s"
+        if reach.reading == "whole video":
+            said.append(f"A model must see {about} at once to reach 95 % of that, if it sees all of the video so.")
         else:
-            said.append(f"Pooled features alone reach {metric.format(last.linear.value)}: no better than chance.")
+            said.append(f"If it sees one place of each video only, it needs {about}.")
+    pooled = metric.format(last.linear.value)
+    if found.pooled_beyond_constant is not None and found.pooled_beyond_constant.low > 0:
+        said.append(f"Features pooled over the video, without any order, reach {pooled}.")
+    elif found.pooled_beyond_constant is not None:
+        said.append(f"Features pooled over the video, without any order, reach {pooled}: no better than chance.")
+    in_order = metric.format(last.probe.value)
     for what, lost in (("shuffled", found.order), ("reversed", found.reversal)):
         value = metric.format(getattr(last, what).value)
         if lost is not None and lost.low > 0:
-            said.append(
-                f"The order of clips is needed: {what}, the probe falls from {metric.format(last.probe.value)} to {value}."
-            )
+            said.append(f"Order is needed: with clips {what} the probe falls from {in_order} to {value}.")
         elif lost is not None:
-            said.append(
-                f"No sign that order is needed: with clips {what} the probe reaches {value}, in order {metric.format(last.probe.value)}."
-            )
+            said.append(f"No sign that order is needed: with clips {what} the probe reaches {value}, else {in_order}.")
     return said

@@ -6,7 +6,7 @@ Two distances tell whether it is a copy, both mean squared differences of standa
 
     run        over the clips of the matching run: finds a few seconds of one video in another, re-encoded or shifted
     overlap    over all clips that lie on each other at that shift, at least half of the shorter video, and only the
-               half of the numbers that agree best: finds a whole video that was cropped or recoloured too, which changes
+               half of the numbers that agree best: finds a whole video that was cropped or recoloured, which changes
                some numbers of all its clips alike
 
 How near is too near depends on the encoder and on the videos: talk shows look alike. So the same distances are taken

@@ -23,7 +23,7 @@ class Noise:
     """The best number that was read in a paper, as printed, and its model; None for a task that is not public."""
     published_interval: Interval | None
     """Where that lies with 95 % confidence, by the exact binomial interval; None unless it is an accuracy."""
-    at: float
+    at: float | None
     """The score that the differences below are for: the published one, or the best of this audit."""
     independent_points: float | None
     """Points by which two models must differ, if only their scores are known; None unless the score is an accuracy."""
@@ -45,15 +45,16 @@ def noise_of(task: Task, videos: int, best: float | None) -> Noise:
         independent = 100 * 1.96 * float(np.sqrt(2 * kept * (1 - kept) / videos))
         wrong = 1 - kept
         paired = 100 * 1.96 * float(np.sqrt(2 * 0.2 * wrong / videos))
+    within = None
+    if known is not None and is_share:
+        within = exact_proportion(round(known.value * count), count)
     percent = " %" if METRICS[name].percent else ""
     return Noise(
         videos=videos,
         points_per_video=100 / videos,
         published=None if known is None else f"{known.printed}{percent} ({known.model})",
-        published_interval=exact_proportion(round(known.value * count), count)
-        if known is not None and is_share
-        else None,
-        at=share if share is not None else float("nan"),
+        published_interval=within,
+        at=share,
         independent_points=independent,
         paired_points=paired,
     )
@@ -65,7 +66,7 @@ def noise_in_words(found: Noise) -> str:
     if found.published is not None and found.published_interval is not None:
         low, high = 100 * found.published_interval.low, 100 * found.published_interval.high
         text += f" The best published number, {found.published}, lies between {low:.1f} and {high:.1f} %."
-    if found.independent_points is not None and found.paired_points is not None:
+    if found.at is not None and found.independent_points is not None and found.paired_points is not None:
         text += (
             f" Around {100 * found.at:.1f} %, two models must differ by {found.independent_points:.1f} points to mean "
             f"anything if only their scores are known, and by about {found.paired_points:.1f} points if they are "
