@@ -16,8 +16,86 @@ MOST_ROWS = 10
 
 def add_to(app: typer.Typer) -> None:
     """Put this file's commands on the command line."""
-    for command in (compare,):
+    for command in (audit, compare):
         app.command(rich_help_panel="Stage two: features to answers")(command)
+
+
+def audit(
+    store: Annotated[str, typer.Argument(help="A feature store.")],
+    manifest: Annotated[str, typer.Argument(help="Its videos, with splits and labels.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="Settings as for `longvid train`: task.name=lvu/scene split_column=split_1"),
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps of each small attentive probe.")] = 400,
+    page: Page = None,
+    as_json: JSON = False,
+) -> int:
+    """Ask whether a benchmark is long, clean and large enough, by its features.
+
+    Score against seconds of context, in order, shuffled and reversed; videos that occur in two places; how far apart two
+    models must be. Exit status 1 if test videos have copies in training or validation.
+    """
+    from longvid.pipelines.audit.audit import audit as run
+    from longvid.pipelines.audit.context import ProbeSettings
+    from longvid.pipelines.training.config import load_config
+
+    config = load_config(None, [f"store={store}", f"manifest={manifest}", *(overrides or [])])
+    with error_console.status("audit") as status:
+        found = run(config, probe=ProbeSettings(steps=steps), say=lambda line: status.update(printable(line)))
+    if page is not None:
+        from longvid.pipelines.reporting.audit_page import audit_page
+
+        audit_page(found, page)
+    if as_json:
+        print_json(found)
+    else:
+        _print_audit(found)
+        if page is not None:
+            console.print(printable(f"page: {page}"))
+    leaking = any(copies.matches for copies in found.clean.copies if copies.split != copies.other_split)
+    return 1 if leaking else 0
+
+
+def _print_audit(found: Any) -> None:
+    from longvid.metrics.items import METRICS
+    from longvid.pipelines.audit.noise import noise_in_words
+    from longvid.pipelines.audit.words import clean_in_words, title_of
+
+    for note in found.notes:
+        console.print(printable(f"note: {note}"), style="yellow")
+    if found.context is not None:
+        metric = METRICS[found.context.metric]
+        numbers = ("linear", "probe", "shuffled", "reversed", "one place")
+        rows = table("seen at once", *numbers, title=f"{metric.label} against seconds", right=numbers)
+        for point in found.context.points:
+            place = max(point.linear_one_place, point.probe_one_place, key=lambda score: metric.sign * score.value)
+            scores = (point.linear, point.probe, point.shuffled, point.reversed, place)
+            name = f"{point.seconds:.1f} s" if point.clips is not None else f"whole, {point.seconds:.0f} s"
+            rows.add_row(name, *(metric.format(score.value) for score in scores))
+        console.print(rows)
+        for line in found.context.verdicts:
+            console.print(printable(line))
+    console.print()
+    for line in clean_in_words(found.clean):
+        console.print(printable(line))
+    for copies in found.clean.copies:
+        if copies.matches:
+            _print_copies(copies, title_of(copies))
+    console.print()
+    console.print(noise_in_words(found.noise))
+
+
+def _print_copies(copies: Any, title: str) -> None:
+    rows = table("video", "seconds", "copy", "seconds there", "label", title=title)
+    for match in copies.matches[:MOST_ROWS]:
+        here = f"{match.start_seconds:.0f} - {match.end_seconds:.0f}"
+        there = f"{match.other_start_seconds:.0f} - {match.other_end_seconds:.0f}"
+        label = {None: "-", True: "same", False: "another"}[match.same_label]
+        rows.add_row(match.key, here, match.other, there, label)
+    console.print(rows)
+    if len(copies.matches) > MOST_ROWS:
+        console.print(f"{len(copies.matches) - MOST_ROWS} more pairs; --json has all", style="dim")
 
 
 def compare(
