@@ -33,8 +33,8 @@ def audit(
 ) -> int:
     """Ask whether a benchmark is long, clean and large enough, by its features.
 
-    Score against seconds of context, in order, shuffled and reversed; videos that occur in two places; how far apart two
-    models must be. Exit status 1 if test videos have copies in training or validation.
+    Score against seconds of context, in order, shuffled and reversed; videos that occur in two places; how far apart
+    two models must be. Exit status 1 if test videos have copies in training or validation.
     """
     from longvid.pipelines.audit.audit import audit as run
     from longvid.pipelines.audit.context import ProbeSettings

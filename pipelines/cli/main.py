@@ -3,8 +3,8 @@
 Each subcommand lives in the file of its stage and imports it when it runs, so that `longvid --help` loads nothing
 heavy.
 
-Exit statuses: 0 done; 1 a check found something (`verify`, `doctor`, `bench`); 2 wrong use or input, with one line
-that names the remedy; 3 some videos failed, each named; 130 interrupted.
+Exit statuses: 0 done; 1 a check found something (`verify`, `doctor`, `bench`, `audit`); 2 wrong use or input, with one
+line that names the remedy; 3 some videos failed, each named; 130 interrupted.
 """
 
 import sys

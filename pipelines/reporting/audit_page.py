@@ -51,7 +51,8 @@ def _values(found: Audit) -> dict[str, Any]:
             else (
                 f"Copies are nearer than {threshold.run:.3f} in a stretch, or {threshold.overlap:.3f} over the whole "
                 f"overlap. The nearest stretches of videos with another {threshold.known_by} are "
-                f"{threshold.strangers_run:.3f} and {threshold.strangers_overlap:.3f} apart (medians of {threshold.strangers})."
+                f"{threshold.strangers_run:.3f} and {threshold.strangers_overlap:.3f} apart (medians of "
+                f"{threshold.strangers})."
             ),
             "groups": [_group(copies) for copies in found.clean.copies if copies.matches],
         },
