@@ -6,6 +6,8 @@
     baseline(config)
     train(config)
     evaluate("runs/mine")
+    compare(["runs/mine", "runs/other"])
+    audit(config)
     report(["runs/mine"], "report.html")
     predict("runs/mine", "new.mp4")
 
@@ -17,7 +19,9 @@ from typing import TYPE_CHECKING
 import lazy_loader
 
 if TYPE_CHECKING:
+    from longvid.pipelines.auditing.audit import audit
     from longvid.pipelines.evaluation.baseline import baseline
+    from longvid.pipelines.evaluation.compare import compare
     from longvid.pipelines.evaluation.evaluate import evaluate
     from longvid.pipelines.evaluation.folds import train_folds
     from longvid.pipelines.evaluation.predict import predict
@@ -34,7 +38,9 @@ __all__ = [
     "ExtractionJob",
     "PretrainConfig",
     "TrainConfig",
+    "audit",
     "baseline",
+    "compare",
     "evaluate",
     "expand_inputs",
     "extract",
@@ -48,7 +54,9 @@ __all__ = [
 __getattr__, __dir__, _ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "auditing.audit": ["audit"],
         "evaluation.baseline": ["baseline"],
+        "evaluation.compare": ["compare"],
         "evaluation.evaluate": ["evaluate"],
         "evaluation.folds": ["train_folds"],
         "evaluation.predict": ["predict"],

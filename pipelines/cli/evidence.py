@@ -36,8 +36,8 @@ def audit(
     Score against seconds of context, in order, shuffled and reversed; videos that occur in two places; how far apart
     two models must be. Exit status 1 if test videos have copies in training or validation.
     """
-    from longvid.pipelines.audit.audit import audit as run
-    from longvid.pipelines.audit.context import ProbeSettings
+    from longvid.pipelines.auditing.audit import audit as run
+    from longvid.pipelines.auditing.context import ProbeSettings
     from longvid.pipelines.training.config import load_config
 
     config = load_config(None, [f"store={store}", f"manifest={manifest}", *(overrides or [])])
@@ -59,8 +59,8 @@ def audit(
 
 def _print_audit(found: Any) -> None:
     from longvid.metrics.items import METRICS
-    from longvid.pipelines.audit.noise import noise_in_words
-    from longvid.pipelines.audit.words import clean_in_words, title_of
+    from longvid.pipelines.auditing.noise import noise_in_words
+    from longvid.pipelines.auditing.words import clean_in_words, title_of
 
     for note in found.notes:
         console.print(printable(f"note: {note}"), style="yellow")

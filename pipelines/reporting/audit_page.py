@@ -6,11 +6,11 @@ from typing import Any
 
 from longvid.files import write_bytes
 from longvid.metrics.items import METRICS
-from longvid.pipelines.audit.audit import Audit
-from longvid.pipelines.audit.context import Context, Score
-from longvid.pipelines.audit.duplicates import Copies, Match
-from longvid.pipelines.audit.noise import noise_in_words
-from longvid.pipelines.audit.words import clean_in_words, title_of
+from longvid.pipelines.auditing.audit import Audit
+from longvid.pipelines.auditing.context import Context, Score
+from longvid.pipelines.auditing.duplicates import Copies, Match
+from longvid.pipelines.auditing.noise import noise_in_words
+from longvid.pipelines.auditing.words import clean_in_words, title_of
 from longvid.pipelines.reporting.charts import Axis, Series, around, clock, line_chart
 from longvid.pipelines.reporting.rendering import render
 from longvid.pipelines.reporting.thumbnails import thumbnails_or_reason

@@ -13,10 +13,10 @@ import numpy as np
 from longvid.benchmarks.benchmark import SplitSet
 from longvid.benchmarks.leaks import find_leaks
 from longvid.errors import AnnotationError, ConfigError
-from longvid.pipelines.audit.context import Context, Part, ProbeSettings, context_of
-from longvid.pipelines.audit.duplicates import Copies, Threshold, calibrated, find_copies, stretch_clips
-from longvid.pipelines.audit.features import ClipFeatures, Reducer
-from longvid.pipelines.audit.noise import Noise, noise_of
+from longvid.pipelines.auditing.context import Context, Part, ProbeSettings, context_of
+from longvid.pipelines.auditing.duplicates import Copies, Threshold, calibrated, find_copies, stretch_clips
+from longvid.pipelines.auditing.features import ClipFeatures, Reducer
+from longvid.pipelines.auditing.noise import Noise, noise_of
 from longvid.pipelines.evaluation.uncertainty import split_strata
 from longvid.pipelines.training.config import TrainConfig
 from longvid.pipelines.training.data import open_training_data

@@ -8,8 +8,8 @@ import av
 import numpy as np
 import pytest
 
-from longvid.pipelines.audit.duplicates import calibrated, find_copies, stretch_clips
-from longvid.pipelines.audit.features import ClipFeatures, Reducer
+from longvid.pipelines.auditing.duplicates import calibrated, find_copies, stretch_clips
+from longvid.pipelines.auditing.features import ClipFeatures, Reducer
 from longvid.pipelines.demo.run import ENCODER
 from longvid.pipelines.demo.videos import CLASSES, FRAMES_PER_SECOND, encode, encode_all, write_scripts
 from longvid.pipelines.extraction import VideoRequest, extract

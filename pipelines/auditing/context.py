@@ -28,7 +28,7 @@ from longvid.errors import ConfigError
 from longvid.metrics.intervals import Interval, difference_interval, interval
 from longvid.metrics.items import METRICS, baseline_scores, mean_by_item, probabilities, score
 from longvid.metrics.weighted import Scored, Weighted, weighted_metric
-from longvid.pipelines.audit.features import ClipFeatures
+from longvid.pipelines.auditing.features import ClipFeatures
 from longvid.pipelines.evaluation.uncertainty import PROPORTIONS, Strata
 from longvid.pipelines.training.scoring import loss_of
 from longvid.tasks import Task

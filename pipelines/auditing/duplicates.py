@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from longvid.pipelines.audit.features import ClipFeatures
+from longvid.pipelines.auditing.features import ClipFeatures
 
 STRETCH_SECONDS = 8.0
 FEWEST_CLIPS, MOST_CLIPS = 3, 16

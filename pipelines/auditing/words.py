@@ -1,7 +1,7 @@
 """What an audit says about copies, in words."""
 
-from longvid.pipelines.audit.audit import Cleanness
-from longvid.pipelines.audit.duplicates import Copies
+from longvid.pipelines.auditing.audit import Cleanness
+from longvid.pipelines.auditing.duplicates import Copies
 
 
 def title_of(copies: Copies) -> str:
