@@ -51,7 +51,7 @@ REACHED = 0.95
 class ProbeSettings:
     """How the small attentive probe is trained."""
 
-    steps: Count = 400
+    steps: Count = 600
     batch_size: Count = 32
     check_every: Count = 50
     """Steps between two looks at the validation videos, whose best weights are kept."""

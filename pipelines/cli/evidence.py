@@ -27,7 +27,7 @@ def audit(
         list[str] | None,
         typer.Argument(help="Settings as for `longvid train`: task.name=lvu/scene split_column=split_1"),
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Training steps of each small attentive probe.")] = 400,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps of each small attentive probe.")] = 600,
     page: Page = None,
     as_json: JSON = False,
 ) -> int:
