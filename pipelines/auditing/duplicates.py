@@ -30,7 +30,7 @@ FEWEST_CLIPS, MOST_CLIPS = 3, 16
 """Clips in a stretch."""
 RUN = 3
 """Consecutive stretches that must match (fewer in videos that hold fewer)."""
-STRANGERS_BEYOND = 0.25
+STRANGERS_BEYOND = 0.5
 """Copies that are expected among strangers, in all videos together."""
 FEWEST_STRANGERS = 8
 """Matches between strangers that tell what they reach; with fewer, overlaps are not used."""

@@ -20,7 +20,7 @@ MOST_MATCHES = 12
 GREY = 7
 KINDS = (
     ("linear", "linear, pooled", 0),
-    ("probe", "attentive probe, in order", 1),
+    ("probe", "attentive probe", 1),
     ("shuffled", "probe, clips shuffled", 2),
     ("reversed", "probe, clips reversed", 3),
 )
