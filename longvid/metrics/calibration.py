@@ -1,4 +1,4 @@
-"""Whether scores can be taken at their word: of the answers given with 80 %, are four in five right?
+"""Calibration: of the answers given with 80 %, are four in five right?
 
     found = calibration(probabilities, targets, kind="classification")
     found.error                                  # expected calibration error, 0..1

@@ -1,4 +1,4 @@
-"""95 % intervals of metrics, by a bootstrap over videos and over trainings.
+"""Intervals of metrics, by a bootstrap over videos and seeds.
 
     found = interval([accuracy_of_seed_0, accuracy_of_seed_1], num_videos=40)
     found.low, found.high

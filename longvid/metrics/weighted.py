@@ -1,4 +1,4 @@
-"""Metrics of videos that count more or less than once, many weightings at a time: what a bootstrap asks for.
+"""Metrics of weighted videos, many weightings at a time.
 
     accuracy = weighted_metric("accuracy", Scored(scores, targets, item_videos, num_videos=40))
     accuracy(np.ones((1, 40)))      # the accuracy itself

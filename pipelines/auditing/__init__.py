@@ -1,1 +1,1 @@
-"""Evidence about a benchmark: how long it is, how clean its splits are, how noisy its test is."""
+"""Evidence about a benchmark: its length, its splits, its noise."""

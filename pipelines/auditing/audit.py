@@ -1,4 +1,4 @@
-"""`longvid audit`: is a benchmark long, are its splits clean, how noisy is its test?
+"""An audit: is a benchmark long, clean, and large enough?
 
 found = audit(load_config(None, ["store=demo.zarr", "manifest=demo.jsonl"]))
 print(found.context.verdicts)

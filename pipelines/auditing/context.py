@@ -1,4 +1,4 @@
-"""How long a benchmark is: the score of simple models against the seconds that they look at.
+"""How long a benchmark is: scores of simple models against seconds.
 
 A model of k clips sees stretches of k consecutive clips. Two readings, of the same trained model:
 
@@ -109,7 +109,7 @@ class Context:
     points: tuple[ContextPoint, ...]
     """By length; the last is the whole video."""
     reaches: tuple[Reach, ...]
-    """Of the better model of whole videos; empty where it is no better than the constant answer."""
+    """Those of the model that is better on whole videos; empty where it is no better than the constant answer."""
     pooled_beyond_constant: Interval | None
     """How much better than the constant answer the linear model of pooled whole videos is."""
     order: Interval | None

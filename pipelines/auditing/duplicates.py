@@ -1,4 +1,4 @@
-"""How clean a benchmark is: videos that hold the same stretches, found by their features.
+"""How clean a benchmark is: copies of videos, found by features.
 
 A stretch is a few consecutive clips, one vector. A pair of videos is looked at where stretch after stretch of one has
 its nearest neighbour in the other, in time order and at one shift, and the other way round too (mutual neighbours).

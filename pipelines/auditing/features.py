@@ -1,4 +1,4 @@
-"""One small vector per clip of every video, in memory: what all questions of an audit are asked of.
+"""One small vector per clip, in memory, for all questions of an audit.
 
 The mean token of each clip, standardised, without numbers that never change; where it has more than `COMPONENTS`
 numbers, projected onto as many principal components of unit variance. All of it is fitted on training videos.

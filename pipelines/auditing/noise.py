@@ -1,4 +1,4 @@
-"""How noisy a benchmark is: how far apart two models must be for a test of this size to tell."""
+"""How noisy a benchmark is: what a test of its size can tell apart."""
 
 from dataclasses import dataclass
 

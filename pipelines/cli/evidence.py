@@ -1,4 +1,4 @@
-"""`longvid compare | audit`: whether a number, a difference and a benchmark mean what they seem to."""
+"""`longvid audit | compare`: what a number and a difference are worth."""
 
 from pathlib import Path
 from typing import Annotated, Any

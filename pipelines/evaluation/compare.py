@@ -1,4 +1,4 @@
-"""Is the difference between two runs real? Both are scored on the same videos, so their answers can be paired.
+"""Paired comparison of runs that were scored on the same videos.
 
     found = compare(["runs/vis4mer", "runs/mean-linear"])
     print(found.pairs[0].verdict)
@@ -51,7 +51,7 @@ class Difference:
     value: float
     interval: Interval | None
     p_value: float | None
-    """Of no difference, from the bootstrap's standard error; adjusted where several runs are compared."""
+    """Probability of such a difference by chance, from the bootstrap's standard error; adjusted where several runs are compared."""
 
 
 @dataclass(frozen=True)

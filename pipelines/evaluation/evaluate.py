@@ -74,7 +74,7 @@ class Calibrated:
     after: Calibration | None = None
     """With the temperatures; None where there are no validation videos to fit them on."""
     temperatures: dict[int, float] = field(default_factory=dict)
-    """Of each seed: its logits, divided by this, fit the validation labels best. Above 1: the model is too sure."""
+    """By seed: logits divided by this fit the validation labels best. Above 1: the model is too sure."""
     fitted_on: int = 0
     """Validation videos that the temperatures were fitted on."""
 

@@ -1,4 +1,6 @@
-"""The scores of an evaluation, unrounded, for `longvid compare`: `evaluation/<split>-scores.safetensors`.
+"""Files of unrounded scores, for `longvid compare`.
+
+The file is `evaluation/<split>-scores.safetensors` in the folder of the run:
 
     scores            (seeds, items, outputs); dense tasks: of every scored clip of all videos, float32
     targets           (items, ...); dense tasks: class numbers, `UNLABELLED` where a clip has none

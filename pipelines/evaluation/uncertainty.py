@@ -1,4 +1,4 @@
-"""95 % intervals of what `evaluate` prints, over videos and seeds (`longvid.metrics.intervals`)."""
+"""Intervals of what `evaluate` prints, over videos and seeds."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""The page of `longvid audit`: score against seconds of context, copies with pictures of both sides, noise."""
+"""The page of `longvid audit`: length, copies with pictures, noise."""
 
 import math
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The page of `longvid compare`: runs side by side, differences, and the videos that changed sides."""
+"""The page of `longvid compare`: runs side by side, with pictures."""
 
 from pathlib import Path
 from typing import Any

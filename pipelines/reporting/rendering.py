@@ -1,4 +1,4 @@
-"""Pages in one style: `frame.html` with `page.css` and `page.js`, filled by a template of its own.
+"""Pages in one style: a frame, filled by a template of their own.
 
 render("page.html", {"title": "Order", "kind": "report", ...})
 """
