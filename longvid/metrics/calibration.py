@@ -1,4 +1,4 @@
-"""Calibration: of the answers given with 80 %, are four in five right?
+"""Calibration: answers given with 80 % should be right in four of five.
 
     found = calibration(probabilities, targets, kind="classification")
     found.error                                  # expected calibration error, 0..1

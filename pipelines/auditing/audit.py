@@ -1,4 +1,4 @@
-"""An audit: is a benchmark long, clean, and large enough?
+"""Audit of a benchmark: is it long, clean, and large enough.
 
 found = audit(load_config(None, ["store=demo.zarr", "manifest=demo.jsonl"]))
 print(found.context.verdicts)

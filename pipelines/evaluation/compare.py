@@ -51,7 +51,7 @@ class Difference:
     value: float
     interval: Interval | None
     p_value: float | None
-    """Probability of such a difference by chance, from the bootstrap's standard error; adjusted where several runs are compared."""
+    """Probability of such a difference by chance, by the bootstrap's standard error; Holm's for several runs."""
 
 
 @dataclass(frozen=True)
