@@ -149,7 +149,7 @@ def calibrated(one: ClipFeatures, other: ClipFeatures, *, clips: int, column: st
     numbers = {name: number for number, name in enumerate(dict.fromkeys([*named[0], *named[1]])) if name is not None}
     if len(numbers) < 2:
         return None
-    owners = [np.array([numbers.get(name, -1) for name in names]) for names in named]
+    owners = [np.array([-1 if name is None else numbers[name] for name in names]) for names in named]
     asked, there = _cut(one, clips, max(1, clips // 2)), _cut(other, clips, 1)
     neighbours = _neighbours(asked, there, same=one is other, owners=(owners[0], owners[1]))
     runs = []

@@ -56,8 +56,8 @@ def print_evaluation(result: Any) -> None:
     _print_calibration(result.calibration)
     _print_readings(result.readings)
     if result.per_class:
-        numbers = ("items", "precision", "recall", "F1")
-        classes = table("class", *numbers, right=numbers)
+        columns = ("items", "precision", "recall", "F1")
+        classes = table("class", *columns, right=columns)
         seeds_summed = len(result.seeds) if result.confusion is not None else 1  # its rows are summed over seeds
         for row in result.per_class:
             shares = [f"{100 * share:.1f} %" for share in (row.precision, row.recall, row.f1)]

@@ -149,8 +149,8 @@ def compare(run_dirs: Sequence[str | Path], *, split: str = "test") -> Compariso
         raise ConfigError(f"only {len(found)} of {len(run_dirs)} folders can be compared: {'; '.join(left_out)}")
     tasks = {(task.name, task.kind, task.classes, task.outputs) for _, _, task, _ in found}
     if len(tasks) > 1:
-        names = ", ".join(sorted({name for name, *_ in tasks}))
-        raise ConfigError(f"runs answer different tasks ({names}); compare the runs of each by themselves")
+        asked = ", ".join(sorted({name for name, *_ in tasks}))
+        raise ConfigError(f"runs answer different tasks ({asked}); compare the runs of each by themselves")
     names = [decoder for _, decoder, _, _ in found]
     labels = [n if names.count(n) == 1 else f"{n} ({p.name})" for n, (p, *_) in zip(names, found, strict=True)]
     return _compare(found[0][2], split, labels, [p for p, *_ in found], [kept for *_, kept in found], left_out)
