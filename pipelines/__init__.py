@@ -9,6 +9,8 @@
     evaluate("runs/mine")
     finetune(load_finetuning("motion"))
     distil(load_distillation("video-mobile-former-500m", ["store=x.zarr", "videos=videos/"]))
+    compare(["runs/mine", "runs/other"])
+    audit(config)
     report(["runs/mine"], "report.html")
     predict("runs/mine", "new.mp4")
 
@@ -20,7 +22,9 @@ from typing import TYPE_CHECKING
 import lazy_loader
 
 if TYPE_CHECKING:
+    from longvid.pipelines.auditing.audit import audit
     from longvid.pipelines.evaluation.baseline import baseline
+    from longvid.pipelines.evaluation.compare import compare
     from longvid.pipelines.evaluation.evaluate import evaluate
     from longvid.pipelines.evaluation.folds import train_folds
     from longvid.pipelines.evaluation.predict import predict
@@ -41,7 +45,9 @@ __all__ = [
     "ExtractionJob",
     "PretrainConfig",
     "TrainConfig",
+    "audit",
     "baseline",
+    "compare",
     "distil",
     "evaluate",
     "expand_inputs",
@@ -60,7 +66,9 @@ __all__ = [
 __getattr__, __dir__, _ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "auditing.audit": ["audit"],
         "evaluation.baseline": ["baseline"],
+        "evaluation.compare": ["compare"],
         "evaluation.evaluate": ["evaluate"],
         "evaluation.folds": ["train_folds"],
         "evaluation.predict": ["predict"],

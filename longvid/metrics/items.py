@@ -170,11 +170,21 @@ class Metric:
     higher_is_better: bool = True
     percent: bool = True
 
+    @property
+    def sign(self) -> int:
+        """1 where higher is better, else -1: what to multiply values by so that the best is the highest."""
+        return 1 if self.higher_is_better else -1
+
     def format(self, value: float, spread: float | None = None) -> str:
         """`87.5 %`, `87.5 ± 1.2 %`, `0.606`."""
         scale, digits, unit = (100, 1, " %") if self.percent else (1, 4, "")
         shown = f"{value * scale:.{digits}f}"
         return shown + (f" ± {spread * scale:.{digits}f}" if spread is not None else "") + unit
+
+    def format_range(self, low: float, high: float) -> str:
+        """`80.1 - 92.3 %`, `0.551 - 0.660`."""
+        scale, digits, unit = (100, 1, " %") if self.percent else (1, 4, "")
+        return f"{low * scale:.{digits}f} - {high * scale:.{digits}f}{unit}"
 
 
 METRICS: dict[str, Metric] = {

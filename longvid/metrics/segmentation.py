@@ -116,7 +116,7 @@ def segmentation_scores(
     background: numbers of the classes that `reading` does not count. Videos without a labelled frame are left out.
     Raises ValueError if a video's two sequences differ in length.
     """
-    counted = [_count(predicted, true, overlaps, reading, background) for predicted, true in videos]
+    counted = [video_counts(predicted, true, overlaps, reading, background) for predicted, true in videos]
     rows = [video for video in counted if video is not None]
     if reading.over == "videos" and rows:
         each = [_scores([video], overlaps, reading) for video in rows]
@@ -125,7 +125,7 @@ def segmentation_scores(
 
 
 @dataclass(frozen=True)
-class _Counts:
+class Counts:
     """One video's share in the scores."""
 
     right_frames: int
@@ -135,9 +135,9 @@ class _Counts:
     """(right, wrong, missed) per overlap."""
 
 
-def _count(
+def video_counts(
     predicted: Labels, true: Labels, overlaps: Sequence[int], reading: Reading, background: Collection[int]
-) -> _Counts | None:
+) -> Counts | None:
     """The counts of a video; None without a frame that is counted."""
     if len(predicted) != len(true):
         raise ValueError(
@@ -151,7 +151,7 @@ def _count(
     predicted, true, action = predicted[known], true[known], action[known]
     scored = action if reading.background_frames == "not counted" else np.ones(len(true), bool)
     rule = {"last_frame": reading.last_frame, "background": background}
-    return _Counts(
+    return Counts(
         right_frames=int((predicted == true)[scored].sum()),
         frames=int(scored.sum()),
         edit=edit_score(predicted, true, background=background),
@@ -159,7 +159,7 @@ def _count(
     )
 
 
-def _scores(rows: Sequence[_Counts], overlaps: Sequence[int], reading: Reading) -> dict[str, float]:
+def _scores(rows: Sequence[Counts], overlaps: Sequence[int], reading: Reading) -> dict[str, float]:
     """The scores of videos together."""
     scores = {
         "mof": sum(row.right_frames for row in rows) / max(sum(row.frames for row in rows), 1),

@@ -38,7 +38,7 @@ def video_metrics(names: Sequence[str], videos: Sequence[ScoredVideo], task: Tas
     if any(name in ("mof", "edit") or name.startswith("f1@") for name in names):
         reading = reading_named(task.reading)
         found |= segmentation_scores(
-            [_frames(video, task) for video in videos],
+            [frames_of(video, task) for video in videos],
             overlaps=_percentages(names, "f1"),
             reading=reading,
             background=[task.classes.index(name) for name in reading.background if name in task.classes],
@@ -47,7 +47,7 @@ def video_metrics(names: Sequence[str], videos: Sequence[ScoredVideo], task: Tas
     if thresholds:
         found |= localisation_scores(*proposals_and_truth(videos, task), thresholds=thresholds)
     for tolerance in _percentages(names, "boundary_f1"):
-        found[f"boundary_f1@{tolerance}"] = boundary_f1([_borders(v, task) for v in videos], seconds=tolerance)
+        found[f"boundary_f1@{tolerance}"] = boundary_f1([borders_of(v, task) for v in videos], seconds=tolerance)
     return {name: found[name] for name in names}
 
 
@@ -100,16 +100,17 @@ def true_segments(video: int, row: ManifestRow, task: Task) -> Segments:
     )
 
 
-def _frames(video: ScoredVideo, task: Task) -> tuple[np.ndarray, np.ndarray]:
+def frames_of(video: ScoredVideo, task: Task) -> tuple[np.ndarray, np.ndarray]:
+    """The answer and the true label of each labelled frame of a video."""
     true = label_sequence(video.row, task)
     answers = video.scores.argmax(axis=1)
     rate = float(task.labels_per_second or 1)
     return frame_answers(video.seconds, answers, num_frames=len(true), rate=rate), true
 
 
-def _borders(video: ScoredVideo, task: Task) -> tuple[np.ndarray, np.ndarray]:
+def borders_of(video: ScoredVideo, task: Task) -> tuple[np.ndarray, np.ndarray]:
     """Seconds at which the predicted and the true labels of a video change, whatever the classes."""
-    predicted, true = _frames(video, task)
+    predicted, true = frames_of(video, task)
     rate = float(task.labels_per_second or 1)
     known = (true[1:] != UNLABELLED) & (true[:-1] != UNLABELLED)
     changes = ((labels[1:] != labels[:-1]) & known for labels in (predicted, true))

@@ -29,12 +29,14 @@ def say_untrained(result: Any) -> None:
 
 def print_evaluation(result: Any) -> None:
     """Print metrics beside the baseline, what they rest on, and a row per class."""
-    rows = table("metric", "per video", "per window", "baseline", right=("per video", "per window", "baseline"))
+    numbers = ["per video", "95 % interval", *(["per window"] if result.window_metrics else []), "baseline"]
+    rows = table("metric", *numbers, right=numbers)
     for name, value in result.metrics.items():
         window, metric = result.window_metrics.get(name), METRICS[name]
-        by_window = metric.format(window.mean, window.std) if window else "-"
+        by_window = [metric.format(window.mean, window.std)] if window else ["-"] * bool(result.window_metrics)
         baseline = metric.format(result.baseline[name]) if name in result.baseline else "-"
-        rows.add_row(metric.label, metric.format(value.mean, value.std), by_window, baseline)
+        within = range_of(result.intervals.get(name), name)
+        rows.add_row(metric.label, metric.format(value.mean, value.std), within, *by_window, baseline)
     console.print(rows)
     seeds = f"{len(result.seeds)} seeds" if len(result.seeds) > 1 else "1 seed"
     console.print(f"{result.coverage} of {result.split}, {result.windows} windows, {seeds}")
@@ -51,10 +53,11 @@ def print_evaluation(result: Any) -> None:
         videos = f"{len(result.partial)} of the videos lack" if len(result.partial) > 1 else "1 of the videos lacks"
         console.print(printable(f"{videos} clips, where the file is damaged: {named}"), style="yellow")
     console.print(printable(f"baseline: {result.baseline_answer}"))
+    _print_calibration(result.calibration)
     _print_readings(result.readings)
     if result.per_class:
-        numbers = ("items", "precision", "recall", "F1")
-        classes = table("class", *numbers, right=numbers)
+        columns = ("items", "precision", "recall", "F1")
+        classes = table("class", *columns, right=columns)
         seeds_summed = len(result.seeds) if result.confusion is not None else 1  # its rows are summed over seeds
         for row in result.per_class:
             shares = [f"{100 * share:.1f} %" for share in (row.precision, row.recall, row.f1)]
@@ -64,14 +67,32 @@ def print_evaluation(result: Any) -> None:
         console.print(printable(f"predictions: {path}"), style="dim")
 
 
+def range_of(interval: Any, name: str) -> str:
+    """The interval of a metric as text, `-` where there is none."""
+    return "-" if interval is None else METRICS[name].format_range(interval.low, interval.high)
+
+
+def _print_calibration(found: Any) -> None:
+    """Print the expected calibration error, before and after temperature scaling."""
+    if found is None:
+        return
+    line = f"expected calibration error: {100 * found.before.error:.1f} %"
+    if found.after is not None:
+        shown = ", ".join(f"{value:.2f}" for value in found.temperatures.values())
+        line += f"; {100 * found.after.error:.1f} % at temperature {shown}"
+        line += f", fitted on {found.fitted_on} validation videos"
+    console.print(line)
+
+
 def print_folds(result: Any) -> None:
     """Print one column per fold, and their mean."""
-    columns = (*result.folds, "mean", "baseline")
+    columns = (*result.folds, "mean", "95 % interval", "baseline")
     rows = table("metric", *columns, title=f"{result.out}, {result.split}", right=columns)
     for name, mean in result.metrics.items():
         metric, own = METRICS[name], [found.metrics[name] for found in result.evaluations]
         each = [metric.format(value.mean, value.std) for value in own]
-        rows.add_row(metric.label, *each, metric.format(mean.mean), metric.format(result.baseline[name]))
+        within = range_of(result.intervals.get(name), name)
+        rows.add_row(metric.label, *each, metric.format(mean.mean), within, metric.format(result.baseline[name]))
     console.print(rows)
     for fold, found in zip(result.folds, result.evaluations, strict=True):
         console.print(f"{fold}: {found.coverage}, {len(found.seeds)} seeds, best epoch chosen before test was read")

@@ -3,8 +3,8 @@
 Each subcommand lives in the file of its stage and imports it when it runs, so that `longvid --help` loads nothing
 heavy.
 
-Exit statuses: 0 done; 1 a check found something (`verify`, `doctor`, `bench`); 2 wrong use or input, with one line
-that names the remedy; 3 some videos failed, each named; 130 interrupted.
+Exit statuses: 0 done; 1 a check found something (`verify`, `doctor`, `bench`, `audit`); 2 wrong use or input, with one
+line that names the remedy; 3 some videos failed, each named; 130 interrupted.
 """
 
 import sys
@@ -14,7 +14,21 @@ import typer
 
 from longvid import __version__
 from longvid.errors import LongvidError
-from longvid.pipelines.cli import data, extract, hub, learning, machine, models, pretrain, status, store, sweep, train, views
+from longvid.pipelines.cli import (
+    data,
+    evidence,
+    extract,
+    hub,
+    learning,
+    machine,
+    models,
+    pretrain,
+    status,
+    store,
+    sweep,
+    train,
+    views,
+)
 from longvid.pipelines.cli.console import error_console, printable
 from longvid.pipelines.cli.extras import missing_extra
 from longvid.stores import StoreError
@@ -42,7 +56,7 @@ def root(
     """Turn long videos into features once; train long-range models on them many times."""
 
 
-for room in (extract, status, store, train, sweep, pretrain, learning, views, data, models, machine, hub):
+for room in (extract, status, store, train, evidence, sweep, pretrain, learning, views, data, models, machine, hub):
     room.add_to(app)
 
 INTERRUPTED = 130

@@ -78,11 +78,18 @@ def _value(value: float, metric: str) -> float:
 
 
 def _own_row(result: OwnResult, metrics: list[str]) -> list[Text]:
-    numbers = [METRICS[name].format(result.metrics[name].mean, result.metrics[name].std) for name in metrics]
+    numbers = [_own_number(result, name) for name in metrics]
     measured = [f"by {result.protocol}"] if result.protocol != _group(result) else []
     said = "; ".join([*measured, *result.remarks])
     remarks = f" ({said})" if said else ""
     return [Text(cell, "bold") for cell in (result.decoder, *numbers, result.coverage, f"{result.run}{remarks}")]
+
+
+def _own_number(result: OwnResult, name: str) -> str:
+    """`71.4 ± 2.1 % (58.9 - 83.0 %)`: the mean over seeds, and where it lies with 95 % confidence."""
+    summary, within = result.metrics[name], result.intervals.get(name)
+    shown = METRICS[name].format(summary.mean, summary.std)
+    return shown if within is None else f"{shown} ({METRICS[name].format_range(within.low, within.high)})"
 
 
 def _published_row(first: PublishedResult, found: dict[str, PublishedResult], metrics: list[str]) -> list[Text]:

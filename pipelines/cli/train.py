@@ -293,7 +293,7 @@ def report(
     """Write one self-contained HTML page: results, curves, confusion, per-class table, videos over time."""
     from longvid.pipelines.reporting import report as run
 
-    run(runs, out)
+    run(runs, out, say=lambda line: error_console.print(printable(line), style="yellow"))
     console.print(f"report: {out}")
     return 0
 

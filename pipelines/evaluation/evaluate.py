@@ -16,12 +16,17 @@ from longvid.decoders.own import Builder
 from longvid.errors import AnnotationError, ConfigError
 from longvid.files import write_json
 from longvid.hub import local_run
+from longvid.metrics.calibration import KINDS as CALIBRATED
+from longvid.metrics.calibration import Calibration, calibration, fit_temperature, with_temperature
+from longvid.metrics.intervals import Interval
 from longvid.metrics.items import ClassRow, baseline_scores, confusion_matrix, per_class, per_label
 from longvid.metrics.localisation import class_precisions
 from longvid.metrics.videos import proposals_and_truth, readings
 from longvid.notebook import Cell, html_list, html_table
 from longvid.pipelines.evaluation.prediction_files import refuse_format, targets_along, write_predictions
+from longvid.pipelines.evaluation.score_files import write_scores
 from longvid.pipelines.evaluation.timeline import timeline
+from longvid.pipelines.evaluation.uncertainty import split_intervals, split_strata, window_intervals
 from longvid.pipelines.training.config import is_elsewhere, kept_config
 from longvid.pipelines.training.data import eval_loader
 from longvid.pipelines.training.joining import opened_again, shown_missing
@@ -65,6 +70,19 @@ class VideoTimeline:
 
 
 @dataclass(frozen=True)
+class Calibrated:
+    """How far the scores can be taken at their word, before and after temperature scaling; all seeds together."""
+
+    before: Calibration
+    after: Calibration | None = None
+    """With the temperatures; None where there are no validation videos to fit them on."""
+    temperatures: dict[int, float] = field(default_factory=dict)
+    """By seed: logits divided by this fit the validation labels best. Above 1: the model is too sure."""
+    fitted_on: int = 0
+    """Validation videos that the temperatures were fitted on."""
+
+
+@dataclass(frozen=True)
 class EvaluationResult:
     """Scores of one run on one split, with the number of videos that they rest on."""
 
@@ -99,6 +117,14 @@ class EvaluationResult:
     """Videos that are too short for the decoder, and not scored (`window.short=drop`)."""
     readings: dict[str, dict[str, float]] = field(default_factory=dict)
     """Segmentation metrics in every way that published numbers were counted, means over seeds."""
+    intervals: dict[str, Interval] = field(default_factory=dict)
+    """Where each metric lies with 95 % confidence, by a bootstrap over videos and seeds; empty in older runs."""
+    window_intervals: dict[str, Interval] = field(default_factory=dict)
+    """The same for the metrics of single windows."""
+    stratified: bool = False
+    """Whether videos were drawn class by class, because the split was."""
+    calibration: Calibrated | None = None
+    """None for regression."""
 
     @property
     def metrics(self) -> dict[str, Summary]:
@@ -177,8 +203,17 @@ def evaluate(
     scored = {seed: score_windows(decoder, loader, dataset, device=on) for seed, decoder in decoders.items()}
     result = _result(run, record, split, scored, dataset, missing, decoders[seeds[0]])
     written = write_predictions(run, split, scored, dataset, predictions)
+    write_scores(run, split, scored, dataset)
+    held_out: dict[int, SplitScores] = {}
+    validation = None if split == "val" else _validation(run, record, features)
+    if validation is not None:
+        batches = eval_loader(
+            validation, loader.batch_size or config.eval_batch_size, workers=loader.num_workers, device=on
+        )
+        held_out = {seed: score_windows(own, batches, validation, device=on) for seed, own in decoders.items()}
     result = replace(
         result,
+        calibration=_calibrated(record.the_task(), scored, held_out, len(validation.rows) if validation else 0),
         listed=result.listed + len(too_short),
         too_short=tuple(too_short),
         untrained_seeds=run.untrained_seeds(config.seeds),
@@ -285,6 +320,8 @@ def _result(
     task = record.the_task()
     first = next(iter(scored.values()))
     answer = _baseline(run, task, dataset)
+    strata = split_strata(dataset.rows, run.manifest(), task)
+    drawn: dict[str, Any] = {"num_videos": len(dataset.rows), "strata": strata}
     confusion = None
     if task.kind in ("classification", "dense"):
         confusion = np.sum([confusion_matrix(found.scores, found.targets) for found in scored.values()], axis=0)
@@ -308,7 +345,36 @@ def _result(
         timelines=list(_timelines(decoder, first, dataset, task)),
         features=_size(dataset.store),
         readings=_readings(scored, task),
+        intervals=split_intervals(list(scored.values()), task, **drawn),
+        window_intervals=window_intervals(list(scored.values()), task, **drawn),
+        stratified=strata is not None,
     )
+
+
+def _validation(run: RunFolder, record: RunRecord, store: Features) -> WindowDataset | None:
+    """The validation videos that the store holds, to fit temperatures on; None without any, or for regression."""
+    task, windows, fewest = record.the_task(), record.the_windows(), record.fewest_clips
+    rows = split_by_presence(store, run.manifest().split("val"))[0]
+    if task.kind not in CALIBRATED or not rows:
+        return None
+    short = set(WindowDataset(store, rows, windows, fewest_clips=fewest).too_short) if fewest > 1 else set()
+    labelled = [row for row in rows if task.kind == "dense" or row.value(task.column) is not None]
+    kept = [row for row in labelled if row.key not in short]
+    return WindowDataset(store, kept, windows, task=task, fewest_clips=fewest) if kept else None
+
+
+def _calibrated(
+    task: Task, scored: dict[int, SplitScores], held_out: dict[int, SplitScores], fitted_on: int
+) -> Calibrated | None:
+    if task.kind not in CALIBRATED:
+        return None
+    targets = np.concatenate([found.targets for found in scored.values()])
+    before = calibration(np.concatenate([found.scores for found in scored.values()]), targets, kind=task.kind)
+    if not held_out:
+        return Calibrated(before)
+    fitted = {seed: fit_temperature(found.scores, found.targets, kind=task.kind) for seed, found in held_out.items()}
+    scaled = [with_temperature(found.scores, fitted[seed], task.kind) for seed, found in scored.items()]
+    return Calibrated(before, calibration(np.concatenate(scaled), targets, kind=task.kind), fitted, fitted_on)
 
 
 def _readings(scored: dict[int, SplitScores], task: Task) -> dict[str, dict[str, float]]:

@@ -16,7 +16,9 @@ from typing import ClassVar
 import numpy as np
 
 from longvid.files import write_json
+from longvid.metrics.intervals import Interval
 from longvid.pipelines.evaluation.evaluate import EvaluationResult, evaluate
+from longvid.pipelines.evaluation.uncertainty import mean_interval
 from longvid.pipelines.training.config import TrainConfig
 from longvid.pipelines.training.fold_runs import fold_config, folds_of, write_folds
 from longvid.pipelines.training.progress import TrainingProgress
@@ -29,7 +31,7 @@ from longvid.plain import as_json
 class FoldsResult:
     """Scores on several folds, and their means."""
 
-    JSON_PROPERTIES: ClassVar = ("metrics", "baseline", "readings")
+    JSON_PROPERTIES: ClassVar = ("metrics", "intervals", "baseline", "readings")
 
     out: str
     split: str
@@ -42,6 +44,18 @@ class FoldsResult:
         """Mean of each metric over the folds; the deviation is that of the folds, each averaged over its seeds."""
         names = self.evaluations[0].metrics
         return {name: Summary.of([result.metrics[name].mean for result in self.evaluations]) for name in names}
+
+    @property
+    def intervals(self) -> dict[str, Interval]:
+        """The 95 % interval of each mean over the folds, from the standard error of each fold."""
+        found = {
+            name: mean_interval(
+                [result.metrics[name].mean for result in self.evaluations],
+                [result.intervals.get(name) for result in self.evaluations],
+            )
+            for name in self.evaluations[0].metrics
+        }
+        return {name: value for name, value in found.items() if value is not None}
 
     @property
     def baseline(self) -> dict[str, float]:

@@ -4,7 +4,7 @@ import json
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ import numpy as np
 from longvid.benchmarks.known_tasks import KNOWN_TASKS, find_task
 from longvid.benchmarks.protocols import PROTOCOLS
 from longvid.errors import LongvidError
+from longvid.metrics.intervals import Interval
 from longvid.pipelines.evaluation.evaluate import read_evaluation
+from longvid.pipelines.evaluation.uncertainty import mean_interval
 from longvid.pipelines.recipes import recipe_names, recipe_settings
 from longvid.pipelines.training.config import TrainConfig, kept_config
 from longvid.pipelines.training.results import Summary
@@ -36,6 +38,8 @@ class OwnResult:
     baseline: dict[str, float]
     coverage: str
     """`all 42 videos`, `40 of 42 videos`."""
+    intervals: dict[str, Interval] = field(default_factory=dict)
+    """Where each metric lies with 95 % confidence; empty for runs that were evaluated by an older version."""
     remarks: tuple[str, ...] = ()
     """Why the numbers cannot be compared: changed windows, a best epoch chosen by test."""
 
@@ -86,6 +90,7 @@ def _entry(folder: Path, task: str) -> tuple[OwnResult, str] | None:
         metrics=evaluated.window_metrics if by_window else evaluated.metrics,
         baseline=evaluated.baseline,
         coverage=evaluated.coverage,
+        intervals=evaluated.window_intervals if by_window else evaluated.intervals,
         remarks=tuple(_remarks(config)),
     )
     return result, _kind(record, config)
@@ -125,6 +130,10 @@ def _average(folds: dict[str, OwnResult]) -> OwnResult:
         for name in results[0].metrics
     }
     baseline = {name: float(np.mean([result.baseline[name] for result in results])) for name in means}
+    pooled = {
+        name: mean_interval([r.metrics[name].mean for r in results], [r.intervals.get(name) for r in results])
+        for name in means
+    }
     absent = [fold for fold in wanted if fold not in folds]
     remarks = [remark for result in results for remark in result.remarks] + (
         [f"without {', '.join(absent)}"] if absent else []
@@ -135,6 +144,7 @@ def _average(folds: dict[str, OwnResult]) -> OwnResult:
         split_column=None,
         metrics=means,
         baseline=baseline,
+        intervals={name: value for name, value in pooled.items() if value is not None},
         coverage="; ".join(f"{fold}: {result.coverage}" for fold, result in sorted(folds.items())),
         remarks=tuple(dict.fromkeys(remarks)),
     )

@@ -49,16 +49,30 @@ class Run:
         return bool(self.recipe.get("validation", {}).get("on_test", False))
 
 
-def collect_runs(run_dirs: list[Path], split: str) -> list[Run]:
-    """Every run with its evaluation on the split; `ConfigError` names a run without one."""
+def collect_runs(run_dirs: list[Path], split: str) -> tuple[list[Run], list[str]]:
+    """Every run with its evaluation on the split, and a line about each folder that has none, which is left out.
+
+    Raises `ConfigError` if there is no run with one.
+    """
     if not run_dirs:
         raise ConfigError("a report needs at least one run folder")
-    runs = [_collect(RunFolder(path), split) for path in run_dirs]
+    runs, paths, left_out = [], [], []
+    for path in run_dirs:
+        try:
+            runs.append(_collect(RunFolder(path), split))
+            paths.append(path)
+        except (ConfigError, OSError) as error:
+            if len(run_dirs) == 1:
+                raise
+            left_out.append(" ".join(str(error).split()))
+    if not runs:
+        raise ConfigError(f"none of the {len(run_dirs)} folders holds a run to report: {left_out[0]}")
     labels = [run.label for run in runs]
-    return [
+    labelled = [
         run if labels.count(run.label) == 1 else _relabelled(run, f"{run.label} ({path.name})")
-        for run, path in zip(runs, run_dirs, strict=True)
+        for run, path in zip(runs, paths, strict=True)
     ]
+    return labelled, left_out
 
 
 def _collect(folder: RunFolder, split: str) -> Run:

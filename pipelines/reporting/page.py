@@ -1,22 +1,18 @@
 """The report: the collected data as tables and charts in one HTML file."""
 
-from collections.abc import Sequence
-from datetime import datetime
-from importlib.resources import files
+import logging
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
-
-import longvid
 from longvid.errors import ConfigError
 from longvid.files import write_bytes
 from longvid.hub import local_run
-from longvid.pipelines.reporting.charts import plotly_script
 from longvid.pipelines.reporting.collect import Run, collect_runs, has_random_weights
 from longvid.pipelines.reporting.published import published_rows
+from longvid.pipelines.reporting.rendering import render
 from longvid.pipelines.reporting.sections import (
+    calibrations,
     chips,
     classes,
     confusion,
@@ -28,7 +24,8 @@ from longvid.pipelines.reporting.sections import (
     run_facts,
 )
 from longvid.pipelines.reporting.videos import videos
-from longvid.printable import printable
+
+_log = logging.getLogger(__name__)
 
 
 def report(
@@ -37,13 +34,17 @@ def report(
     *,
     split: str = "test",
     title: str | None = None,
+    say: Callable[[str], Any] = _log.warning,
 ) -> Path:
     """Write one page that compares evaluated runs of one task, and return its path.
 
-    The page is self-contained: it needs no network and no other files. Raises `ConfigError` for a folder that is not a
-    finished and evaluated run, and for runs of different tasks.
+    The page is self-contained: it needs no network and no other files. A folder that is not a finished and evaluated
+    run is left out, `say` gets a line about it, and the page has it too. Raises `ConfigError` if nothing else is left,
+    and for runs of different tasks.
     """
-    runs = collect_runs([local_run(path) for path in run_dirs], split)
+    runs, left_out = collect_runs([local_run(path) for path in run_dirs], split)
+    for line in left_out:
+        say(f"left out: {line}")
     questions = {(run.task.name, run.task.kind, run.task.classes) for run in runs}
     if len(questions) > 1:
         names = ", ".join(sorted({name for name, *_ in questions}))
@@ -51,32 +52,15 @@ def report(
     task = runs[0].task.name
     title = title or f"{task[:1].upper()}{task[1:]}: long\u2011range decoders compared"
     out = Path(out_html)
-    write_bytes(out, _render(_page(runs, split, title)).encode())
+    write_bytes(out, render("page.html", _page(runs, split, title, left_out)).encode())
     return out
 
 
-def _render(values: dict[str, Any]) -> str:
-    room = files("longvid.pipelines.reporting")
-    environment = Environment(
-        finalize=_visible, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    assets = {
-        "style": Markup(room.joinpath("page.css").read_text("utf-8")),
-        "script": Markup(room.joinpath("page.js").read_text("utf-8")),
-        "plotly": Markup(plotly_script()),
-    }
-    return environment.from_string(room.joinpath("page.html").read_text("utf-8")).render(**values, **assets)
-
-
-def _visible(value: Any) -> Any:
-    """Text without characters that would turn a line around or hide; what is markup of our own stays as it is."""
-    return printable(value, keep="\n\t") if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def _page(runs: list[Run], split: str, title: str) -> dict[str, Any]:
+def _page(runs: list[Run], split: str, title: str, left_out: list[str]) -> dict[str, Any]:
     """All values that the template shows."""
     task = runs[0].task
     return {
+        "kind": "report",
         "title": title,
         "split": split,
         "task": task,
@@ -92,8 +76,10 @@ def _page(runs: list[Run], split: str, title: str) -> dict[str, Any]:
         "features": features(runs),
         "runs": [run_facts(run) for run in runs],
         "chosen_on_test": any(run.chosen_on_test for run in runs),
-        "notes": list(dict.fromkeys(note for run in runs for note in run.record.notes)),
+        "calibrations": calibrations(runs),
+        "notes": [
+            *(f"Left out: {line}" for line in left_out),
+            *dict.fromkeys(note for run in runs for note in run.record.notes),
+        ],
         "missing": missing(runs),
-        "made": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
-        "version": longvid.__version__,
     }

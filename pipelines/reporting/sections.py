@@ -7,11 +7,15 @@ import numpy as np
 from markupsafe import Markup
 from rich import filesize
 
+from longvid.metrics.calibration import Calibration
 from longvid.metrics.items import METRICS
+from longvid.pipelines.evaluation.evaluate import Calibrated
 from longvid.pipelines.reporting.charts import Axis, Series, around, clock, line_chart
 from longvid.pipelines.reporting.collect import Run, facts_of_features
 from longvid.tasks import Task
 
+GREY = 7
+"""The palette's grey."""
 MOST_CLASSES_AS_MATRIX = 30
 MOST_CONFUSIONS = 25
 WIDE_MATRIX = 12
@@ -67,6 +71,8 @@ def results(runs: list[Run], task: Task) -> dict[str, Any]:
     ]
     baseline = runs[0].evaluated.baseline
     return {
+        "intervals": any(run.evaluated.intervals for run in runs),
+        "stratified": any(run.evaluated.stratified for run in runs),
         "metrics": [{"label": metric.label, "up": metric.higher_is_better} for _, metric in metrics],
         "tall": len(metrics) > MOST_METRICS_ACROSS,
         "windows": windows,
@@ -79,7 +85,10 @@ def results(runs: list[Run], task: Task) -> dict[str, Any]:
 def _cell(run: Run, name: str) -> dict[str, Any]:
     metric, summary = METRICS[name], run.evaluated.metrics[name]
     seeds = [seed.metrics[name] for seed in run.evaluated.seeds]
+    within = run.evaluated.intervals.get(name)
     return {
+        "within": "" if within is None else metric.format_range(within.low, within.high),
+        "span": (within.low, within.high) if within is not None and metric.percent else None,
         "text": metric.format(summary.mean, summary.std),
         "bar": summary.mean if metric.percent else None,
         "seeds": seeds if metric.percent else [],
@@ -129,6 +138,36 @@ def _kept(run: Run, column: str, colour: int) -> Series:
     kept = [(run.history[seed.seed][column], seed.best_epoch + 1) for seed in run.trained.seeds]
     found = [(epoch, curve.values[curve.epochs.index(epoch)]) for curve, epoch in kept if epoch in curve.epochs]
     return Series(f"{run.label}, kept", colour, [x for x, _ in found], [y for _, y in found], dots=True)
+
+
+def calibrations(runs: list[Run]) -> list[dict[str, Any]]:
+    """The reliability diagram of every run whose scores are probabilities, before and after temperature scaling."""
+    found = [(colour % 8, run, run.evaluated.calibration) for colour, run in enumerate(runs)]
+    return [_calibration(run, kept, colour) for colour, run, kept in found if kept is not None]
+
+
+def _calibration(run: Run, kept: Calibrated, colour: int) -> dict[str, Any]:
+    other = (colour + 4) % 8
+    series = [
+        Series("as sure as right", GREY, [0, 1], [0, 1], faint=True),
+        _reliability("as trained", colour, kept.before),
+        *([_reliability("with temperature", other, kept.after)] if kept.after is not None else []),
+    ]
+    axes = Axis(0, 1.02, "percent", "score of the answer"), Axis(0, 1.02, "percent")
+    return {
+        "label": run.label,
+        "colour": colour,
+        "other": other,
+        "before": f"{100 * kept.before.error:.1f} %",
+        "after": "" if kept.after is None else f"{100 * kept.after.error:.1f} %",
+        "temperatures": ", ".join(f"{value:.2f}" for value in kept.temperatures.values()),
+        "fitted_on": kept.fitted_on,
+        "chart": line_chart(series, *axes, title=f"{run.label}: share of right answers by score"),
+    }
+
+
+def _reliability(name: str, colour: int, found: Calibration) -> Series:
+    return Series(name, colour, [one.confidence for one in found.bins], [one.right for one in found.bins])
 
 
 def confusion(run: Run, task: Task) -> dict[str, Any]:

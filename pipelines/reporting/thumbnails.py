@@ -34,14 +34,32 @@ def thumbnails(path: str, begin_seconds: float, end_seconds: float, *, count: in
     return [_data_uri(frame) for frame in frames[chosen]]
 
 
-def thumbnails_or_reason(path: str | None, begin_seconds: float, end_seconds: float) -> tuple[list[str], str]:
+def whole_video_thumbnails(
+    path: str | None, begin_seconds: float | None, end_seconds: float | None, *, count: int = 8
+) -> tuple[list[str], str]:
+    """The same as `thumbnails_or_reason`, of the whole video where its start or end is not given."""
+    from longvid.video import probe
+
+    if (begin_seconds is None or end_seconds is None) and path is not None and Path(path).is_file():
+        try:
+            video = probe(path)
+        except (LongvidError, OSError, ValueError) as error:
+            return [], f"No pictures: {error}"
+        begin_seconds = video.begin_seconds if begin_seconds is None else begin_seconds
+        end_seconds = video.end_seconds if end_seconds is None else end_seconds
+    return thumbnails_or_reason(path, begin_seconds or 0.0, end_seconds or 0.0, count=count)
+
+
+def thumbnails_or_reason(
+    path: str | None, begin_seconds: float, end_seconds: float, *, count: int = 8
+) -> tuple[list[str], str]:
     """Thumbnails and an empty reason, or no thumbnails and the reason."""
     if path is None:
         return [], "The manifest names no file for this video."
     if "://" in path or not Path(path).is_file():  # a run may come from anywhere, and a report fetches nothing
         return [], "No pictures: there is no file of this video on this machine."
     try:
-        return thumbnails(path, begin_seconds, end_seconds), ""
+        return thumbnails(path, begin_seconds, end_seconds, count=count), ""
     except (LongvidError, OSError, ValueError) as error:
         return [], f"No pictures: {error}"
 

@@ -30,7 +30,6 @@ from longvid.decoders.standardise import Standardised
 from longvid.errors import ConfigError, WeightsError
 from longvid.files import write_json
 from longvid.metrics.items import baseline_scores
-from longvid.paths import inside
 from longvid.pipelines.notebook_progress import NotebookTraining, in_notebook
 from longvid.pipelines.training.augmenting import refuse_unfit
 from longvid.pipelines.training.callbacks import BestWeights, History, ResumePoint

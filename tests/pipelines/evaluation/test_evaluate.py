@@ -203,7 +203,9 @@ def test_the_command_says_a_metric_by_one_name_and_in_percent(segmented, capsys)
     with pytest.raises(SystemExit):
         main(["evaluate", str(segmented / "run")])
     out = capsys.readouterr().out
-    (shown,) = re.findall(r"^frame accuracy \(MoF\) +([0-9.]+) % +- +[0-9.]+ %$", out, flags=re.MULTILINE)
+    (shown,) = re.findall(
+        r"^frame accuracy \(MoF\) +([0-9.]+) % +[0-9.]+ - [0-9.]+ % +[0-9.]+ %$", out, flags=re.MULTILINE
+    )
     assert float(shown) == pytest.approx(
         100 * read_json(segmented / "run" / "evaluation" / "test.json")["seeds"][0]["metrics"]["mof"], abs=0.05
     )

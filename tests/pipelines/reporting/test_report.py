@@ -133,7 +133,7 @@ def test_the_page_works_in_a_browser_without_a_network(two_runs, tmp_path):
     seen = rendered(page, tmp_path)
     assert seen["far"] == []
     assert (seen["images"], seen["broken"]) == (8, 0)
-    assert seen["drawn"] == 2 + 4 * 2  # the curves, and four videos for two runs
+    assert seen["drawn"] == 2 + 4 * 2 + 2  # the curves, four videos for two runs, and how sure each is
     assert "epoch 1" in seen["tip"]
     assert "vis4mer" in seen["tip"]
     assert seen["inside"]

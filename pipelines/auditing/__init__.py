@@ -1,0 +1,1 @@
+"""Evidence about a benchmark: its length, its splits, its noise."""
