@@ -39,8 +39,7 @@ def rebuilt(
     `made_with`: where the encoder was (`FeatureStore.made_with`). `source`: the run, for messages. Raises
     `EncoderError` for an encoder that only the user may name, `ConfigError` if it is not the encoder of the features.
     """
-    job = job_of_recipe(recipe, made_with, given, source=source, device=device)
-    job, encoder = _built(job, source)
+    job, encoder = built_again(recipe, made_with, given, source=source, device=device)
     weights = encoder.spec.weights_sha256
     if weights != recipe.weights_sha256:  # first: another encoder may not accept the size of these clips
         raise ConfigError(
@@ -58,6 +57,13 @@ def rebuilt(
             f"{'; '.join(differences)}); give the encoder and its options as they were at the extraction"
         )
     return job, encoder
+
+
+def built_again(
+    recipe: Recipe, made_with: dict[str, str], given: Given, *, source: str, device: str = "auto"
+) -> tuple[ExtractionJob, Encoder]:
+    """As `rebuilt`, but whatever encoder results: it may have other weights than the features' own."""
+    return _built(job_of_recipe(recipe, made_with, given, source=source, device=device), source)
 
 
 def job_of_recipe(
