@@ -22,6 +22,7 @@ BENCHES = {
     "longrange": "which decoders learn tasks that need a long memory: accuracy by length, parameters matched",
     "pretrain": "few labels: decoders trained from scratch against pretrained ones, on made-up videos",
     "feed": "samples per second read from the store, against the decoder's training step",
+    "search": "one pass over a store's clips against reading memory, and its memory",
     "dask": "what the scheduler costs per piece, and how busy a thousand workers are",
 }
 

@@ -165,7 +165,9 @@ def verify(
     ] = None,
     encoder: Annotated[
         str | None,
-        typer.Option(help="With --against: the encoder, if it has moved, must be fetched or is your own module:callable."),
+        typer.Option(
+            help="With --against: the encoder, if it has moved, must be fetched or is your own module:callable."
+        ),
     ] = None,
     option: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="An option of that encoder; repeatable.")
@@ -180,8 +182,8 @@ def verify(
         float | None,
         typer.Option(
             min=0,
-            help="With --against: accept this relative error per clip; default: equal bytes on the same kind of machine, "
-            "elsewhere a bound by dtype.",
+            help="With --against: accept this relative error per clip; default: equal bytes on the same kind of "
+            "machine, elsewhere a bound by dtype.",
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="With --against: torch device of the encoder.")] = "auto",

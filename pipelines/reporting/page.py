@@ -6,15 +6,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
-
 import longvid
 from longvid.errors import ConfigError
 from longvid.files import write_bytes
-from longvid.pipelines.reporting.charts import plotly_script
 from longvid.pipelines.reporting.collect import Run, collect_runs, has_random_weights
 from longvid.pipelines.reporting.published import published_rows
+from longvid.pipelines.reporting.rendering import render
 from longvid.pipelines.reporting.sections import (
     chips,
     classes,
@@ -27,7 +24,6 @@ from longvid.pipelines.reporting.sections import (
     run_facts,
 )
 from longvid.pipelines.reporting.videos import videos
-from longvid.printable import printable
 
 
 def report(
@@ -55,21 +51,7 @@ def report(
 
 
 def _render(values: dict[str, Any]) -> str:
-    room = files("longvid.pipelines.reporting")
-    environment = Environment(
-        finalize=_visible, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    assets = {
-        "style": Markup(room.joinpath("page.css").read_text("utf-8")),
-        "script": Markup(room.joinpath("page.js").read_text("utf-8")),
-        "plotly": Markup(plotly_script()),
-    }
-    return environment.from_string(room.joinpath("page.html").read_text("utf-8")).render(**values, **assets)
-
-
-def _visible(value: Any) -> Any:
-    """Text without characters that would turn a line around or hide; what is markup of our own stays as it is."""
-    return printable(value, keep="\n\t") if isinstance(value, str) and not isinstance(value, Markup) else value
+    return render(files("longvid.pipelines.reporting").joinpath("page.html").read_text("utf-8"), values)
 
 
 def _page(runs: list[Run], split: str, title: str) -> dict[str, Any]:
