@@ -129,8 +129,10 @@ class MappedArray:
             # a replaced file is another file, which must not use the old one's mapping
             identity = (status.st_dev, status.st_ino, status.st_mtime_ns)
             expected = None if self._expected is None else self._expected[shard_index]
-            make = _map_shard.__wrapped__ if once else _map_shard
-            shard = make(path, identity, shape, self._dtype, self._clip_shape, expected)
+            if once:
+                shard = _open_shard(path, shape, self._dtype, self._clip_shape, expected, ahead=True)
+            else:
+                shard = _map_shard(path, identity, shape, self._dtype, self._clip_shape, expected)
         except (OSError, ValueError) as error:  # gone, not permitted, emptied: the ordinary reader reports which
             if isinstance(error, OSError) and error.errno == errno.EMFILE:
                 _map_shard.cache_clear()
@@ -229,10 +231,30 @@ def _map_shard(
     clip_shape: tuple[int, ...],
     expected: bytes | None,
 ) -> _MappedShard | None:
-    """The mapping of a shard file of the right size, or None if its index is not the expected one."""
+    """A mapping that other readers of this process use, too."""
+    return _open_shard(path, shape, dtype, clip_shape, expected)
+
+
+def _open_shard(
+    path: str,
+    shape: ShardShape,
+    dtype: np.dtype,
+    clip_shape: tuple[int, ...],
+    expected: bytes | None,
+    *,
+    ahead: bool = False,
+) -> _MappedShard | None:
+    """The mapping of a shard file of the right size, or None if its index is not the expected one.
+
+    `ahead`: all of it will be read, so that the system maps it in one go instead of page by page.
+    """
     descriptor = os.open(path, os.O_RDONLY | NO_LINK)
     try:
-        file = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
+        if ahead and hasattr(mmap, "MAP_POPULATE"):
+            flags = mmap.MAP_SHARED | mmap.MAP_POPULATE
+            file = mmap.mmap(descriptor, 0, flags=flags, prot=mmap.PROT_READ)
+        else:
+            file = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
     finally:
         os.close(descriptor)
     index = shape.index()

@@ -14,7 +14,7 @@ import typer
 
 from longvid import __version__
 from longvid.errors import LongvidError
-from longvid.pipelines.cli import data, extract, machine, models, pretrain, search, status, store, train
+from longvid.pipelines.cli import data, explain, extract, machine, models, pretrain, search, status, store, train
 from longvid.pipelines.cli.console import error_console, printable
 from longvid.pipelines.cli.extras import missing_extra
 from longvid.stores import StoreError
@@ -42,7 +42,7 @@ def root(
     """Turn long videos into features once; train long-range models on them many times."""
 
 
-for room in (extract, status, store, search, train, pretrain, data, models, machine):
+for room in (extract, status, store, search, train, explain, pretrain, data, models, machine):
     room.add_to(app)
 
 INTERRUPTED = 130

@@ -154,7 +154,7 @@ def verify(
         list[str] | None,
         typer.Option(
             metavar="VIDEOS",
-            help="Extract random shards again from these videos (a folder, a manifest or a file; repeatable) and compare.",
+            help="Extract random shards again from these videos (folder, manifest or file; repeatable) and compare.",
         ),
     ] = None,
     sample: Annotated[

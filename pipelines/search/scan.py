@@ -51,8 +51,11 @@ class Scorer:
             self._room = torch.empty(rows.shape)
         room = self._room[: len(rows)]
         room.copy_(rows)
-        lengths = torch.linalg.vector_norm(room, dim=1, keepdim=True)
-        return ((room @ self._queries) / lengths.clamp_min(torch.finfo(torch.float32).tiny)).numpy()
+        scores = (room @ self._queries).numpy()
+        # the dot product of BLAS: twice as fast as torch's norm of each row
+        lengths = np.sqrt(np.vecdot(room.numpy(), room.numpy()))
+        scores /= np.maximum(lengths, np.finfo(np.float32).tiny)[:, None]
+        return scores
 
 
 @contextmanager

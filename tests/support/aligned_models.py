@@ -69,7 +69,7 @@ WORDS = [
     "</s>",
     "<pad>",
     "<unk>",
-    *"a man woman dog pours milk coffee red blue square opens door runs away".split(),
+    *["a", "man", "dog", "pours", "milk", "red", "blue", "square", "opens", "door"],
 ]
 
 

@@ -23,8 +23,8 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 CONNECT_SECONDS = 3.0
 SMALL_FILES = ("config.json", "preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json")
 TOKENIZER_FILES = (
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
-    "vocab.txt", "spiece.model", "tokenizer.model", "sentencepiece.bpe.model",
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
+    "merges.txt", "vocab.txt", "spiece.model", "tokenizer.model", "sentencepiece.bpe.model",
 )  # fmt: skip
 """What the text tower of a model needs beside its weights."""
 SAFE_INDEX, SAFE_FILE = "model.safetensors.index.json", "model.safetensors"

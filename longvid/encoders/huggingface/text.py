@@ -39,8 +39,8 @@ class TextEncoder:
         """Vectors of length 1. Raises `EncoderError` for a text that is empty or longer than the model reads."""
         for text in texts:
             self._refuse(text)
-        padding = "max_length" if self._padded else True
-        given = self._tokenizer(texts, padding=padding, max_length=self._most_tokens, return_tensors="pt")
+        padding = {"padding": "max_length", "max_length": self._most_tokens} if self._padded else {"padding": True}
+        given = self._tokenizer(texts, **padding, return_tensors="pt")
         names = self._takes - ({"attention_mask"} if self._padded else set())
         with torch.inference_mode():
             found = self._model.get_text_features(**{name: given[name] for name in given if name in names})
@@ -107,7 +107,7 @@ def _whole_class(whole: Any) -> Any:
         from transformers import VideoPrismClipModel
 
         return VideoPrismClipModel
-    found = MODEL_MAPPING[type(whole)] if type(whole) in MODEL_MAPPING else None
+    found = MODEL_MAPPING.get(type(whole), None)
     return found[0] if isinstance(found, list | tuple) else found
 
 

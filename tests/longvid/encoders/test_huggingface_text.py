@@ -1,6 +1,7 @@
 """Texts get the vectors of the models' own `get_text_features`, by weights that are those of the features."""
 
 import json
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -21,8 +22,11 @@ def with_text(save_model):
     """A small model of a family in its folder, with a tokenizer."""
 
     def make(family):
+        from transformers import AutoTokenizer
+
         folder, model = save_model(small_model(family))
-        return folder, model, save_tokenizer(folder)
+        save_tokenizer(folder)
+        return folder, model, AutoTokenizer.from_pretrained(folder)
 
     return make
 
@@ -82,10 +86,8 @@ def test_code_beside_a_tokenizer_is_not_run(with_text, tmp_path):
     told |= {"tokenizer_class": "Evil", "auto_map": {"AutoTokenizer": ["evil.Evil", None]}}
     (folder / "tokenizer_config.json").write_text(json.dumps(told))
     (folder / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Evil: pass\n")
-    try:
+    with suppress(EncoderError):
         build_text_encoder(str(folder))
-    except EncoderError as error:
-        assert "\n" not in str(error)
     assert not (tmp_path / "ran").exists()
 
 

@@ -21,8 +21,8 @@ ROUNDING = rounding(np.float32, terms=128, layers=4)
 def brute_force(store, query, *, most, per_video, apart, without=()):
     """Every pair of clips compared, in float64: (key, clip, score), best first, some clips left out."""
     found = []
-    for key in store.keys():
-        video = store.video(key)
+    for video in store:
+        key = video.key
         tokens = np.array(video).astype(np.float64).mean(axis=1)
         scores = tokens @ query / (np.linalg.norm(tokens, axis=1) * np.linalg.norm(query))
         middles, kept = video.seconds.mean(axis=1), []

@@ -53,7 +53,9 @@ def test_the_videos_of_a_store_give_its_bytes_again(made):
 
 def test_a_store_records_the_versions_that_made_it(made):
     about = FeatureStore.open(made / "features.zarr").video("v0").source["about"]
-    assert {"longvid", "numpy", "torch", "av", "ffmpeg", "processor", "device", "batch_clips"} <= set(about["made_with"])
+    assert {"longvid", "numpy", "torch", "av", "ffmpeg", "processor", "device", "batch_clips"} <= set(
+        about["made_with"]
+    )
 
 
 def test_one_replaced_clip_is_named_with_its_seconds(made, tmp_path):
