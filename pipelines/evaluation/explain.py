@@ -140,8 +140,8 @@ def explain(
     """Why a run answers as it does for a video: a file, or the key of a video of the run's store.
 
     `output`: the class, label or value to explain; None: the run's answer. `width`: clips occluded at once; None: 3 %
-    of the video. `store`: as for `evaluate`; the other arguments as for `predict`. Raises `ConfigError` for a dense task,
-    whose answer lies along the video already, and the errors of `predict`.
+    of the video. `store`: as for `evaluate`; the other arguments as for `predict`. Raises `ConfigError` for a dense
+    task, whose answer lies along the video already, and the errors of `predict`.
     """
     run = RunFolder(Path(run_dir))
     record, seeds = run.record(), run.trained_seeds()

@@ -30,7 +30,7 @@ class Scorer:
         """The scores of a video's clips; NaN for clips that are absent. Raises DamagedStore."""
         scores = np.empty((video.num_clips, self.num_queries), np.float32)
         first = 0
-        with _mapped_arrays_may_be_read(), torch.inference_mode():
+        with _mapped_arrays_may_be_read():
             for arrays in video.iter_chunks():
                 found = self.of_clips(arrays)
                 scores[first : first + len(found)] = found

@@ -93,7 +93,7 @@ def test_hits_of_one_video_lie_apart_and_no_better_clip_is_passed_over(apart):
 def test_absent_clips_are_no_hits():
     scores = np.array([0.1, np.nan, 0.3, -np.inf])
     seconds = np.stack([np.arange(4), np.arange(4) + 1], axis=1).astype(float)
-    assert peaks(scores, seconds, apart_seconds=0, most=9) == [2, 0]
+    assert peaks(scores, seconds, apart_seconds=0.0, most=9) == [2, 0]
 
 
 def test_compressed_stores_are_searched_too(make_store):
