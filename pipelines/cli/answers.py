@@ -51,6 +51,9 @@ def print_evaluation(result: Any) -> None:
         videos = f"{len(result.partial)} of the videos lack" if len(result.partial) > 1 else "1 of the videos lacks"
         console.print(printable(f"{videos} clips, where the file is damaged: {named}"), style="yellow")
     console.print(printable(f"baseline: {result.baseline_answer}"))
+    if result.zero_shot:
+        words = ", ".join(f"{METRICS[name].label} {METRICS[name].format(v)}" for name, v in result.zero_shot.items())
+        console.print(f"zero-shot, by the names of the classes: {words}")
     _print_readings(result.readings)
     if result.per_class:
         numbers = ("items", "precision", "recall", "F1")

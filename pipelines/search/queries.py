@@ -1,4 +1,4 @@
-"""Queries: words through the text tower of a store's encoder, or a stretch of a video as an example."""
+"""Queries by example: a stretch of a video, of the store or of a file."""
 
 import re
 from dataclasses import dataclass, replace
@@ -8,15 +8,12 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from jaxtyping import Float32
 
-from longvid.encoders.huggingface.text import TextEncoder, build_text_encoder
-from longvid.encoders.registry import names_code
-from longvid.errors import ConfigError, EncoderError
+from longvid.errors import ConfigError
 from longvid.pipelines.extraction import VideoRequest, extract
-from longvid.pipelines.rebuilding import Given, job_of_recipe, rebuilt
+from longvid.pipelines.rebuilding import Given, rebuilt
 from longvid.stores import FeatureStore, StoredVideo
 from longvid.video.storage import is_url
 
-ALIGNED_POOLING = "embedding"
 EXAMPLE = re.compile(r"(?P<video>.+)@(?P<start>[0-9:.]+)-(?P<end>[0-9:.]+)")
 PARTS_OF_A_TIME = 3
 """Hours, minutes, seconds."""
@@ -51,29 +48,6 @@ def _seconds(text: str) -> float:
     if len(parts) > PARTS_OF_A_TIME or any(part >= 60 for part in parts[1:]):
         raise ValueError(text)
     return sum(part * 60**power for power, part in enumerate(reversed(parts)))
-
-
-def text_encoder_of(store: FeatureStore, given: Given) -> TextEncoder:
-    """The text tower of the model that made a store's features; its weights must be those of the recipe.
-
-    Raises `EncoderError` for a store whose features are not in a space with text.
-    """
-    recipe = store.recipe
-    if recipe.pooling != ALIGNED_POOLING:
-        raise EncoderError(
-            f"{store.location}: its features (encoder {recipe.encoder}, pooling {recipe.pooling}) are not in a space "
-            "with text; extract with a model aligned with text and --pooling embedding, or search by example: --like"
-        )
-    job = job_of_recipe(recipe, store.made_with, given, source=store.location)
-    name = str(job.encoder)
-    if names_code(name):
-        raise EncoderError(f"{name}: an encoder of your own has no text tower that longvid knows; search by --like")
-    if recipe.encoder_config.get("weights", "").startswith("random"):
-        raise EncoderError(f"{store.location}: its encoder has random weights, so no text belongs to its features")
-    revision = job.encoder_options.get("revision")
-    return build_text_encoder(
-        name.removeprefix("hf:"), revision=revision, fetch=job.fetch, weights_sha256=recipe.weights_sha256
-    )
 
 
 def example_vector(store: FeatureStore, example: Example, given: Given) -> Float32[np.ndarray, " dim"]:

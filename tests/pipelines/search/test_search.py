@@ -8,12 +8,16 @@ from rounding import rounding
 
 from longvid.encoders.huggingface.text import build_text_encoder
 from longvid.errors import ConfigError, EncoderError
+from longvid.pipelines.evaluation.evaluate import evaluate
 from longvid.pipelines.search.page import write_sheet
 from longvid.pipelines.search.queries import Example, parse_example
 from longvid.pipelines.search.ranking import peaks
 from longvid.pipelines.search.run import search
 from longvid.pipelines.search.scan import Scorer
+from longvid.pipelines.training.config import TrainConfig
+from longvid.pipelines.training.train import train
 from longvid.stores import FeatureStore
+from longvid.tasks import Manifest, ManifestRow
 
 ROUNDING = rounding(np.float32, terms=128, layers=4)
 
@@ -193,3 +197,25 @@ def test_a_search_needs_words_or_an_example(make_store):
     for given in ({}, {"text": "a dog", "like": "a@0-2"}):
         with pytest.raises(ConfigError, match="give either a text"):
             search(store, **given)
+
+
+def test_the_names_of_the_classes_are_a_baseline_of_evaluate(aligned, tmp_path, command):
+    rows = [("v0", "train", "a man"), ("v1", "val", "a dog"), ("v2", "test", "a man")]
+    manifest = Manifest(tuple(ManifestRow(key, split=split, label=label) for key, split, label in rows))
+    manifest.write(tmp_path / "manifest.jsonl")
+    settings = {
+        "store": str(aligned / "clip.zarr"), "manifest": str(tmp_path / "manifest.jsonl"), "out": str(tmp_path / "run"),
+        "decoder": {"name": "mean-linear"}, "epochs": 1, "tensorboard": False, "device": "cpu",
+    }  # fmt: skip
+    settings["task"] = {"name": "who", "kind": "classification", "classes": ["a man", "a dog"]}
+    train(TrainConfig.of(settings))
+    found = evaluate(tmp_path / "run", zero_shot="{}")
+    texts = build_text_encoder(str(aligned / "model"))(["a man", "a dog"])
+    clips = np.array(FeatureStore.open(aligned / "clip.zarr").video("v2")).astype(np.float64)[:, 0]
+    nearest = (clips / np.linalg.norm(clips, axis=1, keepdims=True)).mean(axis=0) @ texts.T
+    assert found.zero_shot["accuracy"] == float(nearest.argmax() == 0)
+    status, out, _ = command("evaluate", tmp_path / "run", "--zero-shot", "a {}")
+    assert status == 0
+    assert "zero-shot, by the names of the classes: accuracy" in out
+    with pytest.raises(ConfigError, match="where the name of the class goes"):
+        evaluate(tmp_path / "run", zero_shot="a dog")
