@@ -268,7 +268,8 @@ def _gradient(
     decoder: Decoder, rows: Tensor, blank: Tensor, num_clips: int, task: Task, output: int
 ) -> Float[np.ndarray, " clips"]:
     given = rows.clone().requires_grad_(True)
-    with torch.enable_grad():
+    # cuDNN refuses the gradient of a recurrent layer in evaluation mode
+    with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
         (slope,) = torch.autograd.grad(evidence(decoder(given.flatten(0, 1)[None]), task, output).sum(), given)
     products = (slope * (rows - blank)).sum(dim=(1, 2))[:num_clips]
     return products.detach().double().cpu().numpy()
