@@ -8,6 +8,9 @@
     evaluate("runs/mine")
     report(["runs/mine"], "report.html")
     predict("runs/mine", "new.mp4")
+    explain("runs/mine", "new.mp4")
+    search("x.zarr", like="holiday@12:30-12:40")
+    verify_against("x.zarr", ["videos/"])
 
 Importing this package loads nothing heavy: each public name is imported when it is first used.
 """
@@ -19,6 +22,7 @@ import lazy_loader
 if TYPE_CHECKING:
     from longvid.pipelines.evaluation.baseline import baseline
     from longvid.pipelines.evaluation.evaluate import evaluate
+    from longvid.pipelines.evaluation.explain import explain
     from longvid.pipelines.evaluation.folds import train_folds
     from longvid.pipelines.evaluation.predict import predict
     from longvid.pipelines.extraction.inputs import expand_inputs
@@ -27,8 +31,10 @@ if TYPE_CHECKING:
     from longvid.pipelines.pretraining.config import PretrainConfig
     from longvid.pipelines.pretraining.run import pretrain
     from longvid.pipelines.reporting.page import report
+    from longvid.pipelines.search.run import search
     from longvid.pipelines.training.config import TrainConfig
     from longvid.pipelines.training.train import train
+    from longvid.pipelines.verification.against import verify_against
 
 __all__ = [
     "ExtractionJob",
@@ -37,12 +43,15 @@ __all__ = [
     "baseline",
     "evaluate",
     "expand_inputs",
+    "explain",
     "extract",
     "predict",
     "pretrain",
     "report",
+    "search",
     "train",
     "train_folds",
+    "verify_against",
 ]
 
 __getattr__, __dir__, _ = lazy_loader.attach(
@@ -50,6 +59,7 @@ __getattr__, __dir__, _ = lazy_loader.attach(
     submod_attrs={
         "evaluation.baseline": ["baseline"],
         "evaluation.evaluate": ["evaluate"],
+        "evaluation.explain": ["explain"],
         "evaluation.folds": ["train_folds"],
         "evaluation.predict": ["predict"],
         "extraction.inputs": ["expand_inputs"],
@@ -58,7 +68,9 @@ __getattr__, __dir__, _ = lazy_loader.attach(
         "pretraining.config": ["PretrainConfig"],
         "pretraining.run": ["pretrain"],
         "reporting.page": ["report"],
+        "search.run": ["search"],
         "training.config": ["TrainConfig"],
         "training.train": ["train"],
+        "verification.against": ["verify_against"],
     },
 )

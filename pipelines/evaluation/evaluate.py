@@ -20,8 +20,6 @@ from longvid.metrics.localisation import class_precisions
 from longvid.metrics.videos import proposals_and_truth, readings
 from longvid.pipelines.evaluation.prediction_files import refuse_format, targets_along, write_predictions
 from longvid.pipelines.evaluation.timeline import timeline
-from longvid.pipelines.evaluation.zero_shot import zero_shot_scores
-from longvid.pipelines.rebuilding import Given
 from longvid.pipelines.training.config import is_elsewhere, kept_config
 from longvid.pipelines.training.data import eval_loader
 from longvid.pipelines.training.joining import opened_again, shown_missing
@@ -172,6 +170,10 @@ def evaluate(
     scored = {seed: score_windows(decoder, loader, dataset, device=on) for seed, decoder in decoders.items()}
     result = _result(run, record, split, scored, dataset, missing, decoders[seeds[0]])
     if zero_shot is not None:
+        # evaluation alone needs no package that reads videos
+        from longvid.pipelines.evaluation.zero_shot import zero_shot_scores
+        from longvid.pipelines.rebuilding import Given
+
         words = zero_shot_scores(dataset, record.the_task(), zero_shot, Given(encoder))
         result = replace(result, zero_shot=replace(scored[seeds[0]], scores=words).metrics(record.the_task()))
     written = write_predictions(run, split, scored, dataset, predictions)
