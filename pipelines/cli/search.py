@@ -90,7 +90,7 @@ def search(
 
 
 def _print(found: "SearchResult", *, group: bool) -> None:
-    from longvid.pipelines.search.page import to_the_tenth
+    from longvid.pipelines.search.run import to_the_tenth
 
     rows = table("video", "start", "end", "score", right=("start", "end", "score"))
     hits = [hit for one in found.by_video() for hit in one.hits] if group else found.hits

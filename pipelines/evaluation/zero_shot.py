@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Float
 
 from longvid.errors import ConfigError
-from longvid.pipelines.training.data import video_features
 from longvid.pipelines.rebuilding import Given, text_encoder_of
+from longvid.pipelines.training.data import video_features
 from longvid.stores import FeatureStore
 from longvid.tasks import Task
 from longvid.windows import WindowDataset

@@ -8,7 +8,7 @@ from longvid.errors import LongvidError
 from longvid.files import write_bytes
 from longvid.pipelines.reporting.rendering import render
 from longvid.pipelines.reporting.thumbnails import thumbnails
-from longvid.pipelines.search.run import Hit, SearchResult
+from longvid.pipelines.search.run import Hit, SearchResult, to_the_tenth
 from longvid.video.storage import is_url
 
 PICTURES = 4
@@ -47,11 +47,3 @@ def _pictures(hit: Hit) -> tuple[list[str], str]:
         return thumbnails(hit.path, hit.start_seconds, hit.end_seconds, count=PICTURES), ""
     except (LongvidError, OSError, ValueError) as error:
         return [], f"No pictures: {error}"
-
-
-def to_the_tenth(seconds: float) -> str:
-    """`0:07.5`, `1:02:03.0`: a time on the clock, to a tenth of a second."""
-    tenths = round(seconds * 10)
-    minutes, rest = divmod(tenths, 600)
-    shown = f"{rest / 10:04.1f}"
-    return f"{minutes // 60}:{minutes % 60:02d}:{shown}" if minutes >= 60 else f"{minutes}:{shown}"

@@ -190,3 +190,11 @@ def _checked(
 
 def _named(example: Example) -> str:
     return f"{example.video}@{example.start_seconds:g}-{example.end_seconds:g}"
+
+
+def to_the_tenth(seconds: float) -> str:
+    """`0:07.5`, `1:02:03.0`: a time on the clock, to a tenth of a second."""
+    tenths = round(seconds * 10)
+    minutes, rest = divmod(tenths, 600)
+    shown = f"{rest / 10:04.1f}"
+    return f"{minutes // 60}:{minutes % 60:02d}:{shown}" if minutes >= 60 else f"{minutes}:{shown}"

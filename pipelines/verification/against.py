@@ -24,7 +24,7 @@ from longvid.pipelines.extraction.inputs import ListedVideos, VideoRequest
 from longvid.pipelines.extraction.job import ExtractionJob
 from longvid.pipelines.extraction.made_with import made_with
 from longvid.pipelines.extraction.measuring import measure
-from longvid.pipelines.extraction.piece import EncodedPiece, encode_piece
+from longvid.pipelines.extraction.piece import encode_piece
 from longvid.pipelines.extraction.plan import PlanFailure, VideoPlan, make_recipe, plan_one
 from longvid.pipelines.rebuilding import Given, built_again
 from longvid.pipelines.verification.causes import (
@@ -220,47 +220,13 @@ def _recorded_batch(source: dict[str, object], default: int) -> int:
 def _check_shard(
     checker: _Checker, job: ExtractionJob, video: StoredVideo, plan: VideoPlan, index: int, known: _Known
 ) -> ShardFinding:
-    store, key = checker.store, plan.request.key
-    first, stop = store.layout.shard_clips(video.num_clips, index)
+    key = plan.request.key
+    first, stop = checker.store.layout.shard_clips(video.num_clips, index)
     seconds = video.seconds[first:stop]
-    stored = video.read_stored(first, stop, missing="nan")
-    shared = max(0, min(stop, len(plan.clips)) - first)
-    moved = shared < stop - first or not np.array_equal(plan.clips.seconds[first : first + shared], seconds[:shared])
-    absent_there = absent_mask(video.damaged, first, stop)
-    compared, made, absent = None, {}, absent_there
-    if shared:
-        piece = replace(plan.piece(index, store.layout), plan=plan.clips[first : first + shared])
-        for again in _ways_to_compute():
-            with again:
-                encoded = encode_piece(piece, encoder=checker.encoder, store=store, job=job)
-            absent = absent_there | _absent(encoded, first, stop)
-            made = _stored(encoded, store, absent[:shared])
-            present = ~absent[:shared]
-            compared = compare(_some(stored, shared, present), _some(made, shared, present))
-            if compared.equal.all() or not known.strict or (compared.error > checker.tolerance).any():
-                break
-    clips = np.flatnonzero(~absent)
-    inside = clips[clips < shared]
-    good = np.zeros(0, bool) if compared is None else compared.equal
-    near = np.zeros(0, bool) if compared is None else compared.error <= checker.tolerance
-    accepted = good if known.strict else good | near
-    different = [
-        _different(int(clip), first, seconds, compared, at) for at, clip in enumerate(inside) if not accepted[at]
-    ]
-    different += [_different(int(clip), first, seconds, None, 0) for clip in clips[clips >= shared]]
-    only_one = np.flatnonzero(absent & ~absent_there)
-    different += [_different(int(clip), first, seconds, None, 0) for clip in only_one]
-    cause, notes = "", []
-    if different:
-        cause = known.cause or (ELSEWHERE if moved else "") or _shifted(stored, made, shared, absent, accepted)
-        only_rounding = compared is not None and bool((good | near).all())
-        if not cause and known.strict and only_rounding and not len(only_one):
-            cause = (
-                "rounding, on the same kind of machine: the clips were changed after their extraction, or encoded in "
-                f"batches of another size; --tolerance {checker.tolerance:g} accepts it"
-            )
-    elif known.file:
-        notes.append(f"{known.file}; its features are the same")
+    again = _made_again(checker, job, video, plan, index, known)
+    different = again.different(first, seconds)
+    notes = (f"{known.file}; its features are the same",) if known.file and not different else ()
+    measured = again.compared
     return ShardFinding(
         key=key,
         path=plan.request.path,
@@ -269,65 +235,122 @@ def _check_shard(
         stop_clip=stop,
         start_seconds=float(seconds[0, 0]),
         end_seconds=float(seconds[-1, 1]),
-        equal=int(good.sum()),
-        close=int((accepted & ~good).sum()),
-        different=tuple(sorted(different, key=lambda one: one.clip)),
-        absent=int(absent_there.sum()),
-        lowest_cosine=_finite(compared.cosine.min()) if compared is not None and len(compared.cosine) else None,
-        largest_error=_finite(compared.error.max()) if compared is not None and len(compared.error) else None,
-        cause=cause,
-        notes=tuple(notes),
+        equal=int(measured.equal.sum()),
+        close=int((again.accepted & ~measured.equal).sum()),
+        different=tuple(different),
+        absent=int((again.absent_there & again.absent).sum()),
+        lowest_cosine=_finite(measured.cosine.min(initial=np.inf)),
+        largest_error=_finite(measured.error.max(initial=-np.inf)),
+        cause=_cause(checker, plan, again, known, seconds, first) if different else "",
+        notes=notes,
     )
 
 
-def _different(at: int, first: int, seconds: np.ndarray, compared: Compared | None, row: int) -> DifferentClip:
-    start, end = map(float, seconds[at])
-    if compared is None:
-        return DifferentClip(first + at, start, end, None, None)
-    return DifferentClip(first + at, start, end, _finite(compared.cosine[row]), _finite(compared.error[row]))
+@dataclass(frozen=True, eq=False)
+class _MadeAgain:
+    """The clips of a shard that the video has, beside the stored ones."""
+
+    stored: Arrays
+    made: Arrays
+    """Of both, only the clips that both sides have."""
+    compared: Compared
+    accepted: np.ndarray
+    """Which of these agree, as closely as has to be."""
+    clips: np.ndarray
+    """Their numbers in the shard."""
+    absent: np.ndarray
+    """(clips of the shard,): absent here, as the file is damaged, or because the video is shorter."""
+    absent_there: np.ndarray
+    """The same in the store."""
+
+    def different(self, first: int, seconds: np.ndarray) -> list[DifferentClip]:
+        """The clips that do not agree, in order; `first` is the number of the shard's first clip in the video."""
+        found = [
+            DifferentClip(
+                first + int(clip),
+                *map(float, seconds[clip]),
+                _finite(self.compared.cosine[row]),
+                _finite(self.compared.error[row]),
+            )
+            for row, clip in enumerate(self.clips)
+            if not self.accepted[row]
+        ]
+        one_side = np.flatnonzero(self.absent != self.absent_there)
+        found += [DifferentClip(first + int(clip), *map(float, seconds[clip]), None, None) for clip in one_side]
+        return sorted(found, key=lambda one: one.clip)
+
+
+def _made_again(
+    checker: _Checker, job: ExtractionJob, video: StoredVideo, plan: VideoPlan, index: int, known: _Known
+) -> _MadeAgain:
+    """Encode the clips of a shard, with as many CPU threads as it takes to get equal bytes where they are expected."""
+    store = checker.store
+    first, stop = store.layout.shard_clips(video.num_clips, index)
+    stored = video.read_stored(first, stop, missing="nan")
+    absent_there = absent_mask(video.damaged, first, stop)
+    shared = max(0, min(stop, len(plan.clips)) - first)
+    if not shared:
+        nothing = np.zeros(0)
+        none = Compared(nothing.astype(bool), nothing, nothing)
+        return _MadeAgain({}, {}, none, none.equal, nothing.astype(int), np.ones(stop - first, bool), absent_there)
+    piece = replace(plan.piece(index, store.layout), plan=plan.clips[first : first + shared])
+    for threads in _ways_to_compute():
+        with threads:
+            encoded = encode_piece(piece, encoder=checker.encoder, store=store, job=job)
+        absent = np.ones(stop - first, bool)
+        absent[:shared] = False
+        absent[[clip - first for clip in encoded.damaged]] = True
+        clips = np.flatnonzero(~absent & ~absent_there)
+        made = to_stored(encoded.tokens, store.recipe.dtype, absent[:shared])
+        there, here = ({name: array[clips] for name, array in arrays.items()} for arrays in (stored, made))
+        compared = compare(there, here)
+        near = compared.error <= checker.tolerance
+        if compared.equal.all() or not known.strict or not near.all():
+            break
+    accepted = compared.equal if known.strict else compared.equal | near
+    return _MadeAgain(there, here, compared, accepted, clips, absent, absent_there)
+
+
+def _cause(
+    checker: _Checker, plan: VideoPlan, again: _MadeAgain, known: _Known, seconds: np.ndarray, first: int
+) -> str:
+    """The likely cause of a difference, as far as one shard shows it."""
+    if known.cause:
+        return known.cause
+    own = plan.clips.seconds[first : first + len(seconds)]
+    if not np.array_equal(own, seconds):
+        return ELSEWHERE
+    moved = _shifted(again)
+    if moved:
+        return moved
+    same_clips = np.array_equal(again.absent, again.absent_there)
+    if known.strict and same_clips and (again.compared.error <= checker.tolerance).all():
+        return (
+            "rounding, on the same kind of machine: the clips were changed after their extraction, or encoded in "
+            f"batches of another size; --tolerance {checker.tolerance:g} accepts it"
+        )
+    return ""
 
 
 def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _absent(encoded: EncodedPiece, first: int, stop: int) -> np.ndarray:
-    mask = np.zeros(stop - first, bool)
-    mask[[clip - first for clip in encoded.damaged]] = True
-    return mask
-
-
-def _stored(encoded: EncodedPiece, store: FeatureStore, absent: np.ndarray) -> Arrays:
-    """The new features as the store would hold them."""
-    return to_stored(encoded.tokens, store.recipe.dtype, absent)
-
-
-def _some(arrays: Arrays, shared: int, present: np.ndarray) -> Arrays:
-    """The clips that both sides have."""
-    return {name: np.ascontiguousarray(array[:shared][present]) for name, array in arrays.items()}
-
-
-def _shifted(stored: Arrays, made: Arrays, shared: int, absent: np.ndarray, accepted: np.ndarray) -> str:
-    """What it means if the clips that differ are the features of other clips of the shard; else empty."""
-    present = ~absent[:shared]
-    if not shared or present.sum() < 2 or accepted.all():
+def _shifted(again: _MadeAgain) -> str:
+    """What it means if a clip that differs has the features of another clip of the shard; else empty."""
+    rows = np.flatnonzero(~again.accepted)
+    if not len(rows) or len(again.clips) < 2:
         return ""
-    there, here = _some(stored, shared, present), _some(made, shared, present)
-    rows = np.flatnonzero(~accepted)
-    best = nearest({name: array[rows] for name, array in there.items()}, here)
-    pairs = [
-        compare({n: a[[row]] for n, a in there.items()}, {n: a[[other]] for n, a in here.items()})
-        for row, other in zip(rows, best, strict=True)
-    ]
-    moved = [bool(pair.equal[0]) and row != other for pair, row, other in zip(pairs, rows, best, strict=True)]
-    if not any(moved):
-        return ""
-    at = moved.index(True)
-    return (
-        f"clips in other places: stored clip {int(np.flatnonzero(present)[rows[at]])} of the shard holds what the "
-        f"video shows in its clip {int(np.flatnonzero(present)[best[at]])} (changed after extraction, or other frames "
-        "were chosen)"
-    )
+    best = nearest({name: array[rows] for name, array in again.stored.items()}, again.made)
+    for row, other in zip(rows, best, strict=True):
+        pair = ({name: array[[at]] for name, array in arrays.items()} for arrays, at in
+                ((again.stored, row), (again.made, other)))  # fmt: skip
+        if row != other and compare(*pair).equal[0]:
+            return (
+                f"clips in other places: stored clip {again.clips[row]} of the shard holds what the video shows in its "
+                f"clip {again.clips[other]} (changed after extraction, or other frames were chosen)"
+            )
+    return ""
 
 
 @contextmanager
