@@ -131,13 +131,18 @@ def judge(backend: str, case: Case) -> Verdict:
         try:
             found = _numbers(backend, request, truncated=case.truncated)
         except LongvidError as error:
-            return Verdict(case.name, backend, "refused", short_reason(error))
+            return Verdict(case.name, backend, "refused", _reason(error, request))
         except Exception as error:  # noqa: BLE001 -- any error is better than wrong frames
-            return Verdict(case.name, backend, "refused", f"{type(error).__name__}: {short_reason(error)}")
+            return Verdict(case.name, backend, "refused", f"{type(error).__name__}: {_reason(error, request)}")
         wrong = _first_wrong(found, request)
         if wrong:
             return Verdict(case.name, backend, "silently wrong", wrong)
     return Verdict(case.name, backend, "right")
+
+
+def _reason(error: Exception, request: Request) -> str:
+    """One line, with the name of the file instead of its path."""
+    return short_reason(error).replace(str(request.path), request.path.name)
 
 
 def _numbers(backend: str, request: Request, *, truncated: bool) -> list[int | None]:

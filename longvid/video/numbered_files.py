@@ -116,10 +116,11 @@ def copied_cut(path: Path) -> Truth:
     with av.open(str(source)) as whole, av.open(str(path), "w") as cut:
         stream = whole.streams.video[0]
         copy = cut.add_stream_from_template(stream)
+        assert stream.time_base is not None
         begin = int(Fraction(39, 30) / stream.time_base)
         whole.seek(begin, stream=stream)
         for packet in whole.demux(stream):
-            if packet.pts is not None:
+            if packet.pts is not None and packet.dts is not None:
                 packet.pts, packet.dts, packet.stream = packet.pts - begin, packet.dts - begin, copy
                 cut.mux(packet)
     return Truth(path, list(range(39, NUM_FRAMES)), steady(NUM_FRAMES - 39), refused_by=CUT_REFUSED)
@@ -193,6 +194,8 @@ def replaced(truth: Truth, *, shift: bool = False, **refused_by: str) -> Truth:
     if shift:
         with av.open(str(truth.path)) as container:
             stream = container.streams.video[0]
+            assert stream.start_time is not None
+            assert stream.time_base is not None
             seconds = seconds + float(stream.start_time * stream.time_base)
     return Truth(truth.path, truth.numbers, seconds, 0.0011, refused_by)
 

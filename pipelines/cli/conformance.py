@@ -57,7 +57,7 @@ def _print(statuses: "list[BackendStatus]", names: list[str], verdicts: "list[Ve
 
 
 def _counts(name: str, verdicts: "list[Verdict]") -> str:
-    own = [one.outcome for one in verdicts if one.backend == name]
+    own = [str(one.outcome) for one in verdicts if one.backend == name]
     return ", ".join(f"{own.count(outcome)} {outcome}" for outcome in COLOURS if own.count(outcome))
 
 
