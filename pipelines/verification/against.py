@@ -214,7 +214,7 @@ def _recorded_backend(source: dict[str, object]) -> str:
 
 def _recorded_batch(source: dict[str, object], default: int) -> int:
     told = recorded_with(source).get("batch_clips", "")
-    return int(told) if told.isdecimal() and 0 < int(told) <= 4096 else default
+    return int(told) if told.isdecimal() and 0 < int(told) <= 256 else default
 
 
 def _check_shard(

@@ -11,6 +11,7 @@ from longvid.errors import ConfigError
 from longvid.pipelines.evaluation.explain import evidence, explain, top_decile
 from longvid.pipelines.evaluation.predict import predict
 from longvid.pipelines.training.train import train
+from longvid.stores import FeatureStore
 from longvid.tasks import Task
 from longvid.trained import load_decoder
 
@@ -31,8 +32,6 @@ def test_for_a_linear_model_of_the_mean_both_measures_are_known(trained):
     products = []
     for seed in found.seeds:
         decoder, _, _ = load_decoder(trained / "whole", seed=seed)
-        from longvid.stores import FeatureStore
-
         tokens = torch.from_numpy(np.array(FeatureStore.open(trained / "features.zarr").video("v3"))).float()[:, 0]
         at = found.task.output_names.index(found.output)
         own = []
