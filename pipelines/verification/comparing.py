@@ -1,5 +1,6 @@
 """Comparison of stored features with newly made ones, clip by clip."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,7 +41,7 @@ class Compared:
 def compare(stored: Arrays, made: Arrays) -> Compared:
     """Compare the same clips (clips, tokens, dim) of a store with those made again; neither may hold absent clips."""
     same = [
-        (stored[name].reshape(len(stored[name]), -1).view(np.uint8) == _like(made[name], stored[name])).all(axis=1)
+        (_bytes(stored[name]) == _bytes(made[name].astype(stored[name].dtype, copy=False))).all(axis=1)
         for name in stored
     ]
     here, there = (_rows(arrays) for arrays in (made, stored))
@@ -57,14 +58,14 @@ def nearest(stored: Arrays, made: Arrays) -> np.ndarray:
     return ((there @ here.T) / np.where(scale > 0, scale, 1)).argmax(axis=1)
 
 
-def _like(made: np.ndarray, stored: np.ndarray) -> np.ndarray:
-    """Bytes (clips, n) of `made` in the dtype and byte order of `stored`."""
-    return np.ascontiguousarray(made.astype(stored.dtype, copy=False)).reshape(len(made), -1).view(np.uint8)
+def _bytes(array: np.ndarray) -> np.ndarray:
+    """The bytes (clips, n) of an array, of no clip too."""
+    return np.ascontiguousarray(array).reshape(len(array), math.prod(array.shape[1:])).view(np.uint8)
 
 
 def _rows(arrays: Arrays) -> Float64[np.ndarray, "clips _numbers"]:
     tokens = from_stored(arrays)
-    return tokens.reshape(len(tokens), -1).astype(np.float64)
+    return tokens.reshape(len(tokens), math.prod(tokens.shape[1:])).astype(np.float64)
 
 
 def _cosine(one: Float[np.ndarray, "clips n"], other: Float[np.ndarray, "clips n"]) -> Float64[np.ndarray, "clips"]:

@@ -250,6 +250,11 @@ def test_the_tolerance_bears_the_rounding_of_the_store(dtype, made):
     assert (compared.cosine > 0.999).all()
 
 
+def test_a_shard_without_a_clip_that_is_there_has_nothing_to_compare():
+    nothing = {"tokens": np.zeros((0, 1, 4), np.int8), "scale": np.zeros((0, 1), np.float32)}
+    assert len(compare(nothing, nothing).equal) == 0
+
+
 def test_a_clip_of_zeros_has_an_error_and_no_crash():
     zeros, ones = np.zeros((1, 1, 4), np.float16), np.ones((1, 1, 4), np.float16)
     assert compare({"tokens": zeros}, {"tokens": ones}).error.tolist() == [np.inf]
