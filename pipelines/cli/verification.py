@@ -73,9 +73,9 @@ def print_verification(found: "Verification") -> None:
     for note in dict.fromkeys(f"{one.key}: {note}" for one in found.findings for note in one.notes):
         console.print(f"note: {note}", style="yellow")
     if found.not_given:
-        one = printable(found.not_given[0])
+        example = printable(found.not_given[0])
         console.print(
-            f"note: {counted(len(found.not_given), 'video')} of the store not among the videos given ({one}, ...)",
+            f"note: {counted(len(found.not_given), 'video')} of the store not among the videos given ({example}, ...)",
             style="yellow",
         )
     counts = found.counts

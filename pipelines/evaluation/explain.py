@@ -10,7 +10,9 @@ answer: the log-odds of a class against all others, the logit of a label, or a v
 * Occlusion: by how much the evidence falls where some clips are replaced by the video's mean clip. Every stretch of
   `width` clips is replaced once; a clip gets the mean over the stretches that hold it.
 * Gradient x input: the gradient of the evidence times the clip's difference from the mean clip, summed over its
-  numbers.
+  numbers. The gradient is the mean over eight points of the straight way from the mean clip to the input (integrated
+  gradients, Sundararajan et al. 2017): at the input alone it is noise where the answer is certain. On the demo the two
+  events hold 99 % of the top decile of its attribution that way, and 85 % with the gradient at the input.
 
 Both are means over the run's seeds, and over the windows that hold a clip. They say what this decoder used, not what is
 true of the video.
@@ -42,6 +44,8 @@ from longvid.windows.dataset import Features, WindowItem
 
 WIDTH_SHARE = 0.03
 """Default width of what is occluded, in parts of the video."""
+STEPS = 8
+"""Points at which the gradient is taken."""
 BATCH_TOKENS = 100_000
 """Tokens that the decoder sees at once."""
 
@@ -267,9 +271,13 @@ def _occluded(
 def _gradient(
     decoder: Decoder, rows: Tensor, blank: Tensor, num_clips: int, task: Task, output: int
 ) -> Float[np.ndarray, " clips"]:
-    given = rows.clone().requires_grad_(True)
-    # cuDNN refuses the gradient of a recurrent layer in evaluation mode
-    with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
-        (slope,) = torch.autograd.grad(evidence(decoder(given.flatten(0, 1)[None]), task, output).sum(), given)
-    products = (slope * (rows - blank)).sum(dim=(1, 2))[:num_clips]
+    # the middles of equal parts of the straight way from the mean clip to the input
+    total = torch.zeros_like(rows)
+    for step in range(STEPS):
+        given = (blank + (rows - blank) * ((step + 0.5) / STEPS)).requires_grad_(True)
+        # cuDNN refuses the gradient of a recurrent layer in evaluation mode
+        with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
+            (slope,) = torch.autograd.grad(evidence(decoder(given.flatten(0, 1)[None]), task, output).sum(), given)
+        total += slope / STEPS
+    products = (total * (rows - blank)).sum(dim=(1, 2))[:num_clips]
     return products.detach().double().cpu().numpy()

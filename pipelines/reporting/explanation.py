@@ -22,8 +22,8 @@ def write_explanation(found: Explanation, out: str | Path) -> Path:
     times = np.append(found.seconds[:, 0], found.seconds[-1, 1]).tolist()
     series = []
     for colour, (method, name) in enumerate(METHODS.items()):
-        values = getattr(found, method)
-        parts = values / (np.abs(values).max() or 1.0)
+        along = getattr(found, method)
+        parts = along / (np.abs(along).max() or 1.0)
         series.append(Series(name, colour, times, np.append(parts, parts[-1]).tolist(), step=True))
     levels = [value for one in series for value in one.y]
     chart = line_chart(

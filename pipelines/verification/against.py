@@ -268,7 +268,8 @@ class _MadeAgain:
         found = [
             DifferentClip(
                 first + int(clip),
-                *map(float, seconds[clip]),
+                float(seconds[clip, 0]),
+                float(seconds[clip, 1]),
                 _finite(self.compared.cosine[row]),
                 _finite(self.compared.error[row]),
             )
@@ -276,7 +277,10 @@ class _MadeAgain:
             if not self.accepted[row]
         ]
         one_side = np.flatnonzero(self.absent != self.absent_there)
-        found += [DifferentClip(first + int(clip), *map(float, seconds[clip]), None, None) for clip in one_side]
+        found += [
+            DifferentClip(first + int(clip), float(seconds[clip, 0]), float(seconds[clip, 1]), None, None)
+            for clip in one_side
+        ]
         return sorted(found, key=lambda one: one.clip)
 
 

@@ -44,6 +44,8 @@ def test_for_a_linear_model_of_the_mean_both_measures_are_known(trained):
             own.append(kept - fallen)
         products.append(own)
     np.testing.assert_allclose(found.occlusion, np.mean(products, axis=0), atol=1e-4)
+    # the clips' parts sum to what all of the video adds to its mean clip: nothing, for a model of the mean
+    assert found.gradient.sum() == pytest.approx(0, abs=1e-3)
 
 
 def test_the_toy_events_are_where_the_evidence_is(make_data, recipe_for):
