@@ -1,4 +1,4 @@
-"""Files whose pictures carry their number, one for each thing that real files do to a reader.
+"""Files of numbered pictures, one for each thing that real files do.
 
 What is in each file is known, so that a decoder can be told right from silently wrong: `longvid doctor --decoders` and
 the tests read them through every backend.

@@ -1,4 +1,4 @@
-"""Speed of a search against reading memory, and what 10,000 hours would take.
+"""Speed of a search against reading memory; what 10,000 hours take.
 
 A store of pooled float16 vectors on this disk (in the system's cache) is searched in one pass: mapped, converted,
 multiplied, reduced to the best hits. Beside it, as many bytes that lie in memory are read once by numpy (the largest

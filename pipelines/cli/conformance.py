@@ -1,4 +1,4 @@
-"""Output of `longvid doctor --decoders`: known frames through every decoder."""
+"""Output of `longvid doctor --decoders`: known frames, every decoder."""
 
 from dataclasses import asdict
 from pathlib import Path

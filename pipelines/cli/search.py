@@ -1,4 +1,4 @@
-"""`longvid search`: seconds of a store's videos that answer to words or to an example."""
+"""`longvid search`: seconds that answer to words or to an example."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated

@@ -1,4 +1,4 @@
-"""Output of `longvid verify --against`: features beside what their videos give."""
+"""Output of `longvid verify --against`: what differs, where and why."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

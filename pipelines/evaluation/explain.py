@@ -108,8 +108,7 @@ class Explanation:
                 for (start, end), occlusion, gradient in rows
             ],
             "stretches": {
-                method: [vars(one) for one in self.stretches(method)]
-                for method in ("occlusion", "gradient")
+                method: [vars(one) for one in self.stretches(method)] for method in ("occlusion", "gradient")
             },
         }
 

@@ -1,4 +1,4 @@
-"""Zero-shot classification: a baseline of words alone, for stores of models aligned with text.
+"""Zero-shot classification: a baseline of words alone.
 
 Each class becomes a text, "a video of {}"; a video's answer is the class whose text lies nearest to the mean of its
 clips. Nothing is trained, so that it shows how much of a score the encoder's own pretraining already has.

@@ -1,4 +1,4 @@
-"""The page of an explanation: the evidence for an answer along the video, below its pictures."""
+"""The page of an explanation: evidence along a video, below its pictures."""
 
 from importlib.resources import files
 from pathlib import Path

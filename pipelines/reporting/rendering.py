@@ -1,4 +1,4 @@
-"""Pages in the report's look: a template, its values, and all that they need in one file."""
+"""Pages in the report's look, each in one file that needs no other."""
 
 from datetime import datetime
 from importlib.resources import files

@@ -1,4 +1,4 @@
-"""The contact sheet of a search: pictures of each hit, grouped by video, in one HTML file."""
+"""The contact sheet of a search: pictures of each hit, by video."""
 
 from importlib.resources import files
 from pathlib import Path

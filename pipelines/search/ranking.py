@@ -1,4 +1,4 @@
-"""Choice of hits: non-maximum suppression in time, and the best of many videos."""
+"""Choice of hits: non-maximum suppression in time, best of many videos."""
 
 import heapq
 from dataclasses import dataclass, field

@@ -45,7 +45,7 @@ class VideoHits:
 
     key: str
     score: float
-    """Of the best."""
+    """Score of the best."""
     hits: tuple[Hit, ...]
 
 

@@ -1,4 +1,4 @@
-"""Re-extraction of random shards of a store from the videos, and comparison.
+"""Re-extraction of random shards of a store, and comparison.
 
     found = verify_against("x.zarr", ["videos/"], sample=0.01)
     for shard in found.findings:
@@ -252,7 +252,7 @@ class _MadeAgain:
 
     stored: Arrays
     made: Arrays
-    """Of both, only the clips that both sides have."""
+    """Both hold only the clips that both sides have."""
     compared: Compared
     accepted: np.ndarray
     """Which of these agree, as closely as has to be."""
