@@ -13,6 +13,9 @@
     audit(config)
     report(["runs/mine"], "report.html")
     predict("runs/mine", "new.mp4")
+    explain("runs/mine", "new.mp4")
+    search("x.zarr", like="holiday@12:30-12:40")
+    verify_against("x.zarr", ["videos/"])
 
 Importing this package loads nothing heavy: each public name is imported when it is first used.
 """
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from longvid.pipelines.evaluation.baseline import baseline
     from longvid.pipelines.evaluation.compare import compare
     from longvid.pipelines.evaluation.evaluate import evaluate
+    from longvid.pipelines.evaluation.explain import explain
     from longvid.pipelines.evaluation.folds import train_folds
     from longvid.pipelines.evaluation.predict import predict
     from longvid.pipelines.extraction.inputs import expand_inputs
@@ -37,9 +41,11 @@ if TYPE_CHECKING:
     from longvid.pipelines.pretraining.config import PretrainConfig
     from longvid.pipelines.pretraining.run import pretrain
     from longvid.pipelines.reporting.page import report
+    from longvid.pipelines.search.run import search
     from longvid.pipelines.sweeping.run import sweep
     from longvid.pipelines.training.config import TrainConfig
     from longvid.pipelines.training.train import train
+    from longvid.pipelines.verification.against import verify_against
 
 __all__ = [
     "ExtractionJob",
@@ -51,6 +57,7 @@ __all__ = [
     "distil",
     "evaluate",
     "expand_inputs",
+    "explain",
     "extract",
     "finetune",
     "load_distillation",
@@ -58,9 +65,11 @@ __all__ = [
     "predict",
     "pretrain",
     "report",
+    "search",
     "sweep",
     "train",
     "train_folds",
+    "verify_against",
 ]
 
 __getattr__, __dir__, _ = lazy_loader.attach(
@@ -70,6 +79,7 @@ __getattr__, __dir__, _ = lazy_loader.attach(
         "evaluation.baseline": ["baseline"],
         "evaluation.compare": ["compare"],
         "evaluation.evaluate": ["evaluate"],
+        "evaluation.explain": ["explain"],
         "evaluation.folds": ["train_folds"],
         "evaluation.predict": ["predict"],
         "extraction.inputs": ["expand_inputs"],
@@ -81,8 +91,10 @@ __getattr__, __dir__, _ = lazy_loader.attach(
         "pretraining.config": ["PretrainConfig"],
         "pretraining.run": ["pretrain"],
         "reporting.page": ["report"],
+        "search.run": ["search"],
         "sweeping.run": ["sweep"],
         "training.config": ["TrainConfig"],
         "training.train": ["train"],
+        "verification.against": ["verify_against"],
     },
 )

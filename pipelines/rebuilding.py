@@ -13,12 +13,16 @@ from typing import Any
 from longvid.clips.sampling import Sampling
 from longvid.encoders import ENCODERS, Encoder
 from longvid.encoders.huggingface.files import HUB_ID
+from longvid.encoders.huggingface.text import TextEncoder, build_text_encoder
 from longvid.encoders.origin import WeightsOrigin
 from longvid.encoders.registry import PREFIXES, declared_options, names_code
 from longvid.errors import ConfigError, EncoderError
 from longvid.pipelines.extraction.job import ExtractionJob, prepared_spec
 from longvid.pipelines.extraction.plan import make_recipe
-from longvid.stores import Recipe
+from longvid.stores import FeatureStore, Recipe
+
+ALIGNED_POOLING = "embedding"
+"""The pooling whose vectors lie in the space that a model shares with text."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,7 @@ def rebuilt(
     `made_with`: where the encoder was (`FeatureStore.made_with`). `source`: the run, for messages. Raises
     `EncoderError` for an encoder that only the user may name, `ConfigError` if it is not the encoder of the features.
     """
-    job = job_of_recipe(recipe, made_with, given, source=source, device=device)
-    job, encoder = _built(job, source)
+    job, encoder = built_again(recipe, made_with, given, source=source, device=device)
     weights = encoder.spec.weights_sha256
     if weights != recipe.weights_sha256:  # first: another encoder may not accept the size of these clips
         raise ConfigError(
@@ -58,6 +61,36 @@ def rebuilt(
             f"{'; '.join(differences)}); give the encoder and its options as they were at the extraction"
         )
     return job, encoder
+
+
+def built_again(
+    recipe: Recipe, made_with: dict[str, str], given: Given, *, source: str, device: str = "auto"
+) -> tuple[ExtractionJob, Encoder]:
+    """As `rebuilt`, but whatever encoder results: it may have other weights than the features' own."""
+    return _built(job_of_recipe(recipe, made_with, given, source=source, device=device), source)
+
+
+def text_encoder_of(store: FeatureStore, given: Given) -> TextEncoder:
+    """The text tower of the model that made a store's features; its weights must be those of the recipe.
+
+    Raises `EncoderError` for a store whose features are not in a space with text.
+    """
+    recipe = store.recipe
+    if recipe.pooling != ALIGNED_POOLING:
+        raise EncoderError(
+            f"{store.location}: its features (encoder {recipe.encoder}, pooling {recipe.pooling}) are not in a space "
+            "with text; extract with a model aligned with text and --pooling embedding, or search by example: --like"
+        )
+    job = job_of_recipe(recipe, store.made_with, given, source=store.location)
+    name = str(job.encoder)
+    if names_code(name):
+        raise EncoderError(f"{name}: an encoder of your own has no text tower that longvid knows; search by --like")
+    if recipe.encoder_config.get("weights", "").startswith("random"):
+        raise EncoderError(f"{store.location}: its encoder has random weights, so no text belongs to its features")
+    revision = job.encoder_options.get("revision")
+    return build_text_encoder(
+        name.removeprefix("hf:"), revision=revision, fetch=job.fetch, weights_sha256=recipe.weights_sha256
+    )
 
 
 def job_of_recipe(

@@ -106,7 +106,18 @@ class MappedArray:
             clip = upto
         return window
 
-    def _map(self, shard_index: int) -> "_MappedShard | None":
+    def chunks(self, shard_index: int) -> list[np.ndarray] | None:
+        """The chunks (clips, ...) of one shard, in order, as read-only views; None as for `read`.
+
+        For one pass over a whole store: the mapping ends with the last view, and no checksum is computed.
+        """
+        shard = self._map(shard_index, once=True)
+        if shard is None or not shard.is_whole():
+            return None
+        first_clip, stop_clip = self._layout.shard_clips(self._num_clips, shard_index)
+        return shard.views(stop_clip - first_clip)
+
+    def _map(self, shard_index: int, *, once: bool = False) -> "_MappedShard | None":
         first_clip, stop_clip = self._layout.shard_clips(self._num_clips, shard_index)
         clip_bytes = math.prod(self._clip_shape) * self._dtype.itemsize
         shape = ShardShape(self._layout, stop_clip - first_clip, clip_bytes)
@@ -118,12 +129,15 @@ class MappedArray:
             # a replaced file is another file, which must not use the old one's mapping
             identity = (status.st_dev, status.st_ino, status.st_mtime_ns)
             expected = None if self._expected is None else self._expected[shard_index]
-            shard = _map_shard(path, identity, shape, self._dtype, self._clip_shape, expected)
+            if once:
+                shard = _open_shard(path, shape, self._dtype, self._clip_shape, expected, ahead=True)
+            else:
+                shard = _map_shard(path, identity, shape, self._dtype, self._clip_shape, expected)
         except (OSError, ValueError) as error:  # gone, not permitted, emptied: the ordinary reader reports which
             if isinstance(error, OSError) and error.errno == errno.EMFILE:
                 _map_shard.cache_clear()
             return None
-        if shard is not None:
+        if shard is not None and not once:
             self._mapped[shard_index] = weakref.ref(shard)
         return shard
 
@@ -159,6 +173,11 @@ class _MappedShard:
     def is_whole(self) -> bool:
         """Whether the file still has all its bytes: reading missing ones would kill the process."""
         return self._file.size() == self._file_bytes
+
+    def views(self, num_clips: int) -> list[np.ndarray]:
+        """The chunks of the shard's clips without a copy, the last as short as its clips; nothing is checked."""
+        size = self._clips_per_chunk
+        return [chunk[: num_clips - at * size] for at, chunk in enumerate(self._chunks)]
 
     def copy(self, start_clip: int, window: np.ndarray, *, again: bool = False) -> None:
         """Fill `window` (n, ...) with the shard's clips from `start_clip` on.
@@ -212,10 +231,30 @@ def _map_shard(
     clip_shape: tuple[int, ...],
     expected: bytes | None,
 ) -> _MappedShard | None:
-    """The mapping of a shard file of the right size, or None if its index is not the expected one."""
+    """A mapping that other readers of this process use, too."""
+    return _open_shard(path, shape, dtype, clip_shape, expected)
+
+
+def _open_shard(
+    path: str,
+    shape: ShardShape,
+    dtype: np.dtype,
+    clip_shape: tuple[int, ...],
+    expected: bytes | None,
+    *,
+    ahead: bool = False,
+) -> _MappedShard | None:
+    """The mapping of a shard file of the right size, or None if its index is not the expected one.
+
+    `ahead`: all of it will be read, so that the system maps it in one go instead of page by page.
+    """
     descriptor = os.open(path, os.O_RDONLY | NO_LINK)
     try:
-        file = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
+        if ahead and hasattr(mmap, "MAP_POPULATE"):
+            flags = mmap.MAP_SHARED | mmap.MAP_POPULATE
+            file = mmap.mmap(descriptor, 0, flags=flags, prot=mmap.PROT_READ)
+        else:
+            file = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
     finally:
         os.close(descriptor)
     index = shape.index()

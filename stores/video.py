@@ -186,6 +186,24 @@ class StoredVideo(ClipSequence):
             self._refuse_absent(start_clip, stop_clip)
         return self._read_stored(start_clip, stop_clip)
 
+    def iter_chunks(self) -> Iterator[dict[str, np.ndarray]]:
+        """Yields the arrays chunk by chunk as they are stored, for one pass in flat memory; NaN where clips are absent.
+
+        Local, uncompressed shards are mapped and neither copied nor compared with a checksum, so that a pass takes
+        little longer than reading memory: compare what matters by `read`. A file that is truncated meanwhile ends the
+        process (see `longvid.stores.mapped`). Others are read as by `read_stored`. Raises DamagedStore.
+        """
+        if self._mapped is None:
+            self._mapped = self._map_arrays()
+        for shard_index in range(self._layout.num_shards(self.num_clips)):
+            views = {name: mapped.chunks(shard_index) for name, mapped in self._mapped.items()}
+            found = [views.get(name) for name in self._arrays]
+            if any(chunks is None for chunks in found):
+                yield self._read_stored(*self._layout.shard_clips(self.num_clips, shard_index))
+                continue
+            for arrays in zip(*(chunks for chunks in found if chunks is not None), strict=True):
+                yield dict(zip(self._arrays, arrays, strict=True))
+
     def _read_stored(self, start_clip: int, stop_clip: int) -> dict[str, np.ndarray]:
         return {name: self._read_array(name, start_clip, stop_clip) for name in self._arrays}
 

@@ -54,6 +54,9 @@ def print_evaluation(result: Any) -> None:
         console.print(printable(f"{videos} clips, where the file is damaged: {named}"), style="yellow")
     console.print(printable(f"baseline: {result.baseline_answer}"))
     _print_calibration(result.calibration)
+    if result.zero_shot:
+        words = ", ".join(f"{METRICS[name].label} {METRICS[name].format(v)}" for name, v in result.zero_shot.items())
+        console.print(f"zero-shot, by the names of the classes: {words}")
     _print_readings(result.readings)
     if result.per_class:
         columns = ("items", "precision", "recall", "F1")

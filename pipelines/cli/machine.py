@@ -24,6 +24,7 @@ BENCHES = {
     "finetune": "encoders that learn motions from clips, with and without their temporal parts; speed and memory",
     "distil": "a small encoder that learns a larger one's stored features: a decoder's accuracy on both",
     "feed": "samples per second read from the store, against the decoder's training step",
+    "search": "one pass over a store's clips against reading memory, and its memory",
     "dask": "what the scheduler costs per piece, and how busy a thousand workers are",
 }
 
@@ -40,8 +41,23 @@ def add_to(app: typer.Typer) -> None:
         app.command(rich_help_panel="This machine")(command)
 
 
-def doctor(as_json: JSON = False) -> int:
+def doctor(
+    decoders: Annotated[
+        bool,
+        typer.Option(
+            "--decoders", help="Read files of known frames through every decoder; status 1 if one is silently wrong."
+        ),
+    ] = False,
+    files: Annotated[
+        Path | None, typer.Option(help="With --decoders: keep the files, and what is in them, in this folder.")
+    ] = None,
+    as_json: JSON = False,
+) -> int:
     """Show which video decoders and optional packages work on this machine, and how to fix those that do not."""
+    if decoders:
+        from longvid.pipelines.cli.conformance import print_conformance
+
+        return print_conformance(files, as_json=as_json)
     from longvid.pipelines.machine.doctor import examine
 
     with error_console.status("trying each decoder and package"):

@@ -17,12 +17,14 @@ from longvid.errors import LongvidError
 from longvid.pipelines.cli import (
     data,
     evidence,
+    explain,
     extract,
     hub,
     learning,
     machine,
     models,
     pretrain,
+    search,
     status,
     store,
     sweep,
@@ -56,7 +58,23 @@ def root(
     """Turn long videos into features once; train long-range models on them many times."""
 
 
-for room in (extract, status, store, train, evidence, sweep, pretrain, learning, views, data, models, machine, hub):
+for room in (
+    extract,
+    status,
+    store,
+    search,
+    train,
+    evidence,
+    explain,
+    sweep,
+    pretrain,
+    learning,
+    views,
+    data,
+    models,
+    machine,
+    hub,
+):
     room.add_to(app)
 
 INTERRUPTED = 130

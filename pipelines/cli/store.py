@@ -163,9 +163,67 @@ def verify(
             "is noticed.",
         ),
     ] = False,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="VIDEOS",
+            help="Extract random shards again from these videos (folder, manifest or file; repeatable) and compare.",
+        ),
+    ] = None,
+    sample: Annotated[
+        str, typer.Option(metavar="SHARE", help="With --against: how much of the shards, at least one.")
+    ] = "1%",
+    seed: Annotated[
+        int | None, typer.Option(help="With --against: choose the shards of an earlier check again.")
+    ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            help="With --against: the encoder, if it has moved, must be fetched or is your own module:callable."
+        ),
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="An option of that encoder; repeatable.")
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="With --against: checkpoint file of the encoder, if it has moved.")
+    ] = None,
+    backend: Annotated[
+        str | None, typer.Option(help="With --against: decode with this, not with the decoder that the store records.")
+    ] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="With --against: accept this relative error per clip; default: equal bytes on the same kind of "
+            "machine, elsewhere a bound by dtype.",
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option(help="With --against: torch device of the encoder.")] = "auto",
     as_json: JSON = False,
 ) -> int:
-    """Read every shard and name what is damaged, missing or in another's place (then exit status 1)."""
+    """Read every shard and name what is damaged, missing or in another's place (then exit status 1).
+
+    With --against, the features of random shards are made again from the videos instead, and compared.
+    """
+    if against:
+        from longvid.pipelines.cli.verification import run_against
+
+        if record:
+            raise typer.BadParameter("--record and --against are two checks: give one of them")
+        return run_against(
+            store,
+            against,
+            sample=sample,
+            seed=seed,
+            encoder=encoder,
+            options=option,
+            weights=weights,
+            backend=backend,
+            tolerance=tolerance,
+            device=device,
+            as_json=as_json,
+        )
     from longvid.stores import FeatureStore, unrecorded
     from longvid.stores import verify as find_damage
     from longvid.stores.damage import record as record_digests

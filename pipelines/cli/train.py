@@ -190,6 +190,17 @@ def evaluate(
     ] = "csv",
     decoder: OwnDecoder = None,
     decoder_option: OwnOptions = None,
+    zero_shot: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEMPLATE",
+            help='One more baseline, the names of the classes alone: "a video of {}"; for features of models aligned '
+            "with text (pooling embedding).",
+        ),
+    ] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="With --zero-shot: the model of the features, if it has moved.")
+    ] = None,
     as_json: JSON = False,
 ) -> int:
     """Score a trained run on a split, beside a baseline that ignores the video."""
@@ -215,6 +226,8 @@ def evaluate(
             predictions=predictions,
             decoder=decoder,
             decoder_options=parse_options(decoder_option or []),
+            zero_shot=zero_shot,
+            encoder=encoder,
         )
         for part in part_folders(run)
     ]

@@ -115,6 +115,8 @@ class EvaluationResult:
     """The files of all predictions (`longvid.pipelines.evaluation.prediction_files`)."""
     too_short: tuple[str, ...] = ()
     """Videos that are too short for the decoder, and not scored (`window.short=drop`)."""
+    zero_shot: dict[str, float] = field(default_factory=dict)
+    """Metrics of the classes' names alone (`longvid.pipelines.evaluation.zero_shot`), where they were asked for."""
     readings: dict[str, dict[str, float]] = field(default_factory=dict)
     """Segmentation metrics in every way that published numbers were counted, means over seeds."""
     intervals: dict[str, Interval] = field(default_factory=dict)
@@ -171,12 +173,16 @@ def evaluate(
     predictions: str = "csv",
     decoder: str | Builder | None = None,
     decoder_options: dict[str, Any] | None = None,
+    zero_shot: str | None = None,
+    encoder: str | None = None,
 ) -> EvaluationResult:
     """Score a trained run on a split; the result and all predictions are also written to `evaluation/` in its folder.
 
     `store`, `batch_size`, `workers` and `allow_missing` are the recipe's unless given; `predictions` is the format of
     the predictions: csv, jsonl or parquet, for dense tasks also json or mstcn. `decoder`, with `decoder_options`, is
-    needed for a decoder of your own: a run's files never make longvid import code. Raises `ConfigError` if the folder
+    needed for a decoder of your own: a run's files never make longvid import code. `zero_shot`: a template such as "a
+    video of {}", for one more baseline by the text tower of the features' model (`encoder`, if it has moved). Raises
+    `ConfigError` if the folder
     holds no trained seed or the store has another recipe, `AnnotationError` for a split without videos, without labels
     or with missing videos.
     """
@@ -202,6 +208,13 @@ def evaluate(
     decoders = {seed: trained_decoder(run, record, seed, given=given).to(on) for seed in seeds}
     scored = {seed: score_windows(decoder, loader, dataset, device=on) for seed, decoder in decoders.items()}
     result = _result(run, record, split, scored, dataset, missing, decoders[seeds[0]])
+    if zero_shot is not None:
+        # evaluation alone needs no package that reads videos
+        from longvid.pipelines.evaluation.zero_shot import zero_shot_scores
+        from longvid.pipelines.rebuilding import Given
+
+        words = zero_shot_scores(dataset, record.the_task(), zero_shot, Given(encoder))
+        result = replace(result, zero_shot=replace(scored[seeds[0]], scores=words).metrics(record.the_task()))
     written = write_predictions(run, split, scored, dataset, predictions)
     write_scores(run, split, scored, dataset)
     held_out: dict[int, SplitScores] = {}

@@ -11,6 +11,7 @@ must agree.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -202,23 +203,10 @@ def predict(
     if out is not None:
         refuse_file(Path(out), record.the_task())
     on = torch_device(device)
-    built = [
-        rebuilt(Recipe.from_dict(store.recipe), store.made_with, given, source=str(run.path), device=str(on))
-        for store, given in zip(record.stores, _given(record, encoder, encoder_options, weights), strict=True)
-    ]
     decoders = [trained_decoder(run, record, seed, given=GivenDecoder(decoder, decoder_options)) for seed in seeds]
-    with TemporaryDirectory(prefix="longvid-predict-") as folder:
-        targets = [
-            Target(
-                replace(job, allow_truncated=allow_truncated, allow_damaged=allow_damaged),
-                Path(folder) / f"{number}.zarr",
-                DEFAULT_CLIPS_PER_SHARD,
-                encoder=one,
-            )
-            for number, (job, one) in enumerate(built)
-        ]
-        stores = features_of(str(video), targets, progress)
-        features = opened_again(stores, record.joined)
+    given = given_encoders(record, encoder, encoder_options, weights)
+    allowed = {"allow_truncated": allow_truncated, "allow_damaged": allow_damaged}
+    with extracted(run, record, video, given, device=on, progress=progress, **allowed) as (stores, features):
         lines = [_along(own, record, features, on) for own in decoders]
         damaged = tuple(dict.fromkeys(str(part) for store in stores for part in store.video(VIDEO).damaged))
     prediction = replace(_prediction(str(video), run, record, lines, seeds), damaged=damaged)
@@ -227,7 +215,41 @@ def predict(
     return prediction
 
 
-def _given(record: RunRecord, encoder: Names, options: Options, weights: Names) -> list[Given]:
+@contextmanager
+def extracted(
+    run: RunFolder,
+    record: RunRecord,
+    video: str | Path,
+    given: list[Given],
+    *,
+    device: torch.device,
+    allow_truncated: bool = False,
+    allow_damaged: bool = False,
+    progress: Progress | None = None,
+) -> Iterator[tuple[list[FeatureStore], Features]]:
+    """The features of a file as a run was trained on them, under the key `VIDEO`, until the block ends.
+
+    One store per encoder, and what a decoder reads. Raises as `predict`.
+    """
+    built = [
+        rebuilt(Recipe.from_dict(store.recipe), store.made_with, one, source=str(run.path), device=str(device))
+        for store, one in zip(record.stores, given, strict=True)
+    ]
+    with TemporaryDirectory(prefix="longvid-predict-") as folder:
+        targets = [
+            Target(
+                replace(job, allow_truncated=allow_truncated, allow_damaged=allow_damaged),
+                Path(folder) / f"{number}.zarr",
+                DEFAULT_CLIPS_PER_SHARD,
+                encoder=encoder,
+            )
+            for number, (job, encoder) in enumerate(built)
+        ]
+        stores = features_of(str(video), targets, progress)
+        yield stores, opened_again(stores, record.joined)
+
+
+def given_encoders(record: RunRecord, encoder: Names, options: Options, weights: Names) -> list[Given]:
     """What the caller says about the encoder of each store; `ConfigError` where it is not told which it is about."""
     names = ", ".join(str(store.recipe.get("encoder")) for store in record.stores)
 

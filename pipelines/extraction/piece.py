@@ -88,6 +88,40 @@ def extract_piece(
     `model_lock`: a lock shared by the pieces that run at once in this process.
     Raises `VideoError` for a file that cannot be decoded or has changed since it was planned.
     """
+    made = encode_piece(piece, encoder=encoder, store=store, job=job, model_lock=model_lock)
+    begin = time.perf_counter()
+    store.write_shard(piece.key, piece.shard_index, made.tokens, damaged=made.damaged)
+    return PieceResult(
+        piece.key,
+        piece.shard_index,
+        len(made.tokens),
+        made.decode_seconds,
+        made.encode_seconds,
+        time.perf_counter() - begin,
+        made.read_bytes,
+        made.requests,
+        made.retries,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedPiece:
+    """The features of a piece before they are stored, and what they cost."""
+
+    tokens: Float32[np.ndarray, "clips num_tokens dim"]
+    damaged: dict[int, str]
+    """Why a clip is absent, by its number in the video."""
+    decode_seconds: float
+    encode_seconds: float
+    read_bytes: int
+    requests: int
+    retries: int
+
+
+def encode_piece(
+    piece: Piece, *, encoder: Encoder, store: FeatureStore, job: ExtractionJob, model_lock: Any = None
+) -> EncodedPiece:
+    """Decode and encode one piece; nothing is written. Raises as `extract_piece`."""
     lock = model_lock if model_lock is not None else nullcontext()
     pooling = job.pooling_for(encoder.spec)
     with counted_traffic() as traffic:  # of what the thread opens that is made here
@@ -108,16 +142,11 @@ def extract_piece(
                 begin = time.perf_counter()
                 encoded.append(encode_frames(batch.frames, encoder=encoder, pooling=pooling))
                 encode_seconds += time.perf_counter() - begin
-    tokens = np.concatenate(encoded)
-    begin = time.perf_counter()
-    store.write_shard(piece.key, piece.shard_index, tokens, damaged=damaged)
-    return PieceResult(
-        piece.key,
-        piece.shard_index,
-        len(tokens),
+    return EncodedPiece(
+        np.concatenate(encoded),
+        damaged,
         decoded.busy_seconds,
         encode_seconds,
-        time.perf_counter() - begin,
         traffic.read_bytes if is_url(piece.path) else decoded.read_bytes,
         traffic.requests,
         traffic.retries,

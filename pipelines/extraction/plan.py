@@ -14,6 +14,7 @@ from longvid.encoders.origin import WeightsOrigin
 from longvid.errors import DamagedVideo, EncoderError, LongvidError
 from longvid.pipelines.extraction.inputs import VideoRequest
 from longvid.pipelines.extraction.job import ExtractionJob
+from longvid.pipelines.extraction.made_with import made_with
 from longvid.pipelines.extraction.measuring import (
     Measure,
     Measured,
@@ -53,8 +54,10 @@ class VideoPlan:
     retries: int = 0
     """Requests to a place elsewhere, and how many of them were repeated."""
 
-    def source(self) -> dict[str, Any]:
+    def source(self, made_with: dict[str, str] | None = None) -> dict[str, Any]:
         """What the store records of the file and its listed part: enough to notice that either was replaced.
+
+        `made_with`: what decodes and encodes it, see `longvid.pipelines.extraction.made_with`.
 
         Entries of `checks` are compared where both sides have them. Entries of `about` are only shown: they follow from
         a file that its fingerprint identifies, or are prose, or (when the file was last written) say nothing about its
@@ -71,6 +74,7 @@ class VideoPlan:
             "problems": list(self.video.problems),
             "modified": self.modified,
             "whole": not self.video.truncated and not self.video.damage,
+            **({"made_with": made_with} if made_with else {}),
         }
         return (listed if self.span == "listed" else {}) | {
             "size_bytes": self.video.size_bytes,
@@ -279,7 +283,8 @@ def summarise_plan(
             continue
         num_clips = len(planned.clips)
         key, seconds = planned.request.key, planned.clips.seconds
-        size = store.estimate(num_clips, key=key, seconds=seconds, source=planned.source())
+        source = planned.source(made_with(job, planned.backend))
+        size = store.estimate(num_clips, key=key, seconds=seconds, source=source)
         summary.rows.append(
             {
                 "key": planned.request.key,

@@ -26,6 +26,7 @@ from longvid.pipelines.extraction.assignments import (
 )
 from longvid.pipelines.extraction.inputs import VideoRequest
 from longvid.pipelines.extraction.job import ExtractionJob
+from longvid.pipelines.extraction.made_with import made_with
 from longvid.pipelines.extraction.measuring import Measure
 from longvid.pipelines.extraction.outcomes import AnyPiece, Outcome, PieceFailure, attempt_piece, unexpected
 from longvid.pipelines.extraction.plan import PlanFailure, VideoKept, VideoPlan, plan_one, refusal
@@ -109,7 +110,7 @@ class Working:
             return None
         row.video_seconds = found.video.end_seconds - found.video.begin_seconds
         row.backend, row.problems = found.backend, list(found.video.problems)
-        self._store.plan(row.key, found.clips.seconds, found.source())
+        self._store.plan(row.key, found.clips.seconds, found.source(made_with(self._job, found.backend)))
         pieces = list(found.pieces(self._store))
         if not pieces:
             self._complete(row)

@@ -72,7 +72,7 @@
   });
   prefersDark.addEventListener("change", recolour);
 
-  load().then(async () => {
+  (charts.length ? load() : Promise.resolve()).then(async () => {
     for (const chart of charts) await draw(chart);
     root.dataset.drawn = charts.length;
   }).catch((error) => {

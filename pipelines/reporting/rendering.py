@@ -14,12 +14,17 @@ import longvid
 from longvid.pipelines.reporting.charts import plotly_script
 from longvid.printable import printable
 
+HOME = "longvid.pipelines.reporting"
+FRAME = "frame.html"
 
-def render(template: str, values: dict[str, Any]) -> str:
-    """The page that a template of this folder makes of values; it needs no network and no other files."""
-    room = files("longvid.pipelines.reporting")
+
+def render(template: str, values: dict[str, Any], *, room: str = HOME, charts: bool = True) -> str:
+    """The page that a template of `room`, a package, makes of values; it needs no network and no other files.
+
+    `charts`: whether the page has any; without, plotly.js (2 MB) is left out. Text of files is escaped.
+    """
     environment = Environment(
-        loader=FunctionLoader(lambda name: room.joinpath(name).read_text("utf-8")),
+        loader=FunctionLoader(lambda name: _text(name, HOME if name == FRAME else room)),
         finalize=_visible,
         autoescape=True,
         undefined=StrictUndefined,
@@ -27,13 +32,17 @@ def render(template: str, values: dict[str, Any]) -> str:
         lstrip_blocks=True,
     )
     assets = {
-        "style": Markup(room.joinpath("page.css").read_text("utf-8")),
-        "script": Markup(room.joinpath("page.js").read_text("utf-8")),
-        "plotly": Markup(plotly_script()),
+        "style": Markup(_text("page.css", HOME)),
+        "script": Markup(_text("page.js", HOME)),
+        "plotly": Markup(plotly_script() if charts else ""),
         "made": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         "version": longvid.__version__,
     }
     return environment.get_template(template).render(**values, **assets)
+
+
+def _text(name: str, room: str) -> str:
+    return files(room).joinpath(name).read_text("utf-8")
 
 
 def _visible(value: Any) -> Any:

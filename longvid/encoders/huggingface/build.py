@@ -88,7 +88,7 @@ def build_huggingface(
             "file of `longvid finetune` or `longvid distil`"
         )
     folder = model_folder(model, revision=revision, weights=weights is None, fetch=fetch)
-    whole = _whole_configuration(folder, model)
+    whole = whole_configuration(folder, model)
     config = _configuration(whole, model)
     model_class = _model_class(config, whole)
     preprocessing = _preprocessing(folder, config, size, interpolation, may_guess=weights == "random")
@@ -99,7 +99,7 @@ def build_huggingface(
         module, has_pooler = _random(config, model_class, seed, model), True
         digest, source = state_sha256(module.state_dict()), f"random (seed {seed})"
     else:
-        state = read_state(_checkpoint(folder, model))
+        state = read_state(checkpoint_files(folder, model))
         module, has_pooler = _loaded(config, model_class, tower_state(state, whole), model)
         digest, source = state_sha256(state), _origin(folder, model)
     pooler, embedding = attentive_pooler(config, state, model), embedding_of(whole, state, seed, model)
@@ -131,14 +131,14 @@ def build_huggingface(
     return encoder
 
 
-def _whole_configuration(folder: Path, source: str) -> Any:
+def whole_configuration(folder: Path, source: str) -> Any:
     """The model's configuration."""
     from transformers import AutoConfig
 
     fields = read_object(folder / "config.json")
     _refuse_code_and_links(fields, folder / "config.json")
     _refuse_own_code(fields, source)
-    with _transformers(source):
+    with quiet_transformers(source):
         whole = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     refuse_unbuildable(whole, source)
     return whole
@@ -250,12 +250,13 @@ def _fit_positions(config: Any, preprocessing: Preprocessing, frames: int, sourc
 
 
 def _random(config: Any, model_class: Any, seed: int, source: str) -> nn.Module:
-    with torch.random.fork_rng(devices=[]), _transformers(source):
+    with torch.random.fork_rng(devices=[]), quiet_transformers(source):
         torch.manual_seed(seed)
         return model_class._from_config(config, dtype=torch.float32)
 
 
-def _checkpoint(folder: Path, source: str) -> list[Path]:
+def checkpoint_files(folder: Path, source: str) -> list[Path]:
+    """The files of a model's weights. Raises `WeightsError` if there are none."""
     found = weight_files(folder)
     if not found:
         raise WeightsError(f"{source}: no weights beside config.json; pass weights='random' for random weights")
@@ -268,7 +269,7 @@ def _loaded(config: Any, model_class: Any, state: dict[str, Tensor], source: str
     Raises `WeightsError` listing what is missing, what does not fit, and what belongs to the encoder but is not in
     the model (a checkpoint deeper than its configuration says). Heads and text towers are left out without notice.
     """
-    with torch.random.fork_rng(devices=[]), _transformers(source):
+    with torch.random.fork_rng(devices=[]), quiet_transformers(source):
         module, report = model_class.from_pretrained(
             None,
             config=config,
@@ -350,7 +351,7 @@ def _model_fields(folder: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _transformers(source: str) -> Iterator[None]:
+def quiet_transformers(source: str) -> Iterator[None]:
     """Wraps calls of transformers: hides its bars and reports, and turns its errors on a configuration into one line.
 
     Whatever matters in a load report is raised as an error here.

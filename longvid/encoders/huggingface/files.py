@@ -22,6 +22,11 @@ from longvid.weights import read_checkpoint
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 CONNECT_SECONDS = 3.0
 SMALL_FILES = ("config.json", "preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json")
+TOKENIZER_FILES = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
+    "merges.txt", "vocab.txt", "spiece.model", "tokenizer.model", "sentencepiece.bpe.model",
+)  # fmt: skip
+"""What the text tower of a model needs beside its weights."""
 SAFE_INDEX, SAFE_FILE = "model.safetensors.index.json", "model.safetensors"
 PICKLE_INDEX, PICKLE_FILE = "pytorch_model.bin.index.json", "pytorch_model.bin"
 
@@ -148,7 +153,7 @@ def _fetched_folder(name: str, revision: str | None, weights: bool) -> Path:
 
 def _wanted(files: list[str], weights: bool) -> list[str]:
     """Files worth fetching: configuration, model card, and one form of the weights."""
-    wanted = [name for name in (*SMALL_FILES, "README.md") if name in files]
+    wanted = [name for name in (*SMALL_FILES, *TOKENIZER_FILES, "README.md") if name in files]
     safe = [name for name in files if re.fullmatch(r"model[^/]*\.safetensors(\.index\.json)?", name)]
     pickled = [name for name in files if re.fullmatch(r"pytorch_model[^/]*\.bin(\.index\.json)?", name)]
     return wanted + (safe or pickled if weights else [])

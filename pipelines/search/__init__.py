@@ -1,0 +1,1 @@
+"""Search of a store's clips by words or by example."""
