@@ -23,6 +23,7 @@ BENCHES = {
     "pretrain": "few labels: decoders trained from scratch against pretrained ones, on made-up videos",
     "feed": "samples per second read from the store, against the decoder's training step",
     "dask": "what the scheduler costs per piece, and how busy a thousand workers are",
+    "rerun": "a rerun over 10,000 videos that are complete: time, bytes read, memory",
 }
 
 PLOTTED = ("decoder", "gpu", "longrange")

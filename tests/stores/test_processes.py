@@ -249,7 +249,7 @@ def _at_once(number: int, work: Callable[[int], object]) -> list[object]:
         start.wait()
         try:
             return work(index)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 -- what it came to
             return error
 
     with ThreadPoolExecutor(number) as pool:
