@@ -8,6 +8,7 @@ for H.264, whose pictures are coded so that damage mostly breaks the rules of th
 """
 
 import multiprocessing
+import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -81,6 +82,7 @@ def run(*, quick: bool = False) -> BenchTable:
     """Rates of this machine's decoders. Quick: `auto` only, and 12 damages per film instead of 200 (3,600 in all)."""
     columns = ["film", "decoder", "damages", "right", "refused", "crashed", "silently wrong", "of it shown"]
     table = BenchTable("Damaged videos", columns)
+    os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder prints its settings otherwise; 1: errors only
     tries = {"auto": 12} if quick else {"auto": 200} | {s.name: 40 for s in check_all() if s.works}
     with tempfile.TemporaryDirectory() as folder, _Patient(DEADLINE_SECONDS) as patient:
         for film in FILMS:

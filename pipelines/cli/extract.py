@@ -1,25 +1,16 @@
-"""`longvid extract | cluster-keys`: stage one, videos to features."""
+"""`longvid extract`: stage one, videos to features."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from itertools import chain, islice
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import typer
 
 from longvid.errors import ConfigError
-from longvid.pipelines.cli.console import (
-    console,
-    counted,
-    error_console,
-    failed_line,
-    human_bytes,
-    human_seconds,
-    print_json,
-    printable,
-    table,
-)
+from longvid.pipelines.cli.cluster_keys import cluster_keys
+from longvid.pipelines.cli.console import counted, error_console, print_json
+from longvid.pipelines.cli.extract_features import features_of, named_wishes
+from longvid.pipelines.cli.extract_printing import MAX_ROWS, print_plan, print_report
 from longvid.pipelines.cli.extract_settings import (
     Context,
     encoders_of,
@@ -32,17 +23,6 @@ from longvid.pipelines.cli.options import parse_options, parse_sampling
 from longvid.pipelines.cli.own_code import find_own_code
 from longvid.pooling_names import Pooling
 from longvid.video.storage import RETRIES, STALL_SECONDS
-
-if TYPE_CHECKING:
-    from longvid.pipelines.extraction import ExtractionJob, VideoRequest
-    from longvid.pipelines.extraction.report import RunReport, VideoRow
-    from longvid.pipelines.training.config import FeatureSettings
-
-MAX_ROWS = 40
-"""Videos that a run lists one by one; a larger run lists only the failed ones."""
-
-FEW = 3
-"""Videos with one kind of note that are named one by one."""
 
 POOLINGS = get_args(Pooling)
 
@@ -256,7 +236,7 @@ def extract(
         targets.append(Target(job, own.out, own.clips_per_shard, own.compression))
     wanted = None
     for name, place in zip(names, out, strict=True) if not targets else ():
-        wanted, notes = _features_of(recipe, name, allow_code=allow_code)
+        wanted, notes = features_of(recipe, name, allow_code=allow_code)
         for note in notes:
             error_console.print(f"note: {note}", style="dim")
         refuse_code_of(name or "", context, allow_code=allow_code)
@@ -279,11 +259,9 @@ def extract(
     first, *others = targets
     own_share = None if share is None else Share.parse(share)
     requests = ListedVideos(inputs, storage)
-    with _named_wishes(recipe, names[0], wanted, sampling=sampling, pooling=pooling):
+    with named_wishes(recipe, names[0], wanted, sampling=sampling, pooling=pooling):
         if plan:
-            statuses = [
-                _print_plan(requests, one.job, one.clips_per_shard, one.compression, as_json) for one in targets
-            ]
+            statuses = [print_plan(requests, one.job, one.clips_per_shard, one.compression, as_json) for one in targets]
             return max(statuses)
 
         from longvid.pipelines.cli.progress import ExtractionProgress
@@ -316,203 +294,5 @@ def extract(
     if as_json:
         print_json(result.to_dict())
     else:
-        _print_report(result)
+        print_report(result)
     return result.exit_status
-
-
-def cluster_keys(
-    folder: Annotated[Path, typer.Argument(help="A new folder, on a shared disk or to be copied to each machine.")],
-) -> int:
-    """Make TLS keys for a dask cluster, and print the commands that start one with them."""
-    from longvid.pipelines.extraction.keys import DAYS, make_keys
-    from longvid.pipelines.extraction.quiet import QuietWorker
-
-    made = make_keys(folder)
-    tls = f"--tls-ca-file {made.certificate} --tls-cert {made.certificate} --tls-key {made.key}"
-    # without a dashboard dask's scheduler still serves a page, to everybody unless an address is given
-    page = "--dashboard-address 127.0.0.1:8787"
-    quiet = f"--worker-class {QuietWorker.__module__}.{QuietWorker.__qualname__}"
-    for line in (
-        f"keys for {DAYS} days in {folder.absolute()}; whoever can read key.pem can run programs on the cluster",
-        "HOST and NODE are the addresses of the scheduler's machine and of each worker's:",
-        f"on HOST:        dask scheduler --host tls://HOST --no-dashboard {page} {tls}",
-        f"on every NODE:  dask worker tls://HOST:8786 --host NODE --protocol tls --no-dashboard {quiet} {tls}",
-        f"where you are:  longvid extract ... --scheduler tls://HOST:8786 --keys {folder.absolute()}",
-    ):
-        console.print(line, soft_wrap=True)
-    return 0
-
-
-def _features_of(recipe: str | None, encoder: str | None, *, allow_code: bool) -> "tuple[FeatureSettings, list[str]]":
-    """The recipe's settings of features, for `encoder` where one is given, and notes about what was dropped.
-
-    The settings name code only where the command line names it too, or allows it.
-    """
-    from longvid.encoders.registry import names_code
-    from longvid.pipelines.training.config import FeatureSettings, load_features
-
-    if recipe is None and encoder is None:
-        raise typer.BadParameter("give --encoder NAME, or --recipe NAME to take the encoder of a training recipe")
-    if recipe is None:
-        return FeatureSettings(encoder=str(encoder)), []
-    wanted = load_features(recipe, allow_code=allow_code or encoder is not None)
-    if encoder is not None and encoder != wanted.encoder:
-        dropped = [name for name in ("options", "preprocessing") if getattr(wanted, name)]
-        notes = [f"{' and '.join(dropped)} of {recipe} are for {wanted.encoder}; {encoder} keeps its own"]
-        kept = wanted.model_copy(update={"encoder": encoder, "options": {}, "preprocessing": {}})
-        return kept, notes if dropped else []
-    if names_code(wanted.encoder) and not allow_code and wanted.options:
-        raise ConfigError(
-            f"{recipe}: has options for {wanted.encoder}, which is code; give them with --option, or --allow-code if "
-            "the file is your own"
-        )
-    notes = [f"importing {wanted.encoder}, which {recipe} names"] if names_code(wanted.encoder) and allow_code else []
-    return wanted, notes
-
-
-@contextmanager
-def _named_wishes(
-    recipe: str | None,
-    encoder: str | None,
-    wanted: "FeatureSettings | None",
-    *,
-    sampling: str | None,
-    pooling: str | None,
-) -> Iterator[None]:
-    """Name the recipe and the remedy where an encoder cannot do what a recipe for another encoder asks for."""
-    from longvid.errors import EncoderError
-
-    if wanted is None:
-        yield
-        return
-    wishes = {"--sampling": None if sampling else wanted.sampling, "--pooling": None if pooling else wanted.pooling}
-    asked = {flag: value for flag, value in wishes.items() if value is not None}
-    try:
-        yield
-    except EncoderError as error:
-        if recipe is None or encoder is None or not asked:
-            raise
-        told = ", ".join(f"{flag.removeprefix('--')} {value}" for flag, value in asked.items())
-        raise EncoderError(f"{error}; {recipe} asks for {told}: give {' or '.join(asked)} beside --encoder") from error
-
-
-def _print_plan(
-    requests: "Iterable[VideoRequest]",
-    job: "ExtractionJob",
-    clips_per_shard: int,
-    compression: str | None,
-    as_json: bool,
-) -> int:
-    from zarr.storage import MemoryStore
-
-    from longvid.pipelines.extraction.measuring import MeasuringProcesses
-    from longvid.pipelines.extraction.plan import make_recipe, summarise_plan
-    from longvid.pipelines.extraction.report import VideoRow
-    from longvid.pipelines.extraction.run import DEADLINE_SECONDS
-    from longvid.stores import FeatureStore
-    from longvid.video.backends import require_backend
-
-    require_backend(job.backend)
-    encoder = job.build()
-    recipe = make_recipe(job, encoder)
-    # an empty store in memory computes how much space the videos would take
-    store = FeatureStore.create(MemoryStore(), recipe, clips_per_shard=clips_per_shard, compression=compression)
-    sampling = job.sampling_for(encoder.spec)
-    with MeasuringProcesses(deadline_seconds=DEADLINE_SECONDS) as measure_one:
-        summary = summarise_plan(requests, job, store=store, sampling=sampling, measure_one=measure_one)
-    if as_json:
-        print_json(summary.to_dict())
-    else:
-        on_disk = "on disk" if compression is None else "on disk, at most"
-        numbers = ("length", "clips", "files", "tokens", on_disk)
-        rows = table("video", *numbers, "decoder", right=numbers)
-        for row in summary.rows:
-            rows.add_row(
-                row["key"],
-                human_seconds(row["video_seconds"]),
-                str(row["clips"]),
-                str(row["files"]),
-                human_bytes(row["bytes"]),
-                human_bytes(row["disk_bytes"]),
-                row["backend"],
-            )
-        totals = summary.totals
-        rows.add_section()
-        rows.add_row(
-            counted(len(summary.rows), "video"),
-            human_seconds(totals["video_seconds"]),
-            str(totals["clips"]),
-            str(totals["files"]),
-            human_bytes(totals["bytes"]),
-            human_bytes(totals["disk_bytes"]),
-        )
-        console.print(rows)
-        for line in _failed_lines(
-            VideoRow(f.request.key, f.request.path, "failed", f.reason) for f in summary.failures
-        ):
-            error_console.print(line, style="red")
-    return 3 if summary.failures else 0
-
-
-def _failed_lines(rows: "Iterable[VideoRow]") -> list[str]:
-    """One line per failed video; if there are many, one line per kind of reason, with their number."""
-    from longvid.pipelines.extraction.report import failed_together
-
-    every = iter(rows)
-    first = list(islice(every, MAX_ROWS + 1))
-    if len(first) <= MAX_ROWS:
-        return [failed_line(row.key, row.reason) for row in first]
-    kinds = failed_together(chain(first, every))
-    return [failed_line(kind.keys[0], f"{kind.reason}{_and_others(kind.count - 1)}") for kind in kinds]
-
-
-def _note_lines(result: "RunReport") -> list[str]:
-    """One line per note; notes of one kind about many videos are one line, with their number."""
-    from longvid.pipelines.extraction.report import noted_together
-
-    lines = []
-    for kind in noted_together(result.each_row()):
-        told = list(zip(kind.keys, kind.reasons, strict=True))
-        others = "" if kind.count <= FEW else f" (and {counted(kind.count - 1, 'video')} likewise; the report has all)"
-        lines += [printable(f"note: {key}: {why}{others}") for key, why in (told[:1] if others else told)]
-    return lines
-
-
-def _and_others(others: int) -> str:
-    return f" (and {counted(others, 'video')} for the same reason)" if others else ""
-
-
-def _print_report(result: "RunReport") -> None:
-    numbers = ("clips", "decode", "encode", "write")
-    rows = table("video", "status", *numbers, "decoder", right=numbers)
-    listed = result.rows if result.counts.total() <= MAX_ROWS else []
-    shown = [row for row in listed if row.status != "failed"]
-    for row in shown:
-        style = "dim" if row.status == "kept" else ""
-        rows.add_row(
-            row.key,
-            row.status,
-            str(row.num_clips),
-            f"{row.decode_seconds:.1f} s",
-            f"{row.encode_seconds:.1f} s",
-            f"{row.write_seconds:.2f} s",
-            row.backend,
-            style=style,
-        )
-    if shown:
-        console.print(rows)
-    for line in _failed_lines(row for row in result.each_row() if row.status == "failed"):
-        console.print(line, style="red")
-    for line in _note_lines(result):
-        console.print(line, style="dim")
-    counts = ", ".join(f"{count} {status}" for status, count in sorted(result.counts.items()))
-    work = ""
-    if result.num_clips:
-        rate = result.num_clips / max(result.wall_seconds, 1e-9)
-        by = counted(result.workers, "worker")
-        work = (
-            f"; {counted(result.num_clips, 'clip')} in {human_seconds(result.wall_seconds)} ({rate:.1f} per second, "
-            f"{by})"
-        )
-    console.print(f"{counts or 'no videos'}{work}")
-    console.print(f"report: {result.path}")

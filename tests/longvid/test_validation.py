@@ -115,6 +115,44 @@ WRONG: dict[str, tuple[str, str]] = {
         "PooledConfig.pooling='last': should be 'mean' or 'max'",
     ),
     "MaxPooledConfig(dim=4, outputs=[2])": ("DecoderError", "MaxPooledConfig.outputs=[2]: should be a whole number"),
+    "Objective(name='next')": ("ConfigError", "Objective.name='next': should be 'masked' or 'next-clip'"),
+    "Objective(horizons=(0,))": ("ConfigError", "Objective.horizons[0]=0: should be at least 1"),
+    "StagedConfig(dim=4, outputs=2, padding='none')": (
+        "DecoderError",
+        "StagedConfig.padding='none': should be 'masked' or 'official'",
+    ),
+    "MSTCNConfig(dim=4, outputs=2, dropout=1.5)": ("DecoderError", "MSTCNConfig.dropout=1.5: should be less than 1"),
+    "MSTCNPlusPlusConfig(dim=4, outputs=2, refinements=-1)": (
+        "DecoderError",
+        "MSTCNPlusPlusConfig.refinements=-1: should be at least 0",
+    ),
+    "ASFormerConfig(dim=4, outputs=2, window='all')": (
+        "DecoderError",
+        "ASFormerConfig.window='all': should be 'own' or 'shared'",
+    ),
+    "LTContextConfig(dim=4, outputs=2, norm='layer')": (
+        "DecoderError",
+        "LTContextConfig.norm='layer': should be 'none' or 'instance'",
+    ),
+    "RefinementSettings(stages=0)": ("DecoderError", "RefinementSettings.stages=0: should be at least 1"),
+    "LVMAEConfig(dim=64, outputs=2, probe='mean')": (
+        "DecoderError",
+        "LVMAEConfig.probe='mean': should be 'attentive' or 'linear'",
+    ),
+    "StreamLayout(dims=(0,), tokens=(1,))": ("DecoderError", "StreamLayout.dims[0]=0: should be at least 1"),
+    "AttentiveConfig(dim=64, outputs=2, order='first')": (
+        "DecoderError",
+        "AttentiveConfig.order='first': should be 'query-last' or 'query-first'",
+    ),
+    "FourLayerConfig(dim=64, outputs=2, layers='four')": (
+        "DecoderError",
+        "FourLayerConfig.layers='four': should be a whole number",
+    ),
+    "Join(how='sum')": ("ConfigError", "Join.how='sum': should be 'features' or 'streams'"),
+    "EncoderSettings(encoder='patch-statistics', out='x.zarr', dtype='float8')": (
+        "ConfigError",
+        "EncoderSettings.dtype='float8': should be 'float16', 'float32' or 'int8'",
+    ),
     "ExtractionJob('patch-statistics', dtype='float8')": (
         "ConfigError",
         "ExtractionJob.dtype='float8': should be 'float16', 'float32' or 'int8'",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from longvid.errors import ConfigError
-from longvid.pipelines.cli.extract import _note_lines
+from longvid.pipelines.cli.extract_printing import note_lines
 from longvid.pipelines.extraction import extract, measuring
 from longvid.pipelines.extraction.failed_before import AGAIN
 from longvid.pipelines.extraction.report import RunReport, VideoRow, default_report_path
@@ -91,7 +91,7 @@ def test_a_note_about_many_videos_is_one_line_and_a_rare_one_names_each():
     rows.append(VideoRow("x", "/in/x.mp4", "failed", reason="broken", problems=["starts late, at 9 s"]))
     report = RunReport()
     report.add(*rows)
-    assert _note_lines(report) == [
+    assert note_lines(report) == [
         f"note: v0: {rate.format(0)} (and 49 videos likewise; the report has all)",
         "note: w0: starts late, at 0 s",
         "note: w1: starts late, at 1 s",
