@@ -1,4 +1,4 @@
-"""The cost of a rerun over a store that is complete, and of looking into a large store.
+"""What a rerun over a complete store costs; a look into a large store.
 
 Every video is a name of its own (a hard link) for one drawn file of 8 MiB, so the disk holds few bytes, and what is
 read comes from the system's cache: the time is that of the program, not of the disk. The bytes read are counted. The
@@ -31,7 +31,7 @@ MOST_SECONDS = 60.0
 VIDEOS = 10_000
 MOST_BYTES_A_VIDEO = 1_000_000
 MOST_GROWTH = 1.1
-"""Of the memory, from a tenth of the videos to all of them."""
+"""Growth of the memory from a tenth of the videos to all of them."""
 OPEN_SECONDS, INFO_SECONDS = 2.0, 10.0
 
 JOB = ExtractionJob(
