@@ -22,6 +22,19 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 
+@pytest.fixture(autouse=True)
+def own_code_is_forgotten() -> Iterator[None]:
+    """What a test imported from a folder of its own, and the folder: a later test has modules of the same name."""
+    before = list(sys.path)
+    yield
+    folders = tuple(f"{folder}{os.sep}" for folder in sys.path if folder and folder not in before)
+    sys.path[:] = before
+    if folders:
+        for name, module in list(sys.modules.items()):
+            if (getattr(module, "__file__", None) or "").startswith(folders):
+                del sys.modules[name]
+
+
 @pytest.fixture(scope="session")
 def unchecked() -> Callable[[str], str]:
     """Run code in a process of its own, where no hook checks types as it does here; gives the error it ends with."""

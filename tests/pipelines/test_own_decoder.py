@@ -25,7 +25,6 @@ LINES = re.findall(r"^(longvid (?:train|evaluate|predict) .*my_decoder:LastState
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Features, and the tutorial's decoder in a module of the working folder, which is not on Python's path yet."""
     extract_short_videos(tmp_path)
-    sys.modules.pop("my_decoder", None)
     monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
     (tmp_path / "my_decoder.py").write_text(BLOCK, encoding="utf-8")
     yield tmp_path
