@@ -672,9 +672,10 @@ def _write_root(place: Place, recipe: Recipe, layout: Layout, made_with: dict[st
     # the root last: if creation is interrupted, there is no store
     place.put_new(on_disk.DOCUMENT, root)
     made = _read_root(place)
-    for path, document in () if made is None else on_disk.store_documents(*made).items():
-        if path in documents and place.get(path) != document:  # of the one that lost
-            place.put(path, document)
+    won = {} if made is None else on_disk.store_documents(*made)
+    for path in documents.keys() & won.keys():
+        if place.get(path) != won[path]:  # of the one that lost
+            place.put(path, won[path])
 
 
 def _named_differences(there: Recipe, given: Recipe) -> str:
