@@ -49,6 +49,30 @@ def write_bytes(path: Path, content: bytes, *, flush: bool = False) -> None:
             os.fsync(file.fileno())
 
 
+def write_new(path: Path, content: bytes) -> bool:
+    """Write bytes where there is no file yet, onto the disk; False: there is one by now, which stays.
+
+    Of several writers one wins. A file system without hard links cannot tell who was first: there the last one's stays.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}{PARTIAL}")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+            raise
+        write_bytes(path, content, flush=True)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return True
+
+
 def write_json(path: Path, value: Any, *, sort_keys: bool = False) -> None:
     """Write a JSON document, whole or not at all. Raises ValueError for what JSON has no word for (NaN)."""
     text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False, sort_keys=sort_keys)

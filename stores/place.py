@@ -24,7 +24,7 @@ from zarr.abc.store import ByteRequest, Store
 from zarr.buffer import default_buffer_prototype
 from zarr.storage import FsspecStore, LocalStore, MemoryStore, WrapperStore
 
-from longvid.files import write_bytes
+from longvid.files import write_bytes, write_new
 from longvid.stores.errors import StoreAccessError, StoreReadOnly
 from longvid.stores.waiting import wait_for
 
@@ -59,6 +59,12 @@ class Place(Protocol):
 
     def put(self, path: str, data: bytes, *, flush: bool = True) -> None:
         """Write the object in one atomic step; `flush`: it survives a power cut from now on."""
+
+    def put_new(self, path: str, data: bytes) -> bool:
+        """As `put`, where there is no object yet; False: another writer was first, whose object stays.
+
+        On an object store two writers that meet within one request may both be first; the later one's object stays.
+        """
 
     def flush(self, paths: Iterable[str]) -> None:
         """Make these objects, which were put without `flush`, survive a power cut."""
@@ -148,6 +154,14 @@ class FolderPlace:
                 time.sleep(random.uniform(0, 0.001 * attempt))
             except OSError as error:
                 raise _failed("write", self.location, path, error) from error
+
+    def put_new(self, path: str, data: bytes) -> bool:
+        _refuse_read_only(self, path)
+        self._refuse_links(os.path.dirname(path), "write")
+        try:
+            return write_new(self._root / path, data)
+        except OSError as error:
+            raise _failed("write", self.location, path, error) from error
 
     def flush(self, paths: Iterable[str]) -> None:
         files = [self._root / path for path in paths]
@@ -308,6 +322,12 @@ class ZarrPlace:
         _refuse_read_only(self, path)
         buffer = default_buffer_prototype().buffer.from_bytes(data)
         self._wait("write", path, lambda: self._object_store().set(path, buffer))
+
+    def put_new(self, path: str, data: bytes) -> bool:
+        if self.get(path) is not None:
+            return False
+        self.put(path, data)
+        return self.get(path) == data
 
     def flush(self, paths: Iterable[str]) -> None:
         """Nothing is left to do."""

@@ -652,19 +652,30 @@ def root_copy(place: Place) -> tuple[Recipe, Layout, dict[str, str]] | None:
 
 
 def _write_root(place: Place, recipe: Recipe, layout: Layout, made_with: dict[str, str] | None) -> None:
+    """Make a store, unless another process makes one there at the same time: of several, one wins."""
     copy = root_copy(place)
     if copy is not None and copy[0].digest != recipe.digest and video_names(place):
         raise NotAFeatureStore(
             f"{place.location}: holds videos of another recipe, but its zarr.json is gone; run `longvid repair`"
         )
     others = [name for name in place.sizes("") if not name.endswith(PARTIAL) and name != on_disk.VIDEOS]
+    if _read_root(place) is not None:
+        return
     if others:
         raise NotAFeatureStore(
             f"{place.location}: holds other files ({others[0]!r}, ...); choose a new or an empty folder"
         )
-    # the root last: if creation is interrupted, there is no store
-    for path, document in reversed(on_disk.store_documents(recipe, layout, made_with).items()):
+    documents = on_disk.store_documents(recipe, layout, made_with)
+    root = documents.pop(on_disk.DOCUMENT)
+    for path, document in documents.items():
         place.put(path, document)
+    # the root last: if creation is interrupted, there is no store
+    place.put_new(on_disk.DOCUMENT, root)
+    made = _read_root(place)
+    won = {} if made is None else on_disk.store_documents(*made)
+    for path in documents.keys() & won.keys():
+        if place.get(path) != won[path]:  # of the one that lost
+            place.put(path, won[path])
 
 
 def _named_differences(there: Recipe, given: Recipe) -> str:

@@ -85,6 +85,7 @@ TEXT_COLUMNS = ("key", "path", "label_path", "group", "split", "sha256")
 COLUMNS = tuple(f.name for f in fields(ManifestRow) if f.name not in ("extra", "source"))
 _SPLITS_OR_NONE = (*SPLITS, None)
 _COLUMN_SET = frozenset(COLUMNS)
+_EMPTY_ROW = dict.fromkeys(COLUMNS)
 _PLAIN_SEPARATOR = os.sep == "/"
 
 
@@ -220,10 +221,14 @@ def read_rows(path: str | Path) -> Iterator[ManifestRow]:
     prefix, records = read_records(path)
     folder, number = str(path.parent.absolute()), None
     for number, record in records:
-        values = _row_values(record, f"{prefix}{number}", folder)
+        source = f"{prefix}{number}"
+        values = _row_values(record, source, folder)
         row = object.__new__(ManifestRow)  # checked already, and in the form of a row
-        own = {name: values.pop(name, None) for name in COLUMNS}
-        row.__dict__.update(own, extra=values, source=f"{prefix}{number}")
+        extra = {name: values.pop(name) for name in [name for name in values if name not in _COLUMN_SET]}
+        about = row.__dict__
+        about.update(_EMPTY_ROW)
+        about.update(values)
+        about["extra"], about["source"] = extra, source
         yield row
     if number is None:
         raise AnnotationError(f"{path}: lists no videos")
@@ -319,8 +324,8 @@ def _absolute(path: str, folder: str) -> str:
         return f"{member}::{_absolute(shard, folder)}"
     if "://" in path:
         return path
-    if _PLAIN_SEPARATOR and path and path[0] not in "./" and path[-1] != "/" and "//" not in path and "/." not in path:
-        return f"{folder}/{path}"  # what the line below says, ten times faster
+    if _PLAIN_SEPARATOR and path and path[0] != "." and path[-1] != "/" and "//" not in path and "/." not in path:
+        return path if path[0] == "/" else f"{folder}/{path}"  # what the line below says, ten times faster
     return str(Path(folder, path))
 
 

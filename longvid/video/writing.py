@@ -1,6 +1,8 @@
 """Writing small video files, for self-tests, tests and demonstrations."""
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -32,7 +34,7 @@ def write_video(
     anti-clockwise turn that a player should apply. Pictures are taken one at a time, so they may come from a generator.
     """
     time_base = 1 / Fraction(fps) if seconds is None else MILLISECOND
-    with av.open(str(path), "w", options=container_options or {}) as container:
+    with _usual_priority(), av.open(str(path), "w", options=container_options or {}) as container:
         stream = container.add_stream(codec, rate=Fraction(fps), options=codec_options or {})
         assert isinstance(stream, av.VideoStream)
         stream.pix_fmt, stream.time_base = pixel_format, time_base
@@ -49,3 +51,17 @@ def write_video(
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return Path(path)
+
+
+@contextmanager
+def _usual_priority() -> Iterator[None]:
+    """The process keeps its place in the queue: SVT-AV1, if it may (as root), makes the thread that calls it real-time."""
+    if not hasattr(os, "sched_getscheduler"):
+        yield
+        return
+    policy, priority = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        if os.sched_getscheduler(0) != policy:
+            os.sched_setscheduler(0, policy, priority)

@@ -6,7 +6,9 @@ A thousand GPUs are not available on one machine, so here they are dask workers 
 read a video through, sleep while they would decode, and sleep holding a GPU while they would encode. Everything else is
 real: the manifest, which is read as a stream, the assignments and their sizes, the scheduler, the executor with its
 window, two assignments in flight per GPU, the messages and their size (a film's packed timing among them), the report.
-The workers run in other processes, so the work of the coordinating process is the same as on a cluster.
+The workers run in other processes, so the work of the coordinating process is the same as on a cluster. But they take
+processor time of this machine: the notes say how much, and how busy its processors were. Where that is near 100 %, the
+GPUs idle because the machine cannot hold coordinator and workers together, and only `ms each` tells of a cluster.
 """
 
 import asyncio
@@ -14,6 +16,7 @@ import json
 import logging
 import multiprocessing
 import queue
+import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +27,7 @@ from tempfile import TemporaryDirectory
 
 import dask
 import numpy as np
+import psutil
 from distributed import Client, Scheduler, SpecCluster, Worker
 
 from longvid.pipelines.bench.measure import MEGABYTE
@@ -69,8 +73,11 @@ ROUNDS = 6
 GPUS_A_WORKER = 8
 """A real worker has one GPU; with more, a thousand idle workers on one machine would leave no time for other work."""
 
-HOSTS = 4
+HOSTS = 2
 """Number of processes that share the workers."""
+
+SHORTEST, LONGEST = 0.5, 1.5
+"""Bounds of the length of a video, as a share of the mean."""
 
 CONFIGURATION = {
     "distributed.worker.profile.enabled": False,
@@ -112,7 +119,7 @@ class SimulatedGpu(WorkPlugin):
         started = time.perf_counter()
         nap = Nap(worker=self.address)
         if isinstance(assignment, OpenVideos):
-            seconds = sum(self._opened(assignment, number, nap) for number in range(len(assignment.requests)))
+            seconds = self._opened(assignment, nap)
         elif isinstance(assignment, CompleteVideo):
             seconds = 0.0
             nap.ended.append(assignment.row)
@@ -129,23 +136,30 @@ class SimulatedGpu(WorkPlugin):
         nap.seconds = time.perf_counter() - started
         return nap
 
-    def _opened(self, assignment: OpenVideos, number: int, nap: Nap) -> float:
-        """Open one video; return the seconds of it that are encoded at once."""
-        request = assignment.requests[number]
-        with open(self._file, "rb") as file:
-            file.read(READ_BYTES)
-        length = float(np.random.default_rng(len(request.key) + number).uniform(0.5, 1.5))
-        time.sleep(length * PROBE_SHARE * self._video_seconds / self._speed)
-        clips = round(self._video_seconds / CLIP_SECONDS)
-        row = VideoRow(request.key, request.path, num_clips=clips, video_seconds=self._video_seconds, backend="pyav")
-        if self._num_pieces == 1:
-            nap.ended.append(row)
-            return length * self._video_seconds
-        row.num_clips = CLIPS_PER_SHARD
-        film = Film(request, self._packed, "pyav", {"mtime_ns": 1})
-        shards = tuple(range(1, self._num_pieces))
-        nap.opened.append(Opened(film, row, shards, CLIPS_PER_SHARD * len(shards)))
-        return PIECE_SECONDS
+    def _opened(self, assignment: OpenVideos, nap: Nap) -> float:
+        """Open the videos; return the seconds of them that are encoded at once.
+
+        It sleeps once for all of them: a thousand GPUs that wake for every video would take more of this machine's
+        processors than the coordinator, which is what is measured.
+        """
+        seconds, clips = 0.0, round(self._video_seconds / CLIP_SECONDS)
+        with open(self._file, "rb", buffering=0) as file:
+            for request in assignment.requests:
+                file.seek(0)
+                file.read(READ_BYTES)
+                seconds += random.uniform(SHORTEST, LONGEST) * self._video_seconds
+                row = VideoRow(
+                    request.key, request.path, num_clips=clips, video_seconds=self._video_seconds, backend="pyav"
+                )
+                if self._num_pieces == 1:
+                    nap.ended.append(row)
+                    continue
+                row.num_clips = CLIPS_PER_SHARD
+                film = Film(request, self._packed, "pyav", {"mtime_ns": 1})
+                shards = tuple(range(1, self._num_pieces))
+                nap.opened.append(Opened(film, row, shards, CLIPS_PER_SHARD * len(shards)))
+        time.sleep(PROBE_SHARE * seconds / self._speed)
+        return seconds if self._num_pieces == 1 else PIECE_SECONDS * len(assignment.requests)
 
     def _piece(self, key: str, shard: int) -> Outcome:
         return PieceResult(key, shard, CLIPS_PER_SHARD, 1.0, 1.0, 0.1, 1_000_000)
@@ -190,6 +204,10 @@ class Round:
     handed_out_seconds: float
     """The time after which nothing was left to hand out."""
     assignments: int
+    workers_seconds: float
+    """Processor time of the simulated workers."""
+    machine_busy: float
+    """Share of this machine's processor time in which it was not idle, whoever used it."""
 
     def busy(self, begin_seconds: float, end_seconds: float, *, gpus: int) -> float:
         """Share of the GPUs' time between the two times in which they worked."""
@@ -241,6 +259,11 @@ def run(*, quick: bool = False) -> BenchTable:
             table.notes.append(
                 f"one coordinator could feed {1000 / each * unit_seconds / GPU_RATE:,.0f} GPUs with {what}: "
                 f"{1000 / each:,.0f} per second of its time"
+            )
+            table.notes.append(
+                f"{what}: the simulated workers took {1000 * found.workers_seconds / units:.3f} ms of processor time "
+                f"each; this machine's {psutil.cpu_count()} processors were {found.machine_busy:.0%} busy, other "
+                "programs included (near 100 %, it is the machine that lets the GPUs idle)"
             )
     table.notes += [
         "ms each: processor time of the coordinator (manifest, report, scheduler, client) per video, or film's piece",
@@ -345,7 +368,12 @@ def host_workers(address: str, workers: int, folder: str) -> None:
 
 def _measure(client: Client, role: SimulatedGpu, manifest: Path, folder: Path) -> Round:
     """One run of the coordinator over the manifest."""
-    begin, processor = time.perf_counter(), time.process_time()
+    begin, processor, machine, workers = (
+        time.perf_counter(),
+        time.process_time(),
+        psutil.cpu_times(),
+        _workers_seconds(),
+    )
     requests = ListedVideos([manifest])
     dealer = WatchedDealer(requests, clips_per_shard=CLIPS_PER_SHARD, deadline_seconds=3600.0)
     executor = WatchedExecutor(client, role)
@@ -354,4 +382,11 @@ def _measure(client: Client, role: SimulatedGpu, manifest: Path, folder: Path) -
         wall, processor = time.perf_counter() - begin, time.process_time() - processor
     if report.counts["done"] != len(requests):
         raise RuntimeError(f"{len(requests) - report.counts['done']} of {len(requests)} simulated videos failed")
-    return Round(wall, processor, executor.naps, dealer.last_seconds, dealer.assignments)
+    workers, before, now = _workers_seconds() - workers, machine, psutil.cpu_times()
+    idle = (now.idle - before.idle) / max(sum(now) - sum(before), 1e-9)
+    return Round(wall, processor, executor.naps, dealer.last_seconds, dealer.assignments, workers, 1 - idle)
+
+
+def _workers_seconds() -> float:
+    """Processor time of the processes that hold the simulated workers."""
+    return sum(sum(process.cpu_times()[:2]) for process in psutil.Process().children(recursive=True))

@@ -23,7 +23,7 @@ def prepare(
             help="lvu, breakfast, coin, kinetics, ssv2, ucf101, hmdb51, diving48, or `folder` for your own videos."
         ),
     ],
-    videos: Annotated[Path, typer.Option("--videos", help="Folder of videos, in any of the usual layouts.")],
+    videos: Annotated[str, typer.Option("--videos", help="Folder of videos, in any of the usual layouts.")],
     annotations: Annotated[
         Path | None,
         typer.Option(
@@ -67,16 +67,18 @@ def prepare(
     from longvid.pipelines.prepare import prepare as run
     from longvid.pipelines.prepare.absent import absent_videos, write_absent
     from longvid.pipelines.prepare.benchmarks import load_benchmark
+    from longvid.pipelines.prepare.finding import folder_of
 
+    folder = folder_of(videos)
     listed = load_benchmark(
-        benchmark, annotations, videos, test_fraction=test_fraction, val_fraction=val_fraction, group=group
+        benchmark, annotations, folder, test_fraction=test_fraction, val_fraction=val_fraction, group=group
     )
     with CheckProgress(error_console) as progress:
-        prepared = run(listed, videos, check=check, workers=workers, on_video=progress.opened)
+        prepared = run(listed, folder, check=check, workers=workers, on_video=progress.opened)
     if download:
-        _download(prepared, videos, cookies=cookies, retry_failed=retry_failed)
+        _download(prepared, folder, cookies=cookies, retry_failed=retry_failed)
         with CheckProgress(error_console) as progress:
-            prepared = run(listed, videos, check=check, workers=workers, on_video=progress.opened)
+            prepared = run(listed, folder, check=check, workers=workers, on_video=progress.opened)
     manifest = out or Path(f"{benchmark}.jsonl")
     prepared.manifest.write(manifest)
     if missing is not None:

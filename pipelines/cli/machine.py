@@ -26,6 +26,7 @@ BENCHES = {
     "feed": "samples per second read from the store, against the decoder's training step",
     "search": "one pass over a store's clips against reading memory, and its memory",
     "dask": "what the scheduler costs per piece, and how busy a thousand workers are",
+    "rerun": "a rerun over 10,000 videos that are complete: time, bytes read, memory",
 }
 
 PLOTTED = ("decoder", "gpu", "longrange")

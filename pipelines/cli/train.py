@@ -243,7 +243,7 @@ def evaluate(
 
 def predict(
     run: RunFolder,
-    video: Annotated[Path, typer.Argument(help="A video file.")],
+    video: Annotated[str, typer.Argument(help="A video file, or the URL of one.")],
     encoder: Annotated[
         list[str] | None,
         typer.Option(

@@ -45,6 +45,7 @@ from longvid.stores.layout import DEFAULT_CLIPS_PER_SHARD
 from longvid.tasks import ManifestRow, Task
 from longvid.tasks.manifest_files import write_records
 from longvid.trained import GivenDecoder
+from longvid.video.storage import Storage, without_secrets
 from longvid.windows import WindowDataset
 from longvid.windows.dataset import Features
 
@@ -183,9 +184,11 @@ def predict(
     allow_damaged: bool = False,
     progress: Progress | None = None,
     out: str | Path | None = None,
+    storage: Storage | None = None,
 ) -> Prediction:
     """Answers of a trained run along a video file, also written to `out` where it is given (`write_prediction`).
 
+    `video` may be a URL that extraction takes; `storage` says how it is reached, the environment where it is not given.
     `allow_damaged` uses the sound clips of a damaged file; `Prediction.damaged` names the others.
     `weights`: the encoder's weights file, if it has moved since the extraction. `encoder` and `encoder_options` are
     needed for your own encoder (a run's files never make longvid import code), for one that has moved, and for a hub's
@@ -205,11 +208,11 @@ def predict(
     on = torch_device(device)
     decoders = [trained_decoder(run, record, seed, given=GivenDecoder(decoder, decoder_options)) for seed in seeds]
     given = given_encoders(record, encoder, encoder_options, weights)
-    allowed = {"allow_truncated": allow_truncated, "allow_damaged": allow_damaged}
+    allowed = {"allow_truncated": allow_truncated, "allow_damaged": allow_damaged, "storage": storage}
     with extracted(run, record, video, given, device=on, progress=progress, **allowed) as (stores, features):
         lines = [_along(own, record, features, on) for own in decoders]
         damaged = tuple(dict.fromkeys(str(part) for store in stores for part in store.video(VIDEO).damaged))
-    prediction = replace(_prediction(str(video), run, record, lines, seeds), damaged=damaged)
+    prediction = replace(_prediction(without_secrets(str(video)), run, record, lines, seeds), damaged=damaged)
     if out is not None:
         write_prediction(Path(out), prediction)
     return prediction
@@ -225,6 +228,7 @@ def extracted(
     device: torch.device,
     allow_truncated: bool = False,
     allow_damaged: bool = False,
+    storage: Storage | None = None,
     progress: Progress | None = None,
 ) -> Iterator[tuple[list[FeatureStore], Features]]:
     """The features of a file as a run was trained on them, under the key `VIDEO`, until the block ends.
@@ -238,7 +242,9 @@ def extracted(
     with TemporaryDirectory(prefix="longvid-predict-") as folder:
         targets = [
             Target(
-                replace(job, allow_truncated=allow_truncated, allow_damaged=allow_damaged),
+                replace(
+                    job, allow_truncated=allow_truncated, allow_damaged=allow_damaged, storage=storage or Storage()
+                ),
                 Path(folder) / f"{number}.zarr",
                 DEFAULT_CLIPS_PER_SHARD,
                 encoder=encoder,

@@ -5,6 +5,7 @@ only the culprit fails. The worker's side of the run and the encoder live in wor
 """
 
 import logging
+import pickle
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -27,9 +28,9 @@ from longvid.pipelines.extraction.process import UnpicklableWork
 from longvid.pipelines.extraction.working import Working
 
 WINDOW_SECONDS = 5.0
-AHEAD = 0.5
-"""Assignments queued at the workers, as a share of their threads: one per worker, so that no worker waits for the
-scheduler between two of them."""
+AHEAD = 1.0
+"""Assignments queued at the workers, as a share of their threads: as many again as they work on, so that no worker
+waits for the scheduler between two of them, although it does not queue them evenly."""
 
 POLL_SECONDS = 0.1
 """Time between two looks for a first worker."""
@@ -106,10 +107,14 @@ class EncoderPlugin(WorkerPlugin):
             self._sent.remove()
 
 
-def do_assignment(assignment: Assignment, name: str) -> Returned:
-    """The task: the worker's plugin does the work. Only a small record comes back."""
+def do_assignment(assignment: bytes, name: str) -> bytes:
+    """The task: the worker's plugin does the work. Only a small record comes back.
+
+    Both travel pickled: the scheduler would unpickle and pickle every video of an assignment again, and what comes back
+    would be unpickled in the thread in which the scheduler works.
+    """
     plugin = cast(WorkPlugin, get_worker().plugins[name])
-    return plugin.do(assignment)
+    return pickle.dumps(plugin.do(pickle.loads(assignment)), pickle.HIGHEST_PROTOCOL)
 
 
 class DaskExecutor:
@@ -189,8 +194,9 @@ class DaskExecutor:
                 batch = dealer.take(min(room, TOGETHER), slots=window.threads)
                 if batch:
                     with hold_interrupts():
+                        packed = [pickle.dumps(assignment, pickle.HIGHEST_PROTOCOL) for assignment in batch]
                         futures = self._client.map(
-                            do_assignment, batch, name=self._plugin.name, pure=False, fifo_timeout="0 s"
+                            do_assignment, packed, name=self._plugin.name, pure=False, fifo_timeout="0 s"
                         )
                         running.update(zip(futures, batch, strict=True))
                         deadline.watch({f: limit_seconds(running[f], self._deadline_seconds) for f in futures})
@@ -216,8 +222,11 @@ class DaskExecutor:
         # None: the result was lost with its worker, and the assignment failed when dask did it again
         found = self._client.gather(finished, errors="skip") if finished else {}
         for future in ended:
-            assignment = running.pop(future)
-            yield assignment, found.get(future.key) or self._fault(future, expired=future in expired)
+            assignment, packed = running.pop(future), found.get(future.key)
+            if packed is None:
+                yield assignment, self._fault(future, expired=future in expired)
+            else:
+                yield assignment, pickle.loads(packed)
             future.release()
 
     def _fault(self, future: Future, *, expired: bool) -> Died:

@@ -8,6 +8,9 @@ from contextlib import contextmanager
 
 from distributed import Client, Future
 
+LONGEST_PAUSE_SECONDS, SHORTEST_PAUSE_SECONDS = 30.0, 5.0
+"""Time between two checks, which ask the scheduler for all it has in hand: a sixtieth of the deadline, within these."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -62,6 +65,11 @@ class DeadlineWatch:
             self._client.restart_workers(list(addresses), raise_for_error=False)
 
 
+def _pause_seconds(deadline_seconds: float) -> float:
+    pause = min(LONGEST_PAUSE_SECONDS, max(SHORTEST_PAUSE_SECONDS, deadline_seconds / 60))
+    return min(pause, deadline_seconds / 4)
+
+
 @contextmanager
 def watch_deadlines(client: Client, deadline_seconds: float) -> Iterator[DeadlineWatch]:
     """A watch that checks deadlines in its own thread until the block ends.
@@ -73,7 +81,7 @@ def watch_deadlines(client: Client, deadline_seconds: float) -> Iterator[Deadlin
     told: set[type[Exception]] = set()
 
     def poll() -> None:
-        while not stop.wait(min(5.0, deadline_seconds / 4)):
+        while not stop.wait(_pause_seconds(deadline_seconds)):
             try:
                 watch.check()
             except Exception as error:  # noqa: BLE001 -- logged, and tried again

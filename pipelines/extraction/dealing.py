@@ -37,6 +37,10 @@ LEAST_TARGET_SECONDS = 4.0
 SLOTS_OF_TARGET = 100
 """Assignments in work at once from which on they hold `TARGET_SECONDS`."""
 
+DEALT_A_SECOND = 200
+"""Assignments that the scheduler is sure to hand out in a second. Workers are served in turn, so where there are many,
+even the last assignments take as long as a turn; shorter ones would leave the other workers waiting."""
+
 MOST_VIDEOS = 512
 """Videos in an assignment, whatever they take: complete ones take milliseconds."""
 
@@ -68,6 +72,7 @@ class Dealer:
         self._clips_per_shard = clips_per_shard
         self._deadline_seconds = deadline_seconds
         self._films: deque[_PiecesLeft] = deque()
+        self._num_pieces_left = 0
         self._complete: deque[VideoRow] = deque()
         self._again: deque[Assignment] = deque()
         """Parts of assignments whose process died."""
@@ -103,6 +108,7 @@ class Dealer:
     def add(self, opened: Opened) -> None:
         """Deal out the pieces that are left of a film."""
         self._films.append(_PiecesLeft(opened.film, deque(opened.shards)))
+        self._num_pieces_left += len(opened.shards)
 
     def complete(self, row: VideoRow) -> None:
         """Have a worker complete the film."""
@@ -118,6 +124,7 @@ class Dealer:
         if isinstance(assignment, ExtractPieces):
             if returned.unfinished:
                 self._films.appendleft(_PiecesLeft(assignment.film, deque(returned.unfinished)))
+                self._num_pieces_left += len(returned.unfinished)
             done = len(assignment.shards) - len(returned.unfinished)
             self._seconds_per_clip.add(returned.seconds / max(1, done * self._clips_per_shard))
 
@@ -144,6 +151,7 @@ class Dealer:
                 failed.pieces += other.failed(why).pieces
         for left in [film for film in self._films if film.film.key in keys]:
             self._films.remove(left)
+            self._num_pieces_left -= len(left.shards)
             failed.pieces += ExtractPieces(left.film, tuple(left.shards), 0.0).failed(why).pieces
         return failed
 
@@ -162,10 +170,12 @@ class Dealer:
                 film = self._films[0]
                 if film.film.key in self._suspected:
                     self._films.popleft()
+                    self._num_pieces_left -= len(film.shards)
                     self._alone.extend(ExtractPieces(film.film, (shard,), 0.0, alone=True) for shard in film.shards)
                     continue
                 number = self._num_pieces(target, slots)
                 shards = tuple(film.shards.popleft() for _ in range(min(number, len(film.shards))))
+                self._num_pieces_left -= len(shards)
                 if not film.shards:
                     self._films.popleft()
                 yield ExtractPieces(film.film, shards, target)
@@ -188,13 +198,17 @@ class Dealer:
 
     def _num_videos(self, target_seconds: float, slots: int) -> int:
         number = self._seconds_per_video.number_in(target_seconds, most=MOST_VIDEOS)
-        return min(number, _fair_share(len(self._listed), slots)) if self._exhausted else number
+        if not self._exhausted:
+            return number
+        least = self._seconds_per_video.number_in(_turn_seconds(slots), most=MOST_VIDEOS)
+        return min(number, max(least, _fair_share(len(self._listed), slots)))
 
     def _num_pieces(self, target_seconds: float, slots: int) -> int:
         number = self._seconds_per_clip.number_in(target_seconds / self._clips_per_shard, most=MOST_VIDEOS)
-        if self._exhausted and not self._listed:
-            number = min(number, _fair_share(sum(len(film.shards) for film in self._films), slots))
-        return number
+        if not self._exhausted or self._listed:
+            return number
+        least = self._seconds_per_clip.number_in(_turn_seconds(slots) / self._clips_per_shard, most=MOST_VIDEOS)
+        return min(number, max(least, _fair_share(self._num_pieces_left, slots)))
 
 
 class _PiecesLeft:
@@ -216,10 +230,15 @@ class _Mean:
         self._value = value if self._value is None else (1 - NEW_WEIGHT) * self._value + NEW_WEIGHT * value
 
     def number_in(self, target: float, *, most: int) -> int:
-        """How many fit into the target; one while nothing was measured."""
-        if self._value is None:
+        """How many fit into the target, at least one; one while nothing was measured."""
+        if self._value is None or not target:
             return 1
         return max(1, min(most, int(target / max(self._value, target / most))))
+
+
+def _turn_seconds(slots: int) -> float:
+    """Time in which each slot is given an assignment once; 0 where few leave the scheduler idle."""
+    return slots / DEALT_A_SECOND if slots >= SLOTS_OF_TARGET else 0.0
 
 
 def _fair_share(left: int, slots: int) -> int:

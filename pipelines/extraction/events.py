@@ -28,6 +28,11 @@ class Events:
         self._stream = stream
         self._lock = threading.Lock()
 
+    @property
+    def are_wanted(self) -> bool:
+        """Whether events are written anywhere."""
+        return self._stream is not None
+
     def emit(self, event: str, **about: Any) -> None:
         """Write an event down; `about` holds plain JSON values."""
         with self._lock:

@@ -141,5 +141,5 @@ def request_of_row(row: ManifestRow) -> VideoRequest:
         raise AnnotationError(
             f"{row.where}: video {row.key!r} has no path; add a `path` column that says where the file is"
         )
-    path = row.path if is_url(row.path) else _as_file(Path(row.path))
+    path = row.path if is_url(row.path) or row.path.startswith("/") else _as_file(Path(row.path))
     return VideoRequest(row.key, path, row.start_seconds, row.end_seconds, row.sha256)

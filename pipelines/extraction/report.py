@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 Status = Literal["done", "kept", "failed", "unfinished"]
 
+_encoded = json.JSONEncoder(check_circular=False).encode
+
 MOST_SHOWN = 10
 """Failed videos that a notebook lists."""
 MOST_ROWS = 10_000
@@ -72,7 +74,8 @@ class VideoRow:
     def hide(self) -> None:
         """Take signatures and passwords out of the URLs in its texts."""
         self.path, self.reason = without_secrets(self.path), without_secrets(self.reason)
-        self.problems = [without_secrets(problem) for problem in self.problems]
+        if self.problems:
+            self.problems = [without_secrets(problem) for problem in self.problems]
 
 
 class RunReport:
@@ -98,10 +101,9 @@ class RunReport:
         """Append rows, also to the file at once: a killed run's report is whole up to its last video."""
         for row in rows:
             row.hide()
-        lines = [f"{json.dumps(vars(row))}\n" for row in rows]
-        for row in rows:
-            self.counts[row.status] += 1
-            self.num_clips += row.num_clips
+        lines = [f"{_encoded(row.__dict__)}\n" for row in rows]
+        self.counts.update([row.status for row in rows])
+        self.num_clips += sum([row.num_clips for row in rows])
         if self._held is not None:
             self._held += rows
             if len(self._held) > MOST_ROWS:

@@ -350,10 +350,12 @@ class Run:
         if not rows:
             return
         self._report.add(*rows)
+        self._tally.ended(*rows)
         for row in rows:
-            self._tally.ended(row)
             self._progress.ended(row)
-            self._events.emit("video ended", **vars(row))
+        if self._events.are_wanted:
+            for row in rows:
+                self._events.emit("video ended", **vars(row))
 
     def _unfinished(self, dealer: Dealer) -> Iterator[VideoRow]:
         """A row for each video that was dealt out and is not done: the same command goes on from there."""

@@ -53,19 +53,20 @@ class Tally:
             for stage in STAGES[1:]:
                 self._stages[stage] += getattr(piece, f"{stage}_seconds")
 
-    def ended(self, row: VideoRow) -> None:
-        """A video is done, kept or failed."""
+    def ended(self, *rows: VideoRow) -> None:
+        """Videos are done, kept or failed."""
         with self._lock:
-            if self._films.pop(row.key, None) is None:
-                self._count(row)
-            self._videos[row.status] += 1
-            self._video_seconds[row.status] += row.video_seconds
-            if row.status == "failed":
-                kind = kind_of_reason(row, row.reason)
-                if kind not in self._failed and len(self._failed) >= MOST_KINDS:
-                    kind = OTHERS
-                first = {"reason": row.reason, "key": row.key, "videos": 0}
-                self._failed.setdefault(kind, first)["videos"] += 1
+            for row in rows:
+                if self._films.pop(row.key, None) is None:
+                    self._count(row)
+                self._videos[row.status] += 1
+                self._video_seconds[row.status] += row.video_seconds
+                if row.status == "failed":
+                    kind = kind_of_reason(row, row.reason)
+                    if kind not in self._failed and len(self._failed) >= MOST_KINDS:
+                        kind = OTHERS
+                    first = {"reason": row.reason, "key": row.key, "videos": 0}
+                    self._failed.setdefault(kind, first)["videos"] += 1
 
     def heard(self, worker: str) -> None:
         """A worker gave something back."""
@@ -75,10 +76,11 @@ class Tally:
     def _count(self, row: VideoRow) -> None:
         self._clips += row.num_clips
         self._bytes_read += row.read_bytes
-        for stage, seconds in zip(
-            STAGES, (row.plan_seconds, row.decode_seconds, row.encode_seconds, row.write_seconds), strict=True
-        ):
-            self._stages[stage] += seconds
+        stages = self._stages
+        stages["planning"] += row.plan_seconds
+        stages["decode"] += row.decode_seconds
+        stages["encode"] += row.encode_seconds
+        stages["write"] += row.write_seconds
 
     def document(self, *, workers: int, signs_of_life: dict[str, float]) -> dict[str, Any]:
         """The count as plain JSON values.

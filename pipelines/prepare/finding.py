@@ -9,8 +9,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from longvid.errors import VideoNotFound
+from longvid.errors import ConfigError, VideoNotFound
 from longvid.tasks.folders import video_files
+from longvid.video.storage import is_url, without_secrets
 
 _BRACKETED_ID = re.compile(r".*\[([A-Za-z0-9_-]{11})\]", re.ASCII | re.DOTALL)
 _LONGEST_TAIL = 3
@@ -20,7 +21,7 @@ class VideoFolder:
     """The video files below a folder, by name."""
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+        self.folder = folder_of(folder)
         if not self.folder.is_dir():
             raise VideoNotFound(f"{self.folder}: no such folder; create it, or give the folder that holds the videos")
         self._files: dict[str, list[Path]] = defaultdict(list)
@@ -36,6 +37,16 @@ class VideoFolder:
             if name in self._files:
                 return sorted(self._files[name])
         return []
+
+
+def folder_of(videos: str | Path) -> Path:
+    """The folder as a path. Raises `ConfigError` for a URL: what lies elsewhere is not searched."""
+    if isinstance(videos, str) and is_url(videos):
+        raise ConfigError(
+            f"{without_secrets(videos)}: only a folder of this machine is searched for videos; give `longvid extract` "
+            "the URL, or write a table with the URLs in a column `path`"
+        )
+    return Path(videos)
 
 
 def _names(relative: Path) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from longvid.benchmarks.benchmark import Benchmark, SplitSet
 from longvid.errors import AnnotationError, ConfigError
 from longvid.tasks import Manifest, carve_split, infer_task, manifest_from_folder
+from longvid.video.storage import is_url
 
 
 def own_benchmark(
@@ -68,8 +69,11 @@ def _grouped(manifest: Manifest, pattern: str) -> Manifest:
 
 
 def _with_places(manifest: Manifest, videos: Path) -> Manifest:
-    """Rows keep the path that they give if a file is there; the others lose it, so that they are looked for."""
-    rows = (row if row.path is None or Path(row.path).is_file() else replace(row, path=None) for row in manifest)
+    """Rows keep a URL, and the path that they give if a file is there; others lose it, so that they are looked for."""
+    rows = (
+        row if row.path is None or is_url(row.path) or Path(row.path).is_file() else replace(row, path=None)
+        for row in manifest
+    )
     return Manifest(tuple(rows), name=manifest.name)
 
 

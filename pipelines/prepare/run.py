@@ -22,6 +22,7 @@ from longvid.pipelines.prepare.finding import VideoFolder
 from longvid.plain import as_json
 from longvid.tasks.manifest import Manifest, ManifestRow
 from longvid.video import probe
+from longvid.video.storage import is_url
 
 State = Literal["found", "unreadable", "missing"]
 LENGTH_TOLERANCE_SECONDS = 2.0
@@ -125,7 +126,8 @@ def prepare(
 
 def _found(row: ManifestRow, benchmark: Benchmark, folder: VideoFolder) -> VideoStatus:
     if row.path is not None:
-        state: State = "found" if Path(row.path).is_file() else "missing"
+        # what lies elsewhere is there or not when it is opened
+        state: State = "found" if is_url(row.path) or Path(row.path).is_file() else "missing"
         return VideoStatus(row.key, state, row.path)
     files = folder.find(benchmark.names(row))
     if not files:

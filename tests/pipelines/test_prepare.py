@@ -11,6 +11,7 @@ from longvid.benchmarks.breakfast.benchmark import breakfast_benchmark
 from longvid.benchmarks.coin.benchmark import coin_benchmark
 from longvid.benchmarks.lvu.benchmark import lvu_benchmark
 from longvid.errors import AnnotationError, ConfigError, VideoNotFound
+from longvid.pipelines.cli import main
 from longvid.pipelines.prepare import prepare
 from longvid.pipelines.prepare.absent import absent_videos, write_absent
 from longvid.pipelines.prepare.benchmarks import load_benchmark
@@ -144,6 +145,29 @@ def test_ones_own_table_keeps_its_paths_and_looks_for_the_others(tmp_path, make_
     prepared = prepare(own_benchmark(tmp_path / "videos", tmp_path / "table.csv"), tmp_path / "videos")
     assert [video.state for video in prepared.videos] == ["found", "found", "missing"]
     assert prepared.splits[0].answer == "always cat"
+
+
+def test_a_table_may_give_urls_which_are_opened_where_they_lie(tmp_path, make_video, file_server):
+    make_video(file_server.folder / "a.mp4")
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "table.csv").write_text(
+        f"key,path,label\na,{file_server.url}/a.mp4,cat\nb,{file_server.url}/b.mp4,dog\n"
+    )
+    prepared = prepare(own_benchmark(tmp_path / "videos", tmp_path / "table.csv"), tmp_path / "videos")
+    assert [video.state for video in prepared.videos] == ["found", "unreadable"]
+    assert prepared.manifest.rows[0].path == f"{file_server.url}/a.mp4"
+    assert "no such file (HTTP 404" in prepared.videos[1].reason
+
+
+def test_a_url_in_the_place_of_the_folder_is_refused_in_one_line_that_says_what_takes_it(tmp_path, capsys):
+    command = ["prepare", "folder", "--videos", "s3://lab/films?signature=secret", "-o", str(tmp_path / "own.jsonl")]
+    with pytest.raises(SystemExit) as ended:
+        main(command)
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "s3://lab/films: only a folder of this machine is searched" in line
+    assert "longvid extract" in line
+    assert "secret" not in line
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])

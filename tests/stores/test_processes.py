@@ -6,15 +6,26 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from zarr.storage import MemoryStore
 
-from longvid.stores import FeatureStore, IncompleteVideo, StoreAccessError, repair, verify
+from longvid.stores import (
+    FeatureStore,
+    IncompleteVideo,
+    NotAFeatureStore,
+    RecipeMismatch,
+    StoreAccessError,
+    repair,
+    verify,
+)
+from longvid.stores import store as store_module
 from longvid.stores.place import FolderPlace, ZarrPlace
 
 pytestmark = pytest.mark.faults
@@ -228,3 +239,66 @@ def test_a_writer_whose_temporary_file_was_cleared_loses_only_if_it_was_needed(t
     target.write_bytes(b"by another worker")
     FolderPlace(tmp_path, writable=True).put("c.0.0.0", b"the same of this one")
     assert (len(cleared), target.read_bytes()) == (3, b"by another worker")
+
+
+def _at_once(number: int, work: Callable[[int], object]) -> list[object]:
+    """What each of `number` threads came to that start at one instant, errors among them."""
+    start = threading.Barrier(number)
+
+    def one(index: int) -> object:
+        start.wait()
+        try:
+            return work(index)
+        except Exception as error:  # noqa: BLE001 -- what it came to
+            return error
+
+    with ThreadPoolExecutor(number) as pool:
+        return list(pool.map(one, range(number)))
+
+
+def test_of_several_who_make_one_store_at_once_each_gets_it(tmp_path, make_recipe, folder_bytes):
+    recipe = make_recipe(dtype="float16")
+    FeatureStore.create(tmp_path / "alone", recipe, clips_per_shard=4)
+    for number in range(8):
+        place = tmp_path / str(number)
+        made = _at_once(6, lambda _, place=place: FeatureStore.create(place, recipe, clips_per_shard=4))
+        assert all(isinstance(store, FeatureStore) for store in made), made
+        assert folder_bytes(place) == folder_bytes(tmp_path / "alone")
+
+
+class _Late(FolderPlace):
+    """Finds no store, and when it looks for other files, another process has made one."""
+
+    overtake: Callable[[], object] = staticmethod(lambda: None)
+
+    def sizes(self, path: str) -> dict[str, int | None]:
+        type(self).overtake()
+        return super().sizes(path)
+
+
+def test_who_finds_a_store_that_was_made_since_it_looked_opens_it(tmp_path, make_recipe, monkeypatch):
+    place = tmp_path / "x.zarr"
+    monkeypatch.setattr(store_module, "open_place", lambda location, **_: _Late(location, writable=True))
+
+    def overtake() -> None:
+        monkeypatch.undo()
+        FeatureStore.create(place, make_recipe(), clips_per_shard=4)
+
+    monkeypatch.setattr(_Late, "overtake", staticmethod(overtake))
+    assert FeatureStore.create(place, make_recipe(), clips_per_shard=8).layout.clips_per_shard == 4
+
+
+def test_of_several_who_make_different_stores_at_one_place_one_wins_and_no_other_goes_on(
+    tmp_path, make_recipe, folder_bytes
+):
+    recipes = [make_recipe(dtype="float16"), make_recipe(dtype="float32")]
+    for number in range(8):
+        place = tmp_path / str(number)
+        made = _at_once(6, lambda index, place=place: FeatureStore.create(place, recipes[index % 2]))
+        stores = [one for one in made if isinstance(one, FeatureStore)]
+        assert {store.recipe.dtype for store in stores} == {FeatureStore.open(place).recipe.dtype}
+        assert all(isinstance(one, FeatureStore | RecipeMismatch | NotAFeatureStore) for one in made), made
+        FeatureStore.create(tmp_path / f"alone-{number}", stores[0].recipe)
+        assert folder_bytes(place) == folder_bytes(tmp_path / f"alone-{number}"), "the copy is the winner's"
+    sizes = _at_once(4, lambda index: FeatureStore.create(tmp_path / "sizes", recipes[0], clips_per_shard=2 + index))
+    assert {store.layout for store in sizes} == {FeatureStore.open(tmp_path / "sizes").layout}

@@ -35,6 +35,24 @@ def trained(tmp_path_factory):
     return folder
 
 
+def test_a_video_at_a_url_gets_the_scores_of_the_local_file_and_no_answer_tells_its_signature(
+    trained, file_server, capsys
+):
+    shutil.copy(trained / "v3.mp4", file_server.folder)
+    file_server.signature = "X-Amz-Signature=0123456789"
+    url = f"{file_server.url}/v3.mp4"
+    signed = f"{url}?{file_server.signature}"
+    local, there = (predict(trained / "whole", video, device="cpu") for video in (trained / "v3.mp4", signed))
+    assert (there.video, there.answer) == (url, local.answer)
+    assert there.total == pytest.approx(local.total, abs=ROUNDING)
+    with pytest.raises(SystemExit) as ended:
+        main(["predict", str(trained / "whole"), signed, "--json"])
+    assert ended.value.code == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out)["video"] == url
+    assert "0123456789" not in told.out + told.err
+
+
 SEGMENTED = {"kind": "dense", "classes": ["red", "other"], "labels_per_second": 10.0}
 
 

@@ -15,7 +15,15 @@ from longvid.pipelines.extraction.assignments import (
     OpenVideos,
     Returned,
 )
-from longvid.pipelines.extraction.dealing import AHEAD, KILLED, MOST_VIDEOS, TARGET_SECONDS, Dealer, limit_seconds
+from longvid.pipelines.extraction.dealing import (
+    AHEAD,
+    DEALT_A_SECOND,
+    KILLED,
+    MOST_VIDEOS,
+    TARGET_SECONDS,
+    Dealer,
+    limit_seconds,
+)
 from longvid.pipelines.extraction.outcomes import PieceFailure
 from longvid.pipelines.extraction.report import VideoRow
 
@@ -72,6 +80,35 @@ def test_the_last_assignments_of_a_list_are_small_so_that_all_workers_end_togeth
     assert sizes[1] > 50
     assert sizes[-10:] == [1] * 10
     assert sizes[1:] == sorted(sizes[1:], reverse=True)
+
+
+def test_with_a_thousand_workers_even_the_last_assignments_last_as_long_as_all_others_take_to_be_handed_out() -> None:
+    slots = 2000
+    work, seconds = dealer(5000), []
+    (first,) = work.take(1, slots=slots)
+    work.returned(first, done(first, seconds_each=0.5))
+    while batch := work.take(1, slots=slots):
+        seconds.append(0.5 * len(batch[0].keys))
+        work.returned(batch[0], done(batch[0], seconds_each=0.5))
+    assert min(seconds[:-1]) >= slots / DEALT_A_SECOND
+
+
+def test_the_pieces_that_are_left_are_counted_through_all_that_happens_to_them() -> None:
+    work = dealer(0)
+    for key in ("a", "b"):
+        work.add(opened(30, key))
+    (first,) = work.take(1, slots=4)
+    work.returned(first, Returned(seconds=64 * 0.1))
+    (second,) = work.take(1, slots=4)
+    assert isinstance(second, ExtractPieces)
+    work.returned(second, Returned(unfinished=second.shards[1:], seconds=60.0))
+    (third,) = work.take(1, slots=4)
+    work.died(third, Died(KILLED))
+    left = sum(len(film.shards) for film in work._films)
+    assert work._num_pieces_left == left
+    while batch := work.take(1, slots=4):
+        work.returned(batch[0], Returned(seconds=1.0))
+    assert work._num_pieces_left == 0
 
 
 def test_a_list_is_read_only_a_little_ahead() -> None:
