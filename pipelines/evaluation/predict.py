@@ -208,8 +208,17 @@ def predict(
     on = torch_device(device)
     decoders = [trained_decoder(run, record, seed, given=GivenDecoder(decoder, decoder_options)) for seed in seeds]
     given = given_encoders(record, encoder, encoder_options, weights)
-    allowed = {"allow_truncated": allow_truncated, "allow_damaged": allow_damaged, "storage": storage}
-    with extracted(run, record, video, given, device=on, progress=progress, **allowed) as (stores, features):
+    with extracted(
+        run,
+        record,
+        video,
+        given,
+        device=on,
+        allow_truncated=allow_truncated,
+        allow_damaged=allow_damaged,
+        storage=storage,
+        progress=progress,
+    ) as (stores, features):
         lines = [_along(own, record, features, on) for own in decoders]
         damaged = tuple(dict.fromkeys(str(part) for store in stores for part in store.video(VIDEO).damaged))
     prediction = replace(_prediction(without_secrets(str(video)), run, record, lines, seeds), damaged=damaged)
@@ -239,12 +248,11 @@ def extracted(
         rebuilt(Recipe.from_dict(store.recipe), store.made_with, one, source=str(run.path), device=str(device))
         for store, one in zip(record.stores, given, strict=True)
     ]
+    reached = storage or Storage()
     with TemporaryDirectory(prefix="longvid-predict-") as folder:
         targets = [
             Target(
-                replace(
-                    job, allow_truncated=allow_truncated, allow_damaged=allow_damaged, storage=storage or Storage()
-                ),
+                replace(job, allow_truncated=allow_truncated, allow_damaged=allow_damaged, storage=reached),
                 Path(folder) / f"{number}.zarr",
                 DEFAULT_CLIPS_PER_SHARD,
                 encoder=encoder,

@@ -17,6 +17,7 @@ from longvid.errors import ConfigError
 from longvid.pipelines.recipes import encoder_recipe, read_settings
 from longvid.pipelines.training.config import (
     EarlyStoppingSettings,
+    LoggerSettings,
     OptimiserSettings,
     ScheduleSettings,
     Settings,
@@ -24,6 +25,8 @@ from longvid.pipelines.training.config import (
     checked_settings,
     is_elsewhere,
     is_recipe_file,
+    logger_list,
+    refuse_loggers,
 )
 
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -128,13 +131,20 @@ class LearningConfig(Settings):
     early_stopping: EarlyStoppingSettings | None = None
     validation: HeldOut = HeldOut()
     tensorboard: bool = False
-    """Write TensorBoard logs into the run's folder."""
+    """Write TensorBoard logs into the run's folder, where `loggers` lists none."""
+    loggers: list[LoggerSettings] = Field(default_factory=list)
+    """As for `longvid train`."""
     note: str = ""
     """Where the settings come from."""
     name: str = "run"
     """Name of the run."""
     out: str = "runs/encoder"
     """Folder of the run; its best.safetensors is what `longvid extract --weights` reads."""
+
+    @field_validator("loggers", mode="before")
+    @classmethod
+    def _loggers(cls, value: Any) -> Any:
+        return logger_list(value)
 
     @model_validator(mode="after")
     def _supported(self) -> "LearningConfig":
@@ -267,6 +277,8 @@ def load_distillation(student: str, overrides: Sequence[str] = ()) -> DistilConf
 
 
 def _overridden(model: type[Config], settings: dict[str, Any], overrides: Sequence[str], *, source: str) -> Config:
+    if is_recipe_file(source):
+        refuse_loggers(settings, Path(source), overrides)
     for override in overrides:
         apply_override(settings, override)
     return config_of(model, settings, source=source)

@@ -45,7 +45,8 @@ class EpochSource(Protocol):
 class ClipSource(EpochSource, Protocol):
     """Clips by number, one per video and epoch; `TrainingClips`, or clips that are held in memory."""
 
-    labels: list[int]
+    @property
+    def labels(self) -> Sequence[int]: ...
 
     def __getitem__(self, index: int) -> ClipItem: ...
 

@@ -27,6 +27,7 @@ from longvid.pipelines.learning.module import LearningModule
 from longvid.pipelines.learning.results import LearningResult, Speed, peak_memory
 from longvid.pipelines.training.callbacks import BestWeights, History, ResumePoint
 from longvid.pipelines.training.going_on import only_more
+from longvid.pipelines.training.loggers import asked_loggers, open_loggers, refuse_missing_packages
 from longvid.pipelines.training.progress import TrainingProgress
 from longvid.pipelines.training.ranks import ALONE, Rank, fit_in_processes
 from longvid.pipelines.training.results import SeedResult
@@ -42,7 +43,18 @@ from longvid.trained import read_made
 from longvid.validation import made
 
 RECORD = "learned.json"
-_MAY_CHANGE = ("workers", "device", "tensorboard", "eval_batch_size", "out", "name", "note", "frames_kept", "compile")
+_MAY_CHANGE = (
+    "workers",
+    "device",
+    "tensorboard",
+    "loggers",
+    "eval_batch_size",
+    "out",
+    "name",
+    "note",
+    "frames_kept",
+    "compile",
+)
 """Settings that change nothing that is learned."""
 _PLACES = ("manifest", "store")
 """Places, which may be given in another way; what they hold is compared by `LearnedRecord.data`."""
@@ -96,6 +108,7 @@ def learn(
     Raises `ConfigError` if the folder holds another run.
     """
     config, out = prepared.config, Path(prepared.config.out)
+    refuse_missing_packages(config.loggers)
     folder = SeedFolder(out)
     if overwrite:
         _clear(out)
@@ -167,27 +180,30 @@ def fit(
     batches, validation = prepared.loaders(rank)
     steps = config.epochs * -(-len(batches) // config.optimiser.accumulate)
     module, history, best = _parts(prepared, progress, steps=steps, rank=rank)
-    trainer = lightning_trainer(
-        folder.path,
-        prepared.device,
-        [speed or Speed(), history, best, ResumePoint(folder)],
-        epochs=config.epochs,
-        precision=config.precision,
-        clip_norm=config.optimiser.clip_norm,
-        accumulate=config.optimiser.accumulate,
-        validate_every=module.config.validation.every_epochs,
-        tensorboard=config.tensorboard,
-        devices=config.devices,
-        rank=rank,
-    )
     restore(folder, module, [history, best])
     done = len(history.rows)
     if rank.world == 1:
         progress.seed_started(config.seed, epochs=config.epochs, done=done)
     if done < config.epochs and not best.stopped:
-        resume = str(folder.resume_file) if done else None
-        with interrupts_kept():
-            trainer.fit(module, batches, validation, ckpt_path=resume, weights_only=True)
+        asked = () if rank.rank else asked_loggers(config.loggers, tensorboard=config.tensorboard)
+        noted = config.model_dump(mode="json")
+        with open_loggers(asked, folder.path, home=folder.path, name=config.name, settings=noted) as loggers:
+            trainer = lightning_trainer(
+                folder.path,
+                prepared.device,
+                [speed or Speed(), history, best, ResumePoint(folder)],
+                epochs=config.epochs,
+                precision=config.precision,
+                clip_norm=config.optimiser.clip_norm,
+                accumulate=config.optimiser.accumulate,
+                validate_every=module.config.validation.every_epochs,
+                devices=config.devices,
+                rank=rank,
+                logger=loggers,
+            )
+            resume = str(folder.resume_file) if done else None
+            with interrupts_kept():
+                trainer.fit(module, batches, validation, ckpt_path=resume, weights_only=True)
     return module, history, best
 
 
