@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from longvid.pipelines.pretraining.config import PretrainConfig
     from longvid.pipelines.pretraining.run import pretrain
     from longvid.pipelines.reporting.page import report
-    from longvid.pipelines.search.run import search
+    from longvid.pipelines.searching.run import search
     from longvid.pipelines.sweeping.run import sweep
     from longvid.pipelines.training.config import TrainConfig
     from longvid.pipelines.training.train import train
@@ -91,7 +91,7 @@ __getattr__, __dir__, _ = lazy_loader.attach(
         "pretraining.config": ["PretrainConfig"],
         "pretraining.run": ["pretrain"],
         "reporting.page": ["report"],
-        "search.run": ["search"],
+        "searching.run": ["search"],
         "sweeping.run": ["sweep"],
         "training.config": ["TrainConfig"],
         "training.train": ["train"],

@@ -55,7 +55,7 @@ def write_video(
 
 @contextmanager
 def _usual_priority() -> Iterator[None]:
-    """The process keeps its place in the queue: SVT-AV1, if it may (as root), makes the thread that calls it real-time."""
+    """The calling thread stays as it is scheduled: SVT-AV1 makes it real-time, if it may (as root)."""
     if not hasattr(os, "sched_getscheduler"):
         yield
         return

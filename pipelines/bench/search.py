@@ -15,8 +15,8 @@ import torch
 
 from longvid.pipelines.bench.measure import MEGABYTE, PeakMemory, interleaved_seconds
 from longvid.pipelines.bench.table import BenchTable
-from longvid.pipelines.search.run import hits_of_video
-from longvid.pipelines.search.scan import Scorer
+from longvid.pipelines.searching.run import hits_of_video
+from longvid.pipelines.searching.scan import Scorer
 from longvid.stores import FeatureStore, Recipe
 
 DIM, CLIPS_PER_SHARD = 768, 4096

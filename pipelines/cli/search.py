@@ -21,7 +21,7 @@ from longvid.pipelines.cli.own_code import find_own_code
 from longvid.pipelines.cli.store import JSON, PANEL, Location
 
 if TYPE_CHECKING:
-    from longvid.pipelines.search.run import SearchResult
+    from longvid.pipelines.searching.run import SearchResult
 
 
 def add_to(app: typer.Typer) -> None:
@@ -61,7 +61,7 @@ def search(
 ) -> int:
     """Find the seconds of a store's videos that lie nearest to words, or to a stretch of a video."""
     from longvid.pipelines.rebuilding import Given
-    from longvid.pipelines.search.run import search as find
+    from longvid.pipelines.searching.run import search as find
 
     find_own_code(encoder)
     with error_console.status("searching") as status:
@@ -77,7 +77,7 @@ def search(
             watch=lambda key: status.update(Text(f"searching {printable(key)}")),
         )
     if page is not None:
-        from longvid.pipelines.search.page import write_sheet
+        from longvid.pipelines.searching.page import write_sheet
 
         write_sheet(found, page)
     if as_json:
@@ -90,7 +90,7 @@ def search(
 
 
 def _print(found: "SearchResult", *, group: bool) -> None:
-    from longvid.pipelines.search.run import to_the_tenth
+    from longvid.pipelines.searching.run import to_the_tenth
 
     rows = table("video", "start", "end", "score", right=("start", "end", "score"))
     hits = [hit for one in found.by_video() for hit in one.hits] if group else found.hits

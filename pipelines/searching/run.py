@@ -16,9 +16,9 @@ import numpy as np
 from longvid.errors import ConfigError
 from longvid.pipelines.extraction.inputs import ListedVideos
 from longvid.pipelines.rebuilding import Given, text_encoder_of
-from longvid.pipelines.search.queries import Example, example_vector, parse_example
-from longvid.pipelines.search.ranking import Best, Candidate, peaks
-from longvid.pipelines.search.scan import Scorer
+from longvid.pipelines.searching.queries import Example, example_vector, parse_example
+from longvid.pipelines.searching.ranking import Best, Candidate, peaks
+from longvid.pipelines.searching.scan import Scorer
 from longvid.stores import FeatureStore, StoreAccessError, StoredVideo, StoreError
 
 Watch = Callable[[str], None]

@@ -9,11 +9,11 @@ from rounding import rounding
 from longvid.encoders.huggingface.text import build_text_encoder
 from longvid.errors import ConfigError, EncoderError
 from longvid.pipelines.evaluation.evaluate import evaluate
-from longvid.pipelines.search.page import write_sheet
-from longvid.pipelines.search.queries import Example, parse_example
-from longvid.pipelines.search.ranking import peaks
-from longvid.pipelines.search.run import search
-from longvid.pipelines.search.scan import Scorer
+from longvid.pipelines.searching.page import write_sheet
+from longvid.pipelines.searching.queries import Example, parse_example
+from longvid.pipelines.searching.ranking import peaks
+from longvid.pipelines.searching.run import search
+from longvid.pipelines.searching.scan import Scorer
 from longvid.pipelines.training.config import TrainConfig
 from longvid.pipelines.training.train import train
 from longvid.stores import FeatureStore

@@ -7,7 +7,7 @@ from longvid.errors import LongvidError
 from longvid.files import write_bytes
 from longvid.pipelines.reporting.rendering import render
 from longvid.pipelines.reporting.thumbnails import thumbnails
-from longvid.pipelines.search.run import Hit, SearchResult, to_the_tenth
+from longvid.pipelines.searching.run import Hit, SearchResult, to_the_tenth
 from longvid.video.storage import is_url
 
 PICTURES = 4
@@ -27,7 +27,7 @@ def write_sheet(result: SearchResult, out: str | Path) -> Path:
             for group in result.by_video()
         ],
     }
-    write_bytes(Path(out), render("sheet.html", values, room="longvid.pipelines.search", charts=False).encode())
+    write_bytes(Path(out), render("sheet.html", values, room="longvid.pipelines.searching", charts=False).encode())
     return Path(out)
 
 
