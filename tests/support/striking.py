@@ -212,6 +212,12 @@ def _serve() -> None:
     import longvid.pipelines.extraction.run
     import longvid.stores.damage
     import longvid.video.backends.pyav  # noqa: F401 -- what the forks will need
+    from longvid.pipelines.extraction.job import ExtractionJob
+    from longvid.pipelines.extraction.made_with import made_with
+
+    made_with(
+        ExtractionJob("patch-statistics"), "pyav"
+    )  # read now: nobody may not read Python
 
     faulthandler.disable()
     for line in sys.stdin:

@@ -189,7 +189,7 @@ def test_a_damaged_folder_is_an_error_of_one_line_that_names_the_file(damage, me
     [
         ("vit", {"frames": 0}, "a clip has at least 1"),
         ("vit", {"size": 40}, "the nearest sizes are 32 and 48"),
-        ("vit", {"weights": "other.bin"}, "takes its own weights or 'random'"),
+        ("vit", {"weights": "other.bin"}, "takes its own weights, 'random', or"),
         ("vit", {"colour": "blue"}, "no option colour"),
         ("videomae", {"frames": 8}, "takes exactly 4"),
         ("videomae", {"size": 64}, "cannot resize them; pass size=32"),
