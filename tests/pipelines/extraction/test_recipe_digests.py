@@ -106,5 +106,9 @@ def test_a_recipe_keeps_its_digest(name: str) -> None:
     assert digest_now(name) == WRITTEN_BY_0_1_0[name]
 
 
+NEWER = {"encoder/dualformer-nano", "encoder/xvit-nano"}
+"""Encoders that 0.1.0 did not have."""
+
+
 def test_every_built_in_encoder_with_settings_is_held_to_its_digest() -> None:
-    assert {f"encoder/{name}" for name in ENCODERS} <= set(WRITTEN_BY_0_1_0)
+    assert {f"encoder/{name}" for name in ENCODERS} - NEWER <= set(WRITTEN_BY_0_1_0)
