@@ -215,9 +215,7 @@ def _serve() -> None:
     from longvid.pipelines.extraction.job import ExtractionJob
     from longvid.pipelines.extraction.made_with import made_with
 
-    made_with(
-        ExtractionJob("patch-statistics"), "pyav"
-    )  # read now: nobody may not read Python
+    made_with(ExtractionJob("patch-statistics"), "pyav")  # read now: nobody may not read Python
 
     faulthandler.disable()
     for line in sys.stdin:

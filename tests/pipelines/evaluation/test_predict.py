@@ -102,7 +102,7 @@ def test_another_encoder_than_that_of_the_features_is_refused(trained, tmp_path,
     for name in ("recipe.yaml", "manifest.jsonl"):
         (tmp_path / name).write_bytes((trained / "whole" / name).read_bytes())
     write_json(tmp_path / "run.json", record)
-    (tmp_path / "seed-0").symlink_to(trained / "whole" / "seed-0")
+    shutil.copytree(trained / "whole" / "seed-0", tmp_path / "seed-0")
     with pytest.raises(ConfigError, match=message) as caught:
         predict(tmp_path, trained / "v3.mp4", device="cpu")
     assert "\n" not in str(caught.value)

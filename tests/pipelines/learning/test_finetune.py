@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from longvid.clips.preprocessing import Preprocessing
 from longvid.encoders import build_encoder
 from longvid.errors import AnnotationError, ConfigError, EncoderError
 from longvid.pipelines.learning.config import load_finetuning
@@ -207,5 +208,5 @@ def test_the_command_line_prints_accuracy_speed_memory_and_where_the_weights_are
 
 def test_clips_in_memory_are_learned_as_files_are():
     data = ClipsInMemory(*motion_clips(16, seed=0))
-    found = LearningData(Task("motion", classes=CLASSES), data, data, tuple(map(str, range(16))), None)  # type: ignore[arg-type]
+    found = LearningData(Task("motion", classes=CLASSES), data, data, tuple(map(str, range(16))), Preprocessing(32, 32))
     assert found.train[3]["clip"].shape == (3, 8, 32, 32)
