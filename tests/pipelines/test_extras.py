@@ -34,7 +34,9 @@ def alone(*words: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_table_of_packages_is_that_of_pyproject() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    listed = [line for name in ("extract", "train", "report", "bench", "hdf5", "parquet") for line in extras[name]]
+    listed = [
+        line for name in ("extract", "train", "report", "sweep", "bench", "hdf5", "parquet") for line in extras[name]
+    ]
     names = {re.split(r"[>=;\[ ]", line)[0] for line in listed} - {"longvid"}
     assert {MODULE_OF.get(name, name) for name in names} == PACKAGES
 

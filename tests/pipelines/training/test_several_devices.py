@@ -148,7 +148,7 @@ def test_an_error_of_a_process_is_the_errors_own_line(uneven, recipe_for):
     ("changes", "message"),
     [
         ({"devices": 4096}, r"devices=4096: this machine has \d+ CPU cores; give devices=\d+ or fewer"),
-        ({"devices": 2, "batch_size": 1}, "devices=2: a batch of 1 windows cannot be shared among so many"),
+        ({"devices": 2, "batch_size": 1}, "devices=2: a batch of 1 cannot be shared among so many"),
         ({"devices": 0}, "devices=0: should be at least 1"),
     ],
 )
