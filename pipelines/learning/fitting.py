@@ -221,7 +221,7 @@ def _refuse_another_run(out: Path, config: LearningConfig, record: LearnedRecord
         return
     there = read_record(out)
     if there.what != record.what:
-        raise ConfigError(f"{out}: holds a run of `longvid {there.what}`; choose another folder by out=...")
+        raise ConfigError(f"{out}: holds a run of longvid {there.what}; choose another folder by out=...")
     before = kept_settings(type(config), inside(out, "recipe.yaml")).model_dump()
     now = config.model_dump()
     names = [name for name in now if name not in (*_MAY_CHANGE, *_PLACES)]

@@ -153,6 +153,14 @@ WRONG: dict[str, tuple[str, str]] = {
         "ConfigError",
         "EncoderSettings.dtype='float8': should be 'float16', 'float32' or 'int8'",
     ),
+    "Augmentation(flip=2)": ("ConfigError", "Augmentation.flip=2: should be at most 1"),
+    "Mixing(mixup=-1)": ("ConfigError", "Mixing.mixup=-1: should be at least 0"),
+    "TrainingSampling(rule='random')": (
+        "ConfigError",
+        "TrainingSampling.rule='random': should be 'dense', 'span', 'segments' or 'segments-rounded'",
+    ),
+    "ProbeSettings(steps=0)": ("ConfigError", "ProbeSettings.steps=0: should be at least 1"),
+    "Views(join='max')": ("ConfigError", "Views.join='max': should be 'sum-logits', 'mean-logits' or 'mean-softmax'"),
     "ExtractionJob('patch-statistics', dtype='float8')": (
         "ConfigError",
         "ExtractionJob.dtype='float8': should be 'float16', 'float32' or 'int8'",
