@@ -35,7 +35,7 @@ def cells(html: str) -> list[str]:
 def test_a_probe_and_a_plan_show_measured_times(made: Path) -> None:
     found = probe(made / "v1.mp4")
     assert "0:00 to 0:06" in cells(found._repr_html_())
-    plan = Sampling(frames=2, fps=4.0, stride_seconds=0.5).plan(found.measured)
+    plan = Sampling(frames=2, fps=4.0, stride_seconds=0.5).plan_video(found)
     shown = plan._repr_html_()
     assert str(len(plan)) in cells(shown)
     assert shown.count("<rect") == len(plan)
