@@ -67,7 +67,7 @@ def tried(proxy: FailingProxy, work: Callable[[], Any], share: float, seed: int)
     return None
 
 
-@pytest.mark.parametrize("share", [0.03, 0.1, 0.4])
+@pytest.mark.parametrize("share", [0.03, 0.1, pytest.param(0.4, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 8))])
 def test_writing_and_reading_end_right_or_in_one_line_and_complete_once_the_server_is_well(
     share: float, seed: int, proxy: FailingProxy, place: dict[str, Any]

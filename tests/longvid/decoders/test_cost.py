@@ -67,6 +67,7 @@ def test_ffts_count() -> None:
     assert cost.operations == 2.5 * 1024 * 10 * (3 + 6 + 6)
 
 
+@pytest.mark.slow
 def test_the_table_has_every_decoder_and_an_s4_pass_is_cheaper_than_attention() -> None:
     rows = {row.name: row for row in decoder_table(lengths=(512,))}
     assert list(rows) == list(DECODERS)
@@ -78,7 +79,7 @@ def test_the_table_has_every_decoder_and_an_s4_pass_is_cheaper_than_attention() 
     assert all(len(cells(row)) == len(COLUMNS) for row in rows.values())
 
 
-@pytest.mark.parametrize("count", [forward_cost, training_cost])
+@pytest.mark.parametrize("count", [forward_cost, pytest.param(training_cost, marks=pytest.mark.slow)])
 def test_the_line_through_two_short_passes_is_what_a_longer_unrolled_pass_costs(count) -> None:
     gru = build_decoder("gru", dim=table.DIM, outputs=10)
     drawn, counted = table._step_by_step(count, gru, 1000), count(gru, torch.empty(1, 1000, table.DIM))
