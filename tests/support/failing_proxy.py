@@ -10,6 +10,8 @@ from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from serving import serving
+
 FAULTS = ("500", "503", "cut before", "cut within", "stalled")
 """The server says so, the connection ends before or within the answer (after the server has done what was asked),
 or nothing comes for longer than the client waits."""
@@ -46,14 +48,8 @@ class FailingProxy:
     @contextmanager
     def running(self) -> Iterator["FailingProxy"]:
         """The proxy while the block lasts."""
-        thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
+        with serving(self._server):
             yield self
-        finally:
-            self._server.shutdown()
-            thread.join()
-            self._server.server_close()
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -2,13 +2,14 @@
 
 import hashlib
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+from serving import serving
 
 _RANGE = re.compile(r"bytes=(\d+)-(\d+)")
 
@@ -32,14 +33,8 @@ class FileServer:
     @contextmanager
     def running(self) -> Iterator["FileServer"]:
         """The server while the block lasts."""
-        thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
+        with serving(self._server):
             yield self
-        finally:
-            self._server.shutdown()
-            thread.join()
-            self._server.server_close()
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -4,12 +4,13 @@ import base64
 import hashlib
 import json
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from serving import serving
 
 TOKEN = "hf_" + "x" * 34
 COMMIT = "0" * 40
@@ -33,14 +34,8 @@ class Hub:
     @contextmanager
     def running(self) -> Iterator["Hub"]:
         """The server while the block lasts."""
-        thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
+        with serving(self._server):
             yield self
-        finally:
-            self._server.shutdown()
-            thread.join()
-            self._server.server_close()
 
 
 class _Handler(BaseHTTPRequestHandler):
