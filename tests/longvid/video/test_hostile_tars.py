@@ -76,7 +76,9 @@ def test_a_size_that_none_can_have_is_one_line_or_no_member(size: str, kind: str
         assert all(kind == "file" for _ in found)
 
 
-@pytest.mark.parametrize("told", [b"99999999999999999999 path=x\n", b"27 GNU.sparse.size=abc\n", b"3 =\n", b"\n\n0 a=b\n"])
+@pytest.mark.parametrize(
+    "told", [b"99999999999999999999 path=x\n", b"27 GNU.sparse.size=abc\n", b"3 =\n", b"\n\n0 a=b\n"]
+)
 def test_a_pax_header_that_makes_no_sense_is_one_line_or_passed_over(told: bytes, tmp_path: Path) -> None:
     shard = tmp_path / "s.tar"
     extended = header(b"%011o\0" % len(told), b"x") + told.ljust(512, b"\0")
