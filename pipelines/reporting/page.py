@@ -62,8 +62,8 @@ def report(
         raise
     except _UNEXPECTED as error:  # all that the page shows is from files
         raise ConfigError(
-            f"{', '.join(map(str, run_dirs))}: a document of a run does not hold what longvid writes there ({error!r:.200}); "
-            "run `longvid evaluate` again for each of these runs"
+            f"{', '.join(map(str, run_dirs))}: a document of a run does not hold what longvid writes there "
+            f"({error!r:.200}); run `longvid evaluate` again for each of these runs"
         ) from error
     write_bytes(out, page.encode())
     return out

@@ -53,6 +53,14 @@ def of_names(path: Path, *names: str) -> Path:
     return path
 
 
+def members_or_refusal(shard: Path) -> dict[str, str] | str:
+    """What is found in a shard, or the message that it is refused with."""
+    try:
+        return shard_members(str(shard), Storage())
+    except UnreadableVideo as error:
+        return str(error)
+
+
 SIZES = {
     "a little below zero": b"\xff" + (256**11 - 512).to_bytes(11, "big"),
     "below zero": b"\xff" + (256**11 - 1024).to_bytes(11, "big"),
@@ -67,11 +75,10 @@ KINDS = {"file": b"0", "pax": b"x", "global pax": b"g", "long name": b"L", "long
 def test_a_size_that_none_can_have_is_one_line_or_no_member(size: str, kind: str, tmp_path: Path) -> None:
     shard = tmp_path / "s.tar"
     shard.write_bytes(header(SIZES[size], KINDS[kind]) + bytes(4096))
-    try:
-        found = shard_members(str(shard), Storage())
-    except UnreadableVideo as error:
-        assert "not a whole, uncompressed tar" in str(error)
-        assert "\n" not in str(error)
+    found = members_or_refusal(shard)
+    if isinstance(found, str):
+        assert "not a whole, uncompressed tar" in found
+        assert "\n" not in found
     else:  # a size below zero, which Python's own reader takes for the end of the tar
         assert all(kind == "file" for _ in found)
 
@@ -83,12 +90,8 @@ def test_a_pax_header_that_makes_no_sense_is_one_line_or_passed_over(told: bytes
     shard = tmp_path / "s.tar"
     extended = header(b"%011o\0" % len(told), b"x") + told.ljust(512, b"\0")
     shard.write_bytes(extended + header(b"%011o\0" % 512, b"0") + bytes(512 + 1024))
-    try:
-        found = shard_members(str(shard), Storage())
-    except UnreadableVideo as error:
-        assert "\n" not in str(error)
-    else:
-        assert len(found) == 1
+    found = members_or_refusal(shard)
+    assert "\n" not in found if isinstance(found, str) else len(found) == 1
 
 
 def test_a_member_named_like_a_place_is_read_from_its_own_shard(file_server: FileServer, tmp_path: Path) -> None:
