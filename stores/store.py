@@ -104,9 +104,12 @@ class FeatureStore:
             assert existing is not None
         there, layout, was = existing
         if there.digest != recipe.digest:
+            remedy = "choose another location or the settings the store was made with"
+            if not set(place.sizes(on_disk.VIDEOS)) - {on_disk.DOCUMENT}:  # left by a run that was refused
+                remedy = f"it holds no video yet: delete it, or {remedy}"
             raise RecipeMismatch(
                 f"{place.location}: holds features of another recipe (store != yours: "
-                f"{_named_differences(there, recipe)}); choose another location or the settings the store was made with"
+                f"{_named_differences(there, recipe)}); {remedy}"
             )
         return cls(place, there, layout, was)
 
@@ -549,7 +552,9 @@ class FeatureStore:
         """Remove the video; its document goes first, so that a half-deleted video cannot be read."""
         self._refuse_read_only()
         if self.place.get(f"{self._path(key)}/{on_disk.DOCUMENT}") is None:
-            raise VideoNotInStore(f"{self.location}: there is no video {key!r} to delete")
+            raise VideoNotInStore(
+                f"{self.location}: there is no video {key!r} to delete; `longvid info --videos` lists those there are"
+            )
         drop_catalogue(self.place)
         self.place.delete(f"{self._path(key)}/{on_disk.DOCUMENT}")
         self.place.delete_tree(self._path(key))
