@@ -69,6 +69,7 @@ def test_a_value_that_none_can_have_is_one_line_that_names_the_file(
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # 1e308 squared
 @pytest.mark.parametrize("file", ["run.json", "result.json", "evaluation/test.json"])
 def test_any_value_at_any_place_of_a_document_is_one_line_or_passes(world: Any, file: str) -> None:
     path, rng = world.run / file, random.Random(0)
