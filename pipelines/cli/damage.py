@@ -12,18 +12,25 @@ from longvid.pipelines.cli.console import console, counted, error_console, print
 if TYPE_CHECKING:
     from longvid.stores import Damage, FeatureStore
 
+Videos = Annotated[
+    list[str] | None,
+    typer.Option("--video", metavar="KEY", help="Only this video, without a look at the others; repeatable."),
+]
 Location = Annotated[str, typer.Argument(help="The store: a folder or a URL such as s3://bucket/x.zarr.")]
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 
 
-def find_damage(store: str, *, record: bool, as_json: bool) -> int:
-    """Read every shard of a store and print what is damaged: 1 if anything is. `record`: also record its digests."""
+def find_damage(store: str, videos: list[str] | None, *, record: bool, as_json: bool) -> int:
+    """Read every shard of a store, or of some of its videos, and print what is damaged: 1 if anything is.
+
+    `record`: also record its digests.
+    """
     from longvid.stores import FeatureStore, verify
     from longvid.stores.damage import record as record_digests
 
     opened = FeatureStore.open(store, mode="a" if record else "r")
     with watching("verify") as on_video:
-        damages = verify(opened, on_video=on_video)
+        damages = verify(opened, keys=videos, on_video=on_video)
         recorded = record_digests(opened, damages) if record else []
     _print_damages(damages, as_json, good=f"{opened.location}: every file is what was written")
     wrong = any(damage.kind != "stranger" for damage in damages)
@@ -33,7 +40,7 @@ def find_damage(store: str, *, record: bool, as_json: bool) -> int:
         console.print("`longvid repair` removes what is damaged; `longvid extract` then makes it again", style="dim")
     if record:
         console.print(f"digests recorded for {counted(len(recorded), 'video')}", style="dim")
-    else:
+    elif not videos:
         _print_unrecorded(opened)
     return 1 if wrong else 0
 
@@ -49,7 +56,7 @@ def _print_unrecorded(opened: "FeatureStore") -> None:
         )
 
 
-def repair(store: Location, as_json: JSON = False) -> int:
+def repair(store: Location, video: Videos = None, as_json: JSON = False) -> int:
     """Remove what is damaged, in another's place or left over, so that the next `extract` makes it again."""
     from longvid.stores import FeatureStore, restore_root
     from longvid.stores import repair as take_out
@@ -57,7 +64,7 @@ def repair(store: Location, as_json: JSON = False) -> int:
     root = restore_root(store)
     opened = FeatureStore.open(store, mode="a")
     with watching("repair") as on_video:
-        damages = [*([root] if root else []), *take_out(opened, on_video=on_video)]
+        damages = [*([root] if root else []), *take_out(opened, keys=video, on_video=on_video)]
     _print_damages(damages, as_json, good=f"{opened.location}: there was nothing to repair")
     again = {damage.key for damage in damages if damage.kind in ("damaged", "misplaced", "missing") and damage.key}
     mended = [damage for damage in damages if damage.kind != "stranger"]

@@ -132,8 +132,8 @@ def extract(
     scheduler: Annotated[
         str,
         typer.Option(
-            help="local, cuda, slurm, tls://host:port, tcp://host:port, serial (one process, no dask) or inline (in "
-            "this process: a hang or crash ends the run)."
+            help="local, cuda, slurm, 'ssh host1,host2', tls://host:port, tcp://host:port, serial (one process, no "
+            "dask) or inline (in this process: a hang or crash ends the run)."
         ),
     ] = "local",
     workers: Annotated[
@@ -149,6 +149,10 @@ def extract(
     ] = False,
     keys: Annotated[
         Path | None, typer.Option(help="Folder made by `longvid cluster-keys`, for tls:// or slurm; default: new keys.")
+    ] = None,
+    remote_python: Annotated[
+        str | None,
+        typer.Option("--remote-python", help="The Python of longvid on the hosts of ssh; default: this one's path."),
     ] = None,
     slurm: Annotated[
         list[str] | None,
@@ -201,7 +205,7 @@ def extract(
     from longvid.pipelines.extraction.report import default_report_path
     from longvid.pipelines.extraction.share import Share
     from longvid.pipelines.extraction.together import Target
-    from longvid.pipelines.training.config import is_recipe_file
+    from longvid.pipelines.training.recipe_files import is_recipe_file
 
     if skip_failed and retry_failed:
         raise ConfigError("--skip-failed leaves out what --retry-failed tries; give one of the two")
@@ -280,6 +284,7 @@ def extract(
                 interface=interface,
                 dashboard=dashboard,
                 keys=keys,
+                remote_python=remote_python,
                 slurm_options=parse_slurm_options(slurm or []),
                 clips_per_shard=first.clips_per_shard,
                 compression=first.compression,

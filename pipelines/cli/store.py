@@ -157,8 +157,8 @@ def delete(
     from longvid.stores import FeatureStore
 
     opened = FeatureStore.open(store, mode="a")
+    opened.delete(*keys)
     for key in keys:
-        opened.delete(key)
         console.print(f"removed {printable(key)}")
     return 0
 

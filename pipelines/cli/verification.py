@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from longvid.pipelines.cli.console import console, counted, error_console, failed_line, print_json, printable, table
-from longvid.pipelines.cli.damage import JSON, Location, find_damage
+from longvid.pipelines.cli.damage import JSON, Location, Videos, find_damage
 from longvid.pipelines.cli.options import parse_options
 from longvid.pipelines.cli.own_code import find_own_code
 
@@ -56,6 +56,7 @@ Device = Annotated[str, typer.Option(help="With --against: torch device of the e
 
 def verify(
     store: Location,
+    video: Videos = None,
     record: Record = False,
     against: Against = None,
     sample: Sample = "1%",
@@ -73,9 +74,11 @@ def verify(
     With --against, the features of random shards are made again from the videos instead, and compared.
     """
     if not against:
-        return find_damage(store, record=record, as_json=as_json)
+        return find_damage(store, video, record=record, as_json=as_json)
     if record:
         raise typer.BadParameter("--record and --against are two checks: give one of them")
+    if video:
+        raise typer.BadParameter("--video is for the check of files; --against takes its videos")
     from rich.text import Text
 
     from longvid.pipelines.rebuilding import Given
