@@ -237,10 +237,9 @@ def test_work_in_threads_comes_back_in_order_and_its_error_in_its_turn(threads):
             raise ValueError("the thirtieth")
         return scorer.num_queries * item
 
-    scorer, seen = Scorer(np.ones((1, 8), np.float32)), []
+    seen = []
     with pytest.raises(ValueError, match="the thirtieth"):
-        for pair in in_threads(work, scorer, range(100), threads=threads):
-            seen.append(pair)
+        seen.extend(in_threads(work, Scorer(np.ones((1, 8), np.float32)), range(100), threads=threads))
     assert seen == [(item, item) for item in range(30)]
 
 
