@@ -557,7 +557,7 @@ class FeatureStore:
         for key in keys:
             if self.place.get(f"{self._path(key)}/{on_disk.DOCUMENT}") is None:
                 raise VideoNotInStore(
-                    f"{self.location}: there is no video {key!r} to delete; `longvid info --videos` lists those there are"
+                    f"{self.location} holds no video {key!r} to delete; `longvid info --videos` lists what it holds"
                 )
         with without_rows(self.place, {path_name(key) for key in keys}):
             for key in keys:
