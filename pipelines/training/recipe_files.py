@@ -38,7 +38,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
             settings[name] = each_place(settings[name], beside)
     decoder = settings.get("decoder")
     if isinstance(decoder, dict) and isinstance(decoder.get("init"), str):
-        settings["decoder"] = decoder | {"init": str((path.parent / Path(decoder["init"]).expanduser()).absolute())}
+        settings["decoder"] = decoder | {"init": beside(decoder["init"])}
     return settings
 
 

@@ -97,16 +97,17 @@ def test_every_command_that_reads_a_store_reads_one_on_the_hub(
         here, on_hub = longvid(words[0], local, *words[1:]), longvid(words[0], STORE, *words[1:])
         assert on_hub[0] == here[0] == 0, on_hub
     assert "patch-statistics" in longvid("info", STORE, "--card")[1]
-    assert longvid("export", STORE, tmp_path / "npy")[0] == 0
-    exported = np.load(next((tmp_path / "npy").rglob("v0*.npy")))
-    assert np.array_equal(exported, np.asarray(FeatureStore.open(local)["v0"]))
+    for place, folder in ((STORE, "there"), (local, "here")):
+        assert longvid("export", place, tmp_path / folder)[0] == 0
+    here, on_hub = (np.load(tmp_path / folder / "v0.npy") for folder in ("here", "there"))
+    assert np.array_equal(here, on_hub)
     settings = [f"store={STORE}", f"manifest={made / 'manifest.jsonl'}"]
     assert longvid("baseline", *settings, f"out={tmp_path / 'base'}")[0] == 0
     out = tmp_path / "run"
     small = ["decoder.name=mean-linear", "epochs=1", "seeds=[0]", "device=cpu", "tensorboard=false"]
     status, _, err = longvid("train", *settings, *small, f"out={out}")
     assert status == 0, err
-    assert json.loads((out / "run.json").read_text())["stores"][0]["store"] == STORE
+    assert json.loads((out / "run.json").read_text())["store"] == STORE
 
 
 def test_every_command_that_reads_a_run_reads_one_on_the_hub(
@@ -264,8 +265,9 @@ def test_a_server_that_lists_a_file_outside_its_repository_is_refused(name: str,
     assert not list(tmp_path.rglob("evil*"))
 
 
-def test_a_server_that_names_a_folder_as_its_commit_is_refused(there: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hub.Repository.revision", lambda *_: "../../../evil")
+def test_a_server_that_names_a_folder_as_its_commit_is_refused(there: Hub) -> None:
+    repository = there.repositories["models/user/run"]
+    repository.commits["../../../evil"] = dict(repository.files)
     with pytest.raises(ConfigError, match="is not the name of a commit"):
         local_run(RUN)
 
