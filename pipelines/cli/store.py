@@ -51,11 +51,14 @@ def info(
 
     if card:
         from longvid.hub import hub_place, local_run
-        from longvid.pipelines.sharing.cards import run_card, store_card
+        from longvid.pipelines.sharing.cards import card_of_run, store_card
 
-        place = hub_place(store)
-        is_run = (Path(store) / "run.json").is_file() or (place is not None and place.kind == "model")
-        text = run_card(local_run(store), place=store) if is_run else store_card(FeatureStore.open(store), place=store)
+        on_hub = hub_place(store)
+        at_run = any((Path(store) / name).is_file() for name in ("run.json", "pretrain.json"))
+        if at_run or (on_hub is not None and on_hub.kind == "model"):
+            text = card_of_run(local_run(store), place=store)
+        else:
+            text = store_card(FeatureStore.open(store), place=store)
         print(text, end="")
         return 0
     opened = FeatureStore.open(store)
