@@ -1,12 +1,15 @@
 """The catalogue: one document that lists all complete videos.
 
-With it a store of ten thousand videos opens in one read. It is only a copy: a video that it does not list is looked up
-in its own document, one that it lists but that no longer exists is dropped, and whatever makes a video incomplete
-(repair, deletion) removes the whole catalogue first. `FeatureStore.video`, `status` and `in` always read the video's
-own document, so a stale row cannot open an incomplete video. Workers never read or write it.
+With it a store of ten thousand videos opens in one read. It is only a copy: a video that it does not list is looked
+up in its own document, one that it lists but that no longer exists is dropped, and whatever makes a video incomplete
+(repair, deletion) removes the whole catalogue first; afterwards it puts the rows of the other videos back, so that
+nobody has to read a hundred thousand documents because one video was deleted. `FeatureStore.video`, `status` and `in`
+always read the video's own document, so a stale row cannot open an incomplete video. Workers never read or write it.
 """
 
 import math
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -57,6 +60,17 @@ def write_catalogue(place: Place) -> None:
 def drop_catalogue(place: Place) -> None:
     """Remove the catalogue, if there is one."""
     place.delete(_PATH)
+
+
+@contextmanager
+def without_rows(place: Place, names: Collection[str]) -> Iterator[None]:
+    """No catalogue while the block changes the videos with these path names; then the rows of all others."""
+    rows = _listed(place)
+    drop_catalogue(place)
+    yield
+    drop_catalogue(place)  # in case another process made one in between
+    if rows:
+        place.put(_PATH, _document([row for name, row in rows.items() if name not in names]))
 
 
 def catalogue_agrees(place: Place) -> bool:

@@ -1,14 +1,14 @@
 """Verifying every byte of a store, and removing what is damaged."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
 from longvid.stores import layout as on_disk
 from longvid.stores.canonical import document_bytes
-from longvid.stores.catalogue import catalogue_agrees, drop_catalogue, video_names
-from longvid.stores.errors import DamagedStore, StoreAccessError, StoreReadOnly
+from longvid.stores.catalogue import catalogue_agrees, drop_catalogue, video_names, without_rows
+from longvid.stores.errors import DamagedStore, StoreAccessError, StoreReadOnly, VideoNotInStore
 from longvid.stores.faults import LEFT_OVER, Damage, Fault, video_faults
 from longvid.stores.keys import path_name, was_path_name
 from longvid.stores.layout import DOCUMENT
@@ -23,20 +23,32 @@ Home = tuple[str, str, int]
 """The place where a shard belongs: the video's key, the array, the shard's index."""
 
 
-def verify(store: FeatureStore, *, on_video: Callable[[str], None] | None = None) -> list[Damage]:
+def verify(
+    store: FeatureStore, *, keys: Iterable[str] | None = None, on_video: Callable[[str], None] | None = None
+) -> list[Damage]:
     """All damage of the store, found by reading every file of it once, a few shards at a time.
+
+    `keys`: read only the files of these videos, without listing the others.
 
     A single changed byte in any file is found, and so is a shard that is whole but is not the one that was written in
     its place. Files that a running extraction is writing at the moment look like strays. `on_video` is called with each
     video's path name, in order, when it has been read.
     """
-    faults = [Fault(damage) for damage in [*_documents(store), *_outside_videos(store)]]
-    names = video_names(store.place)
+    if keys is None:
+        faults = [Fault(damage) for damage in [*_documents(store), *_outside_videos(store)]]
+        names = video_names(store.place)
+    else:
+        faults, names = [], sorted({path_name(key) for key in keys})
+        for name in names:
+            if not store.place.sizes(on_disk.video_path(name)):
+                raise VideoNotInStore(f"{store.location}: there is no video {name!r}")
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         for name, found in zip(names, pool.map(lambda name: list(video_faults(store, name)), names), strict=True):
             faults += found
             if on_video is not None:
                 on_video(name)
+    if keys is not None:
+        return [fault.damage for fault in faults]
     damages = _told_where_they_belong(store, faults)
     if not catalogue_agrees(store.place):
         path = f"{on_disk.CATALOGUE}/{DOCUMENT}"
@@ -44,7 +56,9 @@ def verify(store: FeatureStore, *, on_video: Callable[[str], None] | None = None
     return damages
 
 
-def repair(store: FeatureStore, *, on_video: Callable[[str], None] | None = None) -> list[Damage]:
+def repair(
+    store: FeatureStore, *, keys: Iterable[str] | None = None, on_video: Callable[[str], None] | None = None
+) -> list[Damage]:
     """Remove everything that `verify` finds, and return it; damaged shards are then missing, their videos planned.
 
     Extract the same videos again to make the missing shards. Strangers are left alone, and links are never followed.
@@ -53,10 +67,21 @@ def repair(store: FeatureStore, *, on_video: Callable[[str], None] | None = None
     """
     if not store.place.writable:
         raise StoreReadOnly(f"{store.location}: opened for reading; open it with mode='a' to repair")
-    found = verify(store, on_video=on_video)
+    found = verify(store, keys=keys, on_video=on_video)
     damages = [damage for damage in found if damage.kind != "stranger"]
-    if damages:
+    if not damages:
+        return found
+    if any(damage.path.startswith(f"{on_disk.CATALOGUE}/") for damage in damages):
         drop_catalogue(store.place)
+    inside = [damage.path.split("/") for damage in damages if damage.path.startswith(f"{on_disk.VIDEOS}/")]
+    touched = {parts[1] for parts in inside}
+    with without_rows(store.place, touched):
+        _take_all_out(store, damages)
+    return found
+
+
+def _take_all_out(store: FeatureStore, damages: list[Damage]) -> None:
+    """Take out each that can be; then raise the first error."""
     whole_videos = {damage.key for damage in damages if damage.path.endswith("/")}
     broken = dict.fromkeys(damage.key for damage in damages if damage.kind != "stray" and damage.key is not None)
     for key in broken:
@@ -70,7 +95,6 @@ def repair(store: FeatureStore, *, on_video: Callable[[str], None] | None = None
             failed.append(error)
     if failed:
         raise failed[0]
-    return found
 
 
 def restore_root(location: Location, *, storage_options: dict[str, Any] | None = None) -> Damage | None:

@@ -12,7 +12,7 @@ from longvid.stores import layout as on_disk
 from longvid.stores.absent import Ranges, absent_mask, damaged_ranges, num_damaged
 from longvid.stores.bounded_json import parse_json_object
 from longvid.stores.canonical import document_bytes
-from longvid.stores.catalogue import catalogue_rows, drop_catalogue, video_names, write_catalogue
+from longvid.stores.catalogue import catalogue_rows, drop_catalogue, video_names, without_rows, write_catalogue
 from longvid.stores.digests import Rows
 from longvid.stores.errors import (
     AbsentClips,
@@ -104,9 +104,12 @@ class FeatureStore:
             assert existing is not None
         there, layout, was = existing
         if there.digest != recipe.digest:
+            remedy = "choose another location or the settings the store was made with"
+            if not set(place.sizes(on_disk.VIDEOS)) - {on_disk.DOCUMENT}:  # left by a run that was refused
+                remedy = f"it holds no video yet: delete it, or {remedy}"
             raise RecipeMismatch(
                 f"{place.location}: holds features of another recipe (store != yours: "
-                f"{_named_differences(there, recipe)}); choose another location or the settings the store was made with"
+                f"{_named_differences(there, recipe)}); {remedy}"
             )
         return cls(place, there, layout, was)
 
@@ -545,15 +548,21 @@ class FeatureStore:
                 rows[array].append(found[array])
         self._put_record(shards.record_all(rows))
 
-    def delete(self, key: str) -> None:
-        """Remove the video; its document goes first, so that a half-deleted video cannot be read."""
+    def delete(self, *keys: str) -> None:
+        """Remove the videos; a document goes before its files, so that a half-deleted video cannot be read.
+
+        Raises VideoNotInStore, and removes none, if one of them is not there.
+        """
         self._refuse_read_only()
-        if self.place.get(f"{self._path(key)}/{on_disk.DOCUMENT}") is None:
-            raise VideoNotInStore(f"{self.location}: there is no video {key!r} to delete")
-        drop_catalogue(self.place)
-        self.place.delete(f"{self._path(key)}/{on_disk.DOCUMENT}")
-        self.place.delete_tree(self._path(key))
-        drop_catalogue(self.place)
+        for key in keys:
+            if self.place.get(f"{self._path(key)}/{on_disk.DOCUMENT}") is None:
+                raise VideoNotInStore(
+                    f"{self.location} holds no video {key!r} to delete; `longvid info --videos` lists what it holds"
+                )
+        with without_rows(self.place, {path_name(key) for key in keys}):
+            for key in keys:
+                self.place.delete(f"{self._path(key)}/{on_disk.DOCUMENT}")
+                self.place.delete_tree(self._path(key))
 
     def update_catalogue(self) -> None:
         """List all complete videos in one document, so that a large store opens fast. It is never relied on.

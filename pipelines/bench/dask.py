@@ -3,166 +3,57 @@
 Planning is included.
 
 A thousand GPUs are not available on one machine, so here they are dask workers that sleep and read while they would
-read a video through, sleep while they would decode, and sleep holding a GPU while they would encode. Everything else is
-real: the manifest, which is read as a stream, the assignments and their sizes, the scheduler, the executor with its
-window, two assignments in flight per GPU, the messages and their size (a film's packed timing among them), the report.
-The workers run in other processes, so the work of the coordinating process is the same as on a cluster. But they take
-processor time of this machine: the notes say how much, and how busy its processors were. Where that is near 100 %, the
-GPUs idle because the machine cannot hold coordinator and workers together, and only `ms each` tells of a cluster.
+read a video through, sleep while they would decode, and sleep holding a GPU while they would encode, a part of an
+assignment at a time. Everything else is real: the manifest, which is read as a stream, the assignments and their
+sizes, the scheduler, the executor with its window, two assignments in flight per GPU, the messages and their size (a
+film's packed timing among them), the report. The workers run in other processes, so the work of the coordinating
+process is the same as on a cluster. But they take processor time of this machine: the notes say how much, and how
+busy its processors were. Where that is near 100 %, the GPUs idle because the machine cannot hold coordinator and
+workers together, and only `ms each` tells of a cluster.
 """
 
-import asyncio
 import json
-import logging
-import multiprocessing
-import queue
-import random
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import dask
 import numpy as np
 import psutil
-from distributed import Client, Scheduler, SpecCluster, Worker
+from distributed import Client
 
 from longvid.pipelines.bench.measure import MEGABYTE
-from longvid.pipelines.bench.table import BenchTable
-from longvid.pipelines.extraction.assignments import (
-    Assignment,
-    CompleteVideo,
-    Film,
-    Opened,
-    OpenVideos,
-    Returned,
+from longvid.pipelines.bench.simulated_gpus import (
+    CLIPS_PER_SHARD,
+    FILM_SECONDS,
+    GPU_RATE,
+    GPUS_A_WORKER,
+    PART_SECONDS,
+    PIECE_SECONDS,
+    PROBE_SHARE,
+    READ_BYTES,
+    VIDEO_SECONDS,
+    Nap,
+    SimulatedGpu,
+    film_probe,
+    simulated_cluster,
 )
-from longvid.pipelines.extraction.cluster import ANY_PORT
-from longvid.pipelines.extraction.dask_executor import DaskExecutor, WorkPlugin
+from longvid.pipelines.bench.table import BenchTable
+from longvid.pipelines.extraction.assignments import Assignment
+from longvid.pipelines.extraction.dask_executor import DaskExecutor
 from longvid.pipelines.extraction.dealing import Dealer
 from longvid.pipelines.extraction.events import Events
-from longvid.pipelines.extraction.executors import PIECES_IN_FLIGHT, Ended
+from longvid.pipelines.extraction.executors import Ended
 from longvid.pipelines.extraction.inputs import ListedVideos
-from longvid.pipelines.extraction.outcomes import Outcome
 from longvid.pipelines.extraction.packing import pack
-from longvid.pipelines.extraction.piece import PieceResult
-from longvid.pipelines.extraction.report import VideoRow, open_report
+from longvid.pipelines.extraction.report import open_report
 from longvid.pipelines.extraction.run import Run, Silent
 from longvid.pipelines.extraction.tally import Tally
-from longvid.video import HeaderMetadata, MeasuredTiming, VideoProbe
-
-VIDEO_SECONDS, FILM_SECONDS = 70.0, 3 * 3600.0
-GPU_RATE = 300.0
-"""Seconds of video that a GPU encodes per second (ViT-L on an H200)."""
-PROBE_SHARE = 0.04 / 70
-"""Seconds of reading through per second of video, measured."""
-DECODE_SHARE = 0.5
-"""Time of decoding, as a share of the GPU's."""
-READ_BYTES = 64 * 1024
-"""Bytes that are really read per simulated probe; a simulated GPU must not keep this machine's disk busy."""
-
-CLIPS_PER_SHARD = 64
-CLIP_SECONDS = 2.0
-PIECE_SECONDS = CLIPS_PER_SHARD * CLIP_SECONDS
 
 ROUNDS = 6
 """Times 20 seconds of work per GPU."""
-GPUS_A_WORKER = 8
-"""A real worker has one GPU; with more, a thousand idle workers on one machine would leave no time for other work."""
-
-HOSTS = 2
-"""Number of processes that share the workers."""
-
-SHORTEST, LONGEST = 0.5, 1.5
-"""Bounds of the length of a video, as a share of the mean."""
-
-CONFIGURATION = {
-    "distributed.worker.profile.enabled": False,
-    "distributed.admin.system-monitor.interval": "1h",
-    "distributed.comm.timeouts.connect": "120s",
-}
-
-
-@dataclass
-class Nap(Returned):
-    """What a simulated assignment came to, with its GPU and the time in which it held it."""
-
-    gpu: str = ""
-    begin_seconds: float = 0.0
-    end_seconds: float = 0.0
-
-
-class SimulatedGpu(WorkPlugin):
-    """Takes the time of an assignment but does no work."""
-
-    def __init__(self, *, video_seconds: float, packed: bytes, file: str, speed: float) -> None:
-        super().__init__()
-        self._video_seconds = video_seconds
-        self._num_pieces = max(1, round(video_seconds / PIECE_SECONDS))
-        self._packed = packed
-        self._file = file
-        self._speed = speed
-        """How much faster than a GPU it is; infinite: no time passes."""
-
-    def setup(self, worker: Worker) -> None:
-        """Called by dask in every worker."""
-        self.address = worker.address
-        self.free: queue.SimpleQueue[str] = queue.SimpleQueue()
-        for gpu in range(GPUS_A_WORKER):
-            self.free.put(f"{worker.address}/{gpu}")
-
-    def do(self, assignment: Assignment) -> Nap:
-        """Probe, decode while others do, then hold a GPU alone."""
-        started = time.perf_counter()
-        nap = Nap(worker=self.address)
-        if isinstance(assignment, OpenVideos):
-            seconds = self._opened(assignment, nap)
-        elif isinstance(assignment, CompleteVideo):
-            seconds = 0.0
-            nap.ended.append(assignment.row)
-        else:
-            seconds = len(assignment.shards) * PIECE_SECONDS
-            nap.pieces = [self._piece(assignment.film.key, shard) for shard in assignment.shards]
-        work = seconds / GPU_RATE / self._speed
-        time.sleep(DECODE_SHARE * work)
-        gpu = self.free.get()
-        nap.gpu, nap.begin_seconds = gpu, time.monotonic()
-        time.sleep(work)
-        nap.end_seconds = time.monotonic()
-        self.free.put(gpu)
-        nap.seconds = time.perf_counter() - started
-        return nap
-
-    def _opened(self, assignment: OpenVideos, nap: Nap) -> float:
-        """Open the videos; return the seconds of them that are encoded at once.
-
-        It sleeps once for all of them: a thousand GPUs that wake for every video would take more of this machine's
-        processors than the coordinator, which is what is measured.
-        """
-        seconds, clips = 0.0, round(self._video_seconds / CLIP_SECONDS)
-        with open(self._file, "rb", buffering=0) as file:
-            for request in assignment.requests:
-                file.seek(0)
-                file.read(READ_BYTES)
-                seconds += random.uniform(SHORTEST, LONGEST) * self._video_seconds
-                row = VideoRow(
-                    request.key, request.path, num_clips=clips, video_seconds=self._video_seconds, backend="pyav"
-                )
-                if self._num_pieces == 1:
-                    nap.ended.append(row)
-                    continue
-                row.num_clips = CLIPS_PER_SHARD
-                film = Film(request, self._packed, "pyav", {"mtime_ns": 1})
-                shards = tuple(range(1, self._num_pieces))
-                nap.opened.append(Opened(film, row, shards, CLIPS_PER_SHARD * len(shards)))
-        time.sleep(PROBE_SHARE * seconds / self._speed)
-        return seconds if self._num_pieces == 1 else PIECE_SECONDS * len(assignment.requests)
-
-    def _piece(self, key: str, shard: int) -> Outcome:
-        return PieceResult(key, shard, CLIPS_PER_SHARD, 1.0, 1.0, 0.1, 1_000_000)
 
 
 class WatchedDealer(Dealer):
@@ -209,28 +100,58 @@ class Round:
     machine_busy: float
     """Share of this machine's processor time in which it was not idle, whoever used it."""
 
+    begin_seconds: float
+    end_seconds: float
+
     def busy(self, begin_seconds: float, end_seconds: float, *, gpus: int) -> float:
         """Share of the GPUs' time between the two times in which they worked."""
-        worked = sum(
-            max(0.0, min(nap.end_seconds, end_seconds) - max(nap.begin_seconds, begin_seconds)) for nap in self.naps
-        )
-        return worked / (gpus * max(end_seconds - begin_seconds, 1e-9))
+        held = np.array([times for nap in self.naps for _, *times in nap.held])
+        worked = np.minimum(held[:, 1], end_seconds) - np.maximum(held[:, 0], begin_seconds)
+        return float(worked.clip(min=0).sum() / (gpus * max(end_seconds - begin_seconds, 1e-9)))
+
+    def without_assignment(self, begin_seconds: float, end_seconds: float, *, gpus: int) -> float:
+        """Share of the GPUs' time between the two times in which their worker had fewer assignments than GPUs."""
+        changes: dict[str, list[tuple[float, int]]] = {}
+        for nap in self.naps:
+            changes.setdefault(nap.worker, []).extend([(nap.begin_seconds, 1), (nap.end_seconds, -1)])
+        lacked = 0.0
+        for listed in changes.values():
+            times, steps = zip(*sorted([(begin_seconds, 0), *listed, (end_seconds, 0)]), strict=True)
+            spans = np.diff(np.clip(times, begin_seconds, end_seconds))
+            lacked += float(((GPUS_A_WORKER - np.cumsum(steps)[:-1]).clip(min=0) * spans).sum())
+        return lacked / (gpus * max(end_seconds - begin_seconds, 1e-9))
+
+    @property
+    def num_gpus(self) -> int:
+        """GPUs that had something to do."""
+        return len(self._first)
 
     @property
     def all_work_seconds(self) -> float:
         """The time at which the last of the GPUs started to work."""
-        first: dict[str, float] = {}
+        return max(self._first.values())
+
+    @cached_property
+    def _first(self) -> dict[tuple[str, int], float]:
+        """The time at which each GPU started to work."""
+        first: dict[tuple[str, int], float] = {}
         for nap in self.naps:
-            first[nap.gpu] = min(nap.begin_seconds, first.get(nap.gpu, nap.begin_seconds))
-        return max(first.values())
+            for number, began, _ in nap.held:
+                gpu = nap.worker, number
+                first[gpu] = min(began, first.get(gpu, began))
+        return first
 
 
 def run(*, quick: bool = False) -> BenchTable:
     """Ratios of one run on this machine."""
-    gpus, rounds, empty = (104, 3, 20_000) if quick else (1000, ROUNDS, 200_000)
-    table = BenchTable("Dask", ["what", "videos", "assignments", "GPUs", "wall s", "ms each", "busy"])
+    return measure(104, 3) if quick else measure(1000, ROUNDS, empty=200_000)
+
+
+def measure(gpus: int, rounds: float, *, empty: int = 20_000) -> BenchTable:
+    """Runs of `rounds` times 20 seconds of work per GPU, and one over `empty` videos that take no time."""
+    table = BenchTable("Dask", ["what", "videos", "assignments", "GPUs", "wall s", "ms each", "busy", "of the whole"])
     packed = pack(film_probe())
-    with TemporaryDirectory() as folder, _simulated_cluster(gpus) as client:
+    with TemporaryDirectory() as folder, simulated_cluster(gpus) as client:
         file = Path(folder, "video")
         file.write_bytes(bytes(READ_BYTES))
 
@@ -241,77 +162,45 @@ def run(*, quick: bool = False) -> BenchTable:
         work = rounds * 20.0 * gpus * GPU_RATE
         short = measured(VIDEO_SECONDS, empty, float("inf"))
         each = 1000 * short.processor_seconds / empty
-        table.rows.append(["empty videos", empty, short.assignments, gpus, short.wall_seconds, each, None])
+        table.rows.append(["empty videos", empty, short.assignments, gpus, short.wall_seconds, each, None, None])
         for what, seconds in (("videos of 70 s", VIDEO_SECONDS), ("films of 3 h", FILM_SECONDS)):
             videos = round(work / seconds)
-            found = measured(seconds, videos, 1.0)
-            seen = len({nap.gpu for nap in found.naps})
-            if seen < gpus:
-                raise RuntimeError(f"{gpus - seen} of {gpus} GPUs had nothing to do")
-            steady = found.busy(found.all_work_seconds, found.handed_out_seconds, gpus=gpus)
-            units = videos if seconds == VIDEO_SECONDS else videos * round(seconds / PIECE_SECONDS)
-            unit_seconds = seconds * videos / units
-            each = 1000 * found.processor_seconds / units
-            table.rows.append([what, videos, found.assignments, gpus, found.wall_seconds, each, steady])
-            unit, goal = ("video of 70 s", 0.2) if seconds == VIDEO_SECONDS else ("piece of a film", 2.0)
-            table.claim(f"milliseconds of the coordinator per {unit}, planning included", each, at_most=goal)
-            table.claim(f"share of the time that {gpus:,} simulated GPUs were busy, {what}", steady, at_least=0.95)
-            table.notes.append(
-                f"one coordinator could feed {1000 / each * unit_seconds / GPU_RATE:,.0f} GPUs with {what}: "
-                f"{1000 / each:,.0f} per second of its time"
-            )
-            table.notes.append(
-                f"{what}: the simulated workers took {1000 * found.workers_seconds / units:.3f} ms of processor time "
-                f"each; this machine's {psutil.cpu_count()} processors were {found.machine_busy:.0%} busy, other "
-                "programs included (near 100 %, it is the machine that lets the GPUs idle)"
-            )
+            _judge(table, what, measured(seconds, videos, 1.0), videos, seconds, gpus)
     table.notes += [
         "ms each: processor time of the coordinator (manifest, report, scheduler, client) per video, or film's piece",
-        f"a GPU encodes {GPU_RATE:g} s of video per second; probing sleeps {1000 * PROBE_SHARE * VIDEO_SECONDS:g} ms "
-        f"per 70 s of video and reads {READ_BYTES // 1024} KiB; decoding sleeps half the GPU's time",
-        "busy: from the time every GPU works until nothing is left to hand out",
+        f"a GPU encodes {GPU_RATE:g} s of video per second, at most {PART_SECONDS:g} s at once; probing sleeps "
+        f"{1000 * PROBE_SHARE * VIDEO_SECONDS:g} ms per 70 s of video and reads {READ_BYTES // 1024} KiB; decoding "
+        "sleeps half the GPU's time",
+        "busy: from the time every GPU works until nothing is left to hand out; of the whole: from start to end",
         f"a film's timing travels with its pieces: {len(packed) / MEGABYTE:.3f} MB packed",
     ]
     return table
 
 
-def film_probe() -> VideoProbe:
-    """The probe of a film of three hours at 25 frames per second, with keyframes at irregular distances."""
-    num_frames = int(FILM_SECONDS * 25)
-    steps = np.random.default_rng(0).integers(12, 250, num_frames // 100)
-    keyframes = np.concatenate([[0], np.cumsum(steps)])
-    header = HeaderMetadata(
-        container="mov,mp4,m4a,3gp,3g2,mj2",
-        codec="h264",
-        pixel_format="yuv420p",
-        coded_height=360,
-        coded_width=640,
-        rotation_degrees=0,
-        sample_aspect_ratio=None,
-        num_frames=num_frames,
-        average_fps=25.0,
-        begin_seconds=0.0,
-        stream_duration_seconds=FILM_SECONDS,
-        container_duration_seconds=FILM_SECONDS,
-        num_video_streams=1,
-    )
-    timing = MeasuredTiming(
-        frame_pts=np.arange(num_frames, dtype=np.int64) * 512,
-        time_base=Fraction(1, 12_800),
-        end_pts=num_frames * 512,
-        keyframe_indices=keyframes[keyframes < num_frames].astype(np.int64),
-        has_presentation_times=True,
-    )
-    return VideoProbe(
-        path=Path("/films/film.mp4"),
-        stream_index=0,
-        size_bytes=2**31,
-        fingerprint="0" * 64,
-        header=header,
-        measured=timing,
-        problems=(),
-        truncated=False,
-    )
+def _judge(table: BenchTable, what: str, found: Round, videos: int, seconds: float, gpus: int) -> None:
+    """The row, claims and notes of one run over videos of one length."""
+    if found.num_gpus < gpus:
+        raise RuntimeError(f"{gpus - found.num_gpus} of {gpus} GPUs had nothing to do")
+    span = found.all_work_seconds, found.handed_out_seconds
+    steady, whole = found.busy(*span, gpus=gpus), found.busy(found.begin_seconds, found.end_seconds, gpus=gpus)
+    starts, stops = (time_of - found.begin_seconds for time_of in span)
+    units = videos if seconds == VIDEO_SECONDS else videos * round(seconds / PIECE_SECONDS)
+    unit_seconds = seconds * videos / units
+    each = 1000 * found.processor_seconds / units
+    table.rows.append([what, videos, found.assignments, gpus, found.wall_seconds, each, steady, whole])
+    unit, goal = ("video of 70 s", 0.2) if seconds == VIDEO_SECONDS else ("piece of a film", 2.0)
+    table.claim(f"milliseconds of the coordinator per {unit}, planning included", each, at_most=goal)
+    table.claim(f"share of the time that {gpus:,} simulated GPUs were busy, {what}", steady, at_least=0.95)
+    table.notes += [
+        f"one coordinator could feed {1000 / each * unit_seconds / GPU_RATE:,.0f} GPUs with {what}: "
+        f"{1000 / each:,.0f} per second of its time",
+        f"{what}: every GPU worked after {starts:.1f} s; after {stops:.1f} s nothing was left to hand out; the last "
+        f"GPU ended {found.end_seconds - span[1]:.1f} s later; in between, workers had fewer assignments than GPUs for "
+        f"{found.without_assignment(*span, gpus=gpus):.1%} of the GPUs' time, and waited for decoding else",
+        f"{what}: the simulated workers took {1000 * found.workers_seconds / units:.3f} ms of processor time "
+        f"each; this machine's {psutil.cpu_count()} processors were {found.machine_busy:.0%} busy, other "
+        "programs included (near 100 %, it is the machine that lets the GPUs idle)",
+    ]
 
 
 def _manifest(folder: Path, videos: int) -> Path:
@@ -322,50 +211,6 @@ def _manifest(folder: Path, videos: int) -> Path:
     return path
 
 
-@contextmanager
-def _simulated_cluster(gpus: int) -> Iterator[Client]:
-    """A client of a real scheduler in this process, with one worker per GPU in other processes."""
-    context = multiprocessing.get_context("spawn")
-    scheduler = {"cls": Scheduler, "options": {"dashboard": False, "dashboard_address": ANY_PORT}}
-    with (
-        TemporaryDirectory() as folder,
-        dask.config.set(CONFIGURATION),
-        SpecCluster(workers={}, scheduler=scheduler, silence_logs=logging.CRITICAL) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
-        workers = gpus // GPUS_A_WORKER
-        hosts = [
-            context.Process(target=host_workers, args=(cluster.scheduler_address, len(share), folder))
-            for share in np.array_split(np.arange(workers), HOSTS)
-        ]
-        for host in hosts:
-            host.start()
-        try:
-            client.wait_for_workers(workers, timeout=600)
-            yield client
-        finally:
-            for host in hosts:
-                host.terminate()
-                host.join()
-
-
-def host_workers(address: str, workers: int, folder: str) -> None:
-    """Runs many workers in this process until it is ended."""
-
-    threads = PIECES_IN_FLIGHT * GPUS_A_WORKER
-
-    async def serve() -> None:
-        here = [
-            await Worker(address, nthreads=threads, memory_limit=0, dashboard=False, local_directory=folder)
-            for _ in range(workers)
-        ]
-        await asyncio.gather(*(worker.finished() for worker in here))
-
-    with dask.config.set(CONFIGURATION):
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)
-        asyncio.run(serve())
-
-
 def _measure(client: Client, role: SimulatedGpu, manifest: Path, folder: Path) -> Round:
     """One run of the coordinator over the manifest."""
     begin, processor, machine, workers = (
@@ -374,17 +219,29 @@ def _measure(client: Client, role: SimulatedGpu, manifest: Path, folder: Path) -
         psutil.cpu_times(),
         _workers_seconds(),
     )
+    begin_seconds = time.monotonic()
     requests = ListedVideos([manifest])
     dealer = WatchedDealer(requests, clips_per_shard=CLIPS_PER_SHARD, deadline_seconds=3600.0)
     executor = WatchedExecutor(client, role)
     with executor, open_report(folder / "report.jsonl") as report:
         Run(report, Silent(), Tally(listed=len(requests)), Events()).execute(executor, dealer)
         wall, processor = time.perf_counter() - begin, time.process_time() - processor
+        end_seconds = time.monotonic()
     if report.counts["done"] != len(requests):
         raise RuntimeError(f"{len(requests) - report.counts['done']} of {len(requests)} simulated videos failed")
     workers, before, now = _workers_seconds() - workers, machine, psutil.cpu_times()
     idle = (now.idle - before.idle) / max(sum(now) - sum(before), 1e-9)
-    return Round(wall, processor, executor.naps, dealer.last_seconds, dealer.assignments, workers, 1 - idle)
+    return Round(
+        wall_seconds=wall,
+        processor_seconds=processor,
+        naps=executor.naps,
+        handed_out_seconds=dealer.last_seconds,
+        assignments=dealer.assignments,
+        workers_seconds=workers,
+        machine_busy=1 - idle,
+        begin_seconds=begin_seconds,
+        end_seconds=end_seconds,
+    )
 
 
 def _workers_seconds() -> float:

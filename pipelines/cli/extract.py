@@ -132,8 +132,8 @@ def extract(
     scheduler: Annotated[
         str,
         typer.Option(
-            help="local, cuda, slurm, tls://host:port, tcp://host:port, serial (one process, no dask) or inline (in "
-            "this process: a hang or crash ends the run)."
+            help="local, cuda, slurm, 'ssh host1,host2', tls://host:port, tcp://host:port, serial (one process, no "
+            "dask) or inline (in this process: a hang or crash ends the run)."
         ),
     ] = "local",
     workers: Annotated[
@@ -149,6 +149,10 @@ def extract(
     ] = False,
     keys: Annotated[
         Path | None, typer.Option(help="Folder made by `longvid cluster-keys`, for tls:// or slurm; default: new keys.")
+    ] = None,
+    remote_python: Annotated[
+        str | None,
+        typer.Option("--remote-python", help="The Python of longvid on the hosts of ssh; default: this one's path."),
     ] = None,
     slurm: Annotated[
         list[str] | None,
@@ -280,6 +284,7 @@ def extract(
                 interface=interface,
                 dashboard=dashboard,
                 keys=keys,
+                remote_python=remote_python,
                 slurm_options=parse_slurm_options(slurm or []),
                 clips_per_shard=first.clips_per_shard,
                 compression=first.compression,

@@ -31,6 +31,8 @@ BENCHES = {
 
 PLOTTED = ("decoder", "gpu", "longrange")
 """Benches that can be drawn."""
+KEPT = ("finetune", "distil")
+"""Benches of hours, which can go on after a stop."""
 
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 WHAT = "; ".join(f"[bold]{name}[/bold]: {what}" for name, what in BENCHES.items())
@@ -83,6 +85,12 @@ def bench(
     plot: Annotated[
         Path | None, typer.Option(help=f"Also draw a .png, .svg or .pdf file (for {', '.join(PLOTTED)}).")
     ] = None,
+    keep: Annotated[
+        Path | None,
+        typer.Option(
+            help=f"Keep what is made in this folder, and go on there after a stop (for {' and '.join(KEPT)})."
+        ),
+    ] = None,
     as_json: JSON = False,
 ) -> int:
     """Measure longvid against a peer or a limit; exit status 1 if a goal is not reached."""
@@ -92,7 +100,10 @@ def bench(
         if name not in PLOTTED:
             raise typer.BadParameter(f"the bench {name} has no plot; {' and '.join(PLOTTED)} have one")
         require_drawable(plot)
-    measured = import_module(f"longvid.pipelines.bench.{name}").run(quick=quick)
+    if keep is not None and name not in KEPT:
+        raise typer.BadParameter(f"the bench {name} keeps nothing; {' and '.join(KEPT)} do")
+    kept = {} if keep is None else {"keep": keep}
+    measured = import_module(f"longvid.pipelines.bench.{name}").run(quick=quick, **kept)
     if as_json:
         print_json(measured)
     else:

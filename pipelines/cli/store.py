@@ -27,6 +27,10 @@ NpyLayout = Annotated[
     str,
     typer.Option(help="Layout of npy files: vis4mer (clips, tokens, dim), mstcn (dim, clips) or rows (clips, dim)."),
 ]
+Videos = Annotated[
+    list[str] | None,
+    typer.Option("--video", metavar="KEY", help="Only this video, without a look at the others; repeatable."),
+]
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 
 
@@ -155,6 +159,7 @@ def _frames(preprocessing: dict[str, Any]) -> str:
 
 def verify(
     store: Location,
+    video: Videos = None,
     record: Annotated[
         bool,
         typer.Option(
@@ -211,6 +216,8 @@ def verify(
 
         if record:
             raise typer.BadParameter("--record and --against are two checks: give one of them")
+        if video:
+            raise typer.BadParameter("--video is for the check of files; --against takes its videos")
         return run_against(
             store,
             against,
@@ -230,7 +237,7 @@ def verify(
 
     opened = FeatureStore.open(store, mode="a" if record else "r")
     with _watching("verify") as on_video:
-        damages = find_damage(opened, on_video=on_video)
+        damages = find_damage(opened, keys=video, on_video=on_video)
         recorded = record_digests(opened, damages) if record else []
     _print_damages(damages, as_json, good=f"{opened.location}: every file is what was written")
     wrong = any(damage.kind != "stranger" for damage in damages)
@@ -241,7 +248,7 @@ def verify(
             )
         if record:
             console.print(f"digests recorded for {counted(len(recorded), 'video')}", style="dim")
-        elif without := len(unrecorded(opened)):
+        elif without := 0 if video else len(unrecorded(opened)):
             console.print(
                 f"{counted(without, 'video')} from version 0.1.0 without digests: a shard in another's place is not "
                 "noticed there; `longvid verify --record` records them",
@@ -250,7 +257,7 @@ def verify(
     return 1 if wrong else 0
 
 
-def repair(store: Location, as_json: JSON = False) -> int:
+def repair(store: Location, video: Videos = None, as_json: JSON = False) -> int:
     """Remove what is damaged, in another's place or left over, so that the next `extract` makes it again."""
     from longvid.stores import FeatureStore, restore_root
     from longvid.stores import repair as take_out
@@ -258,7 +265,7 @@ def repair(store: Location, as_json: JSON = False) -> int:
     root = restore_root(store)
     opened = FeatureStore.open(store, mode="a")
     with _watching("repair") as on_video:
-        damages = [*([root] if root else []), *take_out(opened, on_video=on_video)]
+        damages = [*([root] if root else []), *take_out(opened, keys=video, on_video=on_video)]
     _print_damages(damages, as_json, good=f"{opened.location}: there was nothing to repair")
     again = {damage.key for damage in damages if damage.kind in ("damaged", "misplaced", "missing") and damage.key}
     mended = [damage for damage in damages if damage.kind != "stranger"]
@@ -283,8 +290,8 @@ def delete(
     from longvid.stores import FeatureStore
 
     opened = FeatureStore.open(store, mode="a")
+    opened.delete(*keys)
     for key in keys:
-        opened.delete(key)
         console.print(f"removed {printable(key)}")
     return 0
 

@@ -1,4 +1,4 @@
-"""Starts or finds the dask workers: cores, GPUs, SLURM, or a scheduler.
+"""Starts or finds the dask workers: cores, GPUs, SLURM, SSH, a scheduler.
 
 Whoever reaches a dask scheduler or worker can run anything there. So every cluster that is started here speaks TLS
 with keys made for this run (or read from `keys`), listens on loopback or on one interface, and serves no web page
@@ -7,7 +7,6 @@ unless asked to; that page shows the running tasks to everybody who can log in t
 
 import logging
 import multiprocessing
-import os
 import socket
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -20,15 +19,15 @@ import dask
 import psutil
 from distributed import Client, Nanny, Scheduler, SpecCluster
 from distributed.utils import LoopRunner, get_ip
-from distributed.worker_memory import parse_memory_limit
 
 from longvid.errors import BackendUnavailable, ConfigError
-from longvid.pipelines.extraction.executors import PIECES_IN_FLIGHT, pieces_in_flight
 from longvid.pipelines.extraction.interrupts import hold_interrupts, interrupts_blocked
 from longvid.pipelines.extraction.keys import Keys, make_keys, read_keys, temporary_keys
 from longvid.pipelines.extraction.quiet import QuietScheduler, QuietWorker
+from longvid.pipelines.extraction.replacing import replacing
 from longvid.pipelines.extraction.slurm import slurm_settings
-from longvid.pipelines.machine.cores import available_cores
+from longvid.pipelines.extraction.ssh import SshHost, hosts_of
+from longvid.pipelines.extraction.worker_options import CORES_A_PROCESS, gpu_workers, local_workers
 
 Kind = Literal["local", "cuda", "slurm"]
 
@@ -43,12 +42,6 @@ SETTINGS = {
     "distributed.comm.timeouts.connect": "60s",
 }
 
-CORES_A_PROCESS = 4
-"""CPU cores per worker process on a machine with GPUs: the GPU waits for decoding, and four processes of two threads
-decode 1.2 times as fast as one of eight (16 cores, H200)."""
-MOST_PROCESSES = 4
-"""Worker processes per GPU; each holds the encoder and a CUDA context there."""
-
 ANY_PORT = ":0"
 """The port of a scheduler's health page; with dask's fixed port, a second scheduler would start with a warning."""
 
@@ -62,13 +55,15 @@ class ClusterSettings:
     """How workers are started, and who may reach them."""
 
     workers: int | None = None
-    """Worker processes (`slurm`: jobs); None: as many as suit the machine."""
+    """Worker processes (`slurm`: jobs; `ssh`: processes per host); None: as many as suit the machine."""
     interface: str | None = None
     """Name of the network interface to listen on; None: loopback, or for `slurm` this machine's own address."""
     dashboard: bool = False
     """Whether the scheduler serves dask's status page, on loopback only; its address is logged."""
     keys: Path | None = None
     """Folder of `longvid cluster-keys`; None: keys made for this run. A `tls://` scheduler needs them."""
+    remote_python: str | None = None
+    """The Python on the hosts of `ssh`; None: at the same place as here."""
     slurm_options: Mapping[str, Any] = field(default_factory=dict)
     """Options for `longvid.pipelines.extraction.slurm.slurm_settings`."""
 
@@ -77,19 +72,24 @@ class ClusterSettings:
 def connect(scheduler: str, settings: ClusterSettings | None = None) -> Iterator[Client]:
     """A client of the named cluster; a cluster that was started here is closed at the end.
 
-    `scheduler`: `local` (processes on this machine), `cuda` (processes that share this machine's GPUs), `slurm` (a GPU
-    and two processes per job), or the address `tcp://host:port` or `tls://host:port` of a running scheduler. Raises
-    `ConfigError` for a scheduler that does not exist, does not answer or cannot be started.
+    `scheduler`: `local` (processes on this machine), `cuda` (processes that share this machine's GPUs), `slurm` (a
+    GPU and two processes per job), `ssh host1,host2` (processes on these machines), or the address `tcp://host:port`
+    or `tls://host:port` of a running scheduler. Raises `ConfigError` for a scheduler that does not exist, does not
+    answer or cannot be started.
     """
     settings = settings or ClusterSettings()
     if "://" in scheduler:
         with _close_without_interrupt(_client_of(scheduler, settings)) as client:
             yield client
         return
+    hosts = hosts_of(scheduler)
     makers = {"local": _local, "cuda": _cuda, "slurm": _slurm}
+    if hosts:
+        makers[scheduler] = lambda settings, _, loop: _ssh(hosts, settings, loop)
     if scheduler not in makers:
         raise ConfigError(
-            f"scheduler={scheduler!r} is not serial, inline, {', '.join(makers)}, tcp://host:port or tls://host:port"
+            f"scheduler={scheduler!r} is not serial, inline, {', '.join(makers)}, 'ssh host1,host2', tcp://host:port "
+            "or tls://host:port"
         )
     _refuse_unguarded_script()
     with ExitStack() as stack:
@@ -105,6 +105,8 @@ def connect(scheduler: str, settings: ClusterSettings | None = None) -> Iterator
             stack.enter_context(_close_without_interrupt(client))
         if settings.dashboard:
             _log.warning("dask's status page: %s", cluster.dashboard_link)
+        if hosts or scheduler == "slurm":
+            stack.enter_context(replacing(cluster))
         yield client
 
 
@@ -139,7 +141,7 @@ def _refuse_unguarded_script() -> None:
 
 def _client_of(address: str, settings: ClusterSettings) -> Client:
     """A client of a scheduler that somebody else started."""
-    for name in ("interface", "dashboard", "slurm_options"):
+    for name in ("interface", "dashboard", "remote_python", "slurm_options"):
         if getattr(settings, name):
             raise ConfigError(f"scheduler={address!r} runs already: set {name} where it is started")
     secure = address.startswith("tls://")
@@ -166,32 +168,33 @@ def _is_loopback(address: str) -> bool:
     return host == "localhost" or host.startswith("127.") or host == "::1"
 
 
-def default_workers() -> int:
-    """Worker processes for this machine without a GPU: one per two cores, at least two where it has two."""
-    cores = available_cores()
-    return max(min(2, cores), cores // 2)
-
-
 def _local(settings: ClusterSettings, _: ExitStack, loop: Any) -> SpecCluster:
-    workers = settings.workers or default_workers()
-    options = {
-        "nthreads": PIECES_IN_FLIGHT,
-        "memory_limit": parse_memory_limit("auto", 1, workers, logger=_log),
-    }
-    return _nannies({f"cpu-{number}": options for number in range(workers)}, settings, loop)
+    return _nannies(local_workers(settings.workers), settings, loop)
 
 
 def _cuda(settings: ClusterSettings, _: ExitStack, loop: Any) -> SpecCluster:
     """Worker processes that see one GPU each; this process makes no CUDA context."""
-    visible = visible_gpus()
-    if not visible:
-        raise BackendUnavailable("scheduler='cuda': this machine shows no NVIDIA GPU; use --scheduler local")
-    gpus, threads = share_gpus(visible, available_cores(), settings.workers)
-    workers = {
-        f"gpu-{gpu}-{number}": {"nthreads": threads, "env": {"CUDA_VISIBLE_DEVICES": gpu}}
-        for number, gpu in enumerate(gpus)
-    }
-    return _nannies(workers, settings, loop)
+    return _nannies(gpu_workers(settings.workers), settings, loop)
+
+
+def _ssh(hosts: list[str], settings: ClusterSettings, loop: Any) -> SpecCluster:
+    """A scheduler on one address of this machine, and workers that ssh starts on the hosts."""
+    keys = temporary_keys() if settings.keys is None else read_keys(settings.keys).read()
+    security = keys.security()
+    host = get_ip() if settings.interface is None else _address_of(settings.interface)
+    common = {"keys": keys, "workers": settings.workers, "python": settings.remote_python}
+    cluster = SpecCluster(
+        workers={one: {"cls": SshHost, "options": common | {"host": one, "name": one}} for one in hosts},
+        scheduler=_scheduler(settings, {"host": host, "protocol": "tls", "security": security}),
+        security=security,
+        loop=loop,
+        silence_logs=logging.ERROR,
+    )
+    reasons = [f"{name}: {one.why_not}" for name, one in cluster.workers.items() if one.why_not]
+    if len(reasons) == len(hosts):
+        cluster.close()
+        raise ConfigError(f"scheduler='ssh {','.join(hosts)}': no worker came up ({'; '.join(reasons)})")
+    return cluster
 
 
 def _nannies(workers: dict[str, dict[str, Any]], settings: ClusterSettings, loop: Any) -> SpecCluster:
@@ -233,26 +236,6 @@ def _address_of(interface: str) -> str:
         there = ", ".join(f"{name} ({address})" for name, address in sorted(found.items()))
         raise ConfigError(f"interface={interface!r}: no interface of that name has an IPv4 address; there are {there}")
     return found[interface]
-
-
-def share_gpus(visible: list[str], cores: int, workers: int | None) -> tuple[list[str], int]:
-    """The GPU of each worker process, and the number of pieces that each works on at once.
-
-    One process per `CORES_A_PROCESS` cores, at most `MOST_PROCESSES` per GPU; or `workers` processes, dealt out.
-    """
-    a_gpu = max(1, min(MOST_PROCESSES, cores // len(visible) // CORES_A_PROCESS))
-    processes = workers or a_gpu * len(visible)
-    threads = pieces_in_flight("cuda", cores // processes)
-    return [visible[number % len(visible)] for number in range(processes)], threads
-
-
-def visible_gpus() -> list[str]:
-    """Names of the GPUs this process may use, found without making a CUDA context."""
-    if (named := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
-        return [name for name in named.split(",") if name.strip()]
-    import torch
-
-    return [str(index) for index in range(torch.cuda.device_count())]
 
 
 def _slurm(settings: ClusterSettings, stack: ExitStack, loop: Any) -> Any:

@@ -25,6 +25,7 @@ from longvid.pipelines.extraction.executors import EncoderSource, Ended, WorkSou
 from longvid.pipelines.extraction.interrupts import hold_interrupts
 from longvid.pipelines.extraction.own_modules import SentModules, Sources
 from longvid.pipelines.extraction.process import UnpicklableWork
+from longvid.pipelines.extraction.worker_watch import watch_workers
 from longvid.pipelines.extraction.working import Working
 
 WINDOW_SECONDS = 5.0
@@ -35,7 +36,7 @@ waits for the scheduler between two of them, although it does not queue them eve
 POLL_SECONDS = 0.1
 """Time between two looks for a first worker."""
 
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 3.0
 """Time after which a warning says that no worker has joined yet."""
 
 TOGETHER = 32
@@ -188,7 +189,11 @@ class DaskExecutor:
         ended = as_completed(loop=self._client.loop, raise_errors=False)
         window = _Window(self._client)
         outcomes: list[Ended] = []
-        with watch_deadlines(self._client, self._deadline_seconds) as deadline:
+        address = str(self._client.scheduler_info(n_workers=0)["address"])
+        with (
+            watch_deadlines(self._client, self._deadline_seconds) as deadline,
+            watch_workers(lambda: len(self._client.nthreads()), address),
+        ):
             while True:
                 room = max(0, window.size() - len(running))
                 batch = dealer.take(min(room, TOGETHER), slots=window.threads)

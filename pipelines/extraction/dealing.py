@@ -1,12 +1,15 @@
 """Deals out the work of a run, in assignments of about 20 seconds.
 
-Nothing is known of a video before a worker opens it, so the first assignments hold one video each. Later ones hold what
-is about `TARGET_SECONDS` of work by what the earlier ones took, and less near the end of a list, so that all workers
-end together. Listed videos are taken from their iterator only as there is room for them.
+Nothing is known of a video before a worker opens it, so the first assignments hold one video each, and none is queued
+behind another before one came back. Later ones hold what is about `TARGET_SECONDS` of work by what the earlier ones
+took, and less near the end of a list, so that all workers end together. Listed videos are taken from their iterator
+only as there is room for them. A film's index is read for seconds in which its worker encodes nothing: while pieces
+are left for all workers, no other film is opened, and before they run out, at most half of the workers' threads open
+the next.
 
-An assignment whose process died or hung is taken apart, and each part is run again as an assignment of its own. A part
-whose process dies again is run with nothing beside it. So the culprit is named, its neighbours in the same process are
-done, and few of them have to wait for each other.
+An assignment whose process died or hung is taken apart, and each part is run again as an assignment of its own. A
+part whose process dies again is run with nothing beside it. So the culprit is named, its neighbours in the same
+process are done, and few of them have to wait for each other.
 """
 
 from collections import deque
@@ -44,6 +47,9 @@ even the last assignments take as long as a turn; shorter ones would leave the o
 MOST_VIDEOS = 512
 """Videos in an assignment, whatever they take: complete ones take milliseconds."""
 
+RESERVE = 1.0
+"""Full assignments per slot that the pieces of opened films should make; with fewer, the next films are opened."""
+
 AHEAD = 4096
 """Listed videos that are read ahead, so that the end of the list is seen coming."""
 
@@ -80,6 +86,8 @@ class Dealer:
         """Those whose process died again: to be run with nothing beside them."""
         self._suspected: set[str] = set()
         self._in_flight: dict[int, Assignment] = {}
+        self._num_opening = 0
+        """How many of them open videos."""
         self._seconds_per_video = _Mean()
         self._seconds_per_clip = _Mean()
 
@@ -88,7 +96,10 @@ class Dealer:
 
         `slots`: how many assignments are worked on at once.
         """
-        taken = list(islice(self._next(max(1, slots)), room))
+        taken = []
+        for one in islice(self._next(max(1, slots)), room):
+            taken.append(one)
+            self._num_opening += isinstance(one, OpenVideos)
         if not taken and room and not self._in_flight and self._alone:
             taken = [self._alone.popleft()]
         self._in_flight.update((id(one), one) for one in taken)
@@ -116,7 +127,7 @@ class Dealer:
 
     def returned(self, assignment: Assignment, returned: Returned) -> None:
         """Take back what was not done of an assignment; learn from the time it took."""
-        del self._in_flight[id(assignment)]
+        self._take_back(assignment)
         if isinstance(assignment, OpenVideos):
             self._listed.extendleft(reversed(returned.unopened))
             if returned.ended and not returned.opened:
@@ -133,7 +144,7 @@ class Dealer:
 
         Returned are the failures.
         """
-        del self._in_flight[id(assignment)]
+        self._take_back(assignment)
         parts = assignment.apart()
         if not assignment.alone and not parts[0].alone:
             self._again.extend(parts)
@@ -155,6 +166,10 @@ class Dealer:
             failed.pieces += ExtractPieces(left.film, tuple(left.shards), 0.0).failed(why).pieces
         return failed
 
+    def _take_back(self, assignment: Assignment) -> None:
+        del self._in_flight[id(assignment)]
+        self._num_opening -= isinstance(assignment, OpenVideos)
+
     def _next(self, slots: int) -> Iterator[Assignment]:
         target = self._target_seconds(slots)
         while True:
@@ -166,7 +181,7 @@ class Dealer:
                     self._alone.append(replace(part, alone=True))
                     continue
                 yield part
-            elif self._films:
+            elif self._films and not self._opens_before_pieces(target, slots):
                 film = self._films[0]
                 if film.film.key in self._suspected:
                     self._films.popleft()
@@ -182,9 +197,19 @@ class Dealer:
             else:
                 self._read_ahead()
                 number = min(self._num_videos(target, slots), len(self._listed))
-                if not number:
+                if not number or (not self._seconds_per_video.is_known and self._num_opening >= slots):
                     return
                 yield OpenVideos(tuple(self._listed.popleft() for _ in range(number)), target)
+
+    def _opens_before_pieces(self, target_seconds: float, slots: int) -> bool:
+        """Whether films are to be opened although pieces of others are left: these will not last for long."""
+        if 2 * self._num_opening >= slots or (self._exhausted and not self._listed):
+            return False
+        seconds = self._seconds_per_clip.of(self._num_pieces_left * self._clips_per_shard)
+        if seconds is None or seconds >= RESERVE * slots * target_seconds:
+            return False
+        self._read_ahead()
+        return bool(self._listed)
 
     def _target_seconds(self, slots: int) -> float:
         target = min(TARGET_SECONDS, max(LEAST_TARGET_SECONDS, TARGET_SECONDS * slots / SLOTS_OF_TARGET))
@@ -228,6 +253,15 @@ class _Mean:
     def add(self, value: float) -> None:
         """Take a measurement in."""
         self._value = value if self._value is None else (1 - NEW_WEIGHT) * self._value + NEW_WEIGHT * value
+
+    @property
+    def is_known(self) -> bool:
+        """Whether anything was measured."""
+        return self._value is not None
+
+    def of(self, number: int) -> float | None:
+        """What so many take together; None while nothing was measured."""
+        return None if self._value is None else number * self._value
 
     def number_in(self, target: float, *, most: int) -> int:
         """How many fit into the target, at least one; one while nothing was measured."""

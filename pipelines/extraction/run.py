@@ -30,6 +30,7 @@ from longvid.pipelines.extraction.own_modules import Sources, own_sources
 from longvid.pipelines.extraction.plan import make_recipe
 from longvid.pipelines.extraction.report import RunReport, VideoRow, default_report_path, open_report
 from longvid.pipelines.extraction.share import Share
+from longvid.pipelines.extraction.ssh import hosts_of
 from longvid.pipelines.extraction.status import StatusWriter, all_shares_ended, writing_status
 from longvid.pipelines.extraction.tally import Tally
 from longvid.pipelines.notebook_progress import NotebookExtraction, in_notebook
@@ -87,6 +88,7 @@ def extract(
     interface: str | None = None,
     dashboard: bool = False,
     keys: Path | None = None,
+    remote_python: str | None = None,
     slurm_options: Mapping[str, Any] | None = None,
     clips_per_shard: int = DEFAULT_CLIPS_PER_SHARD,
     compression: str | None = None,
@@ -101,9 +103,9 @@ def extract(
     """Write the features of every video into the store at `location`; what it already holds is kept.
 
     `encoder`: a built encoder, used instead of the one that `job` names; it is pickled for other processes.
-    `scheduler`: `serial` (a second process, no dask), `local`, `cuda`, `slurm`, `tcp://host:port` or `tls://host:port`;
-    or `inline` (this process; a decoder that hangs or crashes ends the run).
-    `workers`, `interface`, `dashboard`, `keys`, `slurm_options`: see `ClusterSettings`.
+    `scheduler`: `serial` (a second process, no dask), `local`, `cuda`, `slurm`, `ssh host1,host2`, `tcp://host:port`,
+    `tls://host:port`; or `inline` (this process; a decoder that hangs or crashes ends the run).
+    `workers`, `interface`, `dashboard`, `keys`, `remote_python`, `slurm_options`: see `ClusterSettings`.
     `deadline_seconds`: a piece that takes longer is given up; None: an hour.
     `failed`: videos that failed in the last run into this store are tried again ("try"), left out unless their files
     have changed since ("skip"), or are all that is tried ("only").
@@ -115,7 +117,7 @@ def extract(
     Raises `stores.RecipeMismatch` if the store holds other features, `StoreError` if it cannot be written, and
     `ConfigError` for impossible settings. Workers load the encoder only if there is something to encode.
     """
-    settings = ClusterSettings(workers, interface, dashboard, keys, slurm_options or {})
+    settings = ClusterSettings(workers, interface, dashboard, keys, remote_python, slurm_options or {})
     if str(location).startswith("memory:") and scheduler != "inline":
         raise ConfigError(f"{location}: other processes cannot write to this one's memory; use scheduler='inline'")
     deadline = _check(job, scheduler, settings, clips_per_shard=clips_per_shard, deadline_seconds=deadline_seconds)
@@ -195,9 +197,11 @@ def _check(
     if scheduler in ("serial", "inline"):
         if settings.workers not in (None, 1):
             raise ConfigError(f"workers={settings.workers}: scheduler={scheduler!r} has one; use 'local'")
-        for name in ("interface", "dashboard", "keys", "slurm_options"):
+        for name in ("interface", "dashboard", "keys", "remote_python", "slurm_options"):
             if getattr(settings, name):
                 raise ConfigError(f"{name}: is for local, cuda and slurm; scheduler={scheduler!r} opens no connection")
+    elif settings.remote_python and not hosts_of(scheduler):
+        raise ConfigError(f"remote_python: is for scheduler='ssh host1,host2', not {scheduler!r}")
     elif settings.slurm_options and scheduler != "slurm":
         raise ConfigError(f"slurm_options: are for scheduler='slurm', not {scheduler!r}")
     return DEADLINE_SECONDS if deadline_seconds is None else deadline_seconds
@@ -229,7 +233,7 @@ def _executor(
 
 def _own_code(scheduler: str, encoder: EncoderSource) -> Sources | None:
     """The sources of the user's own encoders, where workers run elsewhere and cannot import them."""
-    if scheduler != "slurm" and "://" not in scheduler:
+    if scheduler != "slurm" and "://" not in scheduler and not hosts_of(scheduler):
         return None
     sources: Sources = {}
     for one in (encoder, *getattr(encoder, "others", ())):

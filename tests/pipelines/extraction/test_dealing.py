@@ -19,6 +19,7 @@ from longvid.pipelines.extraction.dealing import (
     AHEAD,
     DEALT_A_SECOND,
     KILLED,
+    LEAST_TARGET_SECONDS,
     MOST_VIDEOS,
     TARGET_SECONDS,
     Dealer,
@@ -137,19 +138,46 @@ def test_what_a_worker_had_no_time_for_comes_first_again() -> None:
 
 def test_the_pieces_of_a_film_come_before_further_videos_and_are_completed_by_a_worker() -> None:
     work = dealer(10)
-    (first,) = work.take(1, slots=4)
+    (first,) = work.take(1, slots=1)
     work.returned(first, Returned(opened=[opened(5, "v0")]))
     work.add(opened(5, "v0"))
     shards: list[int] = []
     while len(shards) < 5:
-        (piece,) = work.take(1, slots=4)
+        (piece,) = work.take(1, slots=1)
         assert isinstance(piece, ExtractPieces)
         shards += piece.shards
-        work.returned(piece, Returned(seconds=0.5))
+        work.returned(piece, Returned(seconds=10.0))
     assert shards == [0, 1, 2, 3, 4]
     work.complete(VideoRow("v0", "v0.mp4"))
-    (last,) = work.take(1, slots=4)
+    (last,) = work.take(1, slots=1)
     assert isinstance(last, CompleteVideo)
+
+
+def test_while_nothing_is_known_nothing_is_queued_behind_the_first_videos() -> None:
+    work = dealer(1000)
+    first = work.take(100, slots=8)
+    assert [assignment.keys for assignment in first] == [[f"v{number}"] for number in range(8)]
+    assert work.take(100, slots=8) == []
+    work.returned(first[0], done(first[0], seconds_each=0.5))
+    assert len(work.take(100, slots=8)) == 100
+
+
+def test_before_the_pieces_of_films_run_out_half_of_the_threads_open_the_next_films() -> None:
+    work, slots = dealer(1000), 8
+    first = work.take(100, slots=slots)
+    for assignment in first:
+        work.returned(assignment, Returned(opened=[opened(50, assignment.keys[0])]))
+        work.add(opened(50, assignment.keys[0]))
+    running = work.take(16, slots=slots)
+    assert all(isinstance(assignment, ExtractPieces) for assignment in running), "pieces of 400 s are left"
+    while all(isinstance(assignment, ExtractPieces) for assignment in running):
+        ended = running.pop(0)
+        assert isinstance(ended, ExtractPieces)
+        work.returned(ended, Returned(seconds=1.0 * len(ended.shards)))
+        running += work.take(1, slots=slots)
+    assert 0 < work._num_pieces_left < slots * LEAST_TARGET_SECONDS, "pieces that all threads have done in 4 s"
+    running += work.take(8, slots=slots)
+    assert sum(isinstance(assignment, OpenVideos) for assignment in running) == slots // 2
 
 
 def test_pieces_that_a_worker_had_no_time_for_are_dealt_out_again() -> None:

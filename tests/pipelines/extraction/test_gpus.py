@@ -11,8 +11,8 @@ import pytest
 from rounding import rounding
 
 from longvid.pipelines.extraction import ExtractionJob, VideoRequest, extract
-from longvid.pipelines.extraction.cluster import share_gpus
 from longvid.pipelines.extraction.executors import PIECES_IN_FLIGHT, pieces_in_flight
+from longvid.pipelines.extraction.worker_options import share_gpus
 from longvid.stores import FeatureStore
 
 

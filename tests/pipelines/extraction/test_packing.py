@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from longvid.pipelines.bench.dask import film_probe
+from longvid.pipelines.bench.simulated_gpus import film_probe
 from longvid.pipelines.extraction import VideoRequest
 from longvid.pipelines.extraction.packing import pack, unpack
 from longvid.video import MeasuredTiming, VideoProbe, probe
