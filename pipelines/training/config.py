@@ -185,9 +185,6 @@ class TrainConfig(Settings):
     def _possible_grid(self) -> "TrainConfig":
         if not self.grid:
             return self
-        for name in ("accumulate", "average"):
-            if f"optimiser.{name}" in self.grid:
-                raise ValueError(f"grid: optimiser.{name} is one for all combinations; give it outside of the grid")
         for combination in self.combinations():
             if combination.sections["schedule"].name == "plateau":
                 raise ValueError("grid: schedule.name=plateau follows one validation score; use cosine or constant")
