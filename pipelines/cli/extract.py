@@ -111,7 +111,9 @@ def extract(
     compression: Annotated[
         str | None, typer.Option(help="zstd (0-8 % smaller, slower to read); default: none.")
     ] = None,
-    backend: Annotated[str, typer.Option(help="Video decoder: auto, torchcodec, pyav or decord.")] = "auto",
+    backend: Annotated[
+        str, typer.Option(help="Video decoder: auto, pyav, torchcodec, torchcodec-cuda or decord.")
+    ] = "auto",
     allow_truncated: Annotated[
         bool, typer.Option("--allow-truncated", help="Use the part that is there of files that end early.")
     ] = False,

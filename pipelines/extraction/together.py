@@ -21,6 +21,7 @@ from longvid.clips.together import ClipsWanted, iter_clips_together
 from longvid.encoders import Encoder
 from longvid.errors import ConfigError, DamagedVideo, LongvidError
 from longvid.pipelines.extraction.assignments import Film
+from longvid.pipelines.extraction.encoding import encode_frames
 from longvid.pipelines.extraction.executors import EncoderSource, WorkSource
 from longvid.pipelines.extraction.inputs import VideoRequest
 from longvid.pipelines.extraction.job import ExtractionJob
@@ -30,7 +31,6 @@ from longvid.pipelines.extraction.piece import (
     DecodeAhead,
     Piece,
     PieceResult,
-    encode_frames,
     extract_piece,
     require_unchanged,
 )
