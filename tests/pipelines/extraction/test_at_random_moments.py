@@ -1,6 +1,7 @@
 """Launchers that meet, are stopped or killed at random moments; clocks that disagree: nothing is lost or doubled.
 
-The fifty random kills: `pytest -m slow -k random_moment tests/pipelines/extraction/test_at_random_moments.py`.
+The fifty random kills: `pytest -m slow -k random_moment tests/pipelines/extraction/test_at_random_moments.py`; some of
+them: `-k "random_moment and 7-"`.
 """
 
 import json
@@ -168,8 +169,6 @@ def cluster(
         yield json.loads(file.read_text())["address"], running
 
 
-IN_FLIGHT = 4
-"""Two workers with two threads each."""
 VICTIMS = ("a worker", "a nanny", "the scheduler", "the client", "all")
 
 
@@ -207,9 +206,9 @@ def test_whoever_of_a_cluster_is_killed_at_a_random_moment_the_same_command_fini
     again = command(video_folder, store, "--scheduler", "serial")
     finished = subprocess.run(again, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
-    # a shard that is there counts once its receipt is there too: those in flight may be written again, with equal bytes
-    redone = [path for path, changed in kept.items() if path.stat().st_mtime_ns != changed]
-    assert len(redone) <= IN_FLIGHT, redone
+    # a receipt is put before its shard, so each shard that was there when somebody was killed is complete; an assignment
+    # that is given to another worker goes on from what is in the store
+    assert [path for path, changed in kept.items() if path.stat().st_mtime_ns != changed] == []
     assert_is_whole(store, whole, file_bytes)
 
 
