@@ -10,11 +10,11 @@ from longvid.errors import AnnotationError, ConfigError
 from longvid.pipelines.extraction import VideoRequest, dealing, expand_inputs
 from longvid.pipelines.extraction import report as reports
 from longvid.pipelines.extraction.assignments import OpenVideos, Returned
+from longvid.pipelines.extraction.coordinating import Run, Silent
 from longvid.pipelines.extraction.dealing import Dealer
 from longvid.pipelines.extraction.events import Events
 from longvid.pipelines.extraction.inputs import ListedVideos
 from longvid.pipelines.extraction.report import RunReport, VideoRow, open_report
-from longvid.pipelines.extraction.run import Run, Silent
 from longvid.pipelines.extraction.tally import Tally
 
 
