@@ -206,8 +206,8 @@ def test_whoever_of_a_cluster_is_killed_at_a_random_moment_the_same_command_fini
     again = command(video_folder, store, "--scheduler", "serial")
     finished = subprocess.run(again, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
-    # a receipt is put before its shard, so each shard that was there when somebody was killed is complete; an assignment
-    # that is given to another worker goes on from what is in the store
+    # a receipt is put before its shard, so each shard that was there when somebody was killed is complete; an
+    # assignment that is given to another worker goes on from what is in the store
     assert [path for path, changed in kept.items() if path.stat().st_mtime_ns != changed] == []
     assert_is_whole(store, whole, file_bytes)
 
