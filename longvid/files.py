@@ -11,6 +11,7 @@ one or none, and a write that fails leaves what was there. Parent folders are ma
 
 import errno
 import json
+import math
 import os
 import secrets
 from collections.abc import Iterator
@@ -83,8 +84,15 @@ def read_json(path: Path, *, most_bytes: int = 256 * 2**20) -> Any:
     """The JSON document of a file; those that longvid writes have a few megabytes at most.
 
     Raises `OSError` where it cannot be read, and ValueError or RecursionError for one that is longer than `most_bytes`,
-    not UTF-8 or not JSON.
+    not UTF-8 or not JSON, which has no NaN and no number that becomes infinite (`1e999`).
     """
     if path.stat().st_size > most_bytes:
         raise ValueError(f"longer than {most_bytes:,} bytes")
-    return json.loads(path.read_text("utf-8"))
+    return json.loads(path.read_text("utf-8"), parse_constant=_finite, parse_float=_finite)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:40]} is not a number of JSON")
+    return value

@@ -292,6 +292,6 @@ def read_made(path: Path, make: Callable[[Any], Made], *, remedy: str) -> Made:
         return make(values)
     except ConfigError:
         raise
-    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         reason = " ".join(str(error).split())[:300] if type(error) is ValueError else repr(error)[:300]
         raise ConfigError(f"{path}: does not hold what longvid writes there ({reason}); {remedy}") from None

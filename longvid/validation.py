@@ -47,9 +47,16 @@ def _finite(value: Any) -> int | float:
         value = _spelt(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise PydanticCustomError("float_type", "Input should be a number")
-    if not math.isfinite(value):
+    if not _is_finite(value):
         raise PydanticCustomError("finite_number", "Input should be a finite number")
     return value
+
+
+def _is_finite(value: int | float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an int that no float holds
+        return False
 
 
 def _spelt(text: str) -> Any:

@@ -81,9 +81,12 @@ class FeatureStore(StoreReader):
             assert existing is not None
         there, layout, was = existing
         if there.digest != recipe.digest:
+            remedy = "choose another location or the settings the store was made with"
+            if not set(place.sizes(on_disk.VIDEOS)) - {on_disk.DOCUMENT}:  # left by a run that was refused
+                remedy = f"it holds no video yet: delete it, or {remedy}"
             raise RecipeMismatch(
                 f"{place.location}: holds features of another recipe (store != yours: "
-                f"{named_differences(there, recipe)}); choose another location or the settings the store was made with"
+                f"{named_differences(there, recipe)}); {remedy}"
             )
         return cls(place, there, layout, was)
 
@@ -368,7 +371,9 @@ class FeatureStore(StoreReader):
         self._refuse_read_only()
         for key in keys:
             if self.place.get(f"{self._path(key)}/{on_disk.DOCUMENT}") is None:
-                raise VideoNotInStore(f"{self.location}: there is no video {key!r} to delete")
+                raise VideoNotInStore(
+                    f"{self.location} holds no video {key!r} to delete; `longvid info --videos` lists what it holds"
+                )
         with without_rows(self.place, {path_name(key) for key in keys}):
             for key in keys:
                 self.place.delete(f"{self._path(key)}/{on_disk.DOCUMENT}")

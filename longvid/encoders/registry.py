@@ -98,6 +98,12 @@ ENCODERS: dict[str, EncoderEntry | Builder] = {
             "video-mobile-former-6g": "widest, 12 frames, 5.7 GFLOPs",
         }.items()
     },
+    "video-mobile-former-nano": EncoderEntry(
+        "longvid.encoders.mobile_former.build:build_mobile_former",
+        "Video Mobile-Former with three narrow blocks, for training on a laptop; ours, 8 frames of 32 x 32",
+        "",
+        ("video-mobile-former-nano",),
+    ),
     **{
         name: EncoderEntry("longvid.encoders.xvit.build:build_xvit", f"X-ViT: {what}", "Apache-2.0", (name,))
         for name, what in {
@@ -110,7 +116,7 @@ ENCODERS: dict[str, EncoderEntry | Builder] = {
     },
     "xvit-nano": EncoderEntry(
         "longvid.encoders.xvit.build:build_xvit",
-        "X-ViT with four narrow blocks, for training on a laptop; ours, 8 frames of 32 x 32",
+        "X-ViT with three narrow blocks, for training on a laptop; ours, 8 frames of 32 x 32",
         "",
         ("xvit-nano",),
     ),

@@ -98,8 +98,11 @@ def _why_unreadable(path: Source, error: av.error.FFmpegError) -> str:
     size_bytes, promised = size_of(path), promised_bytes(path)
     if promised is not None and promised > size_bytes:  # an mp4's index, for example, may be at its end
         return f"only {size_bytes} of {promised} bytes are there; copy or download it again"
-    if isinstance(error, av.error.ArgumentError):  # FFmpeg's error for a container that is not on the list
-        return f"its container is not one that longvid opens; try: ffmpeg -i {path.name} -c copy {path.stem}.mkv"
+    if isinstance(error, av.error.ArgumentError):  # FFmpeg's error for a container off the list, and for wild headers
+        return (
+            "its container is not one that longvid opens, or its header makes no sense; "
+            f"try: ffmpeg -i {path.name} -c copy {path.stem}.mkv"
+        )
     return (error.strerror or type(error).__name__).lower()
 
 

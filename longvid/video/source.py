@@ -15,14 +15,15 @@ from io import BufferedReader
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from longvid.errors import ConfigError, UnreadableVideo, VideoNotFound
+from longvid.errors import ConfigError, UnreadableVideo, VideoError, VideoNotFound, short_reason
 from longvid.video.remote import RemoteFile
 from longvid.video.storage import Storage, is_url, url_name
 
 Source = Path | RemoteFile
 
 TAR = "tar://"
-_MEMBER = re.compile(r"(?P<name>.+?)(?:@(?P<offset>[0-9]+)\+(?P<length>[0-9]+))?")
+_MEMBER = re.compile(r"(?P<name>.+?)(?:@(?P<offset>[0-9]{1,19})\+(?P<length>[0-9]{1,19}))?", re.DOTALL)
+_WRITTEN_COLON = re.compile("%((?:25)*)3A")
 
 
 def source_of(path: str | Path | RemoteFile, storage: Storage | None = None) -> Source:
@@ -78,7 +79,7 @@ def shard_members(shard: str, storage: Storage) -> dict[str, str]:
     Reads only the headers. Raises `UnreadableVideo` for what is not an uncompressed tar, or for one that is cut off.
     """
     found = _index(_tar(shard, storage))
-    return {name: f"{TAR}{name}@{offset}+{length}::{shard}" for name, (offset, length) in found.items()}
+    return {name: f"{TAR}{_written(name)}@{offset}+{length}::{shard}" for name, (offset, length) in found.items()}
 
 
 def _member(path: str, storage: Storage) -> RemoteFile:
@@ -99,7 +100,17 @@ def _parted(path: str) -> tuple[str, tuple[int, int] | None, str]:
     if not separator or not shard or found is None:
         raise ConfigError(f"{path}: a member of a tar is named as tar://MEMBER::SHARD.tar")
     part = None if found["offset"] is None else (int(found["offset"]), int(found["length"]))
-    return found["name"], part, shard
+    return _as_named(found["name"]), part, shard
+
+
+def _written(name: str) -> str:
+    """The member's name with `::` as `%3A%3A`: what a shard calls its members must not say which file is read."""
+    return _WRITTEN_COLON.sub(r"%25\g<1>3A", name).replace("::", "%3A%3A")
+
+
+def _as_named(written: str) -> str:
+    """The member's name, as the tar has it."""
+    return _WRITTEN_COLON.sub(lambda found: f"%{found[1][2:]}3A" if found[1] else ":", written)
 
 
 def _tar(shard: str, storage: Storage) -> RemoteFile:
@@ -113,9 +124,11 @@ def _index(tar: RemoteFile) -> dict[str, tuple[int, int]]:
     try:
         with tarfile.open(fileobj=open_source(tar), mode="r:") as opened:
             members = {one.name: (one.offset_data, one.size) for one in opened if one.isreg() and not one.issparse()}
-    except tarfile.TarError as error:
+    except VideoError:
+        raise
+    except (tarfile.TarError, ValueError, OverflowError, MemoryError, OSError) as error:  # headers with wild numbers
         raise UnreadableVideo(
-            f"{tar}: not a whole, uncompressed tar ({error}); copy it again, or unpack it: only plain tars can be read "
-            "in parts"
+            f"{tar}: not a whole, uncompressed tar ({short_reason(error)}); copy it again, or unpack it: only plain "
+            "tars can be read in parts"
         ) from error
     return members

@@ -95,7 +95,9 @@ def _opened(path: Path) -> Iterator[Any]:
         with safe_open(path, framework="pt") as file:
             yield file
     except Exception as error:  # SafetensorError, and torch's own for shapes and types it does not know
-        raise WeightsError(f"{path}: not a safetensors file, or cut short ({short_reason(error)})") from error
+        raise WeightsError(
+            f"{path}: not a safetensors file, or cut short ({short_reason(error)}); copy or fetch it again"
+        ) from error
 
 
 def read_torch(path: Path) -> Mapping[str, Any]:
@@ -118,7 +120,9 @@ def read_torch(path: Path) -> Mapping[str, Any]:
             f"state dict alone, as .safetensors, where you trust it{_forbidden(error)}"
         ) from error
     except Exception as error:  # damaged bytes make an unpickler raise anything, MemoryError included
-        raise WeightsError(f"{path}: not a checkpoint torch can read ({short_reason(error)})") from error
+        raise WeightsError(
+            f"{path}: not a checkpoint torch can read ({short_reason(error)}); copy or fetch it again"
+        ) from error
     if not isinstance(held, Mapping):
         raise WeightsError(f"{path}: holds a {type(held).__name__}, not a state dict")
     if not all(isinstance(name, str) for name in held):

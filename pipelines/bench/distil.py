@@ -9,7 +9,6 @@ videos.
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ import torch
 from longvid.clips.sampling import Sampling
 from longvid.encoders import build_encoder
 from longvid.encoders.table import count_operations
+from longvid.pipelines.bench.keeping import bench_folder
 from longvid.pipelines.bench.pretrain import spread
 from longvid.pipelines.bench.table import BenchTable
 from longvid.pipelines.demo.videos import CLASSES, EVENT_SECONDS, MARGIN_SECONDS, Script, encode_all, write_scripts
@@ -62,11 +62,13 @@ QUICK = replace(
 )
 
 
-def run(*, quick: bool = False) -> BenchTable:
-    """Operations per clip, and test accuracy of a decoder on each encoder's features."""
-    size = QUICK if quick else FULL
-    with TemporaryDirectory(prefix="longvid-bench-") as folder:
-        return measured(Path(folder), size)
+def run(*, quick: bool = False, keep: Path | None = None) -> BenchTable:
+    """Operations per clip, and test accuracy of a decoder on each encoder's features.
+
+    `keep`: a folder of what is drawn, extracted and trained, in which a bench that was stopped goes on.
+    """
+    with bench_folder(keep, quick=quick) as place:
+        return measured(place, QUICK if quick else FULL)
 
 
 def measured(place: Path, size: Size) -> BenchTable:

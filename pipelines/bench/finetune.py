@@ -3,7 +3,8 @@
 Made-up clips of sixteen motions (`longvid.pipelines.learning.motions`): single frames look the same in every class.
 The tiny variants of the three architectures are trained on them from random weights. So are their image twins, which
 see the same frames one by one and whose scores are averaged: the same widths and depths without anything that joins
-frames. A third column moves scikit-learn's handwritten digits instead of blobs, and tests on digits of other writers.
+frames. A third column moves scikit-learn's handwritten digits instead of blobs, and tests on digits of other writers,
+with one seed.
 
 Speed is that of training from files with two worker processes, beside decoding alone and the step alone, in turns.
 """
@@ -12,9 +13,9 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -26,29 +27,34 @@ from torch import Tensor
 from longvid.encoders.base import Encoder
 from longvid.encoders.dualformer.model import DualFormer
 from longvid.encoders.learning import Classifying, classifying
-from longvid.encoders.mobile_former.config import IMAGE_CONFIGS
 from longvid.encoders.mobile_former.model import MobileFormer
-from longvid.encoders.xvit.model import XViT
+from longvid.encoders.xvit.model import XViT, start_from_scratch
+from longvid.files import replacing
+from longvid.pipelines.bench.keeping import bench_folder, kept
 from longvid.pipelines.bench.measure import PeakMemory, in_own_process, interleaved_seconds
 from longvid.pipelines.bench.pretrain import spread
 from longvid.pipelines.bench.table import BenchTable
 from longvid.pipelines.learning.config import FinetuneConfig, load_finetuning
 from longvid.pipelines.learning.data import ClipsInMemory, LearningData, open_learning_data, train_loader
 from longvid.pipelines.learning.finetune import finetune
-from longvid.pipelines.learning.motions import CLASSES, digit_sprites, motion_clips
+from longvid.pipelines.learning.motions import CLASSES, Sprites, digit_sprites, motion_clips
+from longvid.pipelines.machine.cores import available_cores
 from longvid.recognition import normalised
 from longvid.tasks import Task
 
 NETS = {
     "X-ViT": "motion-xvit",
     "DualFormer": "motion-dualformer",
-    "Video Mobile-Former": "motion",
+    "Video Mobile-Former": "motion-mobile-former",
 }
 """The recipe of each architecture's tiny variant."""
 WITH, WITHOUT, DIGITS = "with time", "frame by frame", "digits"
 CHANCE = 100 / len(CLASSES)
 GOAL, NEAR_CHANCE, GOAL_SPEED = 90.0, 2 * CHANCE, 0.9
-MEMORY_OF = ("xvit-nano", "dualformer-nano", "video-mobile-former-500m", "dualformer-tiny", "xvit-b16-8f")
+MEMORY_OF = (
+    *("xvit-nano", "dualformer-nano", "video-mobile-former-nano"),
+    *("video-mobile-former-500m", "dualformer-tiny", "xvit-b16-8f"),
+)
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,7 @@ class Size:
 FULL = Size(
     clips=3200,
     tested=480,
-    epochs={"X-ViT": 30, "DualFormer": 16, "Video Mobile-Former": 30},
+    epochs={"X-ViT": 4, "DualFormer": 3, "Video Mobile-Former": 3},
     seeds=3,
     ways=(WITH, WITHOUT, DIGITS),
     memory_of=MEMORY_OF,
@@ -88,10 +94,28 @@ QUICK = replace(
 )
 
 
-def run(*, quick: bool = False) -> BenchTable:
-    """Accuracy of every net in every way, then clips per second and memory."""
+def run(*, quick: bool = False, keep: Path | None = None) -> BenchTable:
+    """Accuracy of every net in every way, then clips per second and memory.
+
+    `keep`: a folder of what is drawn, trained and measured, in which a bench that was stopped goes on.
+    """
     size = QUICK if quick else FULL
-    found = list(all_outcomes(size))
+    with bench_folder(keep, quick=quick) as place:
+        table = accuracies(size, list(all_outcomes(size, place)))
+        _add_speed(table, size, place)
+        for name in size.memory_of:
+            for way in ("eager", "recomputed", *(("compiled",) if size.compiled else ())):
+                rate, peak = kept(
+                    place / "measured" / f"{name}-{way}.json", partial(in_own_process, step_cost, name, way)
+                )
+                table.notes.append(
+                    f"{name}, {way}: {rate:.3g} clips/s in a step alone, peak memory {peak / 2**20:,.0f} MiB"
+                )
+    return table
+
+
+def accuracies(size: Size, found: list["Outcome"]) -> BenchTable:
+    """The table of all trainings, with the claims about them."""
     seeds = "one seed" if size.seeds == 1 else f"mean and deviation over {size.seeds} seeds"
     table = BenchTable(
         f"Accuracy in percent on {size.tested} unseen clips of {len(CLASSES)} motions, {seeds}; chance is {CHANCE:g}",
@@ -106,19 +130,13 @@ def run(*, quick: bool = False) -> BenchTable:
         table.claim(f"{net}: accuracy frame by frame", float(np.mean(there[WITHOUT])), at_most=NEAR_CHANCE)
         if DIGITS in size.ways:
             table.claim(f"{net}: accuracy on moving digits", float(np.mean(there[DIGITS])), at_least=GOAL)
-    _add_speed(table, size)
-    for name in size.memory_of:
-        for way in ("eager", "recomputed", *(("compiled",) if size.compiled else ())):
-            rate, peak = in_own_process(step_cost, name, way)
-            table.notes.append(
-                f"{name}, {way}: {rate:.3g} clips/s in a step alone, peak memory {peak / 2**20:,.0f} MiB"
-            )
     return table
 
 
-def _add_speed(table: BenchTable, size: Size) -> None:
-    with TemporaryDirectory(prefix="longvid-bench-") as folder:
-        seconds = in_own_process(speed_of, folder, size.speed_clips)
+def _add_speed(table: BenchTable, size: Size, place: Path) -> None:
+    folder = place / "speed"
+    measure = partial(in_own_process, speed_of, str(folder), size.speed_clips)
+    seconds = kept(place / "measured" / f"speed-{size.speed_clips}.json", measure)
     rates = {name: size.speed_clips * 0.8 / value for name, value in seconds.items()}
     table.notes.append(
         f"dualformer-nano from files, two workers: {', '.join(f'{n} {r:.3g} clips/s' for n, r in rates.items())}"
@@ -139,49 +157,63 @@ class Outcome:
     seconds: float
 
 
-def all_outcomes(size: Size) -> Iterator[Outcome]:
+def all_outcomes(size: Size, place: Path) -> Iterator[Outcome]:
     """Every net, way and seed, each in a process with one thread, with a bar on standard error."""
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(available_cores(), mp_context=get_context("spawn")) as pool:
         runs = [
-            pool.submit(outcome_of, net, way, seed, size)
+            pool.submit(outcome_of, net, way, seed, size, place)
             for seed in range(size.seeds)
             for net in size.epochs
             for way in size.ways
+            if seed == 0 or way != DIGITS
         ]
         bar = track(as_completed(runs), "fine-tuning", total=len(runs), console=Console(stderr=True), transient=True)
         for done in bar:
             yield done.result()
 
 
-def outcome_of(net: str, way: str, seed: int, size: Size) -> Outcome:
-    """Draw the clips of a seed and train a net on them; accuracy is that of the last epoch on unseen clips."""
+def outcome_of(net: str, way: str, seed: int, size: Size, place: Path) -> Outcome:
+    """Train a net on the clips of a seed, in a folder of its own; accuracy is that of the last epoch on unseen clips.
+
+    A training that was stopped goes on, and one that is done is read.
+    """
     torch.set_num_threads(1)
-    with TemporaryDirectory(prefix="longvid-bench-") as folder:
-        config = load_finetuning(
-            NETS[net],
-            [
-                f"out={folder}/run",
-                f"epochs={size.epochs[net]}",
-                f"seed={seed}",
-                "workers=0",
-                "device=cpu",
-                "validation.choose=last",
-                f"validation.every_epochs={size.epochs[net]}",
-            ],
-        )
-        model = model_of(config, way)
-        result = finetune(config, data=clips_of(size, seed, model.encoder, digits=way == DIGITS), model=model)
+    config = load_finetuning(
+        NETS[net],
+        [
+            f"out={place / 'trained' / f'{NETS[net]}, {way}, seed {seed}'}",
+            f"epochs={size.epochs[net]}",
+            f"seed={seed}",
+            "workers=0",
+            "device=cpu",
+            "validation.choose=last",
+            f"validation.every_epochs={size.epochs[net]}",
+        ],
+    )
+    model = model_of(config, way)
+    result = finetune(config, data=clips_of(size, seed, model.encoder, place, digits=way == DIGITS), model=model)
     return Outcome(net, way, seed, result.metrics["accuracy"], result.parameters, result.seconds)
 
 
-def clips_of(size: Size, seed: int, encoder: Encoder, *, digits: bool) -> LearningData:
-    """Training clips of the seed and unseen ones, held in memory."""
+def clips_of(size: Size, seed: int, encoder: Encoder, place: Path, *, digits: bool) -> LearningData:
+    """Training clips of the seed and unseen ones, held in memory; drawn once for all nets."""
     known, unknown = digit_sprites() if digits else (None, None)
-    train = ClipsInMemory(*motion_clips(size.clips, seed=2 * seed, sprites=known))
-    val = ClipsInMemory(*motion_clips(size.tested, seed=2 * seed + 1, sprites=unknown))
+    train = ClipsInMemory(*_drawn(place, size.clips, 2 * seed, known))
+    val = ClipsInMemory(*_drawn(place, size.tested, 2 * seed + 1, unknown))
     keys = tuple(str(index) for index in range(len(val)))
     task = Task("motion", classes=CLASSES)
     return LearningData(task, train, val, keys, encoder.spec.preprocessing, listed=(len(train), len(val)))
+
+
+def _drawn(place: Path, count: int, seed: int, sprites: Sprites | None) -> tuple[np.ndarray, np.ndarray]:
+    file = place / "clips" / f"{'blobs' if sprites is None else 'digits'}-{seed}-{count}.npz"
+    if not file.is_file():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        frames, labels = motion_clips(count, seed=seed, sprites=sprites)
+        with replacing(file) as unfinished, unfinished.open("wb") as opened:
+            np.savez(opened, frames=frames, labels=labels)
+    with np.load(file) as held:
+        return held["frames"], held["labels"]
 
 
 def model_of(config: FinetuneConfig, way: str) -> Classifying:
@@ -207,7 +239,7 @@ def model_of(config: FinetuneConfig, way: str) -> Classifying:
 def image_twin(encoder: Encoder) -> Encoder:
     """The same widths and depths for one frame, with nothing that reaches over frames."""
     if isinstance(encoder, XViT):
-        return XViT(replace(encoder.config, mixed_blocks=(), temporal_rows=1, segment_frames=1))
+        return start_from_scratch(XViT(replace(encoder.config, mixed_blocks=(), temporal_rows=1, segment_frames=1)))
     if isinstance(encoder, DualFormer):
         config = encoder.config
         stages = tuple(
@@ -216,8 +248,10 @@ def image_twin(encoder: Encoder) -> Encoder:
         patch, size = (1, *config.patch[1:]), (1, *config.video_size[1:])
         return DualFormer(replace(config, stages=stages, patch=patch, video_size=size))
     assert isinstance(encoder, MobileFormer)
-    # the video net of 500 million multiply-adds is the image net of 52
-    return MobileFormer(replace(IMAGE_CONFIGS["52m"], num_classes=encoder.config.num_classes, dropout=0.0))
+    config = encoder.config
+    return MobileFormer(
+        replace(config, time_taps=1, blocks=tuple(replace(block, time_stride=1) for block in config.blocks))
+    )
 
 
 class FrameByFrame(Classifying):

@@ -207,7 +207,7 @@ def extract(
     from longvid.pipelines.extraction.report import default_report_path
     from longvid.pipelines.extraction.share import Share
     from longvid.pipelines.extraction.together import Target
-    from longvid.pipelines.training.config import is_recipe_file
+    from longvid.pipelines.training.recipe_files import is_recipe_file
 
     if skip_failed and retry_failed:
         raise ConfigError("--skip-failed leaves out what --retry-failed tries; give one of the two")

@@ -9,7 +9,7 @@ import typer
 from longvid.errors import ConfigError
 
 if TYPE_CHECKING:
-    from longvid.pipelines.training.config import FeatureSettings
+    from longvid.pipelines.training.sections import FeatureSettings
 
 
 def features_of(recipe: str | None, encoder: str | None, *, allow_code: bool) -> "tuple[FeatureSettings, list[str]]":
@@ -18,7 +18,8 @@ def features_of(recipe: str | None, encoder: str | None, *, allow_code: bool) ->
     The settings name code only where the command line names it too, or allows it.
     """
     from longvid.encoders.registry import names_code
-    from longvid.pipelines.training.config import FeatureSettings, load_features
+    from longvid.pipelines.training.config import load_features
+    from longvid.pipelines.training.sections import FeatureSettings
 
     if recipe is None and encoder is None:
         raise typer.BadParameter("give --encoder NAME, or --recipe NAME to take the encoder of a training recipe")

@@ -27,9 +27,10 @@ from longvid.pipelines.evaluation.prediction_files import refuse_format, targets
 from longvid.pipelines.evaluation.score_files import write_scores
 from longvid.pipelines.evaluation.timeline import timeline
 from longvid.pipelines.evaluation.uncertainty import split_intervals, split_strata, window_intervals
-from longvid.pipelines.training.config import is_elsewhere, kept_config
+from longvid.pipelines.training.config import kept_config
 from longvid.pipelines.training.data import eval_loader
 from longvid.pipelines.training.joining import opened_again, shown_missing
+from longvid.pipelines.training.recipe_files import is_elsewhere
 from longvid.pipelines.training.results import Summary, summarise
 from longvid.pipelines.training.run_folder import RunFolder, RunRecord, StoreRecord, torch_device
 from longvid.pipelines.training.scoring import SplitScores, score_windows

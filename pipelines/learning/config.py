@@ -15,19 +15,10 @@ from pydantic import Field, field_validator, model_validator
 
 from longvid.errors import ConfigError
 from longvid.pipelines.recipes import encoder_recipe, read_settings
-from longvid.pipelines.training.config import (
-    EarlyStoppingSettings,
-    LoggerSettings,
-    OptimiserSettings,
-    ScheduleSettings,
-    Settings,
-    apply_override,
-    checked_settings,
-    is_elsewhere,
-    is_recipe_file,
-    logger_list,
-    refuse_loggers,
-)
+from longvid.pipelines.training.logger_settings import Loggers, refuse_loggers
+from longvid.pipelines.training.recipe_files import is_elsewhere, is_recipe_file
+from longvid.pipelines.training.sections import EarlyStoppingSettings, OptimiserSettings, ScheduleSettings, Stores
+from longvid.pipelines.training.settings import Settings, apply_override, checked_settings
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -132,7 +123,7 @@ class LearningConfig(Settings):
     validation: HeldOut = HeldOut()
     tensorboard: bool = False
     """Write TensorBoard logs into the run's folder, where `loggers` lists none."""
-    loggers: list[LoggerSettings] = Field(default_factory=list)
+    loggers: Loggers = Field(default=[])
     """As for `longvid train`."""
     note: str = ""
     """Where the settings come from."""
@@ -140,11 +131,6 @@ class LearningConfig(Settings):
     """Name of the run."""
     out: str = "runs/encoder"
     """Folder of the run; its best.safetensors is what `longvid extract --weights` reads."""
-
-    @field_validator("loggers", mode="before")
-    @classmethod
-    def _loggers(cls, value: Any) -> Any:
-        return logger_list(value)
 
     @model_validator(mode="after")
     def _supported(self) -> "LearningConfig":
@@ -202,7 +188,7 @@ class MatchSettings(Settings):
 class DistilConfig(LearningConfig):
     """Settings of one distillation. Frozen; `load_distillation` makes it."""
 
-    store: str | list[str]
+    store: Stores
     """Store of the teacher's features; several as a list, each with a projector of its own."""
     videos: list[str] = Field(default=[])
     """The videos' files or folders, as they were given to `longvid extract`; a store keeps their fingerprints only."""
@@ -221,14 +207,6 @@ class DistilConfig(LearningConfig):
     def stores(self) -> tuple[str, ...]:
         """The teachers' stores."""
         return (self.store,) if isinstance(self.store, str) else tuple(self.store)
-
-    @field_validator("store", mode="before")
-    @classmethod
-    def _some_store(cls, value: Any) -> Any:
-        places = value if isinstance(value, list) else [value]
-        if not places or any(isinstance(place, list | dict) or place is None for place in places):
-            raise ValueError("should be a folder or URL, or a list of them")
-        return str(places[0]) if len(places) == 1 else [str(place) for place in places]
 
     @field_validator("videos", mode="before")
     @classmethod

@@ -12,18 +12,10 @@ from pydantic import Field, field_validator, model_validator
 
 from longvid.errors import ConfigError
 from longvid.pipelines.recipes import read_settings
-from longvid.pipelines.training.config import (
-    DecoderSettings,
-    LoggerSettings,
-    OptimiserSettings,
-    ScheduleSettings,
-    Settings,
-    apply_override,
-    checked_settings,
-    is_elsewhere,
-    logger_list,
-    refuse_loggers,
-)
+from longvid.pipelines.training.logger_settings import Loggers, refuse_loggers
+from longvid.pipelines.training.recipe_files import is_elsewhere
+from longvid.pipelines.training.sections import DecoderSettings, OptimiserSettings, ScheduleSettings, listed_stores
+from longvid.pipelines.training.settings import Settings, apply_override, checked_settings
 from longvid.pretraining.objective import Objective
 
 
@@ -95,14 +87,15 @@ class PretrainConfig(Settings):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     workers: int = Field(default=0, ge=0)
     tensorboard: bool = False
-    loggers: list[LoggerSettings] = Field(default_factory=list)
+    loggers: Loggers = Field(default=[])
     """As for `longvid train`."""
     out: str = "runs/pretrained"
 
-    @field_validator("loggers", mode="before")
+    @field_validator("stores", mode="before")
     @classmethod
-    def _loggers(cls, value: Any) -> Any:
-        return logger_list(value)
+    def _places(cls, value: Any) -> Any:
+        places = listed_stores(value)
+        return [places] if isinstance(places, str) else places
 
     @model_validator(mode="after")
     def _unlabelled(self) -> "PretrainConfig":

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from longvid.errors import ConfigError
+from longvid.errors import ConfigError, LongvidError
 from longvid.files import write_bytes
 from longvid.hub import local_run
 from longvid.pipelines.reporting.collect import Run, collect_runs, has_random_weights
@@ -26,6 +26,10 @@ from longvid.pipelines.reporting.sections import (
 from longvid.pipelines.reporting.videos import videos
 
 _log = logging.getLogger(__name__)
+
+
+_UNEXPECTED = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError)
+"""What values raise that are not of the kind that longvid writes."""
 
 
 def report(
@@ -52,7 +56,16 @@ def report(
     task = runs[0].task.name
     title = title or f"{task[:1].upper()}{task[1:]}: long\u2011range decoders compared"
     out = Path(out_html)
-    write_bytes(out, render("page.html", _page(runs, split, title, left_out)).encode())
+    try:
+        page = render("page.html", _page(runs, split, title, left_out))
+    except LongvidError:
+        raise
+    except _UNEXPECTED as error:  # all that the page shows is from files
+        raise ConfigError(
+            f"{', '.join(map(str, run_dirs))}: a document of a run does not hold what longvid writes there "
+            f"({error!r:.200}); run `longvid evaluate` again for each of these runs"
+        ) from error
+    write_bytes(out, page.encode())
     return out
 
 

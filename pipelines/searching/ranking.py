@@ -50,6 +50,11 @@ class Best:
         self._most = most
         self._heap: list[Candidate] = []
 
+    @property
+    def floor(self) -> float:
+        """A candidate whose score is lower is not kept; minus infinity until as many are kept as may be."""
+        return self._heap[0].score if len(self._heap) == self._most else -np.inf
+
     def offer(self, candidate: Candidate) -> None:
         """Keep it if it is among the best so far."""
         if len(self._heap) < self._most:

@@ -7,7 +7,7 @@ for hit in found.hits:
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from longvid.pipelines.extraction.inputs import ListedVideos
 from longvid.pipelines.rebuilding import Given, text_encoder_of
 from longvid.pipelines.searching.queries import Example, example_vector, parse_example
 from longvid.pipelines.searching.ranking import Best, Candidate, peaks
-from longvid.pipelines.searching.scan import Scorer
+from longvid.pipelines.searching.scan import Scorer, in_threads
 from longvid.stores import FeatureStore, StoreAccessError, StoredVideo, StoreError
 
 Watch = Callable[[str], None]
@@ -121,36 +121,82 @@ def search(
             f"{store.location}: holds vectors of {store.recipe.dim} numbers, the query has {len(query)}: another model"
         )
     paths = {request.key: request.path for request in ListedVideos(list(videos))} if videos else {}
-    scorer, best, failures = Scorer(query[None]), Best(most), []
-    begin, num_clips, num_videos = time.perf_counter(), 0, 0
-    for number, key in enumerate(store.keys()):
-        if watch is not None:
-            watch(key)
-        try:
-            video = store.video(key)
-            found = hits_of_video(video, scorer, most=per_video, apart_seconds=apart_seconds, without=example)
-        except StoreAccessError:
-            raise
-        except StoreError as error:
-            failures.append(SearchFailure(key, str(error)))
-            continue
-        num_videos, num_clips = num_videos + 1, num_clips + video.num_clips
-        for clip, score in found:
-            start, end = map(float, video.seconds[clip])
-            best.offer(Candidate(score, (-number, -clip), clip, key, start, end))
-    taken = time.perf_counter() - begin
-    hits, damaged = _checked(store, best.ranked(), scorer)
+    scorer, start = Scorer(query[None]), time.perf_counter()
+    found = one_pass(
+        store, scorer, most=most, per_video=per_video, apart_seconds=apart_seconds, without=example, watch=watch
+    )
+    taken = time.perf_counter() - start
+    hits, damaged = _checked(store, found.best, scorer)
     per_clip = store.recipe.num_tokens * store.recipe.dim * np.dtype(store.recipe.dtype).itemsize
     return SearchResult(
         store=store.location,
         query=said,
         hits=tuple(Hit(c.key, c.start_seconds, c.end_seconds, c.score, c.clip, paths.get(c.key)) for c in hits),
-        num_videos=num_videos,
-        num_clips=num_clips,
-        token_bytes=num_clips * per_clip,
+        num_videos=found.num_videos,
+        num_clips=found.num_clips,
+        token_bytes=found.num_clips * per_clip,
         seconds=taken,
-        failures=tuple(failures + damaged),
+        failures=(*found.failures, *damaged),
     )
+
+
+@dataclass
+class Found:
+    """What a pass over a store has seen."""
+
+    best: list[Candidate] = field(default_factory=list)
+    """Best first."""
+    num_videos: int = 0
+    num_clips: int = 0
+    failures: list[SearchFailure] = field(default_factory=list)
+
+
+def one_pass(
+    store: FeatureStore,
+    scorer: Scorer,
+    *,
+    most: int,
+    per_video: int,
+    apart_seconds: float | None = None,
+    without: Example | None = None,
+    watch: Watch | None = None,
+) -> Found:
+    """The best clips of all videos for the scorer's first query, each video read by one thread.
+
+    Options are those of `search`; `without`: a stretch that is not found. A damaged video is a failure by name. Raises
+    StoreAccessError.
+    """
+    best, found = Best(most), Found()
+
+    def look(own: Scorer, item: tuple[int, str]) -> tuple[int, list[Candidate]] | StoreError:
+        number, key = item
+        try:
+            video = store.video(key)
+            hits = hits_of_video(
+                video, own, most=per_video, apart_seconds=apart_seconds, without=without, floor=best.floor
+            )
+            times = [video.seconds[clip].tolist() for clip, _ in hits]
+        except StoreAccessError:
+            raise
+        except StoreError as error:
+            return error
+        return video.num_clips, [
+            Candidate(score, (-number, -clip), clip, key, *seconds)
+            for (clip, score), seconds in zip(hits, times, strict=True)
+        ]
+
+    for (_, key), seen in in_threads(look, scorer, enumerate(store.keys())):
+        if watch is not None:
+            watch(key)
+        if isinstance(seen, StoreError):
+            found.failures.append(SearchFailure(key, str(seen)))
+            continue
+        num_clips, candidates = seen
+        found.num_videos, found.num_clips = found.num_videos + 1, found.num_clips + num_clips
+        for one in candidates:
+            best.offer(one)
+    found.best = best.ranked()
+    return found
 
 
 def hits_of_video(
@@ -160,12 +206,19 @@ def hits_of_video(
     most: int,
     apart_seconds: float | None = None,
     without: Example | None = None,
+    floor: float = -np.inf,
 ) -> list[tuple[int, float]]:
-    """The best clips of a video for the scorer's first query, with their scores, best first."""
+    """The best clips of a video for the scorer's first query, with their scores, best first.
+
+    `floor`: where no score of the video reaches it, there are none, and the clips' times are not even read.
+    """
     scores = scorer.of_video(video)[:, 0]
-    seconds = video.seconds
     if without is not None and without.video == video.key:  # the example finds itself
+        seconds = video.seconds
         scores[(seconds[:, 0] < without.end_seconds) & (seconds[:, 1] > without.start_seconds)] = np.nan
+    if not (scores >= floor).any():
+        return []
+    seconds = video.seconds
     apart = 2 * float(np.median(seconds[:, 1] - seconds[:, 0])) if apart_seconds is None else apart_seconds
     return [(clip, float(scores[clip])) for clip in peaks(scores, seconds, apart_seconds=apart, most=most)]
 

@@ -1,66 +1,149 @@
 """One pass over a store's clips: the cosine of each with some queries.
 
-Clips are read where they lie (mapped shards are not copied), converted to float32 block by block in a buffer that stays
-in the processor's cache, and multiplied with all queries at once: memory is that of a block and of one video's scores.
+Clips are read where they lie: mapped shards are not copied. Blocks of them that fit into the processor's cache are
+converted to float32 in one buffer (float32 is not even converted) and multiplied with all queries at once, so that a
+clip comes from memory once. Memory is that of a block and of one video's scores for each thread.
 """
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
+from typing import TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Float32
-from torch import Tensor
+from jaxtyping import Float32, Shaped
 
+from longvid.pipelines.machine.cores import available_cores
 from longvid.stores import StoredVideo
 from longvid.stores.numbers import from_stored
 
+BLOCK_BYTES = 3 << 18
+"""Bytes of a block in float32: with the clips that it is made of, it stays in the second cache of a core (2 MB)."""
+VIDEOS_AHEAD = 4
+"""Videos per thread that are handed out before their turn."""
+
+Item = TypeVar("Item")
+Found = TypeVar("Found")
+
 
 class Scorer:
-    """Cosines of clips with queries (queries, dim); several tokens of a clip count by their mean."""
+    """Cosines of clips with queries (queries, dim); several tokens of a clip count by their mean.
+
+    Has a buffer of its own, so it belongs to one thread; `copy` gives another thread its own.
+    """
 
     def __init__(self, queries: Float32[np.ndarray, "queries dim"]) -> None:
-        self.num_queries = len(queries)
-        units = torch.nn.functional.normalize(torch.from_numpy(np.ascontiguousarray(queries)).float(), dim=1)
-        self._queries = units.T.contiguous()
-        self._room = torch.empty(0)
+        _accept_read_only_arrays()
+        wide = np.asarray(queries, np.float32)
+        self._queries = wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+        rows = max(1, BLOCK_BYTES // (4 * wide.shape[1]))
+        self._block = torch.empty(rows, wide.shape[1])
+
+    @property
+    def num_queries(self) -> int:
+        """Number of queries that each clip is compared with."""
+        return len(self._queries)
+
+    def copy(self) -> "Scorer":
+        """A scorer of the same queries, for another thread."""
+        return Scorer(self._queries)
 
     def of_video(self, video: StoredVideo) -> Float32[np.ndarray, "clips queries"]:
         """The scores of a video's clips; NaN for clips that are absent. Raises DamagedStore."""
-        scores = np.empty((video.num_clips, self.num_queries), np.float32)
-        first = 0
-        with _mapped_arrays_may_be_read():
-            for arrays in video.iter_chunks():
-                found = self.of_clips(arrays)
-                scores[first : first + len(found)] = found
-                first += len(found)
-        scores[~video.present] = np.nan
+        scores = self._cosines(video.iter_chunks(), video.num_clips)
+        if video.damaged:
+            scores[~video.present] = np.nan
         return scores
 
     def of_clips(self, arrays: dict[str, np.ndarray]) -> Float32[np.ndarray, "clips queries"]:
         """The scores of some clips as they are stored, (clips, tokens, dim)."""
-        tokens = arrays["tokens"]
-        if tokens.shape[1] > 1:  # a scale per token has to be applied before the mean
-            return self._of_rows(torch.from_numpy(from_stored(arrays)).float().mean(dim=1))
-        # the scale of int8 has no effect on a cosine
-        return self._of_rows(torch.from_numpy(tokens[:, 0]))
+        return self._cosines([arrays], len(arrays["tokens"]))
 
-    def _of_rows(self, rows: Tensor) -> Float32[np.ndarray, "clips queries"]:
-        if len(self._room) < len(rows):
-            self._room = torch.empty(rows.shape)
-        room = self._room[: len(rows)]
-        room.copy_(rows)
-        scores = (room @ self._queries).numpy()
-        # the dot product of BLAS: twice as fast as torch's norm of each row
-        lengths = np.sqrt(np.vecdot(room.numpy(), room.numpy()))
-        scores /= np.maximum(lengths, np.finfo(np.float32).tiny)[:, None]
-        return scores
+    def _cosines(self, chunks: Iterable[dict[str, np.ndarray]], num_clips: int) -> Float32[np.ndarray, "clips queries"]:
+        products = np.empty((num_clips, self.num_queries), np.float32)
+        squares = np.empty(num_clips, np.float32)
+        first, size = 0, len(self._block)
+        for arrays in chunks:
+            rows = _rows_of(arrays)
+            for start in range(0, len(rows), size):
+                part = rows[start : start + size]
+                stop = first + len(part)
+                self._multiply(part, products[first:stop], squares[first:stop])
+                first = stop
+        products /= np.maximum(np.sqrt(squares), np.finfo(np.float32).tiny)[:, None]
+        return products
+
+    def _multiply(
+        self,
+        rows: Shaped[np.ndarray, "clips dim"],
+        products: Float32[np.ndarray, "clips queries"],
+        squares: Float32[np.ndarray, " clips"],
+    ) -> None:
+        """Fill in the products of one block's rows with the queries and with themselves."""
+        wide = rows
+        if rows.dtype != np.float32:  # numpy converts float16 one by one, torch sixteen at a time
+            block = self._block[: len(rows)]
+            block.copy_(torch.from_numpy(rows))
+            wide = block.numpy()
+        if self.num_queries == 1:  # dot products of rows are faster than BLAS with a single column
+            np.vecdot(wide, self._queries[0], out=products[:, 0])
+        else:
+            np.matmul(wide, self._queries.T, out=products)
+        np.vecdot(wide, wide, out=squares)
 
 
-@contextmanager
-def _mapped_arrays_may_be_read() -> Iterator[None]:
-    """Without torch's warning that the array of a mapped file must not be written to: nothing here does."""
+def _rows_of(arrays: dict[str, np.ndarray]) -> Shaped[np.ndarray, "clips dim"]:
+    """One vector per clip; where a clip has one token, without a copy."""
+    tokens = arrays["tokens"]
+    if tokens.shape[1] > 1:  # a scale per token has to be applied before the mean
+        return torch.from_numpy(from_stored(arrays)).float().mean(dim=1).numpy()
+    return tokens[:, 0]  # the scale of int8 has no effect on a cosine
+
+
+def in_threads(
+    work: Callable[[Scorer, Item], Found], scorer: Scorer, items: Iterable[Item], *, threads: int | None = None
+) -> Iterator[tuple[Item, Found]]:
+    """Pairs of item and `work(scorer, item)`, in the order of the items, by so many threads; None: one per core.
+
+    Each thread has a scorer of its own and takes whole items; torch uses one thread meanwhile. An exception of the work
+    is raised in its turn.
+    """
+    free: deque[Scorer] = deque()
+
+    def one(item: Item) -> Found:
+        own = free.pop() if free else scorer.copy()
+        try:
+            return work(own, item)
+        finally:
+            free.append(own)
+
+    threads = threads or available_cores()
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="longvid-search")
+    ahead: deque[tuple[Item, Future[Found]]] = deque()
+    try:
+        for item in items:
+            ahead.append((item, pool.submit(one, item)))
+            if len(ahead) > VIDEOS_AHEAD * threads:
+                first, future = ahead.popleft()
+                yield first, future.result()
+        while ahead:
+            first, future = ahead.popleft()
+            yield first, future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(before)
+
+
+@cache
+def _accept_read_only_arrays() -> None:
+    """Let torch say once that the array of a mapped file must not be written to: nothing here does."""
+    array = np.zeros(1, np.float32)
+    array.flags.writeable = False
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        yield
+        torch.from_numpy(array)

@@ -18,6 +18,7 @@ from longvid.errors import ConfigError, short_reason
 from longvid.files import write_bytes
 from longvid.hub import REMEDY, RUN_FILES, hub_api
 from longvid.pipelines.sharing.cards import run_card, store_card
+from longvid.safe_yaml import parse_yaml
 from longvid.stores import FeatureStore
 from longvid.tasks.folders import VIDEO_ENDINGS
 from longvid.trained import RUN_FILE
@@ -64,6 +65,9 @@ def _push_store(folder: Path, repo: str, license: str, *, private: bool, private
     unfinished = len(store.keys(complete=False)) - len(store)
     if unfinished or not len(store):
         raise ConfigError(f"{folder}: {unfinished} videos are not complete; run the same `longvid extract` again")
+    linked = next((path for path in sorted(folder.rglob("*")) if path.is_symlink()), None)
+    if linked is not None:  # what it points to would be read and published
+        raise ConfigError(f"{linked}: is a link, which no store holds; nothing was pushed: remove it, then push again")
     if private_names:
         _refuse_names(folder, [*store.keys(), *store.made_with.values()], "extract with keys that are not file names")
     place = f"hf://datasets/{repo}/{folder.name}"
@@ -109,7 +113,7 @@ def _content(path: Path, private_names: bool) -> bytes:
         lines = [json.dumps(_cut(json.loads(line)), ensure_ascii=False) for line in data.decode().splitlines() if line]
         return "".join(f"{line}\n" for line in lines).encode()
     if path.suffix == ".yaml":
-        return yaml.safe_dump(_cut(yaml.safe_load(data)), sort_keys=False, allow_unicode=True).encode()
+        return yaml.safe_dump(_cut(parse_yaml(data.decode())), sort_keys=False, allow_unicode=True).encode()
     return data
 
 
@@ -136,7 +140,7 @@ def _texts(path: Path) -> Iterator[str]:
     if path.suffix == ".csv":
         yield from re.split(r"[,\n]", text)
         return
-    documents = map(json.loads, text.splitlines()) if path.suffix == ".jsonl" else [yaml.safe_load(text)]
+    documents = map(json.loads, text.splitlines()) if path.suffix == ".jsonl" else [parse_yaml(text)]
     for document in documents:
         yield from _strings(document)
 

@@ -19,7 +19,8 @@ from optuna.distributions import (
 )
 
 from longvid.errors import ConfigError
-from longvid.pipelines.training.config import TrainConfig, apply_override
+from longvid.pipelines.training.config import TrainConfig
+from longvid.pipelines.training.settings import apply_override
 from longvid.safe_yaml import parse_yaml
 from longvid.validation import shown
 

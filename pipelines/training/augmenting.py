@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from longvid.errors import ConfigError
-from longvid.pipelines.training.config import AugmentSettings
+from longvid.pipelines.training.sections import AugmentSettings
 from longvid.tasks import Task
 from longvid.tasks.frame_labels import UNLABELLED
 from longvid.windows import WindowBatch

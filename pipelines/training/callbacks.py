@@ -14,11 +14,11 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, Checkpoint
 
 from longvid.files import replacing, write_bytes
-from longvid.pipelines.training.config import EarlyStoppingSettings
 from longvid.pipelines.training.progress import TrainingProgress
 from longvid.pipelines.training.results import EpochRow
 from longvid.pipelines.training.run_folder import SeedFolder
 from longvid.pipelines.training.scored import ScoredModule
+from longvid.pipelines.training.sections import EarlyStoppingSettings
 
 
 class History(Callback):

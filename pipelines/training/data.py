@@ -104,8 +104,8 @@ def open_training_data(config: TrainConfig) -> TrainingData:
 
 def listed_videos(config: TrainConfig) -> Manifest:
     """The manifest's videos, with the splits, keys and span that the recipe asks for."""
-    if config.task.name in KNOWN_TASKS and not Path(config.manifest).is_file():
-        benchmark = config.task.name.partition("/")[0]
+    if not Path(config.manifest).is_file():
+        benchmark = config.task.name.partition("/")[0] if config.task.name in KNOWN_TASKS else "folder"
         raise AnnotationError(
             f"{config.manifest}: no such file; make it with `longvid prepare {benchmark}`, or give manifest=..."
         )

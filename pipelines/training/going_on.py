@@ -11,9 +11,10 @@ from typing import Any
 
 from longvid.errors import ConfigError, WeightsError
 from longvid.paths import inside
-from longvid.pipelines.training.config import EarlyStoppingSettings, TrainConfig
+from longvid.pipelines.training.config import TrainConfig
 from longvid.pipelines.training.results import SeedResult
 from longvid.pipelines.training.run_folder import RunFolder, SeedFolder
+from longvid.pipelines.training.sections import EarlyStoppingSettings
 from longvid.weights.files import read_torch
 
 WRITTEN = ("recipe.yaml", "run.json", "manifest.jsonl", "result.json")

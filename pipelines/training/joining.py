@@ -5,8 +5,9 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 
 from longvid.decoders.joined import StreamLayout
-from longvid.pipelines.training.config import JoinSettings, TrainConfig
+from longvid.pipelines.training.config import TrainConfig
 from longvid.pipelines.training.run_folder import JoinRecord, StoreRecord
+from longvid.pipelines.training.sections import JoinSettings
 from longvid.stores import FeatureStore
 from longvid.tasks import Manifest
 from longvid.windows import Join, JoinedStores

@@ -21,7 +21,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoa
 from longvid.errors import BackendUnavailable, ConfigError
 from longvid.files import write_json
 from longvid.paths import inside
-from longvid.pipelines.training.config import LoggerSettings
+from longvid.pipelines.training.logger_settings import LoggerSettings
 
 PACKAGES = {"wandb": "wandb", "mlflow": "mlflow"}
 """Logger -> the package, and the extra of longvid, that it needs beside those of training."""

@@ -25,7 +25,9 @@ from safetensors.torch import save
 from longvid.decoders import Decoder
 from longvid.errors import ConfigError
 from longvid.files import write_bytes, write_json
+from longvid.metrics.items import METRICS
 from longvid.paths import inside
+from longvid.stores import Recipe, StoreError
 from longvid.tasks import Manifest, Task
 from longvid.trained import FORMAT, RUN_FILE, SEED_FILE, WEIGHTS_FILE, DecoderRecord, read_made, trained_seeds
 from longvid.validation import made
@@ -180,7 +182,14 @@ class RunFolder:
         if record.joined is not None:
             record.joined.the_join()
         if record.task.get("kind") != "joint":
-            record.the_task()
+            unknown = [name for name in record.the_task().metrics if name not in METRICS]
+            if unknown:
+                raise ValueError(f"its task has the metric {unknown[0]!r}, which there is not")
+        for store in record.stores:
+            try:
+                Recipe.from_dict(store.recipe)
+            except StoreError as error:
+                raise ValueError(str(error)) from None
         return record
 
     def manifest(self) -> Manifest:

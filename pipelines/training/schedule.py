@@ -2,7 +2,7 @@
 
 import math
 
-from longvid.pipelines.training.config import ScheduleSettings
+from longvid.pipelines.training.sections import ScheduleSettings
 
 
 def rate_factor(step: int, *, steps: int, settings: ScheduleSettings) -> float:

@@ -18,7 +18,7 @@ from longvid.decoders.segmentation.smoothing import SMOOTHING, smoothing_loss
 from longvid.errors import AnnotationError
 from longvid.metrics.items import mean_by_item, probabilities, score
 from longvid.metrics.videos import ScoredVideo, video_metrics
-from longvid.pipelines.training.config import SmoothingSettings
+from longvid.pipelines.training.sections import SmoothingSettings
 from longvid.tasks import Task
 from longvid.tasks.frame_labels import UNLABELLED
 from longvid.windows import WindowBatch, WindowDataset

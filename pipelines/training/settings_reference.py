@@ -15,7 +15,9 @@ from pydantic_core import PydanticUndefined
 
 from longvid.decoders import DECODERS, DecoderEntry, find_decoder, names_code
 from longvid.field_docs import field_docs
-from longvid.pipelines.training.config import TrainConfig, read_recipe, settings_of
+from longvid.pipelines.training.config import TrainConfig
+from longvid.pipelines.training.recipe_files import read_recipe
+from longvid.pipelines.training.settings import settings_of
 
 FROM_ELSEWHERE = ("dim", "outputs", "head", "max_length")
 """Fields of a decoder's config that the store, the task and the windows decide."""

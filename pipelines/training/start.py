@@ -9,7 +9,8 @@ from typing import Any
 
 from longvid.decoders import DECODERS, Decoder, DecoderEntry
 from longvid.errors import ConfigError, WeightsError
-from longvid.pipelines.training.config import TrainConfig, is_elsewhere
+from longvid.pipelines.training.config import TrainConfig
+from longvid.pipelines.training.recipe_files import is_elsewhere
 from longvid.pretrained import PretrainedRecord, freeze_body, read_pretrained, take_over
 from longvid.stores import Recipe
 

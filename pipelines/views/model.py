@@ -12,7 +12,7 @@ from longvid.encoders.registry import build_encoder, refuse_code
 from longvid.encoders.saved import is_learned
 from longvid.errors import ConfigError, WeightsError
 from longvid.pipelines.learning.config import FinetuneConfig, kept_settings
-from longvid.pipelines.training.config import is_elsewhere
+from longvid.pipelines.training.recipe_files import is_elsewhere
 from longvid.tasks import Manifest, carve_split
 from longvid.weights.fit import fit_state
 from longvid.weights.saved import read_weights

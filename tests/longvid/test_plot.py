@@ -1,5 +1,7 @@
 """Pictures show what they are given, and refuse what they cannot show."""
 
+import inspect
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +12,7 @@ matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")
 
 from longvid import plot  # noqa: E402
-from longvid.errors import ConfigError  # noqa: E402
+from longvid.errors import BackendUnavailable, ConfigError  # noqa: E402
 from longvid.files import write_json  # noqa: E402
 
 
@@ -123,3 +125,81 @@ def test_a_picture_goes_into_axes_that_are_given() -> None:
 
     axes = Figure().subplots()
     assert plot.timeline(ANSWER, axes=axes) is axes
+
+
+def test_names_are_shown_as_they_are_by_both_libraries(tmp_path: Path) -> None:
+    named = Answer(ANSWER.seconds, ANSWER.scores, ("a $\\frac$ b", "<b>run</b>", "sit"))
+    axes = plot.timeline(named)
+    axes.figure.savefig(tmp_path / "x.png")  # matplotlib would take it for mathematics, which it is not
+    assert next(text.get_text() for text in axes.get_legend().get_texts()) == "a \\$\\frac\\$ b"
+    assert plot.timeline(named, backend="plotly").data[1].name == "&lt;b&gt;run&lt;/b&gt;"
+
+
+def test_both_libraries_draw_the_same_points_names_and_colours(run: Path) -> None:
+    for draw in (lambda **where: plot.timeline(ANSWER, **where), lambda **where: plot.curves(run, **where)):
+        lines = draw().lines
+        traces = draw(backend="plotly").data
+        assert [list(zip(one.x, one.y, strict=True)) for one in traces] == [
+            [tuple(point) for point in line.get_xydata().tolist()] for line in lines
+        ]
+        assert [one.name for one in traces] == [line.get_label() for line in lines]
+        assert [one.line.color for one in traces] == [line.get_color() for line in lines]
+    lanes = {"truth": [(0.0, 2.0, "run")], "answer": [(0.0, 1.0, "run"), (1.0, 2.0, "sit")]}
+    bars = plot.segments(lanes, backend="plotly").data
+    assert [(bar.y[0], bar.base[0], bar.base[0] + bar.x[0], bar.name) for bar in bars] == [
+        (0, 0.0, 2.0, "run"),
+        (1, 0.0, 1.0, "run"),
+        (1, 1.0, 2.0, "sit"),
+    ]
+    assert [bar.showlegend for bar in bars] == [True, False, True]  # a name is in the legend once
+    dots, mean, cross = plot.scores(run, backend="plotly").data
+    assert np.allclose([*dots.x, *mean.x, *cross.x], [0.6, 0.7, 0.65, 0.65, 0.25])
+    for draw in (
+        lambda **where: plot.similarity(Video(), **where),
+        lambda **where: plot.confusion([[3, 1], [0, 0]], ["a", "b"], **where),
+    ):
+        shown = np.ma.filled(np.ma.asarray(draw().images[0].get_array()), np.nan)
+        assert np.allclose(draw(backend="plotly").data[0].z, shown, equal_nan=True)
+
+
+def test_a_figure_of_plotly_names_its_lanes_from_the_top_and_shades_the_truth() -> None:
+    figure = plot.segments({"truth": [(0.0, 90.0, "run")], "answer": []}, backend="plotly")
+    assert figure.layout.yaxis.ticktext == ("truth", "answer")
+    assert figure.layout.yaxis.range == (1.5, -0.5)
+    assert figure.layout.xaxis.ticktext[:3] == ("0:00", "0:15", "0:30")
+    (shade,) = plot.timeline(ANSWER, truth=[(0.0, 2.0, "run")], backend="plotly").layout.shapes
+    assert (shade.x0, shade.x1, shade.fillcolor) == (0.0, 2.0, "#4477aa")
+
+
+@pytest.mark.parametrize(("first", "last"), [(0.0, 0.4), (3.2, 61.0), (0.0, 5400.0), (0.0, 4e6)])
+def test_ticks_of_a_time_axis_are_few_round_and_inside(first: float, last: float) -> None:
+    from longvid.plot.on_plotly import MOST_TICKS, time_ticks
+
+    ticks = time_ticks(first, last)
+    assert 1 <= len(ticks) <= MOST_TICKS
+    assert first <= ticks[0]
+    assert ticks[-1] <= last
+    assert all(tick == round(tick) for tick in ticks)
+
+
+def test_a_figure_of_plotly_that_is_given_is_drawn_into_and_another_library_is_refused() -> None:
+    from plotly.graph_objects import Figure
+
+    from longvid.plot.canvas import canvas
+
+    figure = Figure()
+    assert plot.timeline(ANSWER, axes=figure) is figure
+    with pytest.raises(ValueError, match="'bokeh' is not one of matplotlib, plotly"):
+        inspect.unwrap(canvas)("bokeh", None, height=1.0)  # past the check of types that tests run with
+    with pytest.raises(ValueError, match="backend='matplotlib' cannot draw into a Figure; leave backend out"):
+        plot.timeline(ANSWER, axes=figure, backend="matplotlib")
+
+
+@pytest.mark.parametrize(("library", "extra"), [("matplotlib", "plot"), ("plotly", "plotly")])
+def test_a_library_that_is_missing_names_its_extra(library: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == library]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(sys.modules, f"longvid.plot.on_{library}", raising=False)
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(BackendUnavailable, match=rf"needs {library}: pip install 'longvid\[{extra}\]'"):
+        plot.timeline(ANSWER, backend=library)  # type: ignore[arg-type]

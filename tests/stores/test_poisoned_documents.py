@@ -78,3 +78,9 @@ def test_json_is_bounded_in_depth_and_length():
             parse_json(text)
     with pytest.raises(ValueError, match="12 bytes of JSON where at most 10 are expected"):
         parse_json("[1, 2, 3, 4]", most_bytes=10)
+
+
+@pytest.mark.parametrize("number", [b"1e999", b"-1e999", b"Infinity"])
+def test_a_number_that_becomes_infinite_is_no_number_of_json(number: bytes) -> None:
+    with pytest.raises(ValueError, match="is not JSON"):
+        parse_json(b'{"seconds": [0, ' + number + b"]}")

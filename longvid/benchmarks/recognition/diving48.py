@@ -8,17 +8,18 @@ Version 2 corrects labels: numbers measured on version 1 are not comparable with
 competition, the first eleven characters of a name.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from longvid.benchmarks.benchmark import Benchmark, SplitSet
+from longvid.benchmarks.benchmark import Benchmark
 from longvid.benchmarks.listing import Fault, Unusable, quoted
 from longvid.benchmarks.recognition.rows import (
     ListedClip,
-    clip_manifest,
-    clip_task,
+    clip_benchmark,
     distinct,
     in_folder,
+    json_clips,
     plain_name,
     read_json_file,
 )
@@ -44,25 +45,19 @@ def diving48_benchmark(folder: str | Path) -> Benchmark:
         path = in_folder(folder, names, f"list of the {split} videos of Diving48")
         if path.name == names[1]:
             notes.append(f"{path.name} is version 1, whose labels version 2 corrects: numbers are not comparable")
-        content = read_json_file(path)
-        if not isinstance(content, list):
-            raise AnnotationError(f"{path}: is not a list of videos as Diving48's files are")
-        for number, record in enumerate(content, 1):
-            where = f"{path}: video {number}"
-            try:
-                clips.append(_clip(record, split, len(classes), where))
-            except Unusable as error:
-                faults.append(Fault(where, str(error)))
+        read, unusable = json_clips(path, partial(_clip, len(classes), split), "Diving48")
+        clips += read
+        faults += unusable
     kept, repeated = distinct(clips)
-    return Benchmark(
-        name="diving48",
-        manifest=clip_manifest(kept, classes, str(folder)),
-        splits=(SplitSet("split", clip_task("diving48", classes), "as published", across=False),),
-        names=lambda row: (row.key,),
-        home=lambda row: f"{row.key}.mp4",
-        url=lambda row: None,
+    return clip_benchmark(
+        "diving48",
+        kept,
+        classes,
+        folder,
+        splits={"split": "as published"},
+        suffix=".mp4",
         faults=(*faults, *repeated),
-        notes=tuple(notes),
+        notes=notes,
     )
 
 
@@ -76,7 +71,7 @@ def _read_vocabulary(path: Path) -> list[str]:
     return names
 
 
-def _clip(record: Any, split: str, classes: int, where: str) -> ListedClip:
+def _clip(classes: int, split: str, record: Any, where: str) -> ListedClip:
     if not isinstance(record, dict):
         raise Unusable(f"{quoted(record)} is not a video with a vid_name and a label")
     key, label = plain_name(record.get("vid_name"), "vid_name"), record.get("label")

@@ -10,9 +10,9 @@ of a file's name before its class.
 import re
 from pathlib import Path
 
-from longvid.benchmarks.benchmark import Benchmark, SplitSet
+from longvid.benchmarks.benchmark import Benchmark
 from longvid.benchmarks.listing import Fault, Unusable, numbered_lines, quoted
-from longvid.benchmarks.recognition.rows import ListedClip, clip_manifest, clip_task, plain_name
+from longvid.benchmarks.recognition.rows import ListedClip, clip_benchmark, plain_name
 from longvid.errors import AnnotationError
 
 NUM_CLASSES = 51
@@ -55,20 +55,19 @@ def hmdb51_benchmark(folder: str | Path) -> Benchmark:
         name, _, file = key.partition("/")
         source, found, _ = file.partition(f"_{name}_")
         clips.append(ListedClip(key, told.get("s1"), numbers[name], source if found else None, told, where_of[key]))
-    task = clip_task("hmdb51", classes)
     there = sorted({number for _, _, number in named})
     notes = [f"no lists of split {number} in {folder}" for number in (1, 2, 3) if number not in there]
     if len(classes) != NUM_CLASSES:
         notes.append(f"lists of {len(classes)} classes, the published ones have {NUM_CLASSES}")
-    return Benchmark(
-        name="hmdb51",
-        manifest=clip_manifest(clips, classes, str(folder)),
-        splits=tuple(SplitSet(f"s{number}", task, f"split {number}", across=False) for number in there),
-        names=lambda row: (row.key, row.key.partition("/")[2]),
-        home=lambda row: f"{row.key}.avi",
-        url=lambda row: None,
-        faults=tuple(faults),
-        notes=tuple(notes),
+    return clip_benchmark(
+        "hmdb51",
+        clips,
+        classes,
+        folder,
+        splits={f"s{number}": f"split {number}" for number in there},
+        suffix=".avi",
+        faults=faults,
+        notes=notes,
     )
 
 

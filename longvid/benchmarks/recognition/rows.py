@@ -2,11 +2,12 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from longvid.benchmarks.benchmark import Benchmark, SplitSet
 from longvid.benchmarks.listing import Fault, Unusable, quoted
 from longvid.errors import AnnotationError
 from longvid.tasks.manifest import Manifest, ManifestRow
@@ -56,6 +57,34 @@ def clip_manifest(clips: Iterable[ListedClip], classes: Sequence[str], name: str
     return Manifest(tuple(rows), name=name)
 
 
+def clip_benchmark(
+    name: str,
+    clips: Iterable[ListedClip],
+    classes: Sequence[str],
+    folder: Path,
+    *,
+    splits: Mapping[str, str],
+    suffix: str,
+    faults: Iterable[Fault] = (),
+    notes: Iterable[str] = (),
+) -> Benchmark:
+    """A data set whose videos are files named by their keys, with or without the folder of their class.
+
+    `splits`: what sets each column of splits apart, by its name.
+    """
+    task = clip_task(name, classes)
+    return Benchmark(
+        name=name,
+        manifest=clip_manifest(clips, classes, str(folder)),
+        splits=tuple(SplitSet(column, task, what, across=False) for column, what in splits.items()),
+        names=lambda row: tuple(dict.fromkeys((row.key, row.key.rpartition("/")[2]))),
+        home=lambda row: f"{row.key}{suffix}",
+        url=lambda row: None,
+        faults=tuple(faults),
+        notes=tuple(notes),
+    )
+
+
 def look_alikes(manifest: Manifest) -> list[str]:
     """A note on keys that differ in capital letters only, whose files overwrite each other on some disks."""
     times = Counter(row.key.casefold() for row in manifest)
@@ -87,6 +116,23 @@ def read_json_file(path: Path) -> Any:
         raise AnnotationError(f"{path}{f':{line}' if line else ''}: cannot be read as JSON ({error})") from None
     except RecursionError:
         raise AnnotationError(f"{path}: is nested too deeply for an annotation file") from None
+
+
+def json_clips(
+    path: Path, read: Callable[[Any, str], ListedClip], data_set: str
+) -> tuple[list[ListedClip], list[Fault]]:
+    """The clips of a JSON list, and its records that `read`, called with each and its place, cannot use."""
+    content = read_json_file(path)
+    if not isinstance(content, list):
+        raise AnnotationError(f"{path}: is not a list of videos as {data_set}'s files are")
+    clips, faults = [], []
+    for number, record in enumerate(content, 1):
+        where = f"{path}: video {number}"
+        try:
+            clips.append(read(record, where))
+        except Unusable as error:
+            faults.append(Fault(where, str(error)))
+    return clips, faults
 
 
 def plain_name(text: object, what: str) -> str:

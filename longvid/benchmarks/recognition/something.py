@@ -8,17 +8,18 @@ A video's class is its template without brackets, never its `label`, which names
 validation set, which is `test` here. Classes tell left from right: clips must never be mirrored.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from longvid.benchmarks.benchmark import Benchmark, SplitSet
+from longvid.benchmarks.benchmark import Benchmark
 from longvid.benchmarks.listing import Fault, Unusable, quoted
 from longvid.benchmarks.recognition.rows import (
     ListedClip,
-    clip_manifest,
-    clip_task,
+    clip_benchmark,
     distinct,
     in_folder,
+    json_clips,
     plain_name,
     read_json_file,
 )
@@ -42,29 +43,24 @@ def something_benchmark(folder: str | Path) -> Benchmark:
         if path is None:
             absent.append(name)
             continue
-        for number, record in enumerate(_records(path), 1):
-            where = f"{path}: video {number}"
-            try:
-                clips.append(_clip(record, split, numbers, where))
-            except Unusable as error:
-                faults.append(Fault(where, str(error)))
+        read, unusable = json_clips(path, partial(_clip, numbers, split), "Something-Something")
+        clips += read
+        faults += unusable
     if "train" in absent and "validation" in absent:
         raise AnnotationError(f"{folder}: holds neither train.json nor validation.json of Something-Something v2")
     kept, repeated = distinct(clips)
     notes = [f"no {name}.json in {folder}" for name in absent]
     if len(classes) != NUM_CLASSES:
         notes.append(f"labels.json names {len(classes)} classes, the published one {NUM_CLASSES}")
-    return Benchmark(
-        name="ssv2",
-        manifest=clip_manifest(kept, classes, str(folder)),
-        splits=(
-            SplitSet("split", clip_task("ssv2", classes), "the official validation set is the test", across=False),
-        ),
-        names=lambda row: (row.key,),
-        home=lambda row: f"{row.key}.webm",
-        url=lambda row: None,
+    return clip_benchmark(
+        "ssv2",
+        kept,
+        classes,
+        folder,
+        splits={"split": "the official validation set is the test"},
+        suffix=".webm",
         faults=(*faults, *repeated),
-        notes=tuple(notes),
+        notes=notes,
     )
 
 
@@ -82,14 +78,7 @@ def _read_classes(path: Path) -> list[str]:
     return [numbered[number] for number in range(len(numbered))]
 
 
-def _records(path: Path) -> list[Any]:
-    content = read_json_file(path)
-    if not isinstance(content, list):
-        raise AnnotationError(f"{path}: is not a list of videos as Something-Something's files are")
-    return content
-
-
-def _clip(record: Any, split: str | None, numbers: dict[str, int], where: str) -> ListedClip:
+def _clip(numbers: dict[str, int], split: str | None, record: Any, where: str) -> ListedClip:
     if not isinstance(record, dict):
         raise Unusable(f"{quoted(record)} is not a video with an id")
     key = plain_name(str(record.get("id", "")), "id")

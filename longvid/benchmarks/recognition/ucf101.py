@@ -11,9 +11,9 @@ means of the three splits, or of split 1 alone; `split` is split 1, and s1, s2, 
 import re
 from pathlib import Path
 
-from longvid.benchmarks.benchmark import Benchmark, SplitSet
+from longvid.benchmarks.benchmark import Benchmark
 from longvid.benchmarks.listing import Fault, Unusable, numbered_lines, quoted
-from longvid.benchmarks.recognition.rows import ListedClip, clip_manifest, clip_task, in_folder, plain_name
+from longvid.benchmarks.recognition.rows import ListedClip, clip_benchmark, in_folder, plain_name
 from longvid.errors import AnnotationError
 
 SPLITS = (1, 2, 3)
@@ -52,16 +52,15 @@ def ucf101_benchmark(folder: str | Path) -> Benchmark:
         found = _GROUP.search(key)
         group = f"{name}/{found[1]}" if found else None
         clips.append(ListedClip(key, told.get("s1"), numbers[name], group, told, where_of[key]))
-    task = clip_task("ucf101", classes)
-    return Benchmark(
-        name="ucf101",
-        manifest=clip_manifest(clips, classes, str(folder)),
-        splits=tuple(SplitSet(f"s{number}", task, f"split {number}", across=False) for number in sorted(set(there))),
-        names=lambda row: (row.key, row.key.rpartition("/")[2]),
-        home=lambda row: f"{row.key}.avi",
-        url=lambda row: None,
-        faults=tuple(faults),
-        notes=tuple(f"no lists of split {number} in {folder}" for number in SPLITS if number not in there),
+    return clip_benchmark(
+        "ucf101",
+        clips,
+        classes,
+        folder,
+        splits={f"s{number}": f"split {number}" for number in sorted(set(there))},
+        suffix=".avi",
+        faults=faults,
+        notes=[f"no lists of split {number} in {folder}" for number in SPLITS if number not in there],
     )
 
 

@@ -8,7 +8,7 @@ import torch
 from longvid.clips.preprocessing import Preprocessing
 from longvid.clips.sampling import Sampling
 from longvid.encoders.base import EncoderSpec, PublishedFigures
-from longvid.encoders.mobile_former.config import IMAGE_CONFIGS, MobileFormerConfig, for_video
+from longvid.encoders.mobile_former.config import IMAGE_CONFIGS, NANO_CONFIG, MobileFormerConfig, for_video
 from longvid.encoders.mobile_former.inflation import inflate
 from longvid.encoders.mobile_former.model import MobileFormer
 from longvid.encoders.mobile_former.official import LAYOUT
@@ -20,6 +20,7 @@ from longvid.weights.saved import is_saved, load_saved
 
 ARCHITECTURE = "mobile_former"
 LICENCE = "none stated by the author of the published image weights"
+NANO = "video-mobile-former-nano"
 CROP = 0.875
 """Share of the shorter side that the crop keeps, as in the image author's evaluation."""
 
@@ -31,6 +32,7 @@ class Variant:
     config: MobileFormerConfig
     frames: int = 1
     fps: float = 1.0
+    size: int = 224
 
 
 _IMAGES = {f"mobile-former-{size}": Variant(config) for size, config in IMAGE_CONFIGS.items()}
@@ -44,24 +46,32 @@ _VIDEOS = {
     "video-mobile-former-2g": Variant(for_video(IMAGE_CONFIGS["151m"]), 16, 8.0),
     "video-mobile-former-4g": Variant(for_video(IMAGE_CONFIGS["294m"]), 16, 8.0),
     "video-mobile-former-6g": Variant(for_video(IMAGE_CONFIGS["508m"]), 12, 6.0),
+    NANO: Variant(for_video(NANO_CONFIG), 8, 8.0, size=32),
 }
 VARIANTS: dict[str, Variant] = {**_IMAGES, **_VIDEOS}
 
 _SOURCE = "README of the authors' repository (AAboys/MobileFormer), ImageNet-1k"
 _NOTE = "one 224x224 image; multiply-adds, including those of norms and activations"
 _MILLIONS = {"26m": 3.2, "52m": 3.5, "96m": 4.6, "151m": 7.6, "214m": 9.4, "294m": 11.4, "508m": 14.0}
-PUBLISHED: dict[str, PublishedFigures] = {
-    f"mobile-former-{size}": PublishedFigures(millions * 1e6, int(size[:-1]) / 1000, _SOURCE, _NOTE, flops_factor=2.0)
-    for size, millions in _MILLIONS.items()
-} | {
-    name: PublishedFigures(
-        None,
-        None,
-        "abstract of arXiv 2208.12257: nets of 0.5 to 6 GFLOPs, none of them named",
-        "a reconstruction: widths of the image nets, named by multiply-adds per clip",
-    )
-    for name in _VIDEOS
-}
+PUBLISHED: dict[str, PublishedFigures] = (
+    {
+        f"mobile-former-{size}": PublishedFigures(
+            millions * 1e6, int(size[:-1]) / 1000, _SOURCE, _NOTE, flops_factor=2.0
+        )
+        for size, millions in _MILLIONS.items()
+    }
+    | {
+        name: PublishedFigures(
+            None,
+            None,
+            "abstract of arXiv 2208.12257: nets of 0.5 to 6 GFLOPs, none of them named",
+            "a reconstruction: widths of the image nets, named by multiply-adds per clip",
+        )
+        for name in _VIDEOS
+        if name != NANO
+    }
+    | {NANO: PublishedFigures(None, None, "longvid's own", "for training on a laptop")}
+)
 
 
 def build_mobile_former(
@@ -70,7 +80,7 @@ def build_mobile_former(
     weights: str | Path | None = None,
     seed: int = 0,
     frames: int | None = None,
-    size: int = 224,
+    size: int | None = None,
     fps: float | None = None,
 ) -> MobileFormer:
     """The variant `name`; it takes any number of frames and any size.
@@ -81,6 +91,7 @@ def build_mobile_former(
     frames of a clip as one set, ignoring their order.
     """
     variant = VARIANTS[name]
+    size = size or variant.size
     if weights is None or weights == "random":
         model, source = _seeded(variant.config, seed), f"random (seed {seed})"
     else:

@@ -10,7 +10,7 @@ from longvid.clips.preprocessing import Preprocessing
 from longvid.clips.sampling import Sampling
 from longvid.encoders.base import EncoderSpec, PublishedFigures
 from longvid.encoders.xvit.image_weights import is_image_transformer, start_from_image
-from longvid.encoders.xvit.model import XViT, XViTConfig
+from longvid.encoders.xvit.model import XViT, XViTConfig, start_from_scratch
 from longvid.encoders.xvit.official import LAYOUT
 from longvid.errors import EncoderError
 from longvid.plain import as_json
@@ -30,13 +30,15 @@ class Variant:
     frames: int
     fps: float
     size: int = 224
+    from_scratch: bool = False
+    """Random weights are those of `start_from_scratch`: the net is trained without an image model's."""
 
 
 _KINETICS = XViTConfig(segment_frames=8, shift_div=8, num_classes=400)
 _SOMETHING = XViTConfig(segment_frames=8, shift_div=4, num_classes=174)
-# ours, for a laptop: a hundredth of B/16's weights
+# ours, for a laptop: a three-hundredth of B/16's weights
 _NANO = XViTConfig(
-    patch_size=8, dim=96, depth=4, num_heads=3, segment_frames=8, shift_div=4, aggregator_heads=3, head_dim=96
+    patch_size=8, dim=64, depth=3, num_heads=2, segment_frames=8, shift_div=4, aggregator_heads=2, head_dim=64
 )
 # Kinetics: 16 frames, every 16th of video at 30 per second; 8 frames are spread over the same 8.5 s.
 # Something-Something: frames are spread over the whole video, which lasts about 4 s.
@@ -46,7 +48,7 @@ VARIANTS: dict[str, Variant] = {
     "xvit-ssv2-b16-8f": Variant(_SOMETHING, 8, 2.0),
     "xvit-ssv2-b16-16f": Variant(replace(_SOMETHING, segment_frames=16), 16, 4.0),
     "xvit-b16-8f-summary": Variant(replace(_KINETICS, summary_tokens=True), 8, 30 / 32),
-    "xvit-nano": Variant(_NANO, 8, 8.0, size=32),
+    "xvit-nano": Variant(_NANO, 8, 8.0, size=32, from_scratch=True),
 }
 
 _NOTE = (
@@ -114,7 +116,7 @@ def _weighted(name: str, weights: str | Path | None, seed: int) -> tuple[XViT, s
     """The model and the source of its weights."""
     config = VARIANTS[name].config
     if weights is None or weights == "random":
-        return _random(config, seed), f"random (seed {seed})"
+        return _random(config, seed, from_scratch=VARIANTS[name].from_scratch), f"random (seed {seed})"
     checkpoint = read_checkpoint(weights)
     if is_saved(checkpoint):
         model = load_saved(weights, {ARCHITECTURE: LAYOUT.from_config})
@@ -129,10 +131,11 @@ def _weighted(name: str, weights: str | Path | None, seed: int) -> tuple[XViT, s
     return model, str(weights)
 
 
-def _random(config: XViTConfig, seed: int) -> XViT:
+def _random(config: XViTConfig, seed: int, *, from_scratch: bool = False) -> XViT:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return XViT(config)
+        model = XViT(config)
+        return start_from_scratch(model) if from_scratch else model
 
 
 def _body(config: XViTConfig) -> XViTConfig:

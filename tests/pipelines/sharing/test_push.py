@@ -1,6 +1,7 @@
 """Stores and runs go to a server that speaks the Hub's interface, and are read from there in place."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -149,3 +150,28 @@ def test_a_repository_that_is_not_there_is_one_line_with_the_remedy(hub: Hub) ->
     with pytest.raises(ConfigError, match="HF_ENDPOINT") as missing:
         local_run("hf://user/nothing")
     assert "\n" not in str(missing.value)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("place", ["notes.txt", "videos/linked"])
+def test_a_link_in_a_store_is_not_published(made: Path, hub: Hub, tmp_path: Path, place: str) -> None:
+    """The files that others' links in a store point to are not the store's."""
+    (tmp_path / "private").mkdir()
+    (tmp_path / "private" / "id_rsa").write_text("secret")
+    store = shutil.copytree(store_of(made), tmp_path / "copied.zarr")
+    (store / place).symlink_to(tmp_path / "private" / ("id_rsa" if place.endswith(".txt") else ""))
+    with pytest.raises(ConfigError, match="is a link") as refused:
+        push(store, "user/features", license="mit")
+    assert place in str(refused.value)
+    assert hub.repositories == {}
+    (store / place).unlink()
+    assert push(store, "user/features", license="mit").files
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("name", ["../../../planted.json", "seed-0/../../planted.yaml"])
+def test_a_repository_whose_files_lead_out_of_their_folder_is_not_fetched(hub: Hub, tmp_path: Path, name: str) -> None:
+    hub.repositories["models/user/run"] = {"run.json": b"{}", name: b"{}"}
+    with pytest.raises(ConfigError, match="filename"):
+        local_run("hf://user/run")
+    assert not list(tmp_path.rglob("*planted*"))

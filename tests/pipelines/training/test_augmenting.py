@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from longvid.errors import ConfigError
 from longvid.pipelines.training.augmenting import Augmented, augment, mixed_loss, stretched
-from longvid.pipelines.training.config import AugmentSettings
+from longvid.pipelines.training.sections import AugmentSettings
 from longvid.pipelines.training.train import train
 from longvid.tasks.frame_labels import UNLABELLED
 from longvid.windows import WindowBatch

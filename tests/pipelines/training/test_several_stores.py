@@ -17,10 +17,13 @@ from longvid.pipelines.evaluation.baseline import baseline
 from longvid.pipelines.evaluation.evaluate import evaluate
 from longvid.pipelines.evaluation.predict import predict
 from longvid.pipelines.extraction import ExtractionJob, VideoRequest, extract
+from longvid.pipelines.learning.config import DistilConfig
+from longvid.pipelines.pretraining.config import PretrainConfig
 from longvid.pipelines.reporting import report
 from longvid.pipelines.training.config import TrainConfig, load_config
 from longvid.pipelines.training.data import open_training_data, refuse_short_windows
 from longvid.pipelines.training.run_folder import RunFolder
+from longvid.pipelines.training.settings import checked_settings
 from longvid.pipelines.training.train import train
 from longvid.stores import FeatureStore, Recipe
 from longvid.tasks import Manifest, ManifestRow
@@ -309,3 +312,10 @@ def test_the_command_line_takes_a_list_of_stores(two_stores, command):
     status, out, err = command("evaluate", "both", "--store", f"{two_stores}/a.zarr", "--store", f"{two_stores}/b.zarr")
     assert status == 0, err
     assert read_json(two_stores / "both" / "run.json")["joined"]["per_step"] == [1, 2]
+
+
+@pytest.mark.parametrize("settings", [TrainConfig, DistilConfig, PretrainConfig])
+def test_a_store_that_is_listed_twice_is_refused_wherever_several_are_taken(settings):
+    name = "stores" if settings is PretrainConfig else "store"
+    with pytest.raises(ConfigError, match=f"{name}=.*: the same store is listed twice"):
+        checked_settings(settings, {name: ["a.zarr", "a.zarr"], "manifest": "videos.csv"}, source="settings")
