@@ -20,7 +20,7 @@ from longvid.video.storage import Storage
 MOST_LOCAL, MOST_ELSEWHERE = 2.2, 1.2
 """Times the size of the film. A disk is read once to measure it and once, in pieces, to decode it; from a place
 elsewhere each block comes once to a machine, which stages it. A piece also reads from the last keyframe before it, ten
-seconds at most in this film: with pieces of 128 s, as here, 2.0 times; with pieces of 32 s (clips every 0.5 s), 2.24."""
+seconds at most in this film: with pieces of 128 s, as here, 2.0; with pieces of 32 s (clips every 0.5 s), 2.24."""
 
 film = partial(make_video, seed=0, height=90, width=160)
 
