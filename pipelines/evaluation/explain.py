@@ -35,7 +35,7 @@ from longvid.hub import local_run
 from longvid.metrics.items import probabilities
 from longvid.pipelines.evaluation.evaluate import open_run_store, trained_decoder
 from longvid.pipelines.evaluation.predict import VIDEO, Names, Options, extracted, given_encoders
-from longvid.pipelines.extraction.run import Progress
+from longvid.pipelines.extraction.coordinating import Progress
 from longvid.pipelines.training.run_folder import RunFolder, RunRecord, torch_device
 from longvid.tasks import ManifestRow, Task
 from longvid.trained import GivenDecoder

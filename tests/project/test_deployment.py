@@ -210,3 +210,29 @@ def test_the_manifest_has_only_fields_that_kubernetes_knows() -> None:
         assert all(
             rule.get("onExitCodes", {}).get("containerName", container["name"]) == container["name"] for rule in rules
         )
+
+
+def test_the_cluster_for_dasks_operator_has_its_parts_and_lets_only_its_own_pods_in() -> None:
+    text = (DEPLOY / "dask-cluster.yaml").read_text(encoding="utf-8")
+    cluster, policy, job = yaml.safe_load_all(text)
+    assert (cluster["apiVersion"], cluster["kind"]) == ("kubernetes.dask.org/v1", "DaskCluster")
+    name, spec = cluster["metadata"]["name"], cluster["spec"]
+    scheduler, service = spec["scheduler"]["spec"]["containers"][0], spec["scheduler"]["service"]
+    ports = {port["name"]: port["containerPort"] for port in scheduler["ports"]}
+    assert ports == {"tcp-comm": 8786, "http-dashboard": 8787}, "the operator looks for these names"
+    assert {port["targetPort"]: port["port"] for port in service["ports"]} == ports
+    assert service["selector"] == {"dask.org/cluster-name": name, "dask.org/component": "scheduler"}
+    (worker,) = spec["worker"]["spec"]["containers"]
+    assert worker["args"][:4] == ["dask", "worker", "--name", "$(DASK_WORKER_NAME)"]
+    assert worker["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    assert policy["kind"] == "NetworkPolicy"
+    own = {"dask.org/cluster-name": name}
+    assert policy["spec"]["podSelector"]["matchLabels"] == own
+    labels = job["spec"]["template"]["metadata"]["labels"]
+    pods = [one["podSelector"]["matchLabels"] for one in policy["spec"]["ingress"][0]["from"] if "podSelector" in one]
+    assert pods == [own, labels]
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    line = container["args"][0].removeprefix("exec ")
+    assert_command_exists(line)
+    assert f"--scheduler tcp://{name}-scheduler:{ports['tcp-comm']}" in line
+    assert f"daskworkergroup {name}-default" in text
