@@ -108,7 +108,7 @@ def _commit(place: HubPlace, home: Path) -> str:
         return place.revision
     try:
         about = patient(hub_api().model_info, place.repo, revision=place.revision)
-    except (OSError, *_unreachable()) as error:
+    except _unreachable() as error:
         refused = getattr(error, "response", None) is not None  # the Hub answered
         if refused or not noted.is_file():
             raise
@@ -142,7 +142,7 @@ def told_of_the_hub(place: str, what: str, *, then: str = "") -> Iterator[None]:
         yield
     except LongvidError:
         raise
-    except (OSError, ValueError, RuntimeError, *_unreachable()) as error:
+    except _unreachable(ValueError, RuntimeError) as error:
         raise ConfigError(f"{place}: {what}: {_reason(error)}; {REMEDY}{then}") from None
 
 
@@ -153,7 +153,7 @@ def patient(call: Callable[..., Answer], *words: Any, **named: Any) -> Answer:
             return call(*words, **named)
         except OSError as error:
             response = getattr(error, "response", None)
-            if getattr(response, "status_code", None) != BUSY:
+            if response is None or response.status_code != BUSY:
                 raise
             told = str(response.headers.get("Retry-After", ""))
             time.sleep(min(float(told), LONGEST_PAUSE_SECONDS) if told.isdecimal() else PAUSE_SECONDS)
@@ -169,7 +169,8 @@ def _reason(error: Exception) -> str:
     return short_reason(said or type(error).__name__)
 
 
-def _unreachable() -> tuple[type[Exception], ...]:
-    """What the HTTP library of the Hub's client raises without a connection; not an OSError in all its versions."""
+def _unreachable(*more: type[Exception]) -> tuple[type[Exception], ...]:
+    """What is raised without a connection: OSError, and what the HTTP library of the Hub's client has instead in some of
+    its versions; `more` beside them."""
     loaded = (sys.modules.get(name) for name in ("httpx2", "httpx"))
-    return tuple(module.HTTPError for module in loaded if module is not None)
+    return (OSError, *more, *(module.HTTPError for module in loaded if module is not None))

@@ -489,7 +489,7 @@ def _on_the_hub(location: str, options: dict[str, Any]) -> FsspecStore:
     from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
     from huggingface_hub import HfFileSystem
 
-    class ByRange(HfFileSystem):  # type: ignore[misc]
+    class ByRange(HfFileSystem):
         def cat_file(self, path: str, start: int | None = None, end: int | None = None, **kwargs: Any) -> bytes:
             return bytes(super().cat_file(path, start, end, **{"cache_type": "none", **kwargs}))
 

@@ -248,10 +248,8 @@ def image_twin(encoder: Encoder) -> Encoder:
         patch, size = (1, *config.patch[1:]), (1, *config.video_size[1:])
         return DualFormer(replace(config, stages=stages, patch=patch, video_size=size))
     assert isinstance(encoder, MobileFormer)
-    config = encoder.config
-    return MobileFormer(
-        replace(config, time_taps=1, blocks=tuple(replace(block, time_stride=1) for block in config.blocks))
-    )
+    blocks = tuple(replace(block, time_stride=1) for block in encoder.config.blocks)
+    return MobileFormer(replace(encoder.config, time_taps=1, blocks=blocks))
 
 
 class FrameByFrame(Classifying):
