@@ -1,4 +1,7 @@
-"""Pictures drawn by plotly, for notebooks and pages: they can be zoomed, and tell each value."""
+"""Pictures drawn by plotly, for notebooks and pages.
+
+They can be zoomed, and tell the value under the mouse.
+"""
 
 from collections.abc import Iterable, Sequence
 from html import escape

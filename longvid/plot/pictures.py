@@ -1,4 +1,4 @@
-"""What each picture shows: which points, in which colours, with which names.
+"""What each picture shows: points, colours, names.
 
 Every function takes `backend` ("matplotlib", "plotly") and `axes`, and returns matplotlib's axes or plotly's figure.
 """
