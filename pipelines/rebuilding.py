@@ -18,7 +18,7 @@ from longvid.encoders.origin import WeightsOrigin
 from longvid.encoders.registry import PREFIXES, declared_options, names_code
 from longvid.errors import ConfigError, EncoderError
 from longvid.pipelines.extraction.job import ExtractionJob, prepared_spec
-from longvid.pipelines.extraction.plan import make_recipe
+from longvid.pipelines.extraction.plan import DECODER, make_recipe
 from longvid.stores import FeatureStore, Recipe
 
 ALIGNED_POOLING = "embedding"
@@ -105,6 +105,8 @@ def job_of_recipe(
     config, known = recipe.encoder_config, not names_code(name)
     recorded = {key: value for key, value in config.items() if key in declared_options(name)} if known else {}
     origin = WeightsOrigin.of_recipe(config)
+    preprocessing = dict(recipe.preprocessing)
+    backend = preprocessing.pop(DECODER, "auto")
     seed = config.get("seed", 0) if origin is None or origin.seed is None else origin.seed
     try:
         return ExtractionJob(
@@ -114,7 +116,8 @@ def job_of_recipe(
             seed=seed if known and isinstance(seed, int) else 0,
             sampling=Sampling.from_dict(recipe.sampling),
             pooling=recipe.pooling,
-            preprocessing=dict(recipe.preprocessing),
+            preprocessing=preprocessing,
+            backend=str(backend),
             dtype=recipe.dtype,
             precision=config.get("dtype", "float32"),
             device=device,

@@ -14,7 +14,8 @@ from longvid.stores.keys import path_name, was_path_name
 from longvid.stores.layout import DOCUMENT
 from longvid.stores.place import Location, Place, open_place
 from longvid.stores.records import VideoRecord
-from longvid.stores.store import FeatureStore, root_copy
+from longvid.stores.root import root_copy
+from longvid.stores.store import FeatureStore
 
 _AT_ONCE = 8
 """Videos that are read at the same time, which hides the latency of an object store."""

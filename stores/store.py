@@ -1,26 +1,22 @@
 """The feature store: written by many workers, read by trainers."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from longvid.files import PARTIAL
-from longvid.notebook import Cell, clock, html_list, html_table
 from longvid.stores import layout as on_disk
 from longvid.stores.absent import Ranges, absent_mask, damaged_ranges, num_damaged
-from longvid.stores.bounded_json import parse_json_object
 from longvid.stores.canonical import document_bytes
-from longvid.stores.catalogue import catalogue_rows, drop_catalogue, video_names, without_rows, write_catalogue
+from longvid.stores.catalogue import drop_catalogue, without_rows, write_catalogue
 from longvid.stores.digests import Rows
 from longvid.stores.errors import (
     AbsentClips,
     DamagedStore,
     IncompleteVideo,
     InvalidTokens,
-    InvalidWindow,
-    NotAFeatureStore,
     RecipeMismatch,
     SourceChanged,
     StoreAccessError,
@@ -28,24 +24,22 @@ from longvid.stores.errors import (
     StoreReadOnly,
     VideoNotInStore,
 )
-from longvid.stores.info import Estimate, StoreInfo, estimate, store_info
 from longvid.stores.keys import path_name
-from longvid.stores.layout import Layout
+from longvid.stores.looking_up import StoreReader
 from longvid.stores.numbers import check_stored, to_stored
-from longvid.stores.place import Location, Place, open_place
+from longvid.stores.place import Location, open_place
 from longvid.stores.receipts import Digests, Receipt, make_receipt, receipt_path, receipts_path
 from longvid.stores.recipe import Recipe
 from longvid.stores.records import VideoRecord, make_record, seconds_sha256
+from longvid.stores.root import named_differences, read_root, root_copy, write_root
 from longvid.stores.shard import decode_seconds, encode_seconds, encode_shard
 from longvid.stores.shards import Collected, VideoShards
-from longvid.stores.video import Check, StoredVideo
+from longvid.stores.video import Check
 
 _PUT_ATTEMPTS = 5
-_SHOWN_VIDEOS = 10
-"""Videos that a notebook lists."""
 
 
-class FeatureStore:
+class FeatureStore(StoreReader):
     """Features of many videos, all made by one recipe, at one location.
 
     Made by `create` or `open`. One process plans videos and completes them; any number of others write shards, each
@@ -54,23 +48,6 @@ class FeatureStore:
 
     Can be pickled (a worker opens the location again) unless it is in memory.
     """
-
-    def __init__(
-        self,
-        place: Place,
-        recipe: Recipe,
-        layout: Layout,
-        made_with: dict[str, str] | None = None,
-        *,
-        check: Check = "once",
-    ) -> None:
-        self.place = place
-        self.recipe = recipe
-        self.layout = layout
-        self.check: Check = check
-        self.made_with = made_with or {}
-        """Where the encoder of the features was (`encoder`, `weights`), as stated by the maker of the store. It is not
-        trusted: it is only shown, or followed with a check against the recipe's digest of the weights."""
 
     @classmethod
     def create(
@@ -96,11 +73,11 @@ class FeatureStore:
         are, InvalidLayout for an impossible layout.
         """
         place = open_place(location, writable=True, storage_options=storage_options)
-        existing = _read_root(place)
+        existing = read_root(place)
         if existing is None:
             sizes = {"clips_per_shard": clips_per_shard, "clips_per_chunk": clips_per_chunk}
-            _write_root(place, recipe, on_disk.make_layout(recipe, **sizes, compression=compression), made_with)
-            existing = _read_root(place)
+            write_root(place, recipe, on_disk.make_layout(recipe, **sizes, compression=compression), made_with)
+            existing = read_root(place)
             assert existing is not None
         there, layout, was = existing
         if there.digest != recipe.digest:
@@ -109,7 +86,7 @@ class FeatureStore:
                 remedy = f"it holds no video yet: delete it, or {remedy}"
             raise RecipeMismatch(
                 f"{place.location}: holds features of another recipe (store != yours: "
-                f"{_named_differences(there, recipe)}); {remedy}"
+                f"{named_differences(there, recipe)}); {remedy}"
             )
         return cls(place, there, layout, was)
 
@@ -145,156 +122,13 @@ class FeatureStore:
         if check not in get_args(Check):
             raise ValueError(f"check={check!r}: choose 'always', 'once' or 'never'")
         place = open_place(location, writable=mode == "a", storage_options=storage_options)
-        existing = _read_root(place)
+        existing = read_root(place)
         if existing is None:
             remedy = "make one with `longvid extract`"
             if root_copy(place) is not None:
                 remedy = "its zarr.json is gone, but there is a copy: run `longvid repair`"
             raise StoreNotFound(f"{place.location}: there is no feature store; {remedy}")
         return cls(place, *existing, check=check)
-
-    @property
-    def location(self) -> str:
-        """The folder or URL, as it was given."""
-        return self.place.location
-
-    @property
-    def clips_per_shard(self) -> int:
-        """Clips in one shard: the unit of work, writing and resuming."""
-        return self.layout.clips_per_shard
-
-    def __repr__(self) -> str:
-        recipe = self.recipe
-        return f"FeatureStore({self.location!r}, {recipe.encoder}, {recipe.num_tokens}x{recipe.dim} {recipe.dtype})"
-
-    # --- looking up videos
-
-    def status(self, key: str) -> Literal["absent", "planned", "complete"]:
-        """Status of the video, by its own document in the store."""
-        record = self.record(key)
-        return "absent" if record is None else record.status
-
-    def __contains__(self, key: str) -> bool:
-        return self.status(key) == "complete"
-
-    def keys(self, *, complete: bool = True) -> list[str]:
-        """Sorted keys of the complete videos; with `complete=False` also of the planned ones."""
-        return sorted(row.key for row in catalogue_rows(self.place) if row.complete or not complete)
-
-    def __len__(self) -> int:
-        return len(self.keys())
-
-    def __bool__(self) -> bool:
-        return True  # a store is there, also an empty one
-
-    def __getitem__(self, key: Any) -> StoredVideo:
-        """The complete video `key`, as `video(key)`."""
-        if not isinstance(key, str):
-            raise TypeError(
-                f"{self.location}: a store's videos are found by their key, a text, not by {type(key).__name__}; "
-                "store.keys() lists them"
-            )
-        return self.video(key)
-
-    def __iter__(self) -> Iterator[StoredVideo]:
-        """Every complete video, in the order of the keys."""
-        return self.videos()
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        """Refused: the videos of a store have different lengths."""
-        raise TypeError(
-            f"{self.location}: a store holds many videos, which are no single array; use np.asarray(store[key])"
-        )
-
-    def _repr_html_(self) -> str:
-        rows = sorted((row for row in catalogue_rows(self.place) if row.complete), key=lambda row: row.key)
-        recipe = self.recipe
-        facts: list[tuple[str, Cell]] = [
-            ("encoder", recipe.encoder),
-            ("tokens per clip", f"{recipe.num_tokens} of {recipe.dim}, {recipe.dtype}, pooling {recipe.pooling}"),
-            ("complete videos", len(rows)),
-            ("clips", sum(row.num_clips for row in rows)),
-            ("time", clock(sum(row.end_seconds - row.start_seconds for row in rows))),
-        ]
-        shown = [(row.key, row.num_clips, clock(row.end_seconds - row.start_seconds)) for row in rows[:_SHOWN_VIDEOS]]
-        left = len(rows) - len(shown)
-        more = f"and {left:,} more" if left else ""
-        return html_table(self.location, facts) + html_list(("key", "clips", "time"), shown, more=more)
-
-    def num_clips(self) -> dict[str, int]:
-        """Number of clips of each complete video, by key in sorted order; from the catalogue, so no video is opened."""
-        return {key: num_clips for key, (num_clips, _) in self.clip_counts().items()}
-
-    def num_damaged_clips(self) -> dict[str, int]:
-        """How many clips are not there, by key, of each complete video that lacks some; from the catalogue."""
-        return {key: damaged for key, (_, damaged) in self.clip_counts().items() if damaged}
-
-    def clip_counts(self) -> dict[str, tuple[int, int]]:
-        """For each complete video, by key, its number of clips and how many of them are absent."""
-        rows = [row for row in catalogue_rows(self.place) if row.complete]
-        return {row.key: (row.num_clips, row.num_damaged) for row in sorted(rows, key=lambda row: row.key)}
-
-    def video(self, key: str) -> StoredVideo:
-        """The complete video `key`. Raises VideoNotInStore, or IncompleteVideo while shards are missing."""
-        record = self._planned(key)
-        if record.status != "complete":
-            raise IncompleteVideo(
-                f"{self.location}: video {key!r} is not complete ({len(self.missing(key))} shards missing); "
-                "run the same `longvid extract` again to finish it"
-            )
-        return StoredVideo(self.place, self.recipe, self.layout, record, check=self.check)
-
-    def videos(self) -> Iterator[StoredVideo]:
-        """Every complete video, in the order of the keys."""
-        for key in self.keys():
-            yield self.video(key)
-
-    def record(self, key: str) -> VideoRecord | None:
-        """The video's document, or None if it was never planned. Raises DamagedStore if it is not the video's own."""
-        document = self.place.get(f"{self._path(key)}/{on_disk.DOCUMENT}")
-        if document is None:
-            return None
-        try:
-            record = VideoRecord.from_bytes(document)
-        except DamagedStore as error:
-            raise DamagedStore(f"{self.location}: video {key!r}: {error}; run `longvid repair`") from error
-        if record.key != key or record.recipe_digest != self.recipe.digest:
-            raise DamagedStore(
-                f"{self.location}: {self._path(key)} does not belong to video {key!r} of this store (its document is "
-                f"of {record.key!r}, recipe {record.recipe_digest[:8]}); run `longvid repair`"
-            )
-        return record
-
-    def info(self) -> StoreInfo:
-        """Number of videos, clips, hours and bytes."""
-        return store_info(self.place, self.recipe, self.layout)
-
-    def digests(self, key: str) -> Rows | None:
-        """The digests that `complete` recorded, by array; None for a video without, as of version 0.1.0.
-
-        Raises DamagedStore if the document is not the one that the video's record speaks of.
-        """
-        try:
-            return self._shards(self._planned(key)).recorded()
-        except DamagedStore as error:
-            raise DamagedStore(f"{self.location}: video {key!r}: {error}; run `longvid repair`") from error
-
-    def estimate(
-        self,
-        num_clips: int,
-        *,
-        key: str = "video",
-        seconds: ArrayLike | None = None,
-        source: dict[str, Any] | None = None,
-    ) -> Estimate:
-        """Files and bytes of a video of `num_clips` clips once it is complete.
-
-        Exact without compression where `key`, `seconds` and `source` are those of the later plan; otherwise except for
-        the length of the video's own document, less than a kilobyte.
-        """
-        times = np.arange(num_clips)[:, None] + np.array([0.0, 1.0]) if seconds is None else np.asarray(seconds)
-        record = make_record(key, times.astype(np.float64), source or {}, self.recipe.digest)
-        return estimate(self.recipe, self.layout, record)
 
     # --- planning, writing, completing
 
@@ -331,25 +165,6 @@ class FeatureStore:
             )
         if not self._has_documents(names):  # `repair` removes what is damaged
             self._write_arrays(record, times)
-
-    def whole_record(self, key: str) -> VideoRecord | None:
-        """The document of a complete video whose files all lie there, by listing them; None for any other."""
-        record = self.record(key)
-        if record is None or record.status != "complete" or not self._has_documents(self._listing(key)):
-            return None
-        return None if self._shards(record).missing() else record
-
-    def missing(self, key: str) -> list[int]:
-        """Indices of the shards that are missing, found by a listing.
-
-        A file of the wrong size counts as missing (where sizes can be listed and are known: local, uncompressed), and
-        so does one that was written for another plan of the video.
-        """
-        return self._shards(self._planned(key)).missing()
-
-    def shard_clips(self, key: str, shard_index: int) -> tuple[int, int]:
-        """The shard's first clip and the one after its last."""
-        return self._shard_clips(self._planned(key), shard_index)
 
     def write_shard(
         self, key: str, shard_index: int, tokens: ArrayLike, *, damaged: Mapping[int, str] | None = None
@@ -575,41 +390,6 @@ class FeatureStore:
 
     # --- internal
 
-    def _path(self, key: str) -> str:
-        return on_disk.video_path(path_name(key))
-
-    def _planned(self, key: str) -> VideoRecord:
-        record = self.record(key)
-        if record is None:
-            raise VideoNotInStore(
-                f"{self.location}: there is no video {key!r}; `longvid info --videos` lists those there are"
-            )
-        return record
-
-    def _shard_clips(self, record: VideoRecord, shard_index: int) -> tuple[int, int]:
-        num_shards = self.layout.num_shards(record.num_clips)
-        if not 0 <= shard_index < num_shards:
-            raise InvalidWindow(
-                f"{self.location}: video {record.key!r} has shards 0 to {num_shards - 1}, not {shard_index}"
-            )
-        return self.layout.shard_clips(record.num_clips, shard_index)
-
-    def _shards(self, record: VideoRecord) -> VideoShards:
-        return VideoShards(self.place, self.recipe, self.layout, record)
-
-    @property
-    def _arrays(self) -> tuple[str, ...]:
-        return *on_disk.shard_arrays(self.recipe), "seconds"
-
-    def _listing(self, key: str) -> dict[str, dict[str, int | None]]:
-        """Names and sizes of the files of each of the video's arrays."""
-        return {array: self.place.sizes(f"{self._path(key)}/{array}") for array in self._arrays}
-
-    def _has_documents(self, names: dict[str, dict[str, int | None]]) -> bool:
-        return (
-            all(on_disk.DOCUMENT in names[array] for array in self._arrays) and on_disk.SECONDS_FILE in names["seconds"]
-        )
-
     def _write_arrays(self, record: VideoRecord, seconds: np.ndarray) -> None:
         path = self._path(record.key)
         for array, document in on_disk.array_documents(self.recipe, self.layout, record.num_clips).items():
@@ -631,69 +411,6 @@ class FeatureStore:
     def _refuse_read_only(self) -> None:
         if not self.place.writable:
             raise StoreReadOnly(f"{self.location}: opened for reading; open it with mode='a' to write")
-
-
-def _read_root(place: Place) -> tuple[Recipe, Layout, dict[str, str]] | None:
-    """Recipe, layout and `made_with` of the store at the place; None if there is no store."""
-    document = place.get(on_disk.DOCUMENT)
-    if document is None:
-        return None
-    try:
-        attributes = parse_json_object(document)["attributes"]
-        return *on_disk.parse_store_attributes(attributes), on_disk.parse_made_with(attributes)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = str(error) if isinstance(error, NotAFeatureStore) else "its zarr.json is not a zarr group's"
-        if root_copy(place) is not None:
-            reason += "; there is a copy: run `longvid repair`"
-        raise NotAFeatureStore(f"{place.location}: {reason}") from error
-
-
-def root_copy(place: Place) -> tuple[Recipe, Layout, dict[str, str]] | None:
-    """The same from the copy of the root's document; None without a valid copy (version 0.1.0)."""
-    document = place.get(f"{on_disk.VIDEOS}/{on_disk.DOCUMENT}")
-    if document is None:
-        return None
-    try:
-        attributes = parse_json_object(document)["attributes"][on_disk.ROOT_COPY]
-        return *on_disk.parse_store_attributes(attributes), on_disk.parse_made_with(attributes)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return None
-
-
-def _write_root(place: Place, recipe: Recipe, layout: Layout, made_with: dict[str, str] | None) -> None:
-    """Make a store, unless another process makes one there at the same time: of several, one wins."""
-    copy = root_copy(place)
-    if copy is not None and copy[0].digest != recipe.digest and video_names(place):
-        raise NotAFeatureStore(
-            f"{place.location}: holds videos of another recipe, but its zarr.json is gone; run `longvid repair`"
-        )
-    others = [name for name in place.sizes("") if not name.endswith(PARTIAL) and name != on_disk.VIDEOS]
-    if _read_root(place) is not None:
-        return
-    if others:
-        raise NotAFeatureStore(
-            f"{place.location}: holds other files ({others[0]!r}, ...); choose a new or an empty folder"
-        )
-    documents = on_disk.store_documents(recipe, layout, made_with)
-    root = documents.pop(on_disk.DOCUMENT)
-    for path, document in documents.items():
-        place.put(path, document)
-    # the root last: if creation is interrupted, there is no store
-    place.put_new(on_disk.DOCUMENT, root)
-    made = _read_root(place)
-    won = {} if made is None else on_disk.store_documents(*made)
-    for path in documents.keys() & won.keys():
-        if place.get(path) != won[path]:  # of the one that lost
-            place.put(path, won[path])
-
-
-def _named_differences(there: Recipe, given: Recipe) -> str:
-    """The fields that differ; for another encoder only its name, as the settings of two encoders are unrelated."""
-    lines = there.differences(given)
-    if there.encoder == given.encoder:
-        return "; ".join(lines)
-    of_encoder = ("encoder_config.", "weights_sha256", "preprocessing.", "num_tokens", "dim")
-    return "; ".join(line for line in lines if not line.startswith(of_encoder))
 
 
 def _shown(indices: list[int], limit: int = 8) -> str:

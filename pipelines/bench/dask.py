@@ -42,6 +42,7 @@ from longvid.pipelines.bench.simulated_gpus import (
 )
 from longvid.pipelines.bench.table import BenchTable
 from longvid.pipelines.extraction.assignments import Assignment
+from longvid.pipelines.extraction.coordinating import Run, Silent
 from longvid.pipelines.extraction.dask_executor import DaskExecutor
 from longvid.pipelines.extraction.dealing import Dealer
 from longvid.pipelines.extraction.events import Events
@@ -49,7 +50,6 @@ from longvid.pipelines.extraction.executors import Ended
 from longvid.pipelines.extraction.inputs import ListedVideos
 from longvid.pipelines.extraction.packing import pack
 from longvid.pipelines.extraction.report import open_report
-from longvid.pipelines.extraction.run import Run, Silent
 from longvid.pipelines.extraction.tally import Tally
 
 ROUNDS = 6

@@ -1,17 +1,20 @@
 """End-to-end extraction against its slower part, and its memory.
 
-Decoding alone, encoding alone, both at once with nothing between them, and the whole run take turns on the same clips,
-with one encoding thread. If two cores are free, both at once take as long as the slower part; if not, no arrangement is
-faster than both at once, so the whole run is compared with that. Processor time shows the work that the whole run does
-beyond its two parts (planning, pieces that start between two keyframes, writing). Memory is compared between lengths
-of video. The encoder is a small ViT with random weights, sized so that neither part is negligible.
+Decoding alone, encoding alone, both at once with nothing between them, and the whole run take turns on the same
+clips, with one encoding thread. If two cores are free, both at once take as long as the slower part; if not, no
+arrangement is faster than both at once, so the whole run is compared with that. Processor time shows the work that
+the whole run does beyond its two parts (planning, pieces that start between two keyframes, writing). Memory is
+compared between lengths of video. Two encoders at once are compared with decoding once and encoding twice. The
+encoder is a small ViT with random weights, sized so that neither part is negligible.
 """
 
 import json
 import tempfile
 import threading
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,12 +25,17 @@ from longvid.encoders import Encoder
 from longvid.pipelines.bench.measure import MEGABYTE, PeakMemory, in_own_process, interleaved_times
 from longvid.pipelines.bench.table import BenchTable
 from longvid.pipelines.extraction import ExtractionJob, VideoRequest, extract
-from longvid.pipelines.extraction.piece import encode_frames
+from longvid.pipelines.extraction.encoding import encode_frames
+from longvid.pipelines.extraction.together import Target
 from longvid.video import probe
 
 SAMPLING = Sampling(frames=1, fps=2.0, stride_seconds=0.5)
+RARE = Sampling(frames=1, fps=1.0, stride_seconds=1.0)
+"""Of a second encoder, which shares the decoding."""
 BATCH_CLIPS = 8
 CLIPS_PER_SHARD = 64
+
+SMALL_VIT = {"hidden_size": 192, "num_hidden_layers": 4, "num_attention_heads": 3, "intermediate_size": 768}
 
 CORES_ARE_FREE = 0.95
 """Ratio of both at once to the slower part; below this the machine itself rules out the goal for the slower part."""
@@ -35,11 +43,16 @@ FRAMES_A_SECOND = 25
 """With x264's keyframe every 250 frames, pieces start 0 to 10 s after one, as they do in films."""
 
 
-def run(*, quick: bool = False) -> BenchTable:
-    """Ratios of one run on this machine."""
+def run(*, quick: bool = False, device: str | None = None) -> BenchTable:
+    """Ratios of one run on this machine; with a device, the share of the time in which it computes."""
+    if device is not None:
+        from longvid.pipelines.bench import busy_device
+
+        return busy_device.run(device, quick=quick)
     table = BenchTable("Extraction", ["what", "seconds", "processor s", "clips/s"])
     with tempfile.TemporaryDirectory() as folder:
         _time(table, Path(folder), videos=1 if quick else 3, rounds=6)
+        _together(table, Path(folder), rounds=2 if quick else 4)
         _memory(table, Path(folder), minutes=3 if quick else 10)
     table.notes.append(f"one encoding thread, random weights, {CLIPS_PER_SHARD} clips per piece")
     return table
@@ -99,9 +112,51 @@ def _time(table: BenchTable, folder: Path, *, videos: int, rounds: int) -> None:
         table.notes.append(f"end to end against the slower part: {alone:.3g}; the free cores allow {limit:.3g}")
 
 
-def _decode(path: Path, encoder: Encoder) -> list[np.ndarray]:
+def _together(table: BenchTable, folder: Path, *, rounds: int) -> None:
+    """Two encoders at once, of which the second takes every other frame, against decoding once and encoding twice."""
+    job = _job(folder / "vit")
+    rare = replace(job, sampling=RARE)
+    encoder = job.build()
+    path = make_video(folder / "together.mp4", seconds=80, seed=9)
+    requests = [VideoRequest("together", str(path))]
+    batches = {sampling: _decode(path, encoder, sampling) for sampling in (SAMPLING, RARE)}
+    runs = iter(range(1000))
+
+    def encode(sampling: Sampling) -> None:
+        for batch in batches[sampling]:
+            encode_frames(batch, encoder=encoder, pooling="tokens")
+
+    def both() -> None:
+        number = next(runs)
+        stores = [folder / f"{name}-{number}.zarr" for name in ("often", "rare")]
+        others = [Target(rare, stores[1], CLIPS_PER_SHARD, None)]
+        report = extract(requests, job, stores[0], scheduler="inline", clips_per_shard=CLIPS_PER_SHARD, others=others)
+        if report.exit_status:
+            raise RuntimeError(f"extraction failed: {report.failed[0].reason}")
+
+    took = interleaved_times(
+        {
+            "decode once": lambda: _decode(path, encoder, SAMPLING) and None,
+            "encode, first": lambda: encode(SAMPLING),
+            "encode, second": lambda: encode(RARE),
+            "two encoders at once": both,
+        },
+        rounds=rounds,
+    )
+    num_clips = {sampling: sum(map(len, found)) for sampling, found in batches.items()}
+    for (name, times), sampling in zip(took.items(), (SAMPLING, SAMPLING, RARE, None), strict=True):
+        clips = sum(num_clips.values()) if sampling is None else num_clips[sampling]
+        table.rows.append([name, times.wall_seconds, times.processor_seconds, clips / times.wall_seconds])
+    *parts, together = took.values()
+    for what in ("wall", "processor"):
+        apart = sum(getattr(times, f"{what}_seconds") for times in parts)
+        ratio = getattr(together, f"{what}_seconds") / apart
+        table.claim(f"{what} time of two encoders at once, against decode once and encode twice", ratio, at_most=1.1)
+
+
+def _decode(path: Path, encoder: Encoder, sampling: Sampling = SAMPLING) -> list[np.ndarray]:
     video = probe(path)
-    clips = list(iter_clips(video, SAMPLING.plan_video(video), encoder.spec.preprocessing))
+    clips = list(iter_clips(video, sampling.plan_video(video), encoder.spec.preprocessing))
     return [np.stack(clips[first : first + BATCH_CLIPS]) for first in range(0, len(clips), BATCH_CLIPS)]
 
 
@@ -123,20 +178,13 @@ def _peak_of(encoder_folder: Path, path: Path, store: Path) -> int:
     return memory.peak_bytes
 
 
-def save_small_vit(folder: Path, *, size: int = 112) -> Path:
-    """A Hugging Face folder with a small ViT of random weights and its processor configuration."""
+def save_small_vit(folder: Path, *, size: int = 112, sizes: Mapping[str, Any] = SMALL_VIT) -> Path:
+    """A Hugging Face folder with a ViT of random weights, a small one if nothing is said, and its processor."""
     from transformers import ViTConfig, ViTModel
     from transformers.utils import logging
 
     torch.manual_seed(0)
-    config = ViTConfig(
-        hidden_size=192,
-        num_hidden_layers=4,
-        num_attention_heads=3,
-        intermediate_size=768,
-        image_size=size,
-        patch_size=16,
-    )
+    config = ViTConfig(**sizes, image_size=size, patch_size=16)
     logging.disable_progress_bar()
     ViTModel(config, add_pooling_layer=False).save_pretrained(folder)
     processor = {

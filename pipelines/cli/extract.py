@@ -13,11 +13,11 @@ from longvid.pipelines.cli.extract_features import features_of, named_wishes
 from longvid.pipelines.cli.extract_printing import MAX_ROWS, print_plan, print_report
 from longvid.pipelines.cli.extract_settings import (
     Context,
-    encoders_of,
     preprocessing_of,
     refuse_code_of,
     storage_of,
     take_settings,
+    targets_of_file,
 )
 from longvid.pipelines.cli.options import parse_options, parse_sampling
 from longvid.pipelines.cli.own_code import find_own_code
@@ -111,7 +111,9 @@ def extract(
     compression: Annotated[
         str | None, typer.Option(help="zstd (0-8 % smaller, slower to read); default: none.")
     ] = None,
-    backend: Annotated[str, typer.Option(help="Video decoder: auto, torchcodec, pyav or decord.")] = "auto",
+    backend: Annotated[
+        str, typer.Option(help="Video decoder: auto, pyav, torchcodec, torchcodec-cuda or decord.")
+    ] = "auto",
     allow_truncated: Annotated[
         bool, typer.Option("--allow-truncated", help="Use the part that is there of files that end early.")
     ] = False,
@@ -221,23 +223,7 @@ def extract(
         "torch_threads": threads,
         "storage": storage,
     }
-    targets = []
-    for own in encoders_of(context):
-        refuse_code_of(own.encoder, context, allow_code=allow_code)
-        job = ExtractionJob(
-            encoder=own.encoder,
-            encoder_options=own.option,
-            weights=own.weights,
-            seed=own.seed,
-            sampling=parse_sampling(own.sampling),
-            pooling=own.pooling,
-            preprocessing=own.preprocessing,
-            dtype=own.dtype or "float16",
-            precision=own.precision,
-            batch_clips=own.batch_clips,
-            **common,
-        )
-        targets.append(Target(job, own.out, own.clips_per_shard, own.compression))
+    targets = targets_of_file(context, common, allow_code=allow_code)
     wanted = None
     for name, place in zip(names, out, strict=True) if not targets else ():
         wanted, notes = features_of(recipe, name, allow_code=allow_code)

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from longvid.errors import ConfigError
+from longvid.pipelines.cli.options import parse_sampling
 from longvid.safe_yaml import YAMLError, parse_yaml
 from longvid.video.storage import Storage
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from typer import Context
 
     from longvid.pipelines.extraction.encoder_settings import EncoderSettings
+    from longvid.pipelines.extraction.together import Target
 else:
     # click's own class, wherever this version of typer keeps click: that is what a command gets
     Context = next(base for base in reversed(typer.Context.__mro__) if base.__name__ == "Context")
@@ -106,6 +108,31 @@ def encoders_of(context: Context) -> "list[EncoderSettings]":
             f"{context.meta[_KEPT]['file']}: says for each of its encoders what {flags} says; change it there"
         )
     return encoders
+
+
+def targets_of_file(context: Context, common: Mapping[str, Any], *, allow_code: bool) -> "list[Target]":
+    """A job and a store for each of the file's `encoders`, with the settings that all have in common."""
+    from longvid.pipelines.extraction import ExtractionJob
+    from longvid.pipelines.extraction.together import Target
+
+    targets = []
+    for own in encoders_of(context):
+        refuse_code_of(own.encoder, context, allow_code=allow_code)
+        job = ExtractionJob(
+            encoder=own.encoder,
+            encoder_options=own.option,
+            weights=own.weights,
+            seed=own.seed,
+            sampling=parse_sampling(own.sampling),
+            pooling=own.pooling,
+            preprocessing=own.preprocessing,
+            dtype=own.dtype or "float16",
+            precision=own.precision,
+            batch_clips=own.batch_clips,
+            **common,
+        )
+        targets.append(Target(job, own.out, own.clips_per_shard, own.compression))
+    return targets
 
 
 def refuse_code_of(encoder: str, context: Context, *, allow_code: bool) -> None:

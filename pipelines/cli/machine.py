@@ -2,7 +2,7 @@
 
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.text import Text
@@ -29,10 +29,11 @@ BENCHES = {
     "rerun": "a rerun over 10,000 videos that are complete: time, bytes read, memory",
 }
 
+ON_A_DEVICE = ("extract",)
 PLOTTED = ("decoder", "gpu", "longrange")
 """Benches that can be drawn."""
 KEPT = ("finetune", "distil")
-"""Benches of hours, which can go on after a stop."""
+"""Long benches, which can go on after a stop."""
 
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 WHAT = "; ".join(f"[bold]{name}[/bold]: {what}" for name, what in BENCHES.items())
@@ -82,6 +83,10 @@ def bench(
     quick: Annotated[
         bool, typer.Option("--quick", help="Use smaller sizes: under a minute, with rougher ratios.")
     ] = False,
+    device: Annotated[
+        str | None,
+        typer.Option(help="For extract: measure for how much of the time this torch device computes, such as cuda."),
+    ] = None,
     plot: Annotated[
         Path | None, typer.Option(help=f"Also draw a .png, .svg or .pdf file (for {', '.join(PLOTTED)}).")
     ] = None,
@@ -96,14 +101,17 @@ def bench(
     """Measure longvid against a peer or a limit; exit status 1 if a goal is not reached."""
     if name not in BENCHES:
         raise typer.BadParameter(f"no bench is called {name!r}; choose from {', '.join(BENCHES)}")
+    given: dict[str, Any] = {} if device is None else {"device": device}
+    if given and name not in ON_A_DEVICE:
+        raise typer.BadParameter(f"the bench {name} takes no --device; {' and '.join(ON_A_DEVICE)} does")
     if plot is not None:
         if name not in PLOTTED:
             raise typer.BadParameter(f"the bench {name} has no plot; {' and '.join(PLOTTED)} have one")
         require_drawable(plot)
     if keep is not None and name not in KEPT:
         raise typer.BadParameter(f"the bench {name} keeps nothing; {' and '.join(KEPT)} do")
-    kept = {} if keep is None else {"keep": keep}
-    measured = import_module(f"longvid.pipelines.bench.{name}").run(quick=quick, **kept)
+    given |= {} if keep is None else {"keep": keep}
+    measured = import_module(f"longvid.pipelines.bench.{name}").run(quick=quick, **given)
     if as_json:
         print_json(measured)
     else:

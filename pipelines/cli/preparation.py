@@ -6,11 +6,10 @@ from pathlib import Path
 from rich.console import Console
 
 from longvid.metrics.items import METRICS
-from longvid.pipelines.cli.console import console, error_console, printable, table
+from longvid.pipelines.cli.console import LINE_EVERY_SECONDS, console, error_console, printable, table
 from longvid.pipelines.prepare import Preparation, VideoStatus
 from longvid.pipelines.prepare.counts import SplitCount
 
-LINE_EVERY_SECONDS = 15.0
 SHOWN_UNREADABLE = 20
 
 

@@ -5,10 +5,9 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-from longvid.pipelines.cli.console import failed_line, human_seconds
+from longvid.pipelines.cli.console import LINE_EVERY_SECONDS, failed_line, human_seconds
 from longvid.pipelines.extraction.report import VideoRow
 
-LINE_EVERY_SECONDS = 15.0
 MOST_NAMED = 10
 """Failed videos that are named as they fail; the others are named at the end of the run."""
 

@@ -31,10 +31,11 @@ from torch import Tensor
 from longvid.decoders import Decoder
 from longvid.decoders.own import Builder
 from longvid.errors import ConfigError
+from longvid.hub import local_run
 from longvid.metrics.items import probabilities
 from longvid.pipelines.evaluation.evaluate import open_run_store, trained_decoder
 from longvid.pipelines.evaluation.predict import VIDEO, Names, Options, extracted, given_encoders
-from longvid.pipelines.extraction.run import Progress
+from longvid.pipelines.extraction.coordinating import Progress
 from longvid.pipelines.training.run_folder import RunFolder, RunRecord, torch_device
 from longvid.tasks import ManifestRow, Task
 from longvid.trained import GivenDecoder
@@ -145,7 +146,7 @@ def explain(
     of the video. `store`: as for `evaluate`; the other arguments as for `predict`. Raises `ConfigError` for a dense
     task, whose answer lies along the video already, and the errors of `predict`.
     """
-    run = RunFolder(Path(run_dir))
+    run = RunFolder(local_run(run_dir))
     record, seeds = run.record(), run.trained_seeds()
     task = record.the_task()
     if task.kind == "dense":

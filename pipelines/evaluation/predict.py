@@ -32,7 +32,7 @@ from longvid.pipelines.evaluation.evaluate import trained_decoder
 from longvid.pipelines.evaluation.prediction_files import mstcn_text, refuse_frame_labels
 from longvid.pipelines.evaluation.timeline import Timeline, timeline
 from longvid.pipelines.extraction import VideoRequest, extract
-from longvid.pipelines.extraction.run import Progress
+from longvid.pipelines.extraction.coordinating import Progress
 from longvid.pipelines.extraction.together import Target
 from longvid.pipelines.rebuilding import Given, rebuilt
 from longvid.pipelines.training.config import kept_config

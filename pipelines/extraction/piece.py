@@ -13,19 +13,17 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from contextvars import copy_context
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any, Generic, TypeVar
 
 import numpy as np
-import torch
 from jaxtyping import Float32, UInt8
 
 from longvid.clips import iter_clips, iter_clips_there
 from longvid.clips.sampling import ClipPlan
 from longvid.encoders import Encoder
-from longvid.encoders.pooling import pool
 from longvid.errors import DamagedVideo, VideoError, VideoNotFound
 from longvid.pipelines.extraction.bytes_read import counting_bytes
+from longvid.pipelines.extraction.encoding import encode_staged, stage
 from longvid.pipelines.extraction.job import ExtractionJob
 from longvid.stores import FeatureStore
 from longvid.video import VideoProbe
@@ -138,9 +136,10 @@ def encode_piece(
                 recipe = store.recipe
                 encoded.append(np.zeros((len(batch.frames), recipe.num_tokens, recipe.dim), np.float32))
                 continue
+            staged = stage(batch.frames, encoder)  # while another piece has the model
             with lock:
                 begin = time.perf_counter()
-                encoded.append(encode_frames(batch.frames, encoder=encoder, pooling=pooling))
+                encoded.append(encode_staged(staged, encoder=encoder, pooling=pooling))
                 encode_seconds += time.perf_counter() - begin
     return EncodedPiece(
         np.concatenate(encoded),
@@ -151,21 +150,6 @@ def encode_piece(
         traffic.requests,
         traffic.retries,
     )
-
-
-def encode_frames(
-    frames: UInt8[np.ndarray, "batch time height width 3"], *, encoder: Encoder, pooling: str
-) -> Float32[np.ndarray, "batch num_tokens dim"]:
-    """Pooled tokens of a batch of clips, on the encoder's device."""
-    with torch.inference_mode():
-        clips = encoder.spec.preprocessing.normalise(torch.from_numpy(frames).to(_device_of(encoder)))
-        return pool(encoder(clips), pooling).float().cpu().numpy()
-
-
-def _device_of(encoder: Encoder) -> torch.device:
-    for tensor in chain(encoder.parameters(), encoder.buffers()):
-        return tensor.device
-    return torch.device("cpu")
 
 
 @dataclass(frozen=True, eq=False)

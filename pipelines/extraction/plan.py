@@ -12,6 +12,7 @@ from longvid.clips.sampling import ClipPlan, Sampling
 from longvid.encoders import Encoder
 from longvid.encoders.origin import WeightsOrigin
 from longvid.errors import DamagedVideo, EncoderError, LongvidError
+from longvid.pipelines.extraction.encoding import encode_frames
 from longvid.pipelines.extraction.inputs import VideoRequest
 from longvid.pipelines.extraction.job import ExtractionJob
 from longvid.pipelines.extraction.made_with import made_with
@@ -25,13 +26,16 @@ from longvid.pipelines.extraction.measuring import (
     measure_ahead,
 )
 from longvid.pipelines.extraction.outcomes import unexpected
-from longvid.pipelines.extraction.piece import Piece, encode_frames
+from longvid.pipelines.extraction.piece import Piece
 from longvid.pipelines.extraction.unchanged import Remembered
 from longvid.plain import as_json
 from longvid.stores import DamagedStore, FeatureStore, Recipe, StoreError
 from longvid.stores.layout import Layout
 from longvid.video import VideoProbe, require_sound
+from longvid.video.backends import BACKENDS
 
+DECODER = "decoder"
+"""Name in a recipe's preprocessing of the decoder that made its pixels, where others make different ones."""
 ALLOW_DAMAGED = "or use --allow-damaged to extract the rest of it"
 
 
@@ -177,12 +181,17 @@ def make_recipe(job: ExtractionJob, encoder: Encoder) -> Recipe:
         encoder_config={**spec.config, "weights": WeightsOrigin.of_spec(spec).phrase},
         weights_sha256=spec.weights_sha256,
         sampling=sampling.to_dict(),
-        preprocessing=as_json(geometry),
+        preprocessing=as_json(geometry) | decoder_in_recipe(job.backend),
         pooling=pooling,
         num_tokens=num_tokens,
         dim=dim,
         dtype=job.dtype,
     )
+
+
+def decoder_in_recipe(backend: str) -> dict[str, Any]:
+    """The decoder, where its pixels are so different that features of another one are not interchangeable."""
+    return {DECODER: backend} if backend in BACKENDS and BACKENDS[backend].has_own_pixels else {}
 
 
 def plan_ahead(

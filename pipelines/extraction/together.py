@@ -20,7 +20,8 @@ from longvid.clips import damaged_clips
 from longvid.clips.together import ClipsWanted, iter_clips_together
 from longvid.encoders import Encoder
 from longvid.errors import ConfigError, DamagedVideo, LongvidError
-from longvid.pipelines.extraction.assignments import Film
+from longvid.pipelines.extraction.assignments import ExtractPieces, Film
+from longvid.pipelines.extraction.encoding import encode_frames
 from longvid.pipelines.extraction.executors import EncoderSource, WorkSource
 from longvid.pipelines.extraction.inputs import VideoRequest
 from longvid.pipelines.extraction.job import ExtractionJob
@@ -30,7 +31,6 @@ from longvid.pipelines.extraction.piece import (
     DecodeAhead,
     Piece,
     PieceResult,
-    encode_frames,
     extract_piece,
     require_unchanged,
 )
@@ -301,6 +301,10 @@ class WorkingTogether(Working):
             if store.record(film.key) is not None
         }
         return pieces_together(plans, self._stores)[number]
+
+    def _made(self, assignment: ExtractPieces) -> set[int]:
+        """None: a piece has only those shards that are missing."""
+        return set()
 
     def _tried(self, piece: Any, encoder: Encoder) -> Outcome:
         assert isinstance(encoder, Encoders)

@@ -29,6 +29,7 @@ from longvid.pipelines.extraction.job import ExtractionJob
 from longvid.pipelines.extraction.made_with import made_with
 from longvid.pipelines.extraction.measuring import Measure
 from longvid.pipelines.extraction.outcomes import AnyPiece, Outcome, PieceFailure, attempt_piece, unexpected
+from longvid.pipelines.extraction.piece import PieceResult
 from longvid.pipelines.extraction.plan import PlanFailure, VideoKept, VideoPlan, plan_one, refusal
 from longvid.pipelines.extraction.report import VideoRow
 from longvid.stores import DamagedStore, FeatureStore, StoreAccessError, StoreError, StoreReadOnly
@@ -152,10 +153,23 @@ class Working:
             returned.needs_encoder, returned.unfinished = True, assignment.shards
             return
         clock = _Clock(assignment.budget_seconds)
-        waiting = deque(assignment.shards)
+        waiting, made = deque(assignment.shards), self._made(assignment)
         while waiting and not (returned.pieces and clock.is_over and not assignment.alone):
-            returned.pieces.append(self._attempt(self._piece(assignment.film, waiting.popleft()), encoder))
+            piece = self._piece(assignment.film, waiting.popleft())
+            if piece.shard_index in made:
+                returned.pieces.append(PieceResult(piece.key, piece.shard_index, piece.num_clips, 0.0, 0.0, 0.0))
+            else:
+                returned.pieces.append(self._attempt(piece, encoder))
         returned.unfinished = tuple(waiting)
+
+    def _made(self, assignment: ExtractPieces) -> set[int]:
+        """Pieces that are in the store already: a worker that died made them and could not say so."""
+        try:
+            return set(assignment.shards).difference(self._store.missing(assignment.film.key))
+        except (StoreAccessError, StoreReadOnly):
+            raise
+        except StoreError:  # the piece's own attempt says what is wrong
+            return set()
 
     def _piece(self, film: Film, number: int) -> AnyPiece:
         """One of the film's pieces."""

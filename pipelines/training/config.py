@@ -235,7 +235,7 @@ class TrainConfig(Settings):
         """The same with absolute paths, so that the recipe kept in a run's folder means the same files there."""
         paths: dict[str, Any] = {name: each_place(getattr(self, name), _absolute) for name in PATHS}
         if self.decoder.init is not None:
-            paths["decoder"] = self.decoder.model_copy(update={"init": str(Path(self.decoder.init).absolute())})
+            paths["decoder"] = self.decoder.model_copy(update={"init": _absolute(self.decoder.init)})
         return self.model_copy(update=paths)
 
     def to_yaml(self) -> str:

@@ -1,4 +1,4 @@
-"""Whether a backend works on this machine, tested by decoding a clip."""
+"""Whether a backend works on this machine, tested by decoding clips."""
 
 import tempfile
 from dataclasses import dataclass
@@ -14,7 +14,6 @@ from longvid.video.probing import probe
 from longvid.video.writing import write_video
 
 NUM_FRAMES = 8
-HEIGHT, WIDTH = 64, 80
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ def check_all() -> list[BackendStatus]:
 
 @cache
 def check_backend(name: str) -> BackendStatus:
-    """Lets the backend decode a clip of known pictures; done once per process, then remembered."""
+    """Lets the backend decode clips of known pictures; done once per process, then remembered."""
     backend, version = BACKENDS[name], None
     try:
         version = backend.version()
@@ -49,14 +48,32 @@ def check_backend(name: str) -> BackendStatus:
 
 
 def _wrong_frames(name: str) -> str:
-    """What is wrong with the frames that the backend gives for a newly made clip; empty if nothing is."""
-    wanted = list(range(0, NUM_FRAMES, 2))
+    """What is wrong with the frames that the backend gives for newly made clips; empty if nothing is.
+
+    Clips of two sizes are read in turns, and in the first one a later part before an earlier one.
+    """
+    (first, second), every = BACKENDS[name].check_sizes, list(range(0, NUM_FRAMES, 2))
+    half = len(every) // 2
     with tempfile.TemporaryDirectory() as folder:
-        # MPEG-4 part 2 is in every build of FFmpeg, of any licence
-        pictures = (numbered_picture(number, HEIGHT, WIDTH) for number in range(NUM_FRAMES))
-        path = write_video(Path(folder) / "check.mp4", pictures, codec="mpeg4", b_frames=0)
-        frames = BACKENDS[name].read_frames(
-            probe(path), np.array(wanted), height=HEIGHT, width=WIDTH, interpolation="bilinear", num_threads=1
-        )
-        got = [read_number(frame) for frame in frames]
-    return "" if got == wanted else f"asked for frames {wanted} it gave {got}"
+        clips = {size: probe(_write(Path(folder), *size)) for size in (first, second)}
+        for size, wanted in (
+            (first, every),
+            (first, every[half:]),
+            (first, every[:half]),
+            (second, every),
+            (first, every),
+        ):
+            height, width = size
+            frames = BACKENDS[name].read_frames(
+                clips[size], np.array(wanted), height=height, width=width, interpolation="bilinear", num_threads=1
+            )
+            got = [read_number(frame) for frame in frames]
+            if got != wanted:
+                return f"asked for frames {wanted} it gave {got}"
+    return ""
+
+
+def _write(folder: Path, height: int, width: int) -> Path:
+    # MPEG-4 part 2 is in every build of FFmpeg, of any licence
+    pictures = (numbered_picture(number, height, width) for number in range(NUM_FRAMES))
+    return write_video(folder / f"{height}x{width}.mp4", pictures, codec="mpeg4", b_frames=0)

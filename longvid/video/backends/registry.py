@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Int64
 
-from longvid.video.backends import decord, pyav, torchcodec
+from longvid.video.backends import decord, pyav, torchcodec, torchcodec_cuda
 from longvid.video.frames import Frame, FramesWanted, Interpolation
 from longvid.video.metadata import VideoProbe
 
@@ -50,6 +50,10 @@ class Backend:
     """Whether it has a decoder for a codec, given by FFmpeg's name."""
     in_auto: bool = True
     """Whether `auto` may take it; if not, it is used only where it is named."""
+    has_own_pixels: bool = False
+    """Whether its frames differ so much from those of the others that a recipe names it."""
+    check_sizes: tuple[tuple[int, int], ...] = ((64, 80), (80, 64))
+    """Height and width of the videos by which it is checked."""
     read_together: ReadTogether | None = None
     """None: several readers decode once each."""
 
@@ -66,6 +70,14 @@ BACKENDS: dict[str, Backend] = {
         torchcodec.read_frames,
         torchcodec.version,
         "pip install torchcodec in a version made for your torch, and FFmpeg's shared libraries (apt install ffmpeg)",
+    ),
+    "torchcodec-cuda": Backend(
+        torchcodec_cuda.read_frames,
+        torchcodec_cuda.version,
+        "a NVIDIA GPU, torch and torchcodec built for CUDA, and FFmpeg with NVDEC",
+        in_auto=False,
+        has_own_pixels=True,
+        check_sizes=((360, 640), (720, 1280)),
     ),
     "decord": Backend(
         decord.read_frames,

@@ -39,11 +39,27 @@ def read_frames(
     num_threads: int,
 ) -> Iterator[Frame]:
     """Yields the frames at strictly increasing display positions, see `backends.ReadFrames`."""
+    return frames_on(
+        None, video, indices, height=height, width=width, interpolation=interpolation, num_threads=num_threads
+    )
+
+
+def frames_on(
+    device: str | None,
+    video: VideoProbe,
+    indices: Int64[np.ndarray, "frames"],
+    *,
+    height: int,
+    width: int,
+    interpolation: Interpolation,
+    num_threads: int,
+) -> Iterator[Frame]:
+    """The same, decoded on a torch device (None: the CPU), where frames keep their size until they are in memory."""
     from torchcodec.decoders import VideoDecoder
     from torchcodec.transforms import Resize
 
     _require_reliable_times(video)
-    shrinks_itself = interpolation == "bilinear"
+    shrinks_itself = interpolation == "bilinear" and device is None
     scaler = Scaler(height, width, interpolation)
     try:
         decoder = VideoDecoder(
@@ -52,13 +68,16 @@ def read_frames(
             dimension_order="NHWC",
             num_ffmpeg_threads=num_threads,
             transforms=[Resize((height, width))] if shrinks_itself else None,
+            device=device or "cpu",
         )
+        if device is not None and getattr(decoder, "cpu_fallback", False):
+            raise UnreadableVideo(f"{video.path}: {device} has no decoder for {video.header.codec}; use PyAV")
         _require_same_frames(video, len(decoder))
         for begin in range(0, len(indices), BATCH_FRAMES):
             batch_indices = indices[begin : begin + BATCH_FRAMES]
             batch = decoder.get_frames_at(batch_indices.tolist())
             _require_same_times(video, batch_indices, batch.pts_seconds.numpy())
-            for picture in batch.data.numpy():
+            for picture in batch.data.cpu().numpy():
                 yield picture.copy() if shrinks_itself else scaler.scale_rgb(picture)
     except UnreadableVideo:
         raise

@@ -133,7 +133,9 @@ def test_a_named_decoder_that_does_not_work_is_unavailable_with_its_cure(with_ba
 
 
 def test_an_unknown_decoder_is_refused_with_the_names_there_are(make_video):
-    with pytest.raises(ConfigError, match="backend='opencv': expected one of auto, pyav, torchcodec, decord"):
+    with pytest.raises(
+        ConfigError, match="backend='opencv': expected one of auto, pyav, torchcodec, torchcodec-cuda, decord"
+    ):
         iter_frames(make_video("steady.mp4").path, np.array([0.0]), height=8, width=8, backend="opencv")
 
 

@@ -24,8 +24,8 @@ from distributed import Client
 from longvid.errors import ConfigError
 from longvid.pipelines.extraction import ExtractionJob, VideoRequest, extract
 from longvid.pipelines.extraction.cluster import ClusterSettings, connect
+from longvid.pipelines.extraction.coordinating import Silent
 from longvid.pipelines.extraction.keys import make_keys, read_keys, temporary_keys
-from longvid.pipelines.extraction.run import Silent
 from longvid.stores import FeatureStore
 
 

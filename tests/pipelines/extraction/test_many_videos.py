@@ -1,6 +1,8 @@
 """The coordinating process keeps neither the list nor the report of a long run in memory."""
 
 import json
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -10,11 +12,11 @@ from longvid.errors import AnnotationError, ConfigError
 from longvid.pipelines.extraction import VideoRequest, dealing, expand_inputs
 from longvid.pipelines.extraction import report as reports
 from longvid.pipelines.extraction.assignments import OpenVideos, Returned
+from longvid.pipelines.extraction.coordinating import Run, Silent
 from longvid.pipelines.extraction.dealing import Dealer
 from longvid.pipelines.extraction.events import Events
 from longvid.pipelines.extraction.inputs import ListedVideos
 from longvid.pipelines.extraction.report import RunReport, VideoRow, open_report
-from longvid.pipelines.extraction.run import Run, Silent
 from longvid.pipelines.extraction.tally import Tally
 
 
@@ -45,16 +47,20 @@ class Instantly:
         return {}
 
 
-def peak_of(path: Path, videos: int) -> int:
-    listed = manifest(path / f"{videos}.jsonl", videos)
-    tracemalloc.start()
-    requests = ListedVideos([listed])
+def run_of(path: Path, videos: int) -> None:
+    """The coordinator's part of a run over so many videos."""
+    requests = ListedVideos([manifest(path / f"{videos}.jsonl", videos)])
     with open_report(path / f"{videos}.report.jsonl") as report:
         dealer = Dealer(requests, clips_per_shard=64, deadline_seconds=3600.0)
         Run(report, Silent(), Tally(listed=len(requests)), Events()).execute(Instantly(), dealer)
+    assert report.counts == {"done": videos // 2, "failed": videos // 2}
+
+
+def peak_of(path: Path, videos: int) -> int:
+    tracemalloc.start()
+    run_of(path, videos)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert report.counts == {"done": videos // 2, "failed": videos // 2}
     return peak
 
 
@@ -71,6 +77,32 @@ def test_five_times_the_videos_take_no_more_memory(tmp_path: Path) -> None:
     few, many = 600, 3000
     # checking keys takes eight bytes per video, a few times over while they are sorted
     assert peak_of(tmp_path, many) < 1.1 * peak_of(tmp_path, few) + 64 * (many - few)
+
+
+PEAK = """
+import resource, sys
+from pathlib import Path
+sys.path.insert(0, {folder!r})
+import test_many_videos as here
+here.run_of(Path({path!r}), {videos})
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow  # a million rows: pytest -m slow -k a_million_listed -s prints the memory
+def test_a_million_listed_videos_take_a_few_bytes_each_of_the_coordinators_memory(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    peaks = {}
+    for videos in (10_000, 1_000_000):
+        code = PEAK.format(folder=str(Path(__file__).parent), path=str(tmp_path), videos=videos)
+        peaks[videos] = 1024 * int(
+            subprocess.run([sys.executable, "-c", code], check=True, stdout=-1, text=True).stdout
+        )
+    with capsys.disabled():
+        print({f"{videos:,} videos": f"{peak / 1e6:.0f} MB" for videos, peak in peaks.items()})
+    # checking that no key is listed twice takes eight bytes per video, a few times over while they are sorted
+    assert peaks[1_000_000] - peaks[10_000] < 64 * 1_000_000
 
 
 @pytest.mark.usefixtures("few_in_memory")

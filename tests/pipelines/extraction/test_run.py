@@ -17,9 +17,9 @@ from longvid.clips.sampling import Sampling
 from longvid.encoders import build_encoder, pool
 from longvid.pipelines import extraction as stage_one
 from longvid.pipelines.extraction import ExtractionJob, VideoRequest
+from longvid.pipelines.extraction.coordinating import Silent
 from longvid.pipelines.extraction.plan import VideoPlan
 from longvid.pipelines.extraction.report import VideoRow
-from longvid.pipelines.extraction.run import Silent
 from longvid.stores import FeatureStore, RecipeMismatch, StoreAccessError
 from longvid.video import iter_frames, probe
 from longvid.video.probing import FINGERPRINT_BLOCK_BYTES as BLOCK

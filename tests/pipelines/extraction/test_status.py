@@ -12,10 +12,10 @@ import pytest
 
 from longvid.pipelines.cli import main
 from longvid.pipelines.extraction import ExtractionJob, VideoRequest, extract
+from longvid.pipelines.extraction.coordinating import Silent
 from longvid.pipelines.extraction.events import open_events
 from longvid.pipelines.extraction.piece import PieceResult
 from longvid.pipelines.extraction.report import VideoRow
-from longvid.pipelines.extraction.run import Silent
 from longvid.pipelines.extraction.share import Share
 from longvid.pipelines.extraction.status import read_status
 from longvid.pipelines.extraction.tally import MOST_KINDS, Tally
