@@ -1,4 +1,4 @@
-"""Recipe files: reading one, and what is not done just because a file says it."""
+"""Recipe files, and what is not done just because a file says it."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Parts of a training recipe: decoder, windows, losses, optimiser, task and others, each a class of settings."""
+"""Parts of a training recipe, each a class of settings."""
 
 from typing import Annotated, Any, Literal
 
