@@ -31,7 +31,7 @@ from longvid.video import probe
 
 SAMPLING = Sampling(frames=1, fps=2.0, stride_seconds=0.5)
 RARE = Sampling(frames=1, fps=1.0, stride_seconds=1.0)
-"""Of a second encoder, which shares the decoding."""
+"""The clips of a second encoder, which shares the decoding."""
 BATCH_CLIPS = 8
 CLIPS_PER_SHARD = 64
 
