@@ -16,6 +16,7 @@ from longvid.decoders.depth import in_any
 from longvid.decoders.segmentation.refined import Refined
 from longvid.decoders.standardise import Standardised
 from longvid.errors import ConfigError, DecoderError, WeightsError
+from longvid.hub import local_run
 from longvid.paths import inside
 from longvid.pretraining.models import PretrainingModel, pretraining_model
 from longvid.pretraining.objective import Objective
@@ -60,7 +61,7 @@ class PretrainedRecord:
 
 def read_pretrained(run: str | Path) -> PretrainedRecord:
     """What a pretraining run says about itself. Raises `ConfigError` for a folder without one."""
-    folder = Path(run)
+    folder = local_run(run)
     if not inside(folder, RECORD_FILE).is_file():
         other = " (it holds a training run)" if inside(folder, "run.json").is_file() else ""
         raise ConfigError(
@@ -86,7 +87,7 @@ def load_pretrained(run: str | Path) -> PretrainingModel:
 
     Raises `ConfigError` for a run that is not finished, `WeightsError` for weights that are not those it ended with.
     """
-    folder = Path(run)
+    folder = local_run(run)
     record = read_pretrained(folder)
     if not inside(folder, RESULT_FILE).is_file():
         raise ConfigError(f"{folder}: its pretraining is not finished; run the same `longvid pretrain` again")

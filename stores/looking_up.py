@@ -96,9 +96,7 @@ class StoreReader:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """Refused: the videos of a store have different lengths."""
-        raise TypeError(
-            f"{self.location}: a store holds many videos, which are no single array; use np.asarray(store[key])"
-        )
+        raise TypeError(f"{self.location}: a store holds many videos, not one array; use np.asarray(store[key])")
 
     def _repr_html_(self) -> str:
         rows = sorted((row for row in catalogue_rows(self.place) if row.complete), key=lambda row: row.key)

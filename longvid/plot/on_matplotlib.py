@@ -17,7 +17,9 @@ class MatplotlibCanvas:
     """A canvas on axes; texts are shown as they are, not read as mathematics."""
 
     def __init__(self, axes: Any, *, height: float, width: float) -> None:
-        self.drawn = axes if axes is not None else pyplot.subplots(figsize=(width, height), layout="constrained")[1]
+        self.drawn: Any = (
+            axes if axes is not None else pyplot.subplots(figsize=(width, height), layout="constrained")[1]
+        )
         self._named: dict[str, Any] = {}
 
     def line(
@@ -79,7 +81,7 @@ class MatplotlibCanvas:
             axes.grid(axis="x" if frame.grid == "x" else "both", alpha=0.3)
         if frame.legend and self._named:
             beside = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)} if frame.legend == "beside" else {}
-            axes.legend(self._named.values(), map(_plain, self._named), frameon=False, **beside)
+            axes.legend(list(self._named.values()), list(map(_plain, self._named)), frameon=False, **beside)
 
 
 def _plain(text: str) -> str:

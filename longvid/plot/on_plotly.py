@@ -22,7 +22,7 @@ class PlotlyCanvas:
     """A canvas on a figure; names are shown as they are, not read as markup."""
 
     def __init__(self, figure: Any, *, height: float) -> None:
-        self.drawn = figure if figure is not None else graph_objects.Figure()
+        self.drawn: Any = figure if figure is not None else graph_objects.Figure()
         self.drawn.update_layout(template="plotly_white", barmode="overlay", margin={"t": 40, "r": 20})
         if figure is None:
             self.drawn.update_layout(height=round(height * PIXELS_PER_INCH) + 40)  # its margins are wider

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from longvid.errors import ConfigError, short_reason
 from longvid.files import read_json
+from longvid.hub import local_run
 from longvid.metrics.items import METRICS
 from longvid.notebook import Span, colour_of
 from longvid.plot.canvas import Backend, Canvas, Frame, canvas
@@ -109,7 +110,7 @@ def curves(*runs: str | Path, metric: str | None = None, axes: Any = None, backe
     and for a metric that was not measured.
     """
     names = [Path(run).name for run in runs]
-    histories = [_histories(Path(run)) for run in runs]
+    histories = [_histories(local_run(run)) for run in runs]
     picture = canvas(backend, axes, height=3.0)
     shown = "loss" if metric == "loss" else ""
     for run, name, history in zip(runs, names, histories, strict=True):
@@ -138,7 +139,7 @@ def scores(
     """
     names = [Path(run).name for run in runs]
     found: list[tuple[list[float], float | None]] = []
-    for run in map(Path, runs):
+    for run in map(local_run, runs):
         metric, values, blind = _scores_of(run, split, metric)
         found.append((values, blind))
     picture = canvas(backend, axes, height=1.0 + 0.4 * len(runs))

@@ -101,7 +101,10 @@ def load_saved(path: str | Path, builders: Mapping[str, Callable[[dict[str, Any]
     weights = read_weights(path)
     if weights.architecture not in builders:
         known = ", ".join(sorted(builders))
-        raise WeightsError(f"{path}: architecture {weights.architecture!r} is not one of {known}")
+        raise WeightsError(
+            f"{path}: holds weights of another architecture ({weights.architecture}), not of {known}; give weights of "
+            "this one, or name the encoder that they are for"
+        )
     build = builders[weights.architecture]
     try:
         # first without memory for its numbers, whatever sizes the header claims

@@ -13,8 +13,8 @@ from longvid.files import read_json, write_json
 def bench_folder(keep: Path | None, *, quick: bool) -> Iterator[Path]:
     """A folder below `keep`, one for each size of the bench; None: a temporary one, removed at the end."""
     if keep is None:
-        with TemporaryDirectory(prefix="longvid-bench-") as folder:
-            yield Path(folder)
+        with TemporaryDirectory(prefix="longvid-bench-") as temporary:
+            yield Path(temporary)
         return
     folder = keep / ("quick" if quick else "full")
     folder.mkdir(parents=True, exist_ok=True)

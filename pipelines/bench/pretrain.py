@@ -3,8 +3,11 @@
 Made-up long videos: a video goes through six states at a tempo of its own, in one of four cyclic orders, its class.
 Every state occurs equally often in every class, so that only the order tells classes apart; a clip shows its state's
 prototype, the appearance that its whole video shares, and noise. 4 or 16 videos per class have a label, and a quarter
-of these choose the best epoch; all training videos, without labels, are pretrained on. All ways have the same decoder,
-number of steps and labelled videos; accuracy is on unseen videos, over three seeds of data, labels and weights.
+of these choose the epoch and the learning rate; all training videos, without labels, are pretrained on.
+
+All ways have the same decoder, labelled videos, number of steps and learning rates to choose from, trained side by
+side as a `grid`. Accuracy is on unseen videos, over three seeds of data, labels and weights. What was tuned for the
+pretraining (decoder, objective, its rate and length) was chosen on another draw of videos, that of seed 0.
 """
 
 import os
@@ -43,13 +46,15 @@ APPEARANCE, NOISE = 0.5, 0.4
 LABELLED = (4, 16)
 """Labelled videos per class."""
 GOAL_POINTS = 15.0
-PRETRAINING_RATE, LEARNING_RATE = 5e-3, 3e-3
+SEEDS = (1, 2, 3)
+"""Seeds of data, labels and weights; the draw of seed 0 was looked at while settings were chosen."""
+PRETRAINING_RATE = 5e-3
+LEARNING_RATES = (1e-3, 3e-3, 1e-2)
+"""The same for every way; the labelled videos that are held out choose."""
 DECODERS: dict[str, dict[str, Any]] = {
-    "global-tokens": {"width": 48, "token_dim": 32, "num_tokens": 4, "dilations": (1, 2, 4, 8), "dropout": 0.0},
+    "lstm": {"width": 64},
 }
-OBJECTIVES: dict[str, dict[str, Any]] = {
-    "global-tokens": {"mask": "spans", "mean_span": 4.0},
-}
+OBJECTIVE: dict[str, Any] = {"mask": "spans", "mean_span": 4.0}
 WAYS: dict[str, dict[str, Any]] = {
     "from scratch": {},
     "pretrained, frozen": {"frozen": True},
@@ -78,13 +83,13 @@ FULL = Size(
     videos=320,
     tested=200,
     clips=64,
-    pretraining_epochs=40,
-    steps=120,
+    pretraining_epochs=20,
+    steps=200,
     seeds=3,
     decoders=tuple(DECODERS),
     labelled=LABELLED,
 )
-QUICK = replace(FULL, tested=100, pretraining_epochs=12, seeds=1, labelled=LABELLED[:1])
+QUICK = replace(FULL, tested=100, seeds=1, labelled=LABELLED[:1])
 
 
 @dataclass(frozen=True)
@@ -129,7 +134,8 @@ def run(*, quick: bool = False) -> BenchTable:
         table.notes.append(
             f"{name}: {found[0].pretraining.parameters:,} parameters, pretrained on {size.videos} videos without "
             f"labels, {found[0].pretraining.epochs} epochs, {found[0].pretraining.hours_per_second:.2f} hours of video "
-            f"per second; then {size.steps} steps with labels in every way"
+            f"per second; then {size.steps} steps with labels in every way, at {len(LEARNING_RATES)} learning rates "
+            "of which labelled videos that are held out choose"
         )
     return table
 
@@ -142,7 +148,7 @@ def spread(values: list[float]) -> str:
 def all_outcomes(size: Size) -> Iterator[Outcome]:
     """Every decoder and seed, each in a process with one thread, with a bar on standard error."""
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
-        runs = [pool.submit(outcome_of, name, seed, size) for seed in range(size.seeds) for name in size.decoders]
+        runs = [pool.submit(outcome_of, name, seed, size) for seed in SEEDS[: size.seeds] for name in size.decoders]
         bar = track(as_completed(runs), "pretraining", total=len(runs), console=Console(stderr=True), transient=True)
         for done in bar:
             yield done.result()
@@ -174,7 +180,7 @@ def pretraining(name: str, seed: int, size: Size, place: Path) -> PretrainConfig
             "stores": [str(place / "features.zarr")],
             "manifest": str(place / "unlabelled.jsonl"),
             "decoder": {"name": name, "options": DECODERS[name]},
-            "objective": OBJECTIVES[name],
+            "objective": OBJECTIVE,
             "window": {"clips": size.clips, "shortest": size.clips // 2},
             "epochs": size.pretraining_epochs,
             "batch_size": 16,
@@ -201,7 +207,7 @@ def training(name: str, way: str, seed: int, size: Size, place: Path, count: int
             "validation": {"fraction": 0.25, "every_epochs": max(1, epochs // 20)},
             "epochs": epochs,
             "batch_size": batch,
-            "optimiser": {"learning_rate": LEARNING_RATE},
+            "grid": {"optimiser.learning_rate": list(LEARNING_RATES)},
             "seeds": [seed],
             "tensorboard": False,
             "device": "cpu",

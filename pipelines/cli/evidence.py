@@ -163,13 +163,17 @@ def _print_pair(pair: Any) -> None:
         console.print(printable(mcnemar_in_words(pair)))
     changed = [row for row in pair.classes if row.first != row.other]
     if changed:
-        classes = table("class", "items", "first", "other", "change", right=("items", "first", "other", "change"))
+        numbers = ("items", pair.first, pair.other, "change")
+        classes = table("class", *numbers, right=numbers)
         for row in changed[:MOST_ROWS]:
             shares = [f"{100 * share:.1f} %" for share in (row.first, row.other)]
             classes.add_row(row.name, str(row.support), *shares, f"{100 * (row.other - row.first):+.1f}")
         console.print(classes)
+    if pair.flips:
+        console.print(printable(f"videos that changed sides (answer of {pair.first} -> of {pair.other}):"))
     for flip in pair.flips[:MOST_ROWS]:
-        console.print(printable(f"{flip.key}: {flip.target}; {flip.first} -> {flip.other}"))
+        sign = "+" if flip.gained else "-"
+        console.print(printable(f"{sign} {flip.key}: {flip.target}; {flip.first} -> {flip.other}"))
     left_out = max(0, len(pair.flips) - MOST_ROWS)
     if left_out:
-        console.print(f"{left_out} more videos changed sides; --json and --page FILE have them", style="dim")
+        console.print(f"{left_out} more; --json and --page FILE have them", style="dim")

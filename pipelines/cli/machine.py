@@ -33,7 +33,7 @@ ON_A_DEVICE = ("extract",)
 PLOTTED = ("decoder", "gpu", "longrange")
 """Benches that can be drawn."""
 KEPT = ("finetune", "distil")
-"""Benches of hours, which can go on after a stop."""
+"""Long benches, which can go on after a stop."""
 
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 WHAT = "; ".join(f"[bold]{name}[/bold]: {what}" for name, what in BENCHES.items())

@@ -16,9 +16,10 @@ from longvid.pipelines.cli.console import (
     printable,
     table,
 )
+from longvid.pipelines.cli.damage import JSON, Location
 from longvid.pipelines.cli.options import parse_options
 from longvid.pipelines.cli.own_code import find_own_code
-from longvid.pipelines.cli.store import JSON, PANEL, Location
+from longvid.pipelines.cli.store import PANEL
 
 if TYPE_CHECKING:
     from longvid.pipelines.searching.run import SearchResult

@@ -1,37 +1,29 @@
 """`longvid info | verify | repair | delete | export | import`: stores."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.text import Text
 
 from longvid.pipelines.cli.console import (
     console,
     counted,
-    error_console,
     human_bytes,
     human_seconds,
     print_json,
     printable,
     table,
 )
+from longvid.pipelines.cli.damage import JSON, Location, repair, watching
+from longvid.pipelines.cli.verification import verify
 
 if TYPE_CHECKING:
-    from longvid.stores import Damage, FeatureStore, Recipe, StoreInfo
+    from longvid.stores import FeatureStore, Recipe, StoreInfo
 
-Location = Annotated[str, typer.Argument(help="The store: a folder or a URL such as s3://bucket/x.zarr.")]
 NpyLayout = Annotated[
     str,
     typer.Option(help="Layout of npy files: vis4mer (clips, tokens, dim), mstcn (dim, clips) or rows (clips, dim)."),
 ]
-Videos = Annotated[
-    list[str] | None,
-    typer.Option("--video", metavar="KEY", help="Only this video, without a look at the others; repeatable."),
-]
-JSON = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 
 
 PANEL = "Stores of features"
@@ -59,11 +51,14 @@ def info(
 
     if card:
         from longvid.hub import hub_place, local_run
-        from longvid.pipelines.sharing.cards import run_card, store_card
+        from longvid.pipelines.sharing.cards import card_of_run, store_card
 
-        place = hub_place(store)
-        is_run = (Path(store) / "run.json").is_file() or (place is not None and place.kind == "model")
-        text = run_card(local_run(store), place=store) if is_run else store_card(FeatureStore.open(store), place=store)
+        on_hub = hub_place(store)
+        at_run = any((Path(store) / name).is_file() for name in ("run.json", "pretrain.json"))
+        if at_run or (on_hub is not None and on_hub.kind == "model"):
+            text = card_of_run(local_run(store), place=store)
+        else:
+            text = store_card(FeatureStore.open(store), place=store)
         print(text, end="")
         return 0
     opened = FeatureStore.open(store)
@@ -157,131 +152,6 @@ def _frames(preprocessing: dict[str, Any]) -> str:
     return ", ".join([f"{preprocessing['height']} x {preprocessing['width']}", *ways])
 
 
-def verify(
-    store: Location,
-    video: Videos = None,
-    record: Annotated[
-        bool,
-        typer.Option(
-            "--record",
-            help="Also record a digest of each shard where version 0.1.0 did not, so that a shard in another's place "
-            "is noticed.",
-        ),
-    ] = False,
-    against: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="VIDEOS",
-            help="Extract random shards again from these videos (folder, manifest or file; repeatable) and compare.",
-        ),
-    ] = None,
-    sample: Annotated[
-        str, typer.Option(metavar="SHARE", help="With --against: how much of the shards, at least one.")
-    ] = "1%",
-    seed: Annotated[
-        int | None, typer.Option(help="With --against: choose the shards of an earlier check again.")
-    ] = None,
-    encoder: Annotated[
-        str | None,
-        typer.Option(
-            help="With --against: the encoder, if it has moved, must be fetched or is your own module:callable."
-        ),
-    ] = None,
-    option: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="An option of that encoder; repeatable.")
-    ] = None,
-    weights: Annotated[
-        str | None, typer.Option(help="With --against: checkpoint file of the encoder, if it has moved.")
-    ] = None,
-    backend: Annotated[
-        str | None, typer.Option(help="With --against: decode with this, not with the decoder that the store records.")
-    ] = None,
-    tolerance: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            help="With --against: accept this relative error per clip; default: equal bytes on the same kind of "
-            "machine, elsewhere a bound by dtype.",
-        ),
-    ] = None,
-    device: Annotated[str, typer.Option(help="With --against: torch device of the encoder.")] = "auto",
-    as_json: JSON = False,
-) -> int:
-    """Read every shard and name what is damaged, missing or in another's place (then exit status 1).
-
-    With --against, the features of random shards are made again from the videos instead, and compared.
-    """
-    if against:
-        from longvid.pipelines.cli.verification import run_against
-
-        if record:
-            raise typer.BadParameter("--record and --against are two checks: give one of them")
-        if video:
-            raise typer.BadParameter("--video is for the check of files; --against takes its videos")
-        return run_against(
-            store,
-            against,
-            sample=sample,
-            seed=seed,
-            encoder=encoder,
-            options=option,
-            weights=weights,
-            backend=backend,
-            tolerance=tolerance,
-            device=device,
-            as_json=as_json,
-        )
-    from longvid.stores import FeatureStore, unrecorded
-    from longvid.stores import verify as find_damage
-    from longvid.stores.damage import record as record_digests
-
-    opened = FeatureStore.open(store, mode="a" if record else "r")
-    with _watching("verify") as on_video:
-        damages = find_damage(opened, keys=video, on_video=on_video)
-        recorded = record_digests(opened, damages) if record else []
-    _print_damages(damages, as_json, good=f"{opened.location}: every file is what was written")
-    wrong = any(damage.kind != "stranger" for damage in damages)
-    if not as_json:
-        if wrong:
-            console.print(
-                "`longvid repair` removes what is damaged; `longvid extract` then makes it again", style="dim"
-            )
-        if record:
-            console.print(f"digests recorded for {counted(len(recorded), 'video')}", style="dim")
-        elif without := 0 if video else len(unrecorded(opened)):
-            console.print(
-                f"{counted(without, 'video')} from version 0.1.0 without digests: a shard in another's place is not "
-                "noticed there; `longvid verify --record` records them",
-                style="dim",
-            )
-    return 1 if wrong else 0
-
-
-def repair(store: Location, video: Videos = None, as_json: JSON = False) -> int:
-    """Remove what is damaged, in another's place or left over, so that the next `extract` makes it again."""
-    from longvid.stores import FeatureStore, restore_root
-    from longvid.stores import repair as take_out
-
-    root = restore_root(store)
-    opened = FeatureStore.open(store, mode="a")
-    with _watching("repair") as on_video:
-        damages = [*([root] if root else []), *take_out(opened, keys=video, on_video=on_video)]
-    _print_damages(damages, as_json, good=f"{opened.location}: there was nothing to repair")
-    again = {damage.key for damage in damages if damage.kind in ("damaged", "misplaced", "missing") and damage.key}
-    mended = [damage for damage in damages if damage.kind != "stranger"]
-    if mended and not as_json:
-        console.print(
-            f"{counted(len(mended), 'file')} removed, repaired or found missing"
-            + (f"; `longvid extract` makes what {_lacking(len(again))} again" if again else ""),
-            style="dim",
-        )
-    return 0
-
-
-def _lacking(videos: int) -> str:
-    return "1 video lacks" if videos == 1 else f"{counted(videos, 'video')} lack"
-
-
 def delete(
     store: Location,
     keys: Annotated[list[str], typer.Argument(help="Keys of the videos to remove.")],
@@ -305,7 +175,7 @@ def export_store(
     from longvid.stores import FeatureStore, convert
 
     opened = FeatureStore.open(store)
-    with _watching("export") as on_video:
+    with watching("export") as on_video:
         if out.suffix.lower() in (".h5", ".hdf5"):
             convert.export_hdf5(opened, out, on_video=on_video)
         else:
@@ -332,29 +202,7 @@ def import_store(
         raise typer.BadParameter(f"{source}: no such folder of npy files or .h5 file")
     run = convert.import_npy if source.is_dir() else convert.import_hdf5
     options: dict[str, Any] = {"layout": layout, "seconds_per_clip": seconds_per_clip, "dtype": dtype}
-    with _watching("import") as on_video:
+    with watching("import") as on_video:
         made = run(source, store, on_video=on_video, **options)
     console.print(f"{counted(len(made), 'video')} in {made.location}")
     return 0
-
-
-@contextmanager
-def _watching(verb: str) -> Iterator[Any]:
-    """A status line that names the video being read, in a terminal only."""
-    if not error_console.is_terminal:
-        yield None
-        return
-    with error_console.status(verb) as status:
-        yield lambda name: status.update(Text(f"{verb} {printable(name)}"))  # a name is not markup
-
-
-def _print_damages(damages: "list[Damage]", as_json: bool, *, good: str) -> None:
-    if as_json:
-        from dataclasses import asdict
-
-        print_json([asdict(damage) for damage in damages])
-        return
-    for damage in damages:
-        console.print(printable(str(damage)), style="red")
-    if not damages:
-        console.print(good, style="green")

@@ -204,12 +204,14 @@ def evaluate(
     as_json: JSON = False,
 ) -> int:
     """Score a trained run on a split, beside a baseline that ignores the video."""
+    from longvid.hub import local_run
     from longvid.pipelines.cli.answers import print_evaluation, print_folds
     from longvid.pipelines.evaluation.evaluate import evaluate as score
     from longvid.pipelines.training.fold_runs import FOLDS_FILE
     from longvid.pipelines.training.joint import part_folders
 
     find_own_decoder(decoder)
+    run = local_run(run)
     if (run / FOLDS_FILE).is_file():
         from longvid.pipelines.evaluation.folds import evaluate_folds
 

@@ -100,22 +100,7 @@ def demo(
     """
     seconds: dict[str, float] = {}
     scripts = write_scripts(videos, seed=0)
-    with _timed(seconds, "videos"):
-        say(f"drawing {videos} videos of one to two minutes in {folder / 'videos'}")
-        paths = encode_all(scripts, folder / "videos", processes=workers)
-        manifest = _write_manifest(scripts, paths, folder)
-    with _timed(seconds, "extraction"):
-        say(f"extracting features over {workers} dask workers into {folder / 'features.zarr'}")
-        requests = [VideoRequest(path.stem, str(path)) for path in paths]
-        extract(
-            requests,
-            ENCODER,
-            folder / "features.zarr",
-            scheduler="local",
-            workers=workers,
-            clips_per_shard=128,
-            report_path=folder / "extraction.jsonl",
-        )
+    paths, manifest = make_features(scripts, folder, workers=workers, seconds=seconds, say=say)
     with _timed(seconds, "training"):
         trained = {}
         for name in DECODERS:
@@ -136,6 +121,38 @@ def demo(
         report=str(page),
         seconds=seconds,
     )
+
+
+def make_features(
+    scripts: list[Script],
+    folder: Path,
+    *,
+    workers: int = 2,
+    seconds: dict[str, float] | None = None,
+    say: Say = lambda line: None,
+) -> tuple[list[Path], Manifest]:
+    """The demo's videos, its `manifest.jsonl` and its `features.zarr`, in `folder`; the videos and the manifest.
+
+    `seconds`: is told the wall seconds of both parts.
+    """
+    seconds = {} if seconds is None else seconds
+    with _timed(seconds, "videos"):
+        say(f"drawing {len(scripts)} videos of one to two minutes in {folder / 'videos'}")
+        paths = encode_all(scripts, folder / "videos", processes=workers)
+        manifest = _write_manifest(scripts, paths, folder)
+    with _timed(seconds, "extraction"):
+        say(f"extracting features over {workers} dask workers into {folder / 'features.zarr'}")
+        requests = [VideoRequest(path.stem, str(path)) for path in paths]
+        extract(
+            requests,
+            ENCODER,
+            folder / "features.zarr",
+            scheduler="local",
+            workers=workers,
+            clips_per_shard=128,
+            report_path=folder / "extraction.jsonl",
+        )
+    return paths, manifest
 
 
 class _timed:  # noqa: N801 -- reads as a verb where it is used

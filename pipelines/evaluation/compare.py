@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from longvid.errors import ConfigError
+from longvid.hub import local_run
 from longvid.metrics.intervals import Interval
 from longvid.metrics.items import METRICS
 from longvid.metrics.videos import ScoredVideo
@@ -136,8 +137,9 @@ def compare(run_dirs: Sequence[str | Path], *, split: str = "test") -> Compariso
     if len(run_dirs) < 2:
         raise ConfigError("give at least two run folders to compare")
     found, left_out = [], []
-    for path in map(Path, run_dirs):
+    for given in run_dirs:
         try:
+            path = local_run(given)
             run = RunFolder(path)
             record = run.record()
             if record.task["kind"] == "joint":

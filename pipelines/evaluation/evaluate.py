@@ -182,10 +182,9 @@ def evaluate(
     `store`, `batch_size`, `workers` and `allow_missing` are the recipe's unless given; `predictions` is the format of
     the predictions: csv, jsonl or parquet, for dense tasks also json or mstcn. `decoder`, with `decoder_options`, is
     needed for a decoder of your own: a run's files never make longvid import code. `zero_shot`: a template such as "a
-    video of {}", for one more baseline by the text tower of the features' model (`encoder`, if it has moved). Raises
-    `ConfigError` if the folder
-    holds no trained seed or the store has another recipe, `AnnotationError` for a split without videos, without labels
-    or with missing videos.
+    video of {}", for one more baseline by the text tower of the features' model (`encoder`, if it has moved).
+    Raises `ConfigError` if the folder holds no trained seed or the store has another recipe, `AnnotationError` for a
+    split without videos, without labels or with missing videos.
     """
     run = RunFolder(local_run(run_dir))
     record, config = run.record(), kept_config(run.recipe_file)
@@ -210,16 +209,12 @@ def evaluate(
     scored = {seed: score_windows(decoder, loader, dataset, device=on) for seed, decoder in decoders.items()}
     result = _result(run, record, split, scored, dataset, missing, decoders[seeds[0]])
     if zero_shot is not None:
-        # evaluation alone needs no package that reads videos
-        from longvid.pipelines.evaluation.zero_shot import zero_shot_scores
-        from longvid.pipelines.rebuilding import Given
-
-        words = zero_shot_scores(dataset, record.the_task(), zero_shot, Given(encoder))
-        result = replace(result, zero_shot=replace(scored[seeds[0]], scores=words).metrics(record.the_task()))
+        words = _zero_shot(scored[seeds[0]], dataset, record.the_task(), zero_shot, encoder)
+        result = replace(result, zero_shot=words)
     written = write_predictions(run, split, scored, dataset, predictions)
     write_scores(run, split, scored, dataset)
-    held_out: dict[int, SplitScores] = {}
     validation = None if split == "val" else _validation(run, record, features)
+    held_out: dict[int, SplitScores] = {}
     if validation is not None:
         batches = eval_loader(
             validation, loader.batch_size or config.eval_batch_size, workers=loader.num_workers, device=on
@@ -235,6 +230,17 @@ def evaluate(
     )
     write_json(run.evaluation_file(split), as_json(result))
     return result
+
+
+def _zero_shot(
+    scored: SplitScores, dataset: WindowDataset, task: Task, template: str, encoder: str | None
+) -> dict[str, float]:
+    """Metrics of the names of the classes alone, on the videos that were scored."""
+    # evaluation alone needs no package that reads videos
+    from longvid.pipelines.evaluation.zero_shot import zero_shot_scores
+    from longvid.pipelines.rebuilding import Given
+
+    return replace(scored, scores=zero_shot_scores(dataset, task, template, Given(encoder))).metrics(task)
 
 
 def read_evaluation(run: RunFolder, split: str) -> EvaluationResult:

@@ -31,6 +31,7 @@ from torch import Tensor
 from longvid.decoders import Decoder
 from longvid.decoders.own import Builder
 from longvid.errors import ConfigError
+from longvid.hub import local_run
 from longvid.metrics.items import probabilities
 from longvid.pipelines.evaluation.evaluate import open_run_store, trained_decoder
 from longvid.pipelines.evaluation.predict import VIDEO, Names, Options, extracted, given_encoders
@@ -145,7 +146,7 @@ def explain(
     of the video. `store`: as for `evaluate`; the other arguments as for `predict`. Raises `ConfigError` for a dense
     task, whose answer lies along the video already, and the errors of `predict`.
     """
-    run = RunFolder(Path(run_dir))
+    run = RunFolder(local_run(run_dir))
     record, seeds = run.record(), run.trained_seeds()
     task = record.the_task()
     if task.kind == "dense":

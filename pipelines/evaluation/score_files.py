@@ -71,7 +71,7 @@ def read_scores(run: RunFolder, split: str, task: Task) -> KeptScores:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 -- not a dictionary
         keys, seeds = json.loads(about["keys"]), json.loads(about["seeds"])
         return _kept(arrays, [str(key) for key in keys], [int(seed) for seed in seeds], run.manifest(), task)
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, IndexError) as error:
+    except (SafetensorError, OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ConfigError(f"{path}: is damaged ({reason[:120]}); {remedy}") from None
 

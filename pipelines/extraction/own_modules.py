@@ -36,7 +36,7 @@ def own_sources(reference: str) -> Sources:
 
 
 def _file(module: Any) -> Path | None:
-    """The module's file, if it is Python source of the user's own; a few of `sys.modules` are no modules at all."""
+    """The module's file, if it is Python source of the user's own; a few of `sys.modules` are not modules at all."""
     named = getattr(module, "__file__", None)
     if (
         not isinstance(module, ModuleType)

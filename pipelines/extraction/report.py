@@ -193,9 +193,10 @@ def rows_of_report(path: Path) -> list[VideoRow]:
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []:
         try:
             row = VideoRow(**json.loads(line))
-            rows[row.key] = row
         except (ValueError, TypeError, RecursionError):  # the last line of a run that was killed, or no report of ours
             continue
+        if all(isinstance(text, str) for text in (row.key, row.path, row.status, row.reason)):
+            rows[row.key] = row
     return list(rows.values())
 
 

@@ -8,9 +8,11 @@ the weights is kept unless `optimiser.average=null`.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -20,7 +22,7 @@ from longvid.encoders.dualformer.model import DualFormer
 from longvid.encoders.learning import classifying, refuse_unwritable, save_encoder
 from longvid.encoders.mobile_former.model import MobileFormer
 from longvid.encoders.registry import build_encoder
-from longvid.encoders.saved import Projected, ProjectorRecord
+from longvid.encoders.saved import InputRecord, Projected, ProjectorRecord
 from longvid.encoders.student import (
     Matched,
     Student,
@@ -83,6 +85,7 @@ def prepare_distillation(config: DistilConfig) -> Prepared:
                     teachers.stores, videos, encoder.spec.preprocessing, frames=sampling.frames, kept_in=keep
                 )
             teachers.statistics = statistics_of(read["train"])
+            teachers.clip_seconds = float(np.median(read["train"].seconds))
         return read["train"], read["val"]
 
     def make(steps: int, rank: Rank) -> DistilModule:
@@ -172,6 +175,11 @@ class DistilModule(LearningModule):
     def higher_is_better(self) -> bool:
         """A cosine of 1 is agreement."""
         return True
+
+    def input_record(self, *, pooling: str | None = None) -> InputRecord:
+        """The student's clips, whose frames are spread over the seconds of the teacher's."""
+        own, lasts = super().input_record(pooling=pooling), self.teachers.clip_seconds
+        return replace(own, fps=round(own.frames / lasts, 3)) if lasts > 0 else own
 
     def save_judged(self, path: Path, *, write: bool) -> str:
         """Write the student, with the first projector where the recipe keeps it, and return the digest."""

@@ -56,6 +56,8 @@ class Teachers:
     train: tuple[TeacherVideo, ...]
     val: tuple[TeacherVideo, ...]
     statistics: tuple[Statistics, ...] = ()
+    clip_seconds: float = 1.0
+    """Seconds that the first store's clips last; their median, known once the clips are read."""
     notes: tuple[str, ...] = ()
 
     @property
@@ -110,6 +112,12 @@ def _listed(config: DistilConfig, store: FeatureStore) -> dict[str, str]:
     else:
         given = {request.key: str(request.path) for request in expand_inputs(config.videos)}
         where = ", ".join(config.videos)
+        absent = [place for place in config.videos if "://" not in place and not Path(place).expanduser().exists()]
+        if absent:
+            raise ConfigError(
+                f"videos={absent[0]}: no such file or folder; give the place of the videos that were extracted into "
+                f"{store.location}"
+            )
     found = {key: path for key, path in given.items() if store.status(key) == "complete"}
     if not found:
         raise ConfigError(
@@ -166,6 +174,8 @@ class StoredClips(Dataset):
     """Decoded at the student's size; views of memory or of a file."""
     targets: list[tuple[np.ndarray, ...]]
     """(tokens, dim) float16 of each store, by clip."""
+    seconds: list[float] = field(default_factory=list)
+    """How long each clip lasts."""
     lost: dict[str, str] = field(default_factory=dict)
     """Videos that could not be read, or clips of them, with the reason."""
 
@@ -219,9 +229,10 @@ def read_clips(
         if any(clip is None for clip in decoded):
             found.lost[video.key] = f"{sum(clip is None for clip in decoded)} damaged clips"
         features = [store.video(video.key) for store in stores]
-        for clip, own in zip(decoded, numbers, strict=True):
+        for clip, own, (start, end) in zip(decoded, numbers, seconds.tolist(), strict=True):
             if clip is not None:
                 found.clips.append(TeacherClip(video, own))
+                found.seconds.append(end - start)
                 found.frames.append(clip)
                 found.targets.append(tuple(f.read(n, n + 1)[0] for f, n in zip(features, own, strict=True)))
     if not found.clips:

@@ -117,10 +117,14 @@ class _Silent:
 
 
 def _failures(memory: Path) -> dict[str, str]:
-    if not memory.is_file():
-        return {}
-    entries = [json.loads(line) for line in memory.read_text("utf-8").splitlines() if line.strip()]
-    return {entry["key"]: entry["reason"] for entry in entries}
+    found = {}
+    for line in memory.read_text("utf-8", "replace").splitlines() if memory.is_file() else []:
+        try:
+            entry = json.loads(line)
+            found[str(entry["key"])] = str(entry["reason"])
+        except (ValueError, TypeError, LookupError, RecursionError):  # the last line of a run that was killed
+            continue
+    return found
 
 
 def _remember(memory: Path, result: Download) -> None:

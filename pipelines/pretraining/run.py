@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import save
 
 import longvid
+from longvid.decoders.sizes import comparable_options
 from longvid.decoders.standardise import Standardised
 from longvid.errors import ConfigError
 from longvid.files import write_bytes, write_json
@@ -100,7 +101,8 @@ def _model(config: PretrainConfig) -> tuple[PretrainingModel, int]:
 def _decoder(config: PretrainConfig, recipe: Recipe) -> DecoderRecord:
     """The decoder, with a head of one output that nothing trains or takes over."""
     longest = config.window.clips * recipe.num_tokens
-    return DecoderRecord(config.decoder.name, recipe.dim, 1, longest, dict(config.decoder.options), config.standardise)
+    options = comparable_options(config.decoder.name, recipe.dim, config.decoder.options)  # as the training's
+    return DecoderRecord(config.decoder.name, recipe.dim, 1, longest, options, config.standardise)
 
 
 def _record(config: PretrainConfig, data: PretrainingData, model: PretrainingModel) -> PretrainedRecord:

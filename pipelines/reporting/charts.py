@@ -43,6 +43,8 @@ class Series:
     """Whether only points are drawn, no line."""
     band: bool = False
     """Whether the line is broad, and interrupted where it has no value."""
+    counts: Sequence[int] = ()
+    """How many things each point stands for, shown by the area of a dot; none: the line has no dots."""
 
 
 @dataclass(frozen=True)
@@ -136,19 +138,25 @@ def plotly_script() -> str:
 def _trace(one: Series, x: Axis, y: Axis) -> graph_objects.Scatter:
     finite = [(at, v if v is not None and math.isfinite(v) else None) for at, v in zip(one.x, one.y, strict=True)]
     known = [(at, v) for at, v in finite if v is not None or one.band]
+    counted = bool(one.counts)
     width = 1.0 if one.faint else 8 if one.band else 2.8 if one.strong else 1.6
     return graph_objects.Scatter(
         x=[x.value(at) for at, _ in known],
         y=[None if value is None else y.value(value) for _, value in known],
         name=escape(printable(one.name), quote=False),
         meta=one.colour % 8,
-        mode="markers" if one.dots or (len(known) == 1 and not one.faint) else "lines",
+        mode="lines+markers" if counted else "markers" if one.dots or (len(known) == 1 and not one.faint) else "lines",
         line={"width": width, "shape": "hv" if one.step else "linear"},
-        marker={"size": 7},
-        cliponaxis=not one.dots,
+        marker={"size": [3 + 15 * math.sqrt(n / max(one.counts)) for n in one.counts] if counted else 7},
+        cliponaxis=not (one.dots or counted),
         opacity=0.4 if one.faint else 1.0,
         hoverinfo="skip" if one.faint else None,
-        hovertemplate="%{fullData.name}<extra></extra>" if one.band else None,
+        customdata=list(one.counts) or None,
+        hovertemplate="%{fullData.name}<extra></extra>"
+        if one.band
+        else "%{fullData.name}: %{y} of %{customdata:,}<extra></extra>"
+        if counted
+        else None,
     )
 
 

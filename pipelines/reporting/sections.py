@@ -167,7 +167,14 @@ def _calibration(run: Run, kept: Calibrated, colour: int) -> dict[str, Any]:
 
 
 def _reliability(name: str, colour: int, found: Calibration) -> Series:
-    return Series(name, colour, [one.confidence for one in found.bins], [one.right for one in found.bins])
+    bins = found.bins
+    return Series(
+        name,
+        colour,
+        [one.confidence for one in bins],
+        [one.right for one in bins],
+        counts=[one.count for one in bins],
+    )
 
 
 def confusion(run: Run, task: Task) -> dict[str, Any]:

@@ -14,16 +14,29 @@ from typing import Any
 
 import yaml
 
-from longvid.errors import ConfigError, short_reason
+from longvid.errors import ConfigError
 from longvid.files import write_bytes
-from longvid.hub import REMEDY, RUN_FILES, hub_api
-from longvid.pipelines.sharing.cards import run_card, store_card
+from longvid.hub import RUN_FILES, hub_api, patient, told_of_the_hub
+from longvid.pipelines.sharing.cards import card_of_run, store_card
+from longvid.pretrained import RECORD_FILE
 from longvid.safe_yaml import parse_yaml
 from longvid.stores import FeatureStore
 from longvid.tasks.folders import VIDEO_ENDINGS
 from longvid.trained import RUN_FILE
 
-PLACES = ("store", "manifest", "out", "path", "label_path", "run", "predictions", "made_with", "init", "classes_file")
+PLACES = (
+    "store",
+    "stores",
+    "manifest",
+    "out",
+    "path",
+    "label_path",
+    "run",
+    "predictions",
+    "made_with",
+    "init",
+    "classes_file",
+)
 """Fields of a run's documents that hold places; what is inside them does too."""
 NAMED = ("manifest.jsonl", "evaluation")
 """Files of a run that name each video."""
@@ -50,8 +63,8 @@ def push(source: str | Path, repo: str, *, license: str, private: bool = False, 
     if not license.strip():
         raise ConfigError("a licence is needed: --license cc-by-4.0, or the licence of the encoder and the videos")
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
-        raise ConfigError(f"{repo!r}: is no repository of the Hub; give user/name")
-    if (folder / RUN_FILE).is_file():
+        raise ConfigError(f"{repo!r}: is not a repository of the Hub; give user/name")
+    if (folder / RUN_FILE).is_file() or (folder / RECORD_FILE).is_file():
         return _push_run(folder, repo, license, private=private, private_names=private_names)
     if (folder / "zarr.json").is_file():
         return _push_store(folder, repo, license, private=private, private_names=private_names)
@@ -78,7 +91,7 @@ def _push_store(folder: Path, repo: str, license: str, *, private: bool, private
 
 
 def _push_run(folder: Path, repo: str, license: str, *, private: bool, private_names: bool) -> Pushed:
-    card = run_card(folder, license=license, place=f"hf://{repo}")
+    card = card_of_run(folder, license=license, place=f"hf://{repo}")
     with TemporaryDirectory(prefix="longvid-push-") as temporary:
         staged = Path(temporary)
         for path in _files_of_run(folder, private_names):
@@ -172,12 +185,9 @@ def _is_video_name(text: str) -> bool:
 def _send(folders: list[tuple[Path, str]], repo: str, kind: str, card: str, private: bool) -> None:
     """Make the repository, upload the folders, and then the card: a repository with a card is whole."""
     api = hub_api()
-    try:
-        api.create_repo(repo, repo_type=kind, private=private, exist_ok=True)
+    with told_of_the_hub(repo, "the Hub did not take it", then=", then push again: what is there is not sent again"):
+        patient(api.create_repo, repo, repo_type=kind, private=private, exist_ok=True)
         for folder, inside in folders:
-            api.upload_folder(repo_id=repo, repo_type=kind, folder_path=folder, path_in_repo=inside)
-        api.upload_file(path_or_fileobj=card.encode(), path_in_repo="README.md", repo_id=repo, repo_type=kind)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ConfigError(
-            f"{repo}: the Hub did not take it: {short_reason(error)}; {REMEDY}, then push again"
-        ) from None
+            patient(api.upload_folder, repo_id=repo, repo_type=kind, folder_path=folder, path_in_repo=inside)
+        readme = {"path_or_fileobj": card.encode(), "path_in_repo": "README.md"}
+        patient(api.upload_file, repo_id=repo, repo_type=kind, **readme)

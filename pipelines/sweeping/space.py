@@ -123,7 +123,7 @@ def with_values(config: TrainConfig, values: Mapping[str, Any], **changes: Any) 
 
 
 def refuse_impossible(config: TrainConfig, space: Iterable[Varied]) -> None:
-    """Raise `ConfigError` for a name that is no setting, and for a value that it cannot have by itself."""
+    """Raise `ConfigError` for a name that is not a setting, and for a value that it cannot have by itself."""
     for setting in space:
         for value in setting.ends:
             with_values(config, {setting.name: value})

@@ -14,8 +14,13 @@ from pydantic import BaseModel, ValidationError
 
 from longvid.validation import in_words, shown
 
+QUOTES = "'\""
 MOST = 256
 """Combinations that a grid may have."""
+ONE_FOR_ALL = ("optimiser.accumulate", "optimiser.average")
+"""Settings that all combinations share; they are given outside of the grid."""
+OF_PLATEAU = ("schedule.factor", "schedule.patience", "schedule.backwards")
+"""Settings of a schedule that follows one validation score, which no grid has."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +49,14 @@ def flat(grid: Any) -> Any:
 
 def combinations(grid: Mapping[str, list[Any]], sections: Mapping[str, BaseModel]) -> list[Combination]:
     """Every combination, the last setting moving fastest. Raises ValueError, in one line, for an impossible grid."""
+    known = [f"{section}.{field}" for section in sections for field in type(sections[section]).model_fields]
+    known = [name for name in known if name not in ONE_FOR_ALL + OF_PLATEAU]
     for name, values in grid.items():
-        section, _, field = name.partition(".")
-        if section not in sections or field not in type(sections[section]).model_fields:
-            known = ", ".join(f"{s}.{f}" for s in sections for f in type(sections[s]).model_fields)
-            raise ValueError(f"grid: {name} cannot vary within one reading of the store; these can: {known}")
+        if name in ONE_FOR_ALL:
+            raise ValueError(f"grid: {name} is one for all combinations; give it outside of the grid")
+        if name not in known:
+            these = ", ".join(known)
+            raise ValueError(f"grid: {name} cannot vary within one reading of the store; these can: {these}")
         if not values:
             raise ValueError(f"grid: {name} has no values; list some, such as {name}: [0.1, 0.2]")
     count = 1
@@ -74,8 +82,8 @@ def _with_values(values: dict[str, Any], sections: Mapping[str, BaseModel]) -> C
         except ValidationError as error:
             fault = error.errors()[0]
             field = ".".join(str(part) for part in fault["loc"])
-            what = f"={shown(fault['input'])}: " if field else " "
-            given = ", ".join(f"{name}={shown(value)}" for name, value in values.items())
+            what = f"={shown(fault['input'])}: " if field else ": "
+            given = ", ".join(f"{name}={shown(value).strip(QUOTES)}" for name, value in values.items())
             place = f"{section}.{field}" if field else section
             raise ValueError(f"grid: {place}{what}{in_words(fault)} (of the combination {given})") from None
     return Combination({name: _held(made, name) for name in values}, made)

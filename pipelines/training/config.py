@@ -185,9 +185,6 @@ class TrainConfig(Settings):
     def _possible_grid(self) -> "TrainConfig":
         if not self.grid:
             return self
-        for name in ("accumulate", "average"):
-            if f"optimiser.{name}" in self.grid:
-                raise ValueError(f"grid: optimiser.{name} is one for all combinations; give it outside of the grid")
         for combination in self.combinations():
             if combination.sections["schedule"].name == "plateau":
                 raise ValueError("grid: schedule.name=plateau follows one validation score; use cosine or constant")
@@ -238,7 +235,7 @@ class TrainConfig(Settings):
         """The same with absolute paths, so that the recipe kept in a run's folder means the same files there."""
         paths: dict[str, Any] = {name: each_place(getattr(self, name), _absolute) for name in PATHS}
         if self.decoder.init is not None:
-            paths["decoder"] = self.decoder.model_copy(update={"init": str(Path(self.decoder.init).absolute())})
+            paths["decoder"] = self.decoder.model_copy(update={"init": _absolute(self.decoder.init)})
         return self.model_copy(update=paths)
 
     def to_yaml(self) -> str:

@@ -18,6 +18,7 @@ from torch.nn import functional
 from longvid.decoders import Decoder
 from longvid.errors import AnnotationError
 from longvid.files import write_bytes, write_json
+from longvid.hub import local_run
 from longvid.metrics.items import baseline_scores, mean_by_item, probabilities, score
 from longvid.paths import inside
 from longvid.pipelines.training.config import TrainConfig
@@ -218,7 +219,7 @@ def _part_history(path: Path, part: Task) -> str:
 
 def part_folders(run_dir: str | Path) -> list[Path]:
     """The folder itself, or for a joint run the folders of its parts."""
-    folder = Path(run_dir)
+    folder = local_run(run_dir)
     if RunFolder(folder).record().task.get("kind") != "joint":
         return [folder]
     return sorted(inside(folder, path.parent.name) for path in folder.glob("*/run.json"))

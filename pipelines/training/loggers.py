@@ -123,7 +123,7 @@ def _known_runs(folder: Path) -> dict[str, str]:
         return {}
     try:
         return {str(name): str(run) for name, run in json.loads(file.read_text(encoding="utf-8")).items()}
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         raise ConfigError(f"{file}: is damaged; delete it to log this seed as a new run") from None
 
 

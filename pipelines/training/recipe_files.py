@@ -38,7 +38,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
             settings[name] = each_place(settings[name], beside)
     decoder = settings.get("decoder")
     if isinstance(decoder, dict) and isinstance(decoder.get("init"), str):
-        settings["decoder"] = decoder | {"init": str((path.parent / Path(decoder["init"]).expanduser()).absolute())}
+        settings["decoder"] = decoder | {"init": beside(decoder["init"])}
     return settings
 
 
@@ -61,6 +61,10 @@ def refuse_elsewhere(settings: dict[str, Any], path: Path, overrides: Sequence[s
         for value in places:
             if name not in given and isinstance(value, str):
                 _refuse_place(name, value, path)
+    decoder = settings.get("decoder")
+    init = decoder.get("init") if isinstance(decoder, dict) else None
+    if isinstance(init, str) and not {"decoder", "decoder.init"} & given:
+        _refuse_place("decoder.init", init, path)
 
 
 def _refuse_place(name: str, value: str, path: Path) -> None:

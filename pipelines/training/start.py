@@ -9,6 +9,7 @@ from typing import Any
 
 from longvid.decoders import DECODERS, Decoder, DecoderEntry
 from longvid.errors import ConfigError, WeightsError
+from longvid.hub import hub_place
 from longvid.pipelines.training.config import TrainConfig
 from longvid.pipelines.training.recipe_files import is_elsewhere
 from longvid.pretrained import PretrainedRecord, freeze_body, read_pretrained, take_over
@@ -23,8 +24,11 @@ def started_from(config: TrainConfig) -> TrainConfig:
     settings = config.decoder
     if settings.init is None:
         return config
-    if is_elsewhere(settings.init):
-        raise ConfigError(f"decoder.init={settings.init}: is not a folder on this machine; copy the pretraining here")
+    if is_elsewhere(settings.init) and hub_place(settings.init) is None:
+        raise ConfigError(
+            f"decoder.init={settings.init}: is neither a folder on this machine nor on the Hub (hf://user/name); copy "
+            "the pretraining here"
+        )
     record = read_pretrained(settings.init)
     pretrained = record.decoder
     if "name" in settings.model_fields_set and settings.name != pretrained.name:

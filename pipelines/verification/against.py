@@ -11,7 +11,7 @@ the cause of the differences that they make.
 
 import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,7 +40,7 @@ from longvid.pipelines.verification.findings import CheckFailure, DifferentClip,
 from longvid.stores import FeatureStore, StoredVideo, StoreError
 from longvid.stores.absent import absent_mask
 from longvid.stores.numbers import to_stored
-from longvid.video.backends import check_backend
+from longvid.video.backends import BACKENDS, check_backend
 
 Watch = Callable[[str], None]
 """Is told the video that is extracted again."""
@@ -91,17 +91,13 @@ def verify_against(
     the kind of machine that the store records, else `tolerance_of` its recipe.
     Videos that cannot be read are `failures`; the others go on. Raises `ConfigError` where nothing can be compared.
     """
+    if backend is not None and backend not in BACKENDS:
+        raise ConfigError(f"--backend {backend!r}: expected one of {', '.join(BACKENDS)}")
     store = location if isinstance(location, FeatureStore) else FeatureStore.open(location)
     checker = _checker(store, given or Given(), device, tolerance)
     requests = {request.key: request for request in ListedVideos(list(videos))}
     lengths = store.num_clips()
-    there = [key for key in lengths if key in requests]
-    if not there:
-        example = next(iter(lengths), None)
-        raise ConfigError(
-            f"{store.location}: none of its {len(lengths)} videos is in {', '.join(map(str, videos))}"
-            f" (it holds {example!r}, ...); a file's key is its path in the folder, without the ending"
-        )
+    there = _given_keys(store, lengths, requests, videos)
     shards = [(key, index) for key in there for index in range(store.layout.num_shards(lengths[key]))]
     seed = random.SystemRandom().randrange(2**32) if seed is None else seed
     # rounding up: 1 % of 50 shards is one shard
@@ -131,6 +127,20 @@ def verify_against(
         failures=tuple(failures),
         not_given=tuple(key for key in lengths if key not in requests),
     )
+
+
+def _given_keys(
+    store: FeatureStore, lengths: Mapping[str, int], requests: Mapping[str, VideoRequest], videos: Sequence[str | Path]
+) -> list[str]:
+    """Keys of the store's videos that are given. Raises `ConfigError` if there are none."""
+    there = [key for key in lengths if key in requests]
+    if not there:
+        example = next(iter(lengths), None)
+        raise ConfigError(
+            f"{store.location}: none of its {len(lengths)} videos is in {', '.join(map(str, videos))}"
+            f" (it holds {example!r}, ...); a file's key is its path in the folder, without the ending"
+        )
+    return there
 
 
 def _checker(store: FeatureStore, given: Given, device: str, tolerance: float | None) -> _Checker:

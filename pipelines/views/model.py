@@ -62,7 +62,7 @@ def open_scorer(place: str | Path, encoder: str | None = None) -> Scorer:
 def run_manifest(run: str | Path) -> Manifest:
     """The manifest that a run was trained on, with the validation videos that it set aside where none were listed.
 
-    Raises ConfigError for a place that is no run, or whose recipe names a manifest on a network.
+    Raises ConfigError for a place that is not a run, or whose recipe names a manifest on a network.
     """
     recipe = Path(run) / "recipe.yaml"
     if not recipe.is_file():

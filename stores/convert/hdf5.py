@@ -99,7 +99,7 @@ def _export_video(store: FeatureStore, video: StoredVideo, group: h5py.Group) ->
 def _attribute(key: str) -> str:
     """The key as an attribute holds it: whole where it is text of at most `MOST_ATTRIBUTE_BYTES`.
 
-    HDF5 has 64 kB for all attributes of a group; `about` holds a longer key, and one that is no text, exactly.
+    HDF5 has 64 kB for all attributes of a group; `about` holds a longer key, and one that is not text, exactly.
     """
     return (
         key.replace("\0", "\\x00").encode("utf-8", "backslashreplace")[:MOST_ATTRIBUTE_BYTES].decode("utf-8", "ignore")

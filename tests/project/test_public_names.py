@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,23 @@ def test_a_type_checker_sees_every_name_that_is_imported_late(package: str) -> N
     assert sorted(homes) == sorted(module.__all__)
     for name, home in homes.items():
         assert getattr(module, name) is getattr(importlib.import_module(str(home)), name)
+
+
+def described() -> dict[str, set[str]]:
+    """Package -> its names in the pages of the Python reference."""
+    text = "".join(page.read_text("utf-8") for page in sorted((ROOT / "docs" / "reference").glob("python*.md")))
+    found = re.findall(r"^::: (\S+)\n    options:\n      members: \[([^\]]*)\]", text, flags=re.MULTILINE)
+    return {package: set(names.split(", ")) for package, names in found}
+
+
+def test_the_reference_has_every_public_name_of_the_packages_that_users_import() -> None:
+    pages = described()
+    assert len(pages) >= 17
+    for package, names in pages.items():
+        module = importlib.import_module(package)
+        # of extraction only what longvid.pipelines does not give
+        public = set(module.__all__) - (pages["longvid.pipelines"] if package.endswith("extraction") else set())
+        assert names == public, package
 
 
 def test_the_help_loads_no_array_library() -> None:

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from longvid.errors import LongvidError
 from longvid.files import read_json
+from longvid.pipelines.prepare.download import _failures
 from longvid.pipelines.reporting import report
 from longvid.trained import load_decoder
 
@@ -69,6 +72,7 @@ def test_a_value_that_none_can_have_is_one_line_that_names_the_file(
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # 1e308 squared
 @pytest.mark.parametrize("file", ["run.json", "result.json", "evaluation/test.json"])
 def test_any_value_at_any_place_of_a_document_is_one_line_or_passes(world: Any, file: str) -> None:
     path, rng = world.run / file, random.Random(0)
@@ -88,3 +92,33 @@ def test_a_number_that_is_none_is_not_read(number: str, tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text(f'{{"a": [{number}]}}')
     with pytest.raises(ValueError, match="is not a number of JSON"):
         read_json(tmp_path / "x.json")
+
+
+DEEP = "[" * 100_000
+
+
+@pytest.mark.parametrize("keys", [DEEP, "[1e999]", "{}", '["nobody"]', "3"])
+def test_names_of_kept_scores_of_any_kind_are_one_line(world: Any, refused: Callable[..., str], keys: str) -> None:
+    path = world.run / "evaluation/test-scores.safetensors"
+    with safe_open(path, "pt") as file:
+        about = dict(file.metadata())
+    save_file(load_file(path), path, about | {"keys": keys, "seeds": keys if keys == "[1e999]" else about["seeds"]})
+    assert "run `longvid evaluate" in refused("compare", world.run, world.run)
+
+
+@pytest.mark.parametrize(
+    "line", ['{"key": ["a"]}', '{"key": "v9", "path": 3, "status": "failed", "reason": {}}', DEEP, "[]", '{"key"']
+)
+def test_a_report_of_any_kind_is_no_report_of_ours(
+    world: Any, longvid: Callable[..., tuple[int, str, str]], line: str
+) -> None:
+    (world.folder / "features.zarr.report.jsonl").write_text(f"{line}\n")
+    for words in (("info",), ("status",)):
+        status, _, err = longvid(*words, world.store)
+        assert status == 0, err
+
+
+def test_a_list_of_failed_downloads_that_was_cut_short_is_read_to_its_last_line(tmp_path: Path) -> None:
+    memory = tmp_path / "failures.jsonl"
+    memory.write_text(f'{{"key": "a", "reason": "gone"}}\n{DEEP}\n[]\n{{"key": "b", "rea')
+    assert _failures(memory) == {"a": "gone"}

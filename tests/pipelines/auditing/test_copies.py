@@ -1,4 +1,8 @@
-"""Videos that were re-encoded, cropped and shifted are found again by their features, and no others."""
+"""Videos that were re-encoded, cropped and shifted are found again by their features, and no others.
+
+The whole size, 20 copies among 400 videos that nothing was tuned on, takes five minutes:
+pytest -m slow tests/pipelines/auditing/test_copies.py
+"""
 
 from dataclasses import replace
 from fractions import Fraction
@@ -35,12 +39,15 @@ def copy_of(path: Path, out: Path, *, crop: bool, shift: bool) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("videos", "copies", "most_seconds"),
-    [(24, 4, 30.0), pytest.param(400, 20, None, marks=pytest.mark.slow)],
+    ("videos", "copies", "most_seconds", "seed"),
+    [
+        (24, 4, 30.0, 0),
+        pytest.param(400, 20, None, 20_261, marks=[pytest.mark.slow, pytest.mark.timeout(3600)]),
+    ],
     ids=["few", "20 of 400"],
 )
-def test_planted_copies_are_found_and_nothing_else_is(tmp_path, videos, copies, most_seconds):
-    scripts = write_scripts(videos, seed=0)
+def test_planted_copies_are_found_and_nothing_else_is(tmp_path, videos, copies, most_seconds, seed):
+    scripts = write_scripts(videos, seed=seed)
     if most_seconds is not None:  # shorter videos: the same events, earlier
         scripts = [
             replace(s, length_seconds=most_seconds, red_seconds=s.red_seconds % 24, blue_seconds=s.blue_seconds % 24)

@@ -9,13 +9,13 @@ from longvid.pipelines.bench import pretrain
 from longvid.tasks import ManifestRow
 
 TINY = pretrain.Size(
-    videos=24, tested=8, clips=24, pretraining_epochs=1, steps=3, seeds=1, decoders=("global-tokens",), labelled=(4,)
+    videos=24, tested=8, clips=24, pretraining_epochs=1, steps=3, seeds=1, decoders=("lstm",), labelled=(4,)
 )
 
 
 def test_every_way_is_measured_with_the_same_labels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pretrain, "QUICK", TINY)
-    monkeypatch.setattr(pretrain, "all_outcomes", lambda size: [pretrain.outcome_of("global-tokens", 0, size)])
+    monkeypatch.setattr(pretrain, "all_outcomes", lambda size: [pretrain.outcome_of("lstm", 0, size)])
     table = pretrain.run(quick=True)
     assert [row[1] for row in table.rows] == list(pretrain.WAYS)
     assert [claim.at_least for claim in table.claims] == [15.0, None]

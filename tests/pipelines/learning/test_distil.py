@@ -43,6 +43,11 @@ def test_a_student_comes_closer_to_its_teacher_and_is_read_by_name(settings, tea
     encoder = build_encoder(STUDENT, weights=result.weights)
     assert encoder.spec.weights_sha256 == result.weights_sha256
     assert encoder.spec.default_pooling == "spatial"
+    # its frames are spread over the seconds of a stored clip, in extraction as in training
+    seconds = FeatureStore.open(teacher_store()).video("video-0").seconds
+    sampling = encoder.spec.sampling
+    assert sampling.frames / sampling.fps == pytest.approx(float(seconds[0, 1] - seconds[0, 0]), rel=1e-3)
+    assert sampling.fps != build_encoder(STUDENT, weights="random").spec.sampling.fps
 
 
 @pytest.fixture(autouse=True)
@@ -104,6 +109,8 @@ def test_a_store_whose_videos_moved_is_one_line_before_anything_is_decoded(setti
     path.write_bytes(other.read_bytes())
     with pytest.raises(ConfigError, match=r"a\.mp4 is not the file that video 'a' was made from; give the file"):
         distil(config)
+    with pytest.raises(ConfigError, match=r"videos=gone: no such file or folder; give the place of the videos that"):
+        distil(settings(f"store={tmp_path / 's.zarr'}", "videos=gone"))
     assert not (tmp_path / "student").exists()
 
 

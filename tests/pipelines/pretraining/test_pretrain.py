@@ -219,6 +219,17 @@ def test_training_starts_from_a_pretraining(make_store, settings_for, tmp_path, 
     assert train(config) == result  # the kept recipe is the same run
 
 
+@pytest.mark.parametrize("name", ["gru", "lstm", "temporal-convolution", "hybrid"])
+def test_training_starts_from_a_pretraining_that_names_no_width(make_store, settings_for, tmp_path, name):
+    store, manifest = make_store("a", dim=80), manifest_of(tmp_path, "a")
+    pre = pretrain(settings_for(store, epochs=1, decoder={"name": name}))
+    words = [f"store={store}", f"manifest={manifest}", "epochs=1", "batch_size=4", "tensorboard=false", "device=cpu"]
+    result = train(load_config(None, [*words, f"out={tmp_path / 'run'}", f"decoder.init={pre.out}"]))
+    plain = train(load_config(None, [*words, f"out={tmp_path / 'plain'}", f"decoder.name={name}"]))
+    assert result.decoder == name
+    assert result.parameters == plain.parameters, "a pretraining is as wide as a training without one"
+
+
 def test_a_training_is_refused_a_pretraining_that_does_not_fit(make_store, settings_for, tmp_path):
     store, manifest = make_store("a"), manifest_of(tmp_path, "a")
     pre = pretrain(settings_for(store, epochs=1)).out

@@ -13,7 +13,7 @@ from longvid.pipelines.searching.page import write_sheet
 from longvid.pipelines.searching.queries import Example, parse_example
 from longvid.pipelines.searching.ranking import peaks
 from longvid.pipelines.searching.run import search
-from longvid.pipelines.searching.scan import Scorer
+from longvid.pipelines.searching.scan import Scorer, in_threads
 from longvid.pipelines.training.config import TrainConfig
 from longvid.pipelines.training.train import train
 from longvid.stores import FeatureStore
@@ -219,3 +219,35 @@ def test_the_names_of_the_classes_are_a_baseline_of_evaluate(aligned, tmp_path, 
     assert "zero-shot, by the names of the classes: accuracy" in out
     with pytest.raises(ConfigError, match="where the name of the class goes"):
         evaluate(tmp_path / "run", zero_shot="a dog")
+
+
+def test_videos_that_cannot_be_among_the_best_are_passed_over_and_no_hit_is_lost(make_store):
+    store = make_store({f"v{number:02d}": 20 + number for number in range(40)})
+    found = search(store, like=Example("v07", 10.0, 12.0), most=4, per_video=2, apart_seconds=4.0)
+    query = np.array(store.video("v07"))[5].astype(np.float64)[0]
+    wanted = brute_force(store, query, most=4, per_video=2, apart=4.0, without=[("v07", 5)])
+    assert [(hit.key, hit.clip) for hit in found.hits] == [(key, clip) for key, clip, _ in wanted]
+    assert (found.num_videos, found.num_clips) == (40, sum(store.num_clips().values()))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_work_in_threads_comes_back_in_order_and_its_error_in_its_turn(threads):
+    def work(scorer, item):
+        if item == 30:
+            raise ValueError("the thirtieth")
+        return scorer.num_queries * item
+
+    seen = []
+    with pytest.raises(ValueError, match="the thirtieth"):
+        seen.extend(in_threads(work, Scorer(np.ones((1, 8), np.float32)), range(100), threads=threads))
+    assert seen == [(item, item) for item in range(30)]
+
+
+def test_a_scorer_of_wide_clips_takes_them_in_blocks_and_of_many_queries_at_once():
+    random = np.random.default_rng(0)
+    clips, queries = random.standard_normal((700, 1, 1024)).astype(np.float16), random.standard_normal((3, 1024))
+    wanted = clips[:, 0].astype(np.float64) @ queries.T
+    wanted /= np.linalg.norm(clips[:, 0].astype(np.float64), axis=1)[:, None] * np.linalg.norm(queries, axis=1)
+    found = Scorer(queries.astype(np.float32)).of_clips({"tokens": clips})
+    assert found.shape == (700, 3)
+    np.testing.assert_allclose(found, wanted, atol=rounding(np.float32, terms=1024, layers=4))

@@ -1,6 +1,7 @@
 """Several devices learn what one learns, count every video once, and go on after a kill to the same bits."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -134,6 +135,40 @@ def test_a_run_killed_at_ten_random_moments_ends_with_the_bits_of_one_that_was_l
     assert cut.seeds[0].epochs == 12
     for name, tensor in load_file(RunFolder(data / "cut").seed(0).weights_file).items():
         assert torch.equal(tensor, whole[name]), name
+
+
+@pytest.mark.faults
+@pytest.mark.slow  # starts two processes a dozen times: pytest -m slow -k two_processes
+def test_two_processes_killed_at_ten_random_moments_end_with_the_bits_of_a_run_that_was_left_alone(uneven, recipe_for):
+    recipes = []
+    for name in ("whole", "cut"):
+        config = recipe_for(uneven, out=str(uneven / name), devices=2, **settings(epochs=40, batch_size=2))
+        recipes.append(uneven / f"{name}.yaml")
+        recipes[-1].write_text(config.to_yaml())
+    (uneven / "run.py").write_text(COMMAND)
+    whole, cut = ([sys.executable, str(uneven / "run.py"), str(recipe)] for recipe in recipes)
+    begin = time.perf_counter()
+    with subprocess.Popen(whole) as process:
+        while process.poll() is None and not (uneven / "whole" / "seed-0" / "history.csv").exists():
+            time.sleep(0.01)
+        start = time.perf_counter() - begin  # imports, two processes, the first epoch
+    assert process.returncode == 0
+    training = time.perf_counter() - begin - start
+    chance, epochs = random.Random(7), []
+    for kill in range(10):
+        with subprocess.Popen(cut, start_new_session=True) as process:
+            time.sleep(start + chance.uniform(0, training / 6))
+            if kill % 2:
+                os.killpg(process.pid, signal.SIGKILL)  # every process at once; otherwise the ranks see their parent go
+            else:
+                process.kill()
+        history = uneven / "cut" / "seed-0" / "history.csv"
+        epochs.append(len(history.read_text().splitlines()) - 1 if history.exists() else 0)
+    assert len(set(epochs)) > 2, f"the moments lie along the training: {epochs}"
+    assert train(config).seeds[0].epochs == 40
+    found = load_file(RunFolder(uneven / "cut").seed(0).weights_file)
+    for name, tensor in load_file(RunFolder(uneven / "whole").seed(0).weights_file).items():
+        assert torch.equal(tensor, found[name]), name
 
 
 def test_an_error_of_a_process_is_the_errors_own_line(uneven, recipe_for):

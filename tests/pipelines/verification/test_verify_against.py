@@ -285,3 +285,20 @@ def test_an_unreadable_video_is_exit_status_3(made, tmp_path, command):
     status, out, _ = command("verify", made / "features.zarr", "--against", tmp_path)
     assert status == 3
     assert "failed: v0:" in out
+
+
+def test_a_shard_that_differs_as_a_whole_is_one_row_with_its_cause(made, tmp_path, command):
+    changed(
+        FeatureStore.open(made / "features.zarr"), tmp_path / "x.zarr", lambda key, tokens, source: (-tokens, source)
+    )
+    status, out, _ = command("verify", tmp_path / "x.zarr", "--against", made, "--sample", "100%")
+    assert status == 1
+    assert out.count("all different") == 4
+    assert "different: clip" not in out
+    assert "v0: likely cause: other weights or settings than the recipe says" in out
+
+
+def test_a_decoder_that_is_none_is_refused_before_anything_is_read(made, tmp_path, command):
+    status, out, err = command("verify", made / "features.zarr", "--against", made, "--backend", "ffmpeg")
+    assert (status, out) == (2, "")
+    assert "--backend 'ffmpeg': expected one of pyav" in err

@@ -188,8 +188,8 @@ def test_weights_of_another_net_are_refused_by_name(
 
 @pytest.mark.parametrize("image", ["52m", "151m", "294m", "508m"])
 def test_every_video_variant_is_built_on_a_published_image_net(image: str) -> None:
-    built = {name for name, v in VARIANTS.items() if v.config.time_taps > 1 and on(v.config) == image}
-    assert built, f"no video net on {image}"
+    published = {name: v.config for name, v in VARIANTS.items() if v.config.time_taps > 1 and name != build.NANO}
+    assert any(on(config) == image for config in published.values()), f"no video net on {image}"
 
 
 def on(video: MobileFormerConfig) -> str:
