@@ -1,4 +1,7 @@
-"""A store's own document and its copy: what says that a place is a store, and of which recipe."""
+"""A store's own document and its copy.
+
+They say that a place is a store, and of which recipe.
+"""
 
 from longvid.files import PARTIAL
 from longvid.stores import layout as on_disk

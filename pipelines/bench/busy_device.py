@@ -1,4 +1,6 @@
-"""`longvid bench extract --device cuda`: the share of an extraction in which its device computes.
+"""The share of an extraction in which its device computes.
+
+`longvid bench extract --device cuda`.
 
 Videos of moving texture, 360 and 1080 lines high, are extracted by one process with all its cores, with random
 weights: a ViT-L, frame by frame, and X-ViT, whose clips have eight frames. The device computes from the moment the

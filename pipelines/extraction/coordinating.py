@@ -1,6 +1,6 @@
-"""The coordinator's state in a run: the films under way, and what is written down as work comes back.
+"""The coordinator's state in a run.
 
-It opens no video and reads no feature.
+It has the films under way, and writes down what comes back. It opens no video and reads no feature.
 """
 
 from collections.abc import Iterator, Sequence

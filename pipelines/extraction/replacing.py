@@ -1,4 +1,4 @@
-"""Jobs and hosts of a cluster that end before the run does are started again.
+"""Jobs and hosts that end before the run does are started again.
 
 A batch system ends a job at its time limit or for somebody else's (preemption), and a host may go away. Dask's
 clusters forget such a worker. Here a job whose workers had joined and are all gone is taken off the batch system's

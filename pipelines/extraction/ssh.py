@@ -1,4 +1,6 @@
-"""Workers on other machines that `ssh` starts; nothing is installed or left there.
+"""Workers on other machines that `ssh` starts.
+
+Nothing is installed or left there.
 
     --scheduler "ssh gpu1,gpu2"
 
