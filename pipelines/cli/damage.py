@@ -1,4 +1,4 @@
-"""Damage of a store: what `longvid verify` finds and `longvid repair` removes."""
+"""What `longvid verify` finds damaged, and `longvid repair` removes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
