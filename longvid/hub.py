@@ -170,6 +170,6 @@ def _reason(error: Exception) -> str:
 
 
 def _unreachable(*more: type[Exception]) -> tuple[type[Exception], ...]:
-    """What is raised without a connection: OSError, or what the HTTP library of the Hub's client has instead; and `more`."""
+    """OSError, which is raised without a connection, what the HTTP library of the Hub has instead, and `more`."""
     loaded = (sys.modules.get(name) for name in ("httpx2", "httpx"))
     return (OSError, *more, *(module.HTTPError for module in loaded if module is not None))
