@@ -4,7 +4,7 @@ Made-up clips of sixteen motions (`longvid.pipelines.learning.motions`): single 
 The tiny variants of the three architectures are trained on them from random weights. So are their image twins, which
 see the same frames one by one and whose scores are averaged: the same widths and depths without anything that joins
 frames. A third column moves scikit-learn's handwritten digits instead of blobs, and tests on digits of other writers,
-with one seed.
+with one seed; these trainings start from the weights that have learned the blobs.
 
 Speed is that of training from files with two worker processes, beside decoding alone and the step alone, in turns.
 """
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress
 from torch import Tensor
 
 from longvid.encoders.base import Encoder
@@ -159,17 +159,19 @@ class Outcome:
 
 def all_outcomes(size: Size, place: Path) -> Iterator[Outcome]:
     """Every net, way and seed, each in a process with one thread, with a bar on standard error."""
-    with ProcessPoolExecutor(available_cores(), mp_context=get_context("spawn")) as pool:
-        runs = [
-            pool.submit(outcome_of, net, way, seed, size, place)
-            for seed in range(size.seeds)
-            for net in size.epochs
-            for way in size.ways
-            if seed == 0 or way != DIGITS
-        ]
-        bar = track(as_completed(runs), "fine-tuning", total=len(runs), console=Console(stderr=True), transient=True)
-        for done in bar:
-            yield done.result()
+    blobs = [
+        (net, way, seed) for seed in range(size.seeds) for net in size.epochs for way in size.ways if way != DIGITS
+    ]
+    digits = [(net, DIGITS, 0) for net in size.epochs if DIGITS in size.ways]  # they start from what these have learned
+    with (
+        ProcessPoolExecutor(available_cores(), mp_context=get_context("spawn")) as pool,
+        Progress(console=Console(stderr=True), transient=True) as bar,
+    ):
+        line = bar.add_task("fine-tuning", total=len(blobs + digits))
+        for part in (blobs, digits):
+            for done in as_completed([pool.submit(outcome_of, *one, size, place) for one in part]):
+                bar.advance(line)
+                yield done.result()
 
 
 def outcome_of(net: str, way: str, seed: int, size: Size, place: Path) -> Outcome:
@@ -178,10 +180,12 @@ def outcome_of(net: str, way: str, seed: int, size: Size, place: Path) -> Outcom
     A training that was stopped goes on, and one that is done is read.
     """
     torch.set_num_threads(1)
+    start = _folder(place, net, WITH, seed) / "best.safetensors" if way == DIGITS else "random"
     config = load_finetuning(
         NETS[net],
         [
-            f"out={place / 'trained' / f'{NETS[net]}, {way}, seed {seed}'}",
+            f"out={_folder(place, net, way, seed)}",
+            f"encoder.weights={start}",
             f"epochs={size.epochs[net]}",
             f"seed={seed}",
             "workers=0",
@@ -193,6 +197,10 @@ def outcome_of(net: str, way: str, seed: int, size: Size, place: Path) -> Outcom
     model = model_of(config, way)
     result = finetune(config, data=clips_of(size, seed, model.encoder, place, digits=way == DIGITS), model=model)
     return Outcome(net, way, seed, result.metrics["accuracy"], result.parameters, result.seconds)
+
+
+def _folder(place: Path, net: str, way: str, seed: int) -> Path:
+    return place / "trained" / f"{NETS[net]}, {way}, seed {seed}"
 
 
 def clips_of(size: Size, seed: int, encoder: Encoder, place: Path, *, digits: bool) -> LearningData:
@@ -222,7 +230,7 @@ def model_of(config: FinetuneConfig, way: str) -> Classifying:
     model = classifying(
         own.name,
         classes=len(CLASSES),
-        weights="random",
+        weights=own.weights,
         seed=config.seed,
         drop_path=own.drop_path,
         head_dropout=own.head_dropout,
