@@ -20,7 +20,7 @@ def imported(reference: str, *, what: str, error: type[LongvidError]) -> Callabl
     """The callable that `package.module:callable` names; `error` says what is missing. `what` it builds: an encoder."""
     module_name, _, attribute = reference.partition(":")
     try:
-        found = getattr(import_module(module_name), attribute)
+        found: object = getattr(import_module(module_name), attribute)
     except ModuleNotFoundError as fault:
         raise error(
             f"{reference}: there is no module {fault.name!r} to import here; "

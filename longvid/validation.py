@@ -108,7 +108,8 @@ def settings(error: type[LongvidError], *, kw_only: bool = False) -> Callable[[S
                 raise _own_error(invalid) or error(_in_one_line(made, invalid)) from None
 
         made.__init__ = checked
-        return made
+        decorated: Settings = made
+        return decorated
 
     return decorate
 

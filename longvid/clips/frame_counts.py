@@ -64,4 +64,5 @@ def _evenly(first: int, stop: int, count: int, *, last: int) -> Int64[np.ndarray
 def _filled(length: int, count: int, frames: int) -> Int64[np.ndarray, " frames"]:
     """`count` numbers from 0 to `length`, then `length` up to `frames`, all cut to `length` - 1."""
     numbers = np.concatenate([np.linspace(0, length, count), np.full(frames - count, length)])
-    return np.clip(numbers, 0, length - 1).astype(np.int64)
+    indices: np.ndarray = np.clip(numbers, 0, length - 1).astype(np.int64)
+    return indices

@@ -86,7 +86,8 @@ class SoftmaxAttention(nn.Module):
             if mask is not None:
                 scores = scores.masked_fill(~mask, -torch.inf)
             mixed = scores.softmax(-1) @ value
-        return self.out(join_heads(mixed))
+        output: Tensor = self.out(join_heads(mixed))
+        return output
 
 
 class LinearAttention(nn.Module):
@@ -115,11 +116,12 @@ class LinearAttention(nn.Module):
         seen = self._features(key, over=(-2, -1), outside=outside)
         mixed = seen_by @ (seen.mT @ value)
         total = seen_by @ seen.sum(-2)[..., None]
-        return self.out(join_heads(mixed / total.clamp(min=1e-6)))
+        output: Tensor = self.out(join_heads(mixed / total.clamp(min=1e-6)))
+        return output
 
     def _features(self, vectors: Tensor, *, over: int | tuple[int, ...], outside: Tensor | None) -> Tensor:
         """φ up to a factor that cancels (one per query, one shared by all keys); zero for padding."""
-        scaled = vectors * vectors.shape[-1] ** -0.25
+        scaled: Tensor = vectors * vectors.shape[-1] ** -0.25
         exponent = scaled @ self.projection.mT - scaled.square().sum(-1, keepdim=True) / 2
         if outside is not None:
             exponent = exponent.masked_fill(outside, -torch.inf)
@@ -129,5 +131,5 @@ class LinearAttention(nn.Module):
 def orthogonal_directions(features: int, dim: int) -> Float[Tensor, "features dim"]:
     """Gaussian vectors, orthogonal in blocks of `dim`, with lengths distributed as those of independent ones."""
     blocks = [torch.linalg.qr(torch.randn(dim, dim))[0] for _ in range(-(-features // dim))]
-    lengths = torch.randn(features, dim).norm(dim=1, keepdim=True)
+    lengths: Tensor = torch.randn(features, dim).norm(dim=1, keepdim=True)
     return torch.cat(blocks)[:features] * lengths

@@ -106,7 +106,8 @@ class Decoder(nn.Module):
         self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "stages batch *steps outputs"]:
         """Logits of every stage that training supervises, the decoder's own last; most decoders have one."""
-        return self(tokens, lengths)[None]
+        logits: Tensor = self(tokens, lengths)
+        return logits[None]
 
     def param_groups(self, learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:
         """Optimiser groups that hold every trainable parameter exactly once.

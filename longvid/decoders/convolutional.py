@@ -40,13 +40,14 @@ class Convolutional(Decoder):
     ) -> Float[Tensor, "batch *steps outputs"]:
         """Logits of each item."""
         x = self.run(tokens, lengths)
-        return self.linear(x if self.config.head == "steps" else mean_over_time(x, lengths))
+        logits: Tensor = self.linear(x if self.config.head == "steps" else mean_over_time(x, lengths))
+        return logits
 
     def run(
         self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None
     ) -> Float[Tensor, "batch length width"]:
         """The tokens after the last layer."""
-        x = self.project(checked_tokens(tokens, lengths, dim=self.config.dim))
+        x: Tensor = self.project(checked_tokens(tokens, lengths, dim=self.config.dim))
         for layer in self.layers:
             x = layer(x, lengths)
         return x
@@ -74,4 +75,5 @@ class DilatedLayer(nn.Module):
     ) -> Float[Tensor, "batch length dim"]:
         """x plus the layer's output; padding counts as zero, as beyond the ends."""
         seen = self.taps(zero_beyond(x, lengths).transpose(1, 2)).transpose(1, 2)
-        return x + self.dropout(self.point(functional.relu(seen)))
+        added: Tensor = self.dropout(self.point(functional.relu(seen)))
+        return x + added

@@ -68,7 +68,7 @@ class _Meter(TorchDispatchMode):
     """Adds up the operations of every call, and follows each new storage until it is freed."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # of torch
         self.operations = 0
         self.held_bytes = self.peak_bytes = 0
         self._watched: set[int] = set()
@@ -112,7 +112,8 @@ def operations_of(packet: Any, args: Any, kwargs: Any, out: Any) -> int:
         return _cell_operations(args)
     if packet is aten._scaled_dot_product_flash_attention_for_cpu:
         query, key, _ = args[:3]
-        return 4 * query.numel() * key.shape[-2]
+        operations: int = 4 * query.numel() * key.shape[-2]
+        return operations
     return 0
 
 
@@ -128,4 +129,5 @@ def _cell_operations(args: Any) -> int:
     """Two operations per weight and step, for the input and the recurrent matrices."""
     tokens, *weights = args[:3]
     steps = tokens.shape[0] * tokens.shape[1]
-    return 2 * steps * sum(weight.numel() for weight in weights)
+    operations: int = 2 * steps * sum(weight.numel() for weight in weights)
+    return operations

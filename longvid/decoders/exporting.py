@@ -53,7 +53,8 @@ class _WholeWindows(nn.Module):
 
     def forward(self, tokens: Float[Tensor, "batch length dim"]) -> Float[Tensor, "batch *steps outputs"]:
         """Logits of each item."""
-        return self.decoder(tokens)
+        logits: Tensor = self.decoder(tokens)
+        return logits
 
 
 def export_decoder(decoder: Decoder, *, length: int | None, batch: int | None = None) -> Any:

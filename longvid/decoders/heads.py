@@ -32,9 +32,10 @@ class PyramidHead(nn.Module):
     def forward(self, scales: list[Scale]) -> Float[Tensor, "batch *steps outputs"]:
         """Logits from (tokens, lengths) of every scale, finest first."""
         if self.head == "video":
-            return self.linears[0](mean_over_time(*scales[-1]))
+            scores: Tensor = self.linears[0](mean_over_time(*scales[-1]))
+            return scores
         finest = scales[0][0]
-        logits = self.linears[0](finest)
+        logits: Tensor = self.linears[0](finest)
         for level, linear in enumerate(self.linears[1:], start=1):
             coarse, lengths = scales[level]
             logits = logits + repeat_to_length(linear(coarse), self.factor**level, finest.shape[1], lengths)

@@ -87,8 +87,10 @@ class Hybrid(Decoder):
     ) -> Float[Tensor, "batch *steps outputs"]:
         """Logits of each item. Raises DecoderError for an item with fewer than 2^layers tokens."""
         scales, read = self.scales(tokens, lengths)
-        logits = self.head(scales)
-        return logits if self.from_token is None else logits + self.from_token(read[:, 0])
+        logits: Tensor = self.head(scales)
+        if self.from_token is not None:
+            logits = logits + self.from_token(read[:, 0])
+        return logits
 
     def scales(
         self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None
@@ -109,7 +111,8 @@ class Hybrid(Decoder):
     @property
     def min_tokens(self) -> int:
         """One token for the last scale."""
-        return 2**self.config.layers
+        tokens: int = 2**self.config.layers
+        return tokens
 
     def state_widths(self) -> tuple[int, ...]:
         """Widths of the scales after each block."""

@@ -79,7 +79,8 @@ class JoinedStreams(Decoder):
         self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch *steps outputs"]:
         """What the decoder says to the streams; `lengths` counts tokens, whole steps of them."""
-        return self.decoder(self.merged(tokens), lengths)
+        logits: Tensor = self.decoder(self.merged(tokens), lengths)
+        return logits
 
     def stages(
         self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None
@@ -124,4 +125,5 @@ class Stream(nn.Module):
 
     def forward(self, tokens: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch width"]:
         """The tokens at the common width."""
-        return self.project((tokens.to(self.mean.dtype) - self.mean) * self.scale) + self.code
+        projected: Tensor = self.project((tokens.to(self.mean.dtype) - self.mean) * self.scale)
+        return projected + self.code

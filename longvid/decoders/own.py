@@ -109,7 +109,7 @@ class OwnDecoder(Decoder):
         steps = (tokens.shape[1],) if self.config.head == "steps" else ()
         wanted = (len(tokens), *steps, self.config.outputs)
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        if found != wanted:
+        if found != wanted or not isinstance(logits, Tensor):
             named = "(batch, length, outputs)" if steps else "(batch, outputs)"
             raise DecoderError(f"decoder {self._name!r}: its output is {found}, not logits {named} = {wanted}")
         return logits

@@ -41,7 +41,8 @@ class PooledLinear(Decoder):
     ) -> Float[Tensor, "batch *steps outputs"]:
         """Logits of each item."""
         tokens = checked_tokens(tokens, lengths, dim=self.config.dim)
-        if self.config.head == "steps":
-            return self.linear(tokens)
-        pool = mean_over_time if self.config.pooling == "mean" else max_over_time
-        return self.linear(pool(tokens, lengths))
+        if self.config.head != "steps":
+            pool = mean_over_time if self.config.pooling == "mean" else max_over_time
+            tokens = pool(tokens, lengths)
+        logits: Tensor = self.linear(tokens)
+        return logits

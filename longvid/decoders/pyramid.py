@@ -96,7 +96,8 @@ class PyramidBlock(nn.Module):
 
     def shrink(self, x: Float[Tensor, "batch length dim"]) -> Float[Tensor, "batch half narrow"]:
         """Mean of token pairs, then half the width."""
-        return self.activation(self.narrow(halve(x)))
+        shrunk: Tensor = self.activation(self.narrow(halve(x)))
+        return shrunk
 
 
 class PyramidDecoder(Decoder):
@@ -123,7 +124,8 @@ class PyramidDecoder(Decoder):
         self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch *steps outputs"]:
         """Logits of each item. Raises DecoderError for an item with fewer than 2^layers tokens."""
-        return self.head(self.scales(tokens, lengths))
+        logits: Tensor = self.head(self.scales(tokens, lengths))
+        return logits
 
     def scales(
         self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None
@@ -145,7 +147,8 @@ class PyramidDecoder(Decoder):
     @property
     def min_tokens(self) -> int:
         """One token for the last scale."""
-        return 2**self.config.layers
+        tokens: int = 2**self.config.layers
+        return tokens
 
     def state_widths(self) -> tuple[int, ...]:
         """Widths of the scales after each block."""

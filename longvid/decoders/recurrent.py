@@ -65,10 +65,13 @@ class Recurrent(Decoder):
         """Logits of each item."""
         outputs, last = self.run(tokens, lengths)
         if self.config.head == "steps":
-            return self.linear(self.dropout(outputs))
-        state = last[0] if self.config.cell == "lstm" else last
-        directions = state[-(1 + self.config.bidirectional) :]
-        return self.linear(self.dropout(torch.cat(directions.unbind(0), dim=-1)))
+            read = outputs
+        else:
+            state = last[0] if self.config.cell == "lstm" else last
+            directions = state[-(1 + self.config.bidirectional) :]
+            read = torch.cat(directions.unbind(0), dim=-1)
+        logits: Tensor = self.linear(self.dropout(read))
+        return logits
 
     def run(self, tokens: Tensor, lengths: Int[Tensor, " batch"] | None) -> tuple[Tensor, Any]:
         """The last layer's output at every step, and the last states."""

@@ -90,7 +90,8 @@ class SelectiveScan(nn.Module):
         scan = fused_scan() if x.is_cuda and heads.dtype == torch.float32 else None
         y = (scan or scan_in_chunks)(heads, step, -self.log_decay.exp(), wide(b), wide(c), self.chunk)
         y = (y + self.skip[:, None] * heads).flatten(2).to(x.dtype)
-        return self.out(self.norm(y * functional.silu(gate)))
+        output: Tensor = self.out(self.norm(y * functional.silu(gate)))
+        return output
 
     def rescale_time(self, factor: int | float) -> None:
         """Divide the steps of the scan by `factor`; the short convolution has no step size and keeps its taps."""

@@ -30,7 +30,8 @@ def max_over_time(
 def halve(x: Float[Tensor, "batch length dim"]) -> Float[Tensor, "batch half dim"]:
     """Mean of each pair of tokens; an odd last token is dropped."""
     pairs = x.shape[1] // 2
-    return x[:, : 2 * pairs].unflatten(1, (pairs, 2)).mean(dim=2)
+    paired: Tensor = x[:, : 2 * pairs].unflatten(1, (pairs, 2))
+    return paired.mean(dim=2)
 
 
 def repeat_to_length(

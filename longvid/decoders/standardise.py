@@ -70,7 +70,8 @@ class Standardised(Decoder):
         self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch *steps outputs"]:
         """What the decoder says to the standardised tokens."""
-        return self.decoder(self.standardised(tokens), lengths)
+        logits: Tensor = self.decoder(self.standardised(tokens), lengths)
+        return logits
 
     @property
     def min_tokens(self) -> int:

@@ -93,7 +93,8 @@ class StreamingViS4mer:
         if self._total is None or self._count == 0:
             return None
         mean = self._total / self._count
-        return self._decoder.head([(mean[:, None].to(self._decoder.head.dtype), None)])
+        scores: Tensor = self._decoder.head([(mean[:, None].to(self._decoder.head.dtype), None)])
+        return scores
 
     def _add(self, x: Float[Tensor, "batch length dim"]) -> None:
         """Add x to the running mean; in float64, so that the next token still counts after millions."""

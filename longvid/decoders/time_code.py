@@ -48,7 +48,8 @@ class TimeCode(nn.Module):
             parts = [part.expand(len(share), -1, -1) for part in parts]
             parts += [*_waves(share, self.octaves), share[..., None]]
         weight = self.linear.weight
-        return self.linear(torch.cat(parts, dim=-1).to(weight.dtype))
+        code: Tensor = self.linear(torch.cat(parts, dim=-1).to(weight.dtype))
+        return code
 
 
 def _waves(time: Tensor, frequencies: Tensor) -> tuple[Tensor, Tensor]:

@@ -55,7 +55,8 @@ class Classifying(nn.Module):
         if isinstance(self.encoder, OwnClassifier):
             return self.encoder.classify(clips)
         assert self.head is not None
-        return self.head(clip_vector(self.encoder(clips)))
+        scores: Tensor = self.head(clip_vector(self.encoder(clips)))
+        return scores
 
     def with_token_scores(
         self, clips: Float[Tensor, "batch 3 time height width"]

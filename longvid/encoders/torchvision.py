@@ -26,11 +26,12 @@ Features = Callable[[Any, Tensor], Tensor]
 
 
 def _swin_features(model: Any, clips: Tensor) -> Tensor:
-    return model.norm(model.features(model.pos_drop(model.patch_embed(clips))))  # (batch, time, height, width, dim)
+    features: Tensor = model.norm(model.features(model.pos_drop(model.patch_embed(clips))))
+    return features  # (batch, time, height, width, dim)
 
 
 def _resnet_features(model: Any, clips: Tensor) -> Tensor:
-    features = model.layer4(model.layer3(model.layer2(model.layer1(model.stem(clips)))))
+    features: Tensor = model.layer4(model.layer3(model.layer2(model.layer1(model.stem(clips)))))
     return features.movedim(1, -1)
 
 

@@ -66,5 +66,5 @@ class Autocast(Encoder):
     def forward(self, clips: Float[Tensor, "batch channel time height width"]) -> EncoderOutput:
         """The encoder's output, computed in the lower precision."""
         with torch.autocast(device_type=clips.device.type, dtype=self.dtype):
-            output = self.encoder(clips)
+            output: EncoderOutput = self.encoder(clips)
         return output._replace(**{name: part.float() for name, part in output._asdict().items() if part is not None})

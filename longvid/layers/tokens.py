@@ -76,10 +76,10 @@ class Read(nn.Module):
         """Scaled queries."""
         source = tokens if self.source is None else self.source.expand_as(tokens)
         query: Tensor = self.query(self.source_norm(source))
-        scale = (query.shape[-1] // self.heads) ** -0.5
+        scale: float = (query.shape[-1] // self.heads) ** -0.5
         if self.log_temperature is None:
             return query * scale
-        by_head = query.unflatten(-1, (self.heads, -1))
+        by_head: Tensor = query.unflatten(-1, (self.heads, -1))
         return (by_head * (self.log_temperature.exp() * scale)[:, None]).flatten(-2)
 
     def finish(
@@ -90,7 +90,8 @@ class Read(nn.Module):
         """The updated tokens, from the output of the attention."""
         if self.gate is not None:
             seen = seen * (2 * functional.hardsigmoid(self.gate(tokens)))
-        return self.norm(tokens + self.out(seen))
+        updated: Tensor = self.norm(tokens + self.out(seen))
+        return updated
 
 
 class Former(nn.Module):
@@ -113,7 +114,8 @@ class Former(nn.Module):
         """The updated tokens."""
         queries = self.query(tokens) * (tokens.shape[-1] // self.heads) ** -0.5
         tokens = self.norm(tokens + self.out(attend(queries, tokens, heads=self.heads)))
-        return self.mlp_norm(tokens + self.down(functional.gelu(self.up(tokens))))
+        updated: Tensor = self.mlp_norm(tokens + self.down(functional.gelu(self.up(tokens))))
+        return updated
 
 
 class Write(nn.Module):

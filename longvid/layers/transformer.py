@@ -19,7 +19,8 @@ def split_heads(
     tokens: Float[Tensor, "batch length dim"], num_heads: int
 ) -> Float[Tensor, "batch heads length head_dim"]:
     """A view of the tokens with the channel axis split into heads."""
-    return tokens.unflatten(-1, (num_heads, -1)).transpose(1, 2)
+    by_head: Tensor = tokens.unflatten(-1, (num_heads, -1))
+    return by_head.transpose(1, 2)
 
 
 def join_heads(heads: Float[Tensor, "batch heads length head_dim"]) -> Float[Tensor, "batch length dim"]:
@@ -58,7 +59,8 @@ class Attention(nn.Module):
     def forward(self, tokens: Float[Tensor, "batch length dim"]) -> Float[Tensor, "batch length dim"]:
         """Each token replaced by its attention-weighted mixture of the sequence."""
         query, key, value = self.qkv(tokens).chunk(3, dim=-1)
-        return self.proj(attend(query, key, value, self.num_heads, scale=self.scale))
+        output: Tensor = self.proj(attend(query, key, value, self.num_heads, scale=self.scale))
+        return output
 
 
 class MLP(nn.Module):
@@ -71,7 +73,8 @@ class MLP(nn.Module):
 
     def forward(self, tokens: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
         """The same two layers at every position."""
-        return self.fc2(functional.gelu(self.fc1(tokens)))
+        output: Tensor = self.fc2(functional.gelu(self.fc1(tokens)))
+        return output
 
 
 class DropPath(nn.Module):
@@ -124,7 +127,8 @@ class Block(nn.Module):
     def forward(self, tokens: Float[Tensor, "batch length dim"], *context: Any) -> Float[Tensor, "batch length dim"]:
         """The tokens after both residual branches."""
         tokens = tokens + self.drop_path(self.attn(self.norm1(tokens), *context))
-        return tokens + self.drop_path(self.mlp(self.norm2(tokens)))
+        tokens = tokens + self.drop_path(self.mlp(self.norm2(tokens)))
+        return tokens
 
 
 class PatchEmbed2d(nn.Module):
@@ -136,7 +140,8 @@ class PatchEmbed2d(nn.Module):
 
     def forward(self, images: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch length dim"]:
         """Tokens in raster order (rows first)."""
-        return self.proj(images).flatten(2).transpose(1, 2)
+        grid: Tensor = self.proj(images)
+        return grid.flatten(2).transpose(1, 2)
 
 
 class PatchEmbed3d(nn.Module):
@@ -150,7 +155,8 @@ class PatchEmbed3d(nn.Module):
         self, clips: Float[Tensor, "batch channel time height width"]
     ) -> Float[Tensor, "batch dim steps rows columns"]:
         """The grid of tokens, channels second."""
-        return self.proj(clips)
+        grid: Tensor = self.proj(clips)
+        return grid
 
 
 def resize_table(

@@ -29,7 +29,8 @@ def probabilities(logits: Float[np.ndarray, "*items outputs"], kind: str) -> Flo
     logits = logits.astype(np.float64)
     if kind == "regression":
         return logits
-    return expit(logits) if kind == "multilabel" else softmax(logits, axis=-1)
+    scores: np.ndarray = expit(logits) if kind == "multilabel" else softmax(logits, axis=-1)
+    return scores
 
 
 def mean_by_item(
@@ -49,7 +50,8 @@ def mean_by_item(
 def confusion_matrix(scores: Scores, targets: Int[np.ndarray, " items"]) -> Int[np.ndarray, "outputs outputs"]:
     """Number of items of each class (row) that were given each class (column); the first of equal scores wins."""
     true, predicted = _classes(scores, targets)
-    return _sklearn().confusion_matrix(true, predicted, labels=np.arange(scores.shape[1]))
+    counts: np.ndarray = _sklearn().confusion_matrix(true, predicted, labels=np.arange(scores.shape[1]))
+    return counts
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,8 @@ def overlaps(one: Float[np.ndarray, "n 2"], other: Float[np.ndarray, "m 2"]) -> 
     intersection = np.minimum(one[:, None, 1], other[None, :, 1]) - np.maximum(one[:, None, 0], other[None, :, 0])
     intersection = np.maximum(intersection, 0.0)
     union = (one[:, 1] - one[:, 0])[:, None] + (other[:, 1] - other[:, 0])[None] - intersection
-    return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
+    shares: np.ndarray = np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
+    return shares
 
 
 def propose(

@@ -59,7 +59,8 @@ def weighted_metric(name: str, found: Scored) -> Weighted:
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     """Quotients; 0 where nothing is divided by."""
-    return np.divide(above, below, out=np.zeros_like(above, dtype=float), where=below > 0)
+    ratios: np.ndarray = np.divide(above, below, out=np.zeros_like(above, dtype=float), where=below > 0)
+    return ratios
 
 
 def _by_video(values: Num[np.ndarray, "items *rest"], found: Scored) -> Float[np.ndarray, "videos *rest"]:
@@ -190,7 +191,8 @@ def _segmentation(name: str, found: Scored) -> Weighted:
         if not reading.epsilon:
             return _ratio(2 * hits, 2 * hits + wrong + missed)
         precision, recall = hits / (hits + wrong + reading.epsilon), hits / (hits + missed + reading.epsilon)
-        return 2 * precision * recall / (precision + recall + reading.epsilon)
+        scores: np.ndarray = 2 * precision * recall / (precision + recall + reading.epsilon)
+        return scores
 
     if name == "edit" or reading.over == "videos":
         each = {"edit": edit, "mof": _ratio(right, frames)}.get(name)

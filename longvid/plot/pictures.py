@@ -177,7 +177,8 @@ def cosine_similarity(vectors: ArrayLike) -> np.ndarray:
     rows = np.asarray(vectors, dtype=np.float64)
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     unit = np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths != 0)
-    return unit @ unit.T
+    cosines: np.ndarray = unit @ unit.T
+    return cosines
 
 
 def confusion(matrix: ArrayLike, classes: Sequence[str], *, axes: Any = None, backend: Backend | None = None) -> Any:

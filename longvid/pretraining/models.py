@@ -83,7 +83,8 @@ class PretrainingModel(nn.Module):
         self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"]
     ) -> Float[Tensor, "batch clips dim"]:
         """One embedding per clip; zeros for padding."""
-        return zero_beyond(tokens.to(self.mean.dtype), lengths).unflatten(1, (-1, self.num_tokens)).mean(dim=2)
+        by_clip: Tensor = zero_beyond(tokens.to(self.mean.dtype), lengths).unflatten(1, (-1, self.num_tokens))
+        return by_clip.mean(dim=2)
 
     def targets(
         self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"]
@@ -251,7 +252,8 @@ class NextClipModel(PretrainingModel):
             finished(linear(scale.states), scale.stride, ends)
             for linear, scale in zip(self.readouts, states.scales, strict=True)
         ]
-        return torch.stack(parts).sum(dim=0).unflatten(-1, (len(self.objective.horizons), -1))
+        predictions: Tensor = torch.stack(parts).sum(dim=0).unflatten(-1, (len(self.objective.horizons), -1))
+        return predictions
 
 
 class TokenReader(nn.Module):
@@ -268,7 +270,8 @@ class TokenReader(nn.Module):
     ) -> Float[Tensor, "batch length dim"]:
         """A prediction for each time."""
         asked = self.time(length, lengths).expand(len(tokens), -1, -1)
-        return self.linear(self.write(asked, tokens))
+        predictions: Tensor = self.linear(self.write(asked, tokens))
+        return predictions
 
 
 def read_out(states: States, readouts: nn.ModuleList, length: int) -> Float[Tensor, "batch length dim"]:

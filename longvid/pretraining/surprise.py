@@ -87,7 +87,8 @@ class SurpriseStream:
             if new.shape[1]:
                 self._last[scale] = linear(new[:, -1])
         total = torch.stack([last for last in self._last if last is not None]).sum(dim=0)
-        return total[0].unflatten(0, (len(self._model.objective.horizons), -1))[self._index]
+        expected: Tensor = total[0].unflatten(0, (len(self._model.objective.horizons), -1))
+        return expected[self._index]
 
 
 def state_stream(decoder: Decoder) -> Callable[[], Callable[[Tensor], Parts]]:

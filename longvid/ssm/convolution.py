@@ -49,9 +49,11 @@ def convolve(
         kernel = kernel + torch.nn.functional.pad(backward_kernel.flip(-1), (size - backward_kernel.shape[-1], 0))
     if torch.compiler.is_compiling():  # a trace: no slices, whose number would fix the size of the batch
         spectrum = torch.fft.rfft(u.to(kernel.dtype), n=size) * torch.fft.rfft(kernel, n=size)
-        return torch.fft.irfft(spectrum, n=size)[..., :length]
+        convolved: Tensor = torch.fft.irfft(spectrum, n=size)
+        return convolved[..., :length]
     with torch.autocast(u.device.type, enabled=False):
-        result: Tensor = _Convolution.apply(u.to(kernel.dtype), kernel, size)
+        # torch gives `apply` no types
+        result: Tensor = _Convolution.apply(u.to(kernel.dtype), kernel, size)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -90,7 +92,8 @@ class _Convolution(torch.autograd.Function):
 
 
 def _filtered(u: Tensor, spectrum: Tensor, size: int) -> Tensor:
-    return torch.fft.irfft(torch.fft.rfft(u, n=size).mul_(spectrum), n=size)[..., : u.shape[-1]]
+    filtered: Tensor = torch.fft.irfft(torch.fft.rfft(u, n=size).mul_(spectrum), n=size)
+    return filtered[..., : u.shape[-1]]
 
 
 def _slices(u: Tensor, size: int) -> Iterator[tuple[slice, list[slice]]]:

@@ -67,7 +67,8 @@ class LowRankMixer(ConvolutionMixer):
     def system_kernels(self, length: int) -> Float[Tensor, "direction channel length"]:
         """Convolution kernel of each direction."""
         kernel = s4_kernel(self.system(), length, backend=self.config.backend, odd_length=self.config.odd_length)
-        return kernel.unflatten(0, (len(self.c), -1))
+        kernels: Tensor = kernel.unflatten(0, (len(self.c), -1))
+        return kernels
 
     def tables(self) -> tuple[PieceTables, Transition]:
         """Dense powers for `carry`, always of the exact recurrence: `odd_length` has no effect."""

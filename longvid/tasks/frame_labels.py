@@ -6,6 +6,7 @@ They are segments, or one line per frame. A clip gets the label at its middle. I
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -96,7 +97,7 @@ def _number(text: str, known: dict[str, int], task: Task, where: str) -> int:
     return known[text] if text in known else task.class_number(int(text) if text.isdecimal() else text, where)
 
 
-def _from_segments(segments: list, row: ManifestRow, task: Task, middles: np.ndarray) -> np.ndarray:
+def _from_segments(segments: list[Any], row: ManifestRow, task: Task, middles: np.ndarray) -> np.ndarray:
     """Labels of half-open segments; between them the class `background` where the task has one."""
     background = task.classes.index(BACKGROUND) if BACKGROUND in task.classes else UNLABELLED
     labels = np.full(len(middles), background, np.int64)

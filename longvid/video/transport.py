@@ -92,7 +92,8 @@ def _has_no_frame(
     frames = np.unique(frame_pts % CLOCK_TICKS)
     right = np.clip(np.searchsorted(frames, pts), 1, len(frames) - 1)
     distance = np.minimum(np.abs(frames[right] - pts), np.abs(pts - frames[right - 1]))
-    return (distance > 0.75 * np.median(np.diff(frames))) & (pts > frames[0]) & (pts < frames[-1])
+    missing: np.ndarray = (distance > 0.75 * np.median(np.diff(frames))) & (pts > frames[0]) & (pts < frames[-1])
+    return missing
 
 
 def _runs(file: BinaryIO) -> Iterator[tuple[int, int, UInt8[np.ndarray, "packets 188"]]]:
@@ -139,7 +140,8 @@ def _first_in_step(data: UInt8[np.ndarray, "bytes"]) -> tuple[int, int]:
 
 
 def _pid(packets: UInt8[np.ndarray, "packets 188"]) -> Int64[np.ndarray, "packets"]:
-    return (packets[:, 1].astype(np.int64) & 0x1F) << 8 | packets[:, 2]
+    pids: np.ndarray = (packets[:, 1].astype(np.int64) & 0x1F) << 8 | packets[:, 2]
+    return pids
 
 
 def _counters(packets: UInt8[np.ndarray, "packets 188"]) -> Int64[np.ndarray, "packets"]:
@@ -156,7 +158,8 @@ def _is_after_gap(
     announced = has_adaptation & ((packets[:, 5] & 0x80) > 0)
     step = (counters[1:] - counters[:-1]) % 16
     fits = np.where(has_content, step <= 1, step == 0)
-    return ~(fits | announced | (counters[:-1] < 0))
+    gaps: np.ndarray = ~(fits | announced | (counters[:-1] < 0))
+    return gaps
 
 
 def _is_broken(packets: UInt8[np.ndarray, "packets 188"]) -> Bool[np.ndarray, "packets"]:
@@ -167,4 +170,5 @@ def _is_broken(packets: UInt8[np.ndarray, "packets 188"]) -> Bool[np.ndarray, "p
     at = np.minimum(content, PACKET_BYTES[0] - 4)
     rows = np.arange(len(packets))
     prefix = (packets[rows, at] == 0) & (packets[rows, at + 1] == 0) & (packets[rows, at + 2] == 1)
-    return ((packets[:, 1] & 0x80) > 0) | (content > PACKET_BYTES[0]) | (starts & ~prefix)
+    broken: np.ndarray = ((packets[:, 1] & 0x80) > 0) | (content > PACKET_BYTES[0]) | (starts & ~prefix)
+    return broken

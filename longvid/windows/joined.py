@@ -240,7 +240,8 @@ def _read(part: StoredVideo | PresentClips, firsts: np.ndarray, stops: np.ndarra
     lowest = int(firsts.min())
     stretch = part.read(lowest, int(stops.max()))
     if (stops - firsts == 1).all():
-        return stretch[firsts - lowest].reshape(len(firsts), -1, stretch.shape[-1])
+        rows: np.ndarray = stretch[firsts - lowest]
+        return rows.reshape(len(firsts), -1, stretch.shape[-1])
     ranges = zip(firsts.ravel() - lowest, stops.ravel() - lowest, strict=True)
     means = np.stack([stretch[first:stop].mean(axis=0, dtype=np.float32) for first, stop in ranges])
     return means.astype(stretch.dtype).reshape(len(firsts), -1, stretch.shape[-1])

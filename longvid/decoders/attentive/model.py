@@ -36,7 +36,8 @@ class PaddedAttention(Attention):
     ) -> Float[Tensor, "batch length dim"]:
         """Each token's mixture of the item."""
         query, key, value = self.qkv(tokens).chunk(3, dim=-1)
-        return self.proj(attend_within(query, key, value, self.num_heads, lengths))
+        output: Tensor = self.proj(attend_within(query, key, value, self.num_heads, lengths))
+        return output
 
 
 class CrossAttention(nn.Module):
@@ -98,7 +99,8 @@ class CrossBlock(nn.Module):
         if self.norm2 is None or self.mlp is None:
             return found
         query = query + found
-        return query + self.mlp(self.norm2(query))
+        query = query + self.mlp(self.norm2(query))
+        return query
 
 
 class AttentiveProbe(Decoder):
@@ -174,11 +176,11 @@ class AttentiveProbe(Decoder):
     ) -> Float[Tensor, "batch queries dim"]:
         """What the linear layer reads: one row per learned query, or with the `steps` head one per token."""
         steps = self.config.head == "steps"
-        if self.config.order == "query-last":
+        query_last = self.config.order == "query-last"
+        if query_last:
             x = self.run_blocks(x, lengths)
-            return self.cross(x + self.query if steps else self.query, x, lengths)
-        found = self.cross(x + self.query if steps else self.query, x, lengths)
-        return self.run_blocks(found, lengths if steps else None)
+        found: Tensor = self.cross(x + self.query if steps else self.query, x, lengths)
+        return found if query_last else self.run_blocks(found, lengths if steps else None)
 
     def run_blocks(self, x: Tensor, lengths: Int[Tensor, " batch"] | None) -> Tensor:
         """The self-attention blocks, recomputed in the backward pass if the config says so."""
@@ -191,10 +193,9 @@ class AttentiveProbe(Decoder):
 
     def classify(self, pooled: Float[Tensor, "batch queries dim"]) -> Float[Tensor, "batch *steps outputs"]:
         """Logits from what `pooled` returns; with several queries each answers for its own outputs."""
-        if self.config.head == "steps":
-            return self.linear(pooled)
-        if not self.config.queries:
-            return self.linear(pooled[:, 0])
+        if self.config.head == "steps" or not self.config.queries:
+            logits: Tensor = self.linear(pooled if self.config.head == "steps" else pooled[:, 0])
+            return logits
         weights, biases = (part.split(list(self.config.queries)) for part in (self.linear.weight, self.linear.bias))
         parts = [functional.linear(pooled[:, i], w, b) for i, (w, b) in enumerate(zip(weights, biases, strict=True))]
         return torch.cat(parts, dim=-1)

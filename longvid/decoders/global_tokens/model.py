@@ -49,8 +49,10 @@ class GlobalTokenDecoder(Decoder):
         """Logits of each item."""
         run = self.run(tokens, lengths)
         if self.config.head == "steps":
-            return self.head([(rms(x), at) for x, at in run.scales()])[:, : tokens.shape[1]]
-        return self.head(rms(run.positions()), run.lengths, run.last_tokens(self.config.segment))
+            by_step: Tensor = self.head([(rms(x), at) for x, at in run.scales()])
+            return by_step[:, : tokens.shape[1]]
+        logits: Tensor = self.head(rms(run.positions()), run.lengths, run.last_tokens(self.config.segment))
+        return logits
 
     def run(self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None) -> "Run":
         """Positions and tokens after the last block."""
@@ -104,8 +106,10 @@ class GlobalTokenDecoder(Decoder):
         self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None, *, first: int = 0
     ) -> Float[Tensor, "batch length width"]:
         """Positions before the first block; `first` is the index of the first token in its stream."""
-        x = self.project(self.norm(tokens.to(self.project.weight.dtype)))
-        return x if self.time is None else x + self.time(tokens.shape[1], lengths, first=first)
+        x: Tensor = self.project(self.norm(tokens.to(self.project.weight.dtype)))
+        if self.time is not None:
+            x = x + self.time(tokens.shape[1], lengths, first=first)
+        return x
 
     def cut(self, x: Float[Tensor, "batch length width"], lengths: Int[Tensor, " batch"] | None) -> "Run":
         """The positions cut into segments, each with the learned tokens."""
@@ -145,7 +149,8 @@ class Run(NamedTuple):
         """Which positions are real."""
         if self.lengths is None:
             return None
-        return ~beyond(self.positions(), self.lengths)[..., 0].unflatten(1, self.x.shape[1:3])
+        inside: Tensor = ~beyond(self.positions(), self.lengths)[..., 0].unflatten(1, self.x.shape[1:3])
+        return inside
 
     def after(self, x: Tensor, tokens: Tensor) -> "Run":
         """The state after a block."""
@@ -193,4 +198,5 @@ class VideoHead(nn.Module):
     ) -> Float[Tensor, "batch outputs"]:
         """Logits from the mean of the normalised positions and the tokens."""
         features = torch.cat([mean, tokens[:, 0]], dim=-1) if self.reads_token else mean
-        return self.out(self.dropout(functional.hardswish(self.hidden(features))))
+        logits: Tensor = self.out(self.dropout(functional.hardswish(self.hidden(features))))
+        return logits

@@ -73,7 +73,8 @@ class LVMAE(Decoder):
     ) -> Float[Tensor, "batch *steps outputs"]:
         """Logits of each item; tokens need not have length 1."""
         encoded, ignored = self.encode(tokens, lengths)
-        return self.probe(encoded, ignored, lengths)
+        logits: Tensor = self.probe(encoded, ignored, lengths)
+        return logits
 
     def encode(
         self, tokens: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"] | None = None
@@ -144,8 +145,11 @@ class Probe(nn.Module):
             encoded = self.norm(encoded)
         clips = zero_beyond(encoded[:, 1:], lengths)
         if self.by_step:
-            return self.linear(clips)
-        return self.linear(encoded[:, 0] if self.norm is not None else mean_over_time(clips, lengths))
+            read = clips
+        else:
+            read = encoded[:, 0] if self.norm is not None else mean_over_time(clips, lengths)
+        logits: Tensor = self.linear(read)
+        return logits
 
 
 def undecayed_vectors(module: nn.Module, learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:

@@ -51,7 +51,9 @@ class KeyMaskedAttention(Attention):
         """Each token replaced by its attention-weighted mixture of the tokens that are not ignored."""
         query, key, value = (split_heads(part, self.num_heads) for part in self.qkv(tokens).chunk(3, dim=-1))
         mask = None if ignored is None else ~ignored[:, None, None, :]
-        return self.proj(join_heads(functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)))
+        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        output: Tensor = self.proj(join_heads(mixed))
+        return output
 
 
 def blocks_of(width: int, *, depth: int, heads: int, mlp_ratio: float, norm_eps: float = NORM_EPS) -> nn.ModuleList:
@@ -116,7 +118,8 @@ class ClipEncoder(nn.Module):
         ignored = None if ignored is None else functional.pad(ignored, (1, 0), value=False)
         for block in self.blocks:
             tokens = block(tokens, ignored)
-        return self.norm(tokens)
+        encoded: Tensor = self.norm(tokens)
+        return encoded
 
 
 class Reconstruction(nn.Module):

@@ -170,7 +170,8 @@ def windowed(
     mask = known * window_mask(window, shared=shared).to(query)
     scores = blocks @ keys / math.sqrt(query.shape[1]) + torch.log(mask + MASKED)
     mixed = (scores.softmax(dim=-1) * mask) @ values.mT
-    return mixed.flatten(1, 2)[:, :length].mT
+    rows: Tensor = mixed.flatten(1, 2)[:, :length]
+    return rows.mT
 
 
 def window_mask(window: int, *, shared: bool) -> Float[Tensor, "window seen"]:

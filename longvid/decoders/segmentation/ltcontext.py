@@ -198,7 +198,8 @@ def strided(
     spare = -length % size
 
     def by_remainder(x: Tensor) -> Tensor:
-        return functional.pad(x, (0, spare)).unflatten(-1, (-1, size)).permute(0, 3, 1, 2)
+        rows: Tensor = functional.pad(x, (0, spare)).unflatten(-1, (-1, size))
+        return rows.permute(0, 3, 1, 2)
 
     parts = (by_remainder(x) for x in (query, key, value, there))
     mixed = _mix(*parts, heads=heads, dropout=dropout)

@@ -42,7 +42,8 @@ def _window_axes(grid: Size, window: Size) -> dict[str, int]:
 
 def to_grid(tokens: Float[Tensor, "batch length dim"], grid: Size) -> Float[Tensor, "batch dim time height width"]:
     """The tokens as a grid, channels second; a view (in memory the channels stay last)."""
-    return tokens.transpose(1, 2).unflatten(2, grid)
+    places: Tensor = tokens.transpose(1, 2).unflatten(2, grid)
+    return places
 
 
 def to_tokens(grid: Float[Tensor, "batch dim time height width"]) -> Float[Tensor, "batch length dim"]:
@@ -70,7 +71,8 @@ class LocalWindowAttention(nn.Module):
         """Each token replaced by its attention-weighted mixture of its window."""
         query, key, value = self.qkv(to_windows(tokens, grid, self.window)).chunk(3, dim=-1)
         mixed = attend(query, key, value, self.heads, scale=self.scale)
-        return self.proj(from_windows(mixed, grid, self.window))
+        output: Tensor = self.proj(from_windows(mixed, grid, self.window))
+        return output
 
 
 class Pyramid(nn.Module):
@@ -98,7 +100,8 @@ class Pyramid(nn.Module):
         levels = [to_tokens(self.fine(places))]
         if self.coarse is not None:
             levels.append(to_tokens(self.coarse(places)))
-        return self.norm(torch.cat(levels, dim=1))
+        pooled: Tensor = self.norm(torch.cat(levels, dim=1))
+        return pooled
 
 
 class PyramidAttention(nn.Module):
@@ -119,4 +122,5 @@ class PyramidAttention(nn.Module):
         """Each token replaced by its attention-weighted mixture of the clip."""
         source = tokens if self.pyramid is None else self.pyramid(tokens, grid)
         key, value = self.kv(source).chunk(2, dim=-1)
-        return self.proj(attend(self.q(tokens), key, value, self.heads, scale=self.scale))
+        output: Tensor = self.proj(attend(self.q(tokens), key, value, self.heads, scale=self.scale))
+        return output

@@ -109,7 +109,8 @@ class DualFormer(Encoder):
     ) -> Float[Tensor, "batch dim steps rows columns"]:
         """The last stage's grid after the last norm; step t covers input frames 2t and 2t + 1."""
         *_, grid = self.stage_grids(clips)
-        return self.norm(grid.movedim(1, -1)).movedim(-1, 1)
+        normed: Tensor = self.norm(grid.movedim(1, -1))
+        return normed.movedim(-1, 1)
 
     def classify(self, clips: Float[Tensor, "batch channel time height width"]) -> Float[Tensor, "batch classes"]:
         """Raw class scores. `views.mean_probabilities` combines the views of a video."""
@@ -119,7 +120,8 @@ class DualFormer(Encoder):
         """Raw class scores of each clip from its `features`."""
         if self.classifier is None:
             raise EncoderError("this DualFormer has no classifier; build it with num_classes=<number of classes>")
-        return self.classifier(features.mean(dim=(2, 3, 4)))
+        scores: Tensor = self.classifier(features.mean(dim=(2, 3, 4)))
+        return scores
 
     def token_scores(
         self, features: Float[Tensor, "batch dim steps rows columns"]
@@ -127,7 +129,8 @@ class DualFormer(Encoder):
         """Raw class scores at every final position, for training with token labels; unused at test time."""
         if self.token_classifier is None:
             raise EncoderError("this DualFormer has no token classifier; build it with token_label=True")
-        return self.token_classifier(features.movedim(1, -1))
+        scores: Tensor = self.token_classifier(features.movedim(1, -1))
+        return scores
 
 
 def _size(clips: Tensor) -> Size:

@@ -21,9 +21,11 @@ def view_frames(
 
 def mean_probabilities(logits: Float[Tensor, "views classes"], views_per_video: int) -> Float[Tensor, "videos classes"]:
     """Mean of the views' softmax probabilities; the views of one video are adjacent."""
-    return logits.softmax(dim=-1).unflatten(0, (-1, views_per_video)).mean(dim=1)
+    by_video: Tensor = logits.softmax(dim=-1).unflatten(0, (-1, views_per_video))
+    return by_video.mean(dim=1)
 
 
 def mean_features(clips: Float[Tensor, "views dim"], views_per_video: int) -> Float[Tensor, "videos dim"]:
     """Mean of the views' clip vectors; the views of one video are adjacent."""
-    return clips.unflatten(0, (-1, views_per_video)).mean(dim=1)
+    by_video: Tensor = clips.unflatten(0, (-1, views_per_video))
+    return by_video.mean(dim=1)

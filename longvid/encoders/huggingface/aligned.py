@@ -34,7 +34,8 @@ class Projected(nn.Module):
 
     def forward(self, pooled: Tensor) -> Tensor:
         """Vectors (batch, projection_dim)."""
-        return self.visual_projection(pooled).mean(dim=1)
+        projected: Tensor = self.visual_projection(pooled)
+        return projected.mean(dim=1)
 
 
 class Integrated(nn.Module):
@@ -57,7 +58,8 @@ class Integrated(nn.Module):
 
     def forward(self, pooled: Tensor) -> Tensor:
         """Vectors (batch, projection_dim)."""
-        return self.mit(self.visual_projection(pooled)).pooler_output
+        vectors: Tensor = self.mit(self.visual_projection(pooled)).pooler_output
+        return vectors
 
 
 class Headed(nn.Module):
@@ -71,7 +73,8 @@ class Headed(nn.Module):
 
     def forward(self, pooled: Tensor) -> Tensor:
         """Vectors (batch, text width)."""
-        return self.video_head(pooled)
+        vectors: Tensor = self.video_head(pooled)
+        return vectors
 
 
 class Unchanged(nn.Module):

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from longvid.clips.preprocessing import Interpolation, Preprocessing
+from longvid.clips.preprocessing import Preprocessing
 from longvid.clips.sampling import Sampling
 from longvid.encoders.base import EncoderSpec
 from longvid.encoders.huggingface.aligned import (
@@ -36,6 +36,7 @@ from longvid.encoders.huggingface.model import HuggingFaceEncoder
 from longvid.encoders.huggingface.processor import preprocessing_of, read_processor, with_size
 from longvid.encoders.saved import HUGGINGFACE, fit_learned, is_learned
 from longvid.errors import EncoderError, WeightsError
+from longvid.video.frames import Interpolation
 from longvid.weights import state_sha256
 
 # fields of config.json that are names or history: they do not change features
@@ -252,7 +253,8 @@ def _fit_positions(config: Any, preprocessing: Preprocessing, frames: int, sourc
 def _random(config: Any, model_class: Any, seed: int, source: str) -> nn.Module:
     with torch.random.fork_rng(devices=[]), quiet_transformers(source):
         torch.manual_seed(seed)
-        return model_class._from_config(config, dtype=torch.float32)
+        model: nn.Module = model_class._from_config(config, dtype=torch.float32)
+        return model
 
 
 def checkpoint_files(folder: Path, source: str) -> list[Path]:

@@ -10,9 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from longvid.clips.preprocessing import Interpolation, Preprocessing
+from longvid.clips.preprocessing import Preprocessing
 from longvid.encoders.huggingface.files import read_object
 from longvid.errors import EncoderError
+from longvid.video.frames import Interpolation
 
 Settings = dict[str, Any]
 Channels = tuple[float, float, float]

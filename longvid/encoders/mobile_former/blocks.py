@@ -67,7 +67,7 @@ class Bottleneck(nn.Module):
         """The map after the residual."""
         hidden = self.expand_relu(self.expand(features), token)
         hidden = self.depthwise_relu(self.depthwise(hidden), token)
-        projected = self.project(hidden)
+        projected: Tensor = self.project(hidden)
         return features + projected if self.residual else projected
 
 
@@ -103,8 +103,9 @@ class DownSampling(nn.Module):
         self, features: Float[Tensor, "batch dim time height width"], token: Float[Tensor, "batch token_dim"]
     ) -> Float[Tensor, "batch outdim outtime outheight outwidth"]:
         """The smaller map."""
-        smaller = self.first_project(self.first_relu(self.first_depthwise(features), token))
-        return smaller + self.second_project(self.second_relu(self.second_depthwise(smaller), token))
+        smaller: Tensor = self.first_project(self.first_relu(self.first_depthwise(features), token))
+        added: Tensor = self.second_project(self.second_relu(self.second_depthwise(smaller), token))
+        return smaller + added
 
 
 class BridgedBlock(nn.Module):

@@ -17,4 +17,5 @@ def to_rows(
 
 def to_map(rows: Float[Tensor, "batch positions dim"], size: Size) -> Float[Tensor, "batch dim time height width"]:
     """The inverse, a channels-last map; size: (time, height, width)."""
-    return rows.unflatten(1, size).permute(0, 4, 1, 2, 3)
+    places: Tensor = rows.unflatten(1, size)
+    return places.permute(0, 4, 1, 2, 3)

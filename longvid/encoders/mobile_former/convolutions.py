@@ -28,7 +28,8 @@ def channel_shuffle(
     """The channels viewed as (groups, dim/groups) and transposed, so that adjacent ones come from different groups."""
     if groups == 1:
         return features
-    return features.unflatten(1, (groups, -1)).transpose(1, 2).flatten(1, 2)
+    grouped: Tensor = features.unflatten(1, (groups, -1))
+    return grouped.transpose(1, 2).flatten(1, 2)
 
 
 class ConvNorm(nn.Module):
@@ -97,7 +98,8 @@ class ConvNorm(nn.Module):
         conv = self.conv
         images = features.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)
         images = functional.conv2d(images, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
-        return images.unflatten(0, (features.shape[0], features.shape[2])).transpose(1, 2)
+        clips: Tensor = images.unflatten(0, (features.shape[0], features.shape[2]))
+        return clips.transpose(1, 2)
 
     def _over_time(self, features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         taps = self.taps
@@ -106,4 +108,5 @@ class ConvNorm(nn.Module):
         # stride that torch does not accept as channels-last, and the convolution would copy the map
         images = features.permute(0, 2, 3, 4, 1).contiguous().flatten(2, 3).permute(0, 3, 1, 2)
         images = functional.conv2d(images, weight, bias, taps.stride, taps.padding, taps.dilation, taps.groups)
-        return images.unflatten(3, features.shape[3:])
+        clips: Tensor = images.unflatten(3, features.shape[3:])
+        return clips

@@ -127,7 +127,8 @@ class MobileFormer(Encoder):
 
     def classify(self, clips: Float[Tensor, "batch 3 time height width"]) -> Float[Tensor, "batch classes"]:
         """Class scores (logits) of each clip."""
-        return self.classifier(self.dropout(self._run(clips)[0].fused))
+        scores: Tensor = self.classifier(self.dropout(self._run(clips)[0].fused))
+        return scores
 
     def _run(self, clips: Tensor) -> tuple[HeadOutput, Tensor]:
         if clips.ndim != 5 or clips.shape[1] != 3:

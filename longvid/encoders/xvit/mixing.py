@@ -74,4 +74,5 @@ class MixingAttention(Attention):
         if summaries:
             keys_values = torch.cat([keys_values, *summaries], dim=2)
         key, value = keys_values.flatten(0, 1).unbind(dim=2)
-        return self.proj(attend(query_key_value[:, :, 0], key, value, self.num_heads))
+        output: Tensor = self.proj(attend(query_key_value[:, :, 0], key, value, self.num_heads))
+        return output

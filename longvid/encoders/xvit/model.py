@@ -130,7 +130,8 @@ def _first_token(block: Block, tokens: Float[Tensor, "batch length dim"]) -> Flo
     query = functional.linear(normed[:, :1], query_rows)
     key, value = functional.linear(normed, key_value_rows).chunk(2, dim=-1)
     first = tokens[:, :1] + attention.proj(attend(query, key, value, attention.num_heads))
-    return (first + block.mlp(block.norm2(first))).squeeze(1)
+    output: Tensor = first + block.mlp(block.norm2(first))
+    return output.squeeze(1)
 
 
 class XViT(Encoder):
@@ -173,7 +174,8 @@ class XViT(Encoder):
 
     def classify(self, clips: Float[Tensor, "batch 3 time height width"]) -> Float[Tensor, "batch classes"]:
         """Raw class scores. The authors add up the scores of several views of one video."""
-        return self.head(self.aggregate(self.frame_tokens(clips).class_tokens))
+        scores: Tensor = self.head(self.aggregate(self.frame_tokens(clips).class_tokens))
+        return scores
 
     def aggregate(self, class_tokens: Float[Tensor, "batch time dim"]) -> Float[Tensor, "batch dim"]:
         """The clip vector from the class tokens of any number of frames."""

@@ -18,7 +18,8 @@ from longvid.ssm.system import StateSpace
 
 def cauchy_kernel(system: StateSpace, length: int, dtype: torch.dtype) -> Float[Tensor, "channel length"]:
     """Kernel of a system truncated at `length`, any parity; `dtype` is that of the result and the tiles."""
-    return torch.fft.irfft(generating_function(system, length, dtype), n=length)
+    kernel: Tensor = torch.fft.irfft(generating_function(system, length, dtype), n=length)
+    return kernel
 
 
 def even_cauchy_kernel(system: StateSpace, length: int, dtype: torch.dtype) -> Float[Tensor, "channel length"]:

@@ -92,7 +92,8 @@ def output_row(dense: DenseSystem, squares: Squares, truncated_at: int) -> Float
     if truncated_at == 0:
         return dense.C
     identity = torch.eye(dense.A.shape[-1], dtype=dense.A.dtype, device=dense.A.device)
-    return torch.linalg.solve((identity - squares.power(truncated_at)).mT, dense.C[..., None])[..., 0]
+    solved: Tensor = torch.linalg.solve((identity - squares.power(truncated_at)).mT, dense.C[..., None])
+    return solved[..., 0]
 
 
 def _from_row(row: Float[Tensor, "channel 1 state"], dtype: torch.dtype) -> Complex[Tensor, "channel half"]:

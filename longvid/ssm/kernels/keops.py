@@ -43,7 +43,8 @@ def keops_kernel(system: StateSpace, length: int) -> Float[Tensor, "channel leng
     c, s = (t.to(dtype) for t in frequencies(wide.truncated_at, wide.step.device))
     numerators, modulus, decay = (t.to(dtype) for t in coefficients(wide))
     generating = woodbury(resolvent_sums(numerators, modulus, decay, c, s), c, s)
-    return torch.fft.irfft(generating, n=wide.truncated_at)[:, :length]
+    kernel: Tensor = torch.fft.irfft(generating, n=wide.truncated_at)
+    return kernel[:, :length]
 
 
 def resolvent_sums(
@@ -72,7 +73,8 @@ def resolvent_sums(
     both = (terms * (real / scale)).concat(
         terms * (imaginary / scale)
     )  # one reduction, so only one formula is compiled
-    return both.sum(dim=2).view(len(modulus), len(c), 2, 8).permute(2, 0, 3, 1)
+    sums: Tensor = both.sum(dim=2)
+    return sums.view(len(modulus), len(c), 2, 8).permute(2, 0, 3, 1)
 
 
 @functools.cache

@@ -165,7 +165,8 @@ def _resolvents(sums: Tensor, c: Tensor, s: Tensor) -> tuple[Tensor, ...]:
     """R_cb, R_cp, R_qb, R_qp: (channel, 1, frequency) each."""
     (v_real, vw_real), (v_imaginary, vw_imaginary) = (part.split(4, dim=1) for part in sums)
     R = 2 * torch.complex(-2 * s * v_imaginary - c * vw_real, 2 * s * v_real - c * vw_imaginary)
-    return R.split(1, dim=1)
+    resolvents: tuple[Tensor, ...] = R.split(1, dim=1)
+    return resolvents
 
 
 def _woodbury_gradient(sums: Tensor, c: Tensor, s: Tensor, grad: Tensor) -> Tensor:

@@ -35,7 +35,8 @@ def triton_kernel(system: StateSpace, length: int) -> Float[Tensor, "channel len
     whole = system if system.truncated_at >= length else truncate(system.double(), length)
     cosine, sine = frequencies(whole.truncated_at, whole.step.device)
     generating: Tensor = triton_resolvent(*whole[:6], cosine, sine, system.step.dtype)
-    return torch.fft.irfft(generating, n=whole.truncated_at)[:, :length]
+    kernel: Tensor = torch.fft.irfft(generating, n=whole.truncated_at)
+    return kernel[:, :length]
 
 
 @functools.cache

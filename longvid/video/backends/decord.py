@@ -16,9 +16,9 @@ import numpy as np
 from jaxtyping import Int64
 
 from longvid.errors import UnreadableVideo
-from longvid.video.frames import Interpolation
+from longvid.video.frames import Frame, Interpolation
 from longvid.video.metadata import VideoProbe
-from longvid.video.scaling import Frame, Scaler
+from longvid.video.scaling import Scaler
 
 SAME_TIME_SECONDS = 0.0005
 """decord keeps times as float32 seconds: 10 hours in, they are 4 ms apart, so the tolerance grows with them."""
@@ -35,7 +35,8 @@ def version() -> str:
     """decord's own version."""
     import decord
 
-    return decord.__version__
+    number: str = decord.__version__
+    return number
 
 
 def read_frames(

@@ -22,10 +22,10 @@ from jaxtyping import Int64
 
 from longvid.errors import DamagedVideo, UnreadableVideo
 from longvid.video.backends import kept_open
-from longvid.video.frames import FramesWanted, Interpolation
+from longvid.video.frames import Frame, FramesWanted, Interpolation
 from longvid.video.metadata import MeasuredTiming, VideoProbe
 from longvid.video.opening import open_video, packets_of
-from longvid.video.scaling import Frame, Scaler
+from longvid.video.scaling import Scaler
 
 SEEK_GAIN_FRAMES = 4
 """A jump must save the decoding of at least this many frames. Measured on 360p and 720p H.264: any value from 1 to 8

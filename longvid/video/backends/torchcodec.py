@@ -14,9 +14,9 @@ import numpy as np
 from jaxtyping import Int64
 
 from longvid.errors import UnreadableVideo
-from longvid.video.frames import SAME_INSTANT_SECONDS, Interpolation
+from longvid.video.frames import SAME_INSTANT_SECONDS, Frame, Interpolation
 from longvid.video.metadata import VideoProbe
-from longvid.video.scaling import Frame, Scaler
+from longvid.video.scaling import Scaler
 
 UNSEEKABLE_CONTAINERS = ("mpeg",)
 BATCH_FRAMES = 8
