@@ -90,7 +90,8 @@ def from_stored(arrays: dict[str, np.ndarray]) -> np.ndarray:
     """Tokens (clips, tokens, dim) for computations: int8 becomes float32, other dtypes stay."""
     if "scale" not in arrays:
         return arrays["tokens"]
-    return arrays["tokens"].astype(np.float32) * arrays["scale"][..., None]
+    tokens: np.ndarray = arrays["tokens"].astype(np.float32) * arrays["scale"][..., None]
+    return tokens
 
 
 def _narrow(tokens: np.ndarray, dtype: np.dtype) -> np.ndarray:

@@ -408,7 +408,8 @@ def _pause_seconds(attempt: int, error: Exception) -> float:
     headers = getattr(getattr(error, "response", None), "headers", None) or {}
     told = str(headers.get("Retry-After", ""))
     asked = min(float(told), LONGEST_PAUSE_SECONDS) if told.isdecimal() else 0.0
-    return max(asked, random.uniform(0.5, 1.0) * FIRST_PAUSE_SECONDS * 2**attempt)
+    growing: float = random.uniform(0.5, 1.0) * FIRST_PAUSE_SECONDS * 2**attempt
+    return max(asked, growing)
 
 
 def _may_pass(error: Exception) -> bool:

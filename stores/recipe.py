@@ -46,7 +46,8 @@ class Recipe(BaseModel):
     @classmethod
     def _plain(cls, value: dict[str, Any]) -> dict[str, Any]:
         try:
-            return _whole_floats_as_integers(plain(value))
+            taken: dict[str, Any] = _whole_floats_as_integers(plain(value))
+            return taken
         except TypeError as error:
             raise ValueError(f"must hold JSON values only ({error})") from error
 

@@ -69,7 +69,8 @@ class ClipSequence:
         if not -self.num_clips <= clip < self.num_clips:
             raise InvalidWindow(f"video {self.key!r} has {self.num_clips} clips, but clip {clip} was asked")
         clip %= self.num_clips
-        return self._read(clip, clip + 1)[0]
+        tokens: np.ndarray = self._read(clip, clip + 1)[0]
+        return tokens
 
     def __iter__(self) -> Iterator[np.ndarray]:
         for first in range(0, self.num_clips, CLIPS_AT_ONCE):

@@ -54,7 +54,7 @@ class StoredVideo(ClipSequence):
         self._path = video_path(path_name(record.key))
         self._seconds: np.ndarray | None = None
         self._mapped: dict[str, MappedArray] | None = None
-        self._opened: dict[tuple[int, str], zarr.Array] = {}
+        self._opened: dict[tuple[int, str], zarr.Array[Any]] = {}
         self._check: Check = check
         self._expected: Rows | None = None
         self._checked: dict[str, set[int]] = {}
@@ -293,7 +293,7 @@ class StoredVideo(ClipSequence):
             raise self._damaged(f"shard {shard_index} of `{name}` is missing")
         return window
 
-    def _array(self, name: str) -> zarr.Array:
+    def _array(self, name: str) -> "zarr.Array[Any]":  # in quotes: zarr 3.1.3 lacks `Array[...]` at run time
         opened = (os.getpid(), name)  # a connection does not survive a fork
         if opened not in self._opened:
             # format 3 only: an array of format 2 may name filters that unpickle what they read
@@ -302,7 +302,7 @@ class StoredVideo(ClipSequence):
             self._opened[opened] = array
         return self._opened[opened]
 
-    def _refuse_other_shape(self, name: str, array: zarr.Array) -> None:
+    def _refuse_other_shape(self, name: str, array: "zarr.Array[Any]") -> None:
         """Raise DamagedStore where the array's document claims a shape that was not planned: zarr would allocate it."""
         planned = array_documents(self._recipe, self._layout, self.num_clips)[name]
         shape = tuple(planned["shape"])

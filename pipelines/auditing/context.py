@@ -320,7 +320,8 @@ class _Probe:
         padded = np.zeros((len(tokens), int(lengths.max()), tokens[0].shape[1]), np.float32)
         for row, own in zip(padded, tokens, strict=True):
             row[: len(own)] = own
-        return self._model["probe"](self._model["project"](torch.from_numpy(padded)), lengths)
+        logits: Tensor = self._model["probe"](self._model["project"](torch.from_numpy(padded)), lengths)
+        return logits
 
     def _fit(self, train: Part, val: Part, val_places: list[Ranges], count: int | None, given: ProbeSettings) -> None:
         random = np.random.default_rng(given.seed)

@@ -256,7 +256,8 @@ class _Patient:
         try:
             self._connection.send((function, arguments))
             if self._connection.poll(self._deadline_seconds):
-                return self._connection.recv()
+                answer: tuple[Outcome, bool] = self._connection.recv()
+                return answer
         except (EOFError, OSError):
             pass  # the process died: the same as one that hangs
         self._end()

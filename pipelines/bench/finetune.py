@@ -267,7 +267,8 @@ class FrameByFrame(Classifying):
         """Raw class scores."""
         batch, time = clips.shape[0], clips.shape[2]
         frames = clips.transpose(1, 2).flatten(0, 1).unsqueeze(2)
-        return super().forward(frames).unflatten(0, (batch, time)).mean(dim=1)
+        scores: Tensor = super().forward(frames).unflatten(0, (batch, time)).mean(dim=1)
+        return scores
 
 
 def step_cost(name: str, way: str) -> tuple[float, int]:

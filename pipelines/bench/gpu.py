@@ -175,4 +175,5 @@ def milliseconds_of(call: Callable[[], None]) -> float:
     call()
     end.record()
     torch.cuda.synchronize()
-    return begin.elapsed_time(end)
+    elapsed: float = begin.elapsed_time(end)
+    return elapsed

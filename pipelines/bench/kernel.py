@@ -87,7 +87,8 @@ def direct_kernel(system: StateSpace, length: int) -> Tensor:
     left = torch.stack([system.c, system.c, system.q, system.q], dim=1).conj()
     v = (left * torch.stack([system.b, system.p, system.b, system.p], dim=1) * step[:, None])[..., None]
     cb, cp, qb, qp = (v / (z - w) + v.conj() / (z - w.conj())).sum(dim=2).unbind(1)
-    return torch.fft.irfft(2 / (1 + omega) * (cb - cp * qb / (1 + qp)), n=length)
+    kernel: Tensor = torch.fft.irfft(2 / (1 + omega) * (cb - cp * qb / (1 + qp)), n=length)
+    return kernel
 
 
 def one_pass(way: str, length: int) -> Callable[[], None]:
@@ -107,7 +108,8 @@ def convolved(way: str, system: StateSpace, u: Tensor, length: int) -> Tensor:
         return convolve(u, s4_kernel(system, length, backend=way))
     kernel = direct_kernel(system, length)
     spectrum = torch.fft.rfft(u, n=2 * length) * torch.fft.rfft(kernel, n=2 * length)
-    return torch.fft.irfft(spectrum, n=2 * length)[..., :length]
+    outputs: Tensor = torch.fft.irfft(spectrum, n=2 * length)[..., :length]
+    return outputs
 
 
 def time_ways(length: int, rounds: int) -> dict[str, float]:

@@ -222,8 +222,8 @@ def tested(decoder: Decoder, task: MemoryTask, length: int, generator: torch.Gen
 
 def scores_of(decoder: Decoder, tokens: Tensor, task: MemoryTask) -> Tensor:
     """(batch, questions, choices), for either head."""
-    logits: Tensor = decoder(tokens)
-    return logits.unflatten(-1, (-1, task.choices)).flatten(1, -2)
+    scores: Tensor = decoder(tokens).unflatten(-1, (-1, task.choices)).flatten(1, -2)
+    return scores
 
 
 def accuracy_of(scores: Tensor, answers: Tensor, task: MemoryTask) -> float:

@@ -240,7 +240,9 @@ def clips_of(
     order = np.roll(ORDERS[label], -int(rng.integers(STATES)))
     states = np.repeat(np.resize(order, num_clips), rng.integers(2, 5))[:num_clips]
     appearance = APPEARANCE * rng.standard_normal(DIM) / np.sqrt(DIM)
-    return prototypes[states] + appearance + NOISE * rng.standard_normal((num_clips, DIM)) / np.sqrt(DIM)
+    noise = NOISE * rng.standard_normal((num_clips, DIM)) / np.sqrt(DIM)
+    clips: np.ndarray = prototypes[states] + appearance + noise
+    return clips
 
 
 def with_labels(rows: list[ManifestRow], count: int) -> list[ManifestRow]:

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import zarr
@@ -223,7 +224,7 @@ class _Zarr:
     def __init__(self, folder: Path, pipeline: str | None = None) -> None:
         self._folder = folder / "features.zarr" / "videos"
         self._pipeline = pipeline or zarr.config.get("codec_pipeline.path")
-        self._arrays: dict[str, zarr.Array] = {}
+        self._arrays: dict[str, zarr.Array[Any]] = {}
 
     def read(self, key: str, start_clip: int) -> np.ndarray:
         if key not in self._arrays:

@@ -7,7 +7,8 @@ import numpy as np
 from rich.text import Text
 
 from longvid.metrics.items import METRICS
-from longvid.pipelines.cli.console import console, counted, printable, table
+from longvid.pipelines.cli.console import console, counted, table
+from longvid.printable import printable
 
 MAX_ROWS = 40
 """Rows of a prediction shown in the terminal; `--json` has them all."""
@@ -170,7 +171,8 @@ def _shown(prediction: Any) -> list[int]:
     if count <= MAX_CLASSES:
         return list(range(count))
     totals = np.array([prediction.total[name] for name in prediction.outputs])
-    return np.argsort(-totals, kind="stable")[:MAX_CLASSES].tolist()
+    highest: list[int] = np.argsort(-totals, kind="stable")[:MAX_CLASSES].tolist()
+    return highest
 
 
 def _score(score: float, prediction: Any) -> str:

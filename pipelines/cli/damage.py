@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from longvid.pipelines.cli.console import console, counted, error_console, print_json, printable
+from longvid.pipelines.cli.console import console, counted, error_console, print_json
+from longvid.printable import printable
 
 if TYPE_CHECKING:
     from longvid.stores import Damage, FeatureStore

@@ -5,7 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from longvid.pipelines.cli.console import console, error_console, print_json, printable, table
+from longvid.pipelines.cli.console import console, error_console, print_json, table
+from longvid.printable import printable
 
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 Page = Annotated[Path | None, typer.Option("--page", help="Also write one self-contained HTML page.")]

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from longvid.pipelines.cli.console import console, print_json, printable, table
+from longvid.pipelines.cli.console import console, print_json, table
 from longvid.pipelines.cli.options import parse_options
 from longvid.pipelines.cli.own_code import find_own_code, find_own_decoder
 from longvid.pipelines.cli.train import JSON, OwnDecoder, OwnOptions, RunFolder
+from longvid.printable import printable
 
 if TYPE_CHECKING:
     from longvid.pipelines.evaluation.explain import Explanation

@@ -12,9 +12,9 @@ from longvid.pipelines.cli.console import (
     human_bytes,
     human_seconds,
     print_json,
-    printable,
     table,
 )
+from longvid.printable import printable
 
 if TYPE_CHECKING:
     from longvid.pipelines.extraction import ExtractionJob, VideoRequest

@@ -29,7 +29,7 @@ from longvid.safe_yaml import YAMLError, parse_yaml
 from longvid.video.storage import Storage
 
 if TYPE_CHECKING:
-    from typer import Context
+    from typer import Context as Context
 
     from longvid.pipelines.extraction.encoder_settings import EncoderSettings
     from longvid.pipelines.extraction.together import Target

@@ -5,7 +5,8 @@ from typing import Annotated, Any
 import typer
 
 from longvid.errors import ConfigError
-from longvid.pipelines.cli.console import console, error_console, human_seconds, print_json, printable, table
+from longvid.pipelines.cli.console import console, error_console, human_seconds, print_json, table
+from longvid.printable import printable
 
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 Overwrite = Annotated[

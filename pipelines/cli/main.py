@@ -31,8 +31,9 @@ from longvid.pipelines.cli import (
     train,
     views,
 )
-from longvid.pipelines.cli.console import error_console, printable
+from longvid.pipelines.cli.console import error_console
 from longvid.pipelines.cli.extras import missing_extra
+from longvid.printable import printable
 from longvid.stores import StoreError
 
 app = typer.Typer(

@@ -6,9 +6,10 @@ from pathlib import Path
 from rich.console import Console
 
 from longvid.metrics.items import METRICS
-from longvid.pipelines.cli.console import LINE_EVERY_SECONDS, console, error_console, printable, table
+from longvid.pipelines.cli.console import LINE_EVERY_SECONDS, console, error_console, table
 from longvid.pipelines.prepare import Preparation, VideoStatus
 from longvid.pipelines.prepare.counts import SplitCount
+from longvid.printable import printable
 
 SHOWN_UNREADABLE = 20
 

@@ -15,9 +15,9 @@ from longvid.pipelines.cli.console import (
     error_console,
     human_seconds,
     print_json,
-    printable,
     table,
 )
+from longvid.printable import printable
 
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 

@@ -13,13 +13,13 @@ from longvid.pipelines.cli.console import (
     failed_line,
     human_seconds,
     print_json,
-    printable,
     table,
 )
 from longvid.pipelines.cli.damage import JSON, Location
 from longvid.pipelines.cli.options import parse_options
 from longvid.pipelines.cli.own_code import find_own_code
 from longvid.pipelines.cli.store import PANEL
+from longvid.printable import printable
 
 if TYPE_CHECKING:
     from longvid.pipelines.searching.run import SearchResult

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 from rich.padding import Padding
 
 from longvid.errors import ConfigError
-from longvid.pipelines.cli.console import console, print_json, printable
+from longvid.pipelines.cli.console import console, print_json
+from longvid.printable import printable
 
 if TYPE_CHECKING:
     from longvid.pipelines.training.settings_reference import SettingRow

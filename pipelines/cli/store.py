@@ -11,11 +11,11 @@ from longvid.pipelines.cli.console import (
     human_bytes,
     human_seconds,
     print_json,
-    printable,
     table,
 )
 from longvid.pipelines.cli.damage import JSON, Location, repair, watching
 from longvid.pipelines.cli.verification import verify
+from longvid.printable import printable
 
 if TYPE_CHECKING:
     from longvid.stores import FeatureStore, Recipe, StoreInfo

@@ -13,9 +13,9 @@ from longvid.pipelines.cli.console import (
     error_console,
     human_seconds,
     print_json,
-    printable,
     table,
 )
+from longvid.printable import printable
 
 SHOWN_TRIALS = 10
 

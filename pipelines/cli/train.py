@@ -6,9 +6,10 @@ from typing import Annotated, Any, Literal
 import typer
 
 from longvid.errors import ConfigError
-from longvid.pipelines.cli.console import console, error_console, human_seconds, print_json, printable, table
+from longvid.pipelines.cli.console import console, error_console, human_seconds, print_json, table
 from longvid.pipelines.cli.options import parse_options
 from longvid.pipelines.cli.own_code import find_own_code, find_own_decoder
+from longvid.printable import printable
 
 RunFolder = Annotated[Path, typer.Argument(help="Folder of a training run.")]
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from longvid.pipelines.cli.console import console, counted, error_console, failed_line, print_json, printable, table
+from longvid.pipelines.cli.console import console, counted, error_console, failed_line, print_json, table
 from longvid.pipelines.cli.damage import JSON, Location, Videos, find_damage
 from longvid.pipelines.cli.options import parse_options
 from longvid.pipelines.cli.own_code import find_own_code
+from longvid.printable import printable
 
 if TYPE_CHECKING:
     from longvid.pipelines.verification.findings import DifferentClip, ShardFinding, Verification

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from longvid.pipelines.cli.console import console, error_console, human_seconds, print_json, printable, table
+from longvid.pipelines.cli.console import console, error_console, human_seconds, print_json, table
+from longvid.printable import printable
 
 if TYPE_CHECKING:
     from longvid.pipelines.views.run import ViewsResult

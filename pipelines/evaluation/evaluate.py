@@ -422,7 +422,8 @@ def _baseline(run: RunFolder, task: Task, dataset: WindowDataset) -> np.ndarray:
     """Scores (outputs,) of the constant answer that follows from the training labels and ignores the video."""
     rows = split_by_presence(dataset.store, run.manifest().split("train"))[0]
     train = WindowDataset(dataset.store, rows, Windows(), task=task).targets()
-    return baseline_scores(task.kind, train, 1, task.outputs)[0]
+    answer: np.ndarray = baseline_scores(task.kind, train, 1, task.outputs)[0]
+    return answer
 
 
 def _in_words(answer: np.ndarray, task: Task) -> str:

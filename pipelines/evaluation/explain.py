@@ -214,7 +214,8 @@ def _items(data: WindowDataset) -> Iterator[tuple[WindowItem, Int[np.ndarray, " 
 def _scores(decoder: Decoder, data: WindowDataset, task: Task, device: torch.device) -> np.ndarray:
     """The decoder's scores for the video: the mean over its windows."""
     logits = [decoder(item.tokens[None].to(device).float())[0].float().cpu().numpy() for item, _ in _items(data)]
-    return probabilities(np.stack(logits), task.kind).mean(axis=0)
+    mean: np.ndarray = probabilities(np.stack(logits), task.kind).mean(axis=0)
+    return mean
 
 
 def _along(

@@ -108,7 +108,8 @@ class ClipModels:
 
 def _starts(parts: Iterable[np.ndarray]) -> list[int]:
     """How many items lie before each part."""
-    return np.cumsum([0, *map(len, parts)])[:-1].tolist()
+    starts: list[int] = np.cumsum([0, *map(len, parts)])[:-1].tolist()
+    return starts
 
 
 def _pooled(data: WindowDataset) -> dict[str, Float[np.ndarray, "videos features"]]:

@@ -174,4 +174,5 @@ def _clip_records(seed: int, found: SplitScores, data: WindowDataset, task: Task
 def targets_along(data: WindowDataset, video: int, along: ScoredVideo) -> list[int]:
     """The class number of each scored clip of a video, `UNLABELLED` where there is none."""
     clips = np.searchsorted(data.seconds(video)[:, 0], along.seconds[:, 0])
-    return data.clip_targets(video)[clips].tolist()
+    numbers: list[int] = data.clip_targets(video)[clips].tolist()
+    return numbers

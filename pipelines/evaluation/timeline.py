@@ -153,4 +153,5 @@ def _long_enough(decoder: Decoder, tokens: Float[Tensor, "length dim"]) -> bool:
 
 def _logits(decoder: Decoder, sequences: list[Tensor]) -> Float[Tensor, "sequences outputs"]:
     lengths = torch.tensor([len(tokens) for tokens in sequences], device=sequences[0].device)
-    return decoder(torch.nn.utils.rnn.pad_sequence(sequences, batch_first=True), lengths)
+    logits: Tensor = decoder(torch.nn.utils.rnn.pad_sequence(sequences, batch_first=True), lengths)
+    return logits

@@ -37,7 +37,8 @@ def zero_shot_scores(
     videos = np.stack([_mean_direction(data, index) for index in range(len(data.rows))])
     logits = SHARPNESS * (videos @ texts.T)
     scores = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return scores / scores.sum(axis=1, keepdims=True)
+    shares: np.ndarray = scores / scores.sum(axis=1, keepdims=True)
+    return shares
 
 
 def _mean_direction(data: WindowDataset, index: int) -> Float[np.ndarray, " dim"]:

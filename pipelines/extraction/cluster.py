@@ -241,7 +241,7 @@ def _address_of(interface: str) -> str:
 def _slurm(settings: ClusterSettings, stack: ExitStack, loop: Any) -> Any:
     """A scheduler on one address of this machine; its workers are jobs, with keys that they read from files."""
     try:
-        from dask_jobqueue import SLURMCluster
+        from dask_jobqueue.slurm import SLURMCluster
     except ImportError as error:
         raise BackendUnavailable("scheduler='slurm' needs dask-jobqueue: pip install 'longvid[slurm]'") from error
     jobs = slurm_settings(settings.slurm_options, cores=2 * CORES_A_PROCESS, processes=2)

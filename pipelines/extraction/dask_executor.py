@@ -10,7 +10,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import cast
+from typing import Any, cast
 from uuid import uuid4
 
 import cloudpickle
@@ -185,7 +185,7 @@ class DaskExecutor:
 
     def run(self, dealer: Dealer) -> Iterator[Ended]:
         """What the assignments came to; at most a window of them is with the scheduler at any time."""
-        running: dict[Future, Assignment] = {}
+        running: dict[Future[Any], Assignment] = {}
         ended = as_completed(loop=self._client.loop, raise_errors=False)
         window = _Window(self._client)
         outcomes: list[Ended] = []
@@ -218,8 +218,9 @@ class DaskExecutor:
                 with hold_interrupts():
                     outcomes = list(self._settle(done, running, deadline))
 
+    # in quotes: distributed 2025.1 lacks `Future[...]` at run time
     def _settle(
-        self, ended: list[Future], running: dict[Future, Assignment], deadline: DeadlineWatch
+        self, ended: "list[Future[Any]]", running: "dict[Future[Any], Assignment]", deadline: DeadlineWatch
     ) -> Iterator[Ended]:
         """What the ended futures came to, fetched in one request; takes the futures out of `running`."""
         expired = deadline.ended(ended)
@@ -234,7 +235,7 @@ class DaskExecutor:
                 yield assignment, pickle.loads(packed)
             future.release()
 
-    def _fault(self, future: Future, *, expired: bool) -> Died:
+    def _fault(self, future: "Future[Any]", *, expired: bool) -> Died:
         """Why the future has no outcome."""
         if expired:
             return Died(late(self._deadline_seconds))

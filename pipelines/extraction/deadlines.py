@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from distributed import Client, Future
 
@@ -25,19 +26,20 @@ class DeadlineWatch:
         self._client = client
         self._deadline_seconds = deadline_seconds
         self._lock = threading.Lock()
-        self._watched: dict[Future, float | None] = {}
+        self._watched: dict[Future[Any], float | None] = {}
         """When each future's time started; None before."""
-        self._limits: dict[Future, float] = {}
-        self._expired: set[Future] = set()
+        self._limits: dict[Future[Any], float] = {}
+        self._expired: set[Future[Any]] = set()
 
-    def watch(self, limits: Mapping[Future, float] | Iterable[Future]) -> None:
+    # in quotes: distributed 2025.1 lacks `Future[...]` at run time
+    def watch(self, limits: "Mapping[Future[Any], float] | Iterable[Future[Any]]") -> None:
         """Give each future its limit in seconds from now on, or the deadline of the run."""
         limits = dict(limits) if isinstance(limits, Mapping) else dict.fromkeys(limits, self._deadline_seconds)
         with self._lock:
             self._watched.update(dict.fromkeys(limits))
             self._limits.update(limits)
 
-    def ended(self, futures: Iterable[Future]) -> set[Future]:
+    def ended(self, futures: "Iterable[Future[Any]]") -> "set[Future[Any]]":
         """Forget the futures; return those that ended because they were late."""
         with self._lock:
             for future in futures:

@@ -171,7 +171,7 @@ class MeasuringProcesses:
     def _ask(self, process: WorkProcess, wanted: Wanted) -> Measured | Unchanged:
         if self._closed.is_set():
             raise Unusable(f"{wanted.path}: not read because the run has ended")
-        answer: Future[Any] = process.submit(measure, wanted)
+        answer: Future[Measured | Unchanged] = process.submit(measure, wanted)
         seconds = self._patience_seconds(wanted.path)
         try:
             return answer.result(timeout=seconds)

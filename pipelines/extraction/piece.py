@@ -239,7 +239,7 @@ class DecodeAhead(Generic[Decoded]):
         self.busy_seconds = 0.0
         self.read_bytes = 0
 
-    def __enter__(self) -> "DecodeAhead":
+    def __enter__(self) -> "DecodeAhead[Decoded]":
         self._thread.start()
         return self
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -28,6 +28,8 @@ from longvid.recognition.dataset import ClipItem
 from longvid.tasks import Manifest, ManifestRow, Task, infer_task
 from longvid.tasks.class_names import name_classes
 from longvid.tasks.splits import carve_split
+
+Setting = TypeVar("Setting")
 
 
 @runtime_checkable
@@ -187,7 +189,7 @@ def clip_sampling(given: dict[str, Any], own: Sampling) -> TrainingSampling:
     return setting_of(TrainingSampling, settings | given, "clips.sampling")
 
 
-def setting_of(kind: type[Any], fields: dict[str, Any], where: str) -> Any:
+def setting_of(kind: type[Setting], fields: dict[str, Any], where: str) -> Setting:
     """A settings class of a recipe's values; `ConfigError` that names the part of the recipe."""
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
     try:
@@ -196,7 +198,9 @@ def setting_of(kind: type[Any], fields: dict[str, Any], where: str) -> Any:
         raise ConfigError(f"{where}: {str(error).replace('__init__() ', '')}") from None
 
 
-def train_loader(data: LearningData, config: FinetuneConfig, *, device: torch.device, rank: Rank = ALONE) -> DataLoader:
+def train_loader(
+    data: LearningData, config: FinetuneConfig, *, device: torch.device, rank: Rank = ALONE
+) -> DataLoader[Any]:
     """Batches of training clips, or a rank's part of each."""
     sampler = ShuffledClips(data.train, config.seed)
     # with repeated augmentation a batch holds as many clips as ever, of fewer videos
@@ -208,7 +212,9 @@ def train_loader(data: LearningData, config: FinetuneConfig, *, device: torch.de
     return clip_loader(data.train, workers=config.workers, device=device, **batches)
 
 
-def eval_loader(data: LearningData, config: FinetuneConfig, *, device: torch.device, rank: Rank = ALONE) -> DataLoader:
+def eval_loader(
+    data: LearningData, config: FinetuneConfig, *, device: torch.device, rank: Rank = ALONE
+) -> DataLoader[Any]:
     """Batches of the validation clips in order; for one of several ranks those that are dealt to it."""
     if rank.world > 1:
         dealt = DealtBatches(len(data.val), config.eval_batch_size, rank)
@@ -216,7 +222,9 @@ def eval_loader(data: LearningData, config: FinetuneConfig, *, device: torch.dev
     return clip_loader(data.val, workers=config.workers, device=device, batch_size=config.eval_batch_size)
 
 
-def clip_loader(source: Any, *, workers: int, device: torch.device, collate: Any = None, **batching: Any) -> DataLoader:
+def clip_loader(
+    source: Any, *, workers: int, device: torch.device, collate: Any = None, **batching: Any
+) -> DataLoader[Any]:
     """A loader over worker processes that live as long as it does."""
     return DataLoader(
         source,

@@ -128,12 +128,13 @@ def token_width(encoder: Encoder) -> int:
     spec = encoder.spec
     with torch.no_grad():
         clip = torch.zeros(1, 3, spec.sampling.frames, spec.preprocessing.height, spec.preprocessing.width)
-        return encoder.eval()(clip).tokens.shape[-1]
+        width: int = encoder.eval()(clip).tokens.shape[-1]
+    return width
 
 
 def _loaders(
     config: DistilConfig, train: StoredClips, val: StoredClips, device: torch.device, rank: Rank
-) -> tuple[DataLoader, DataLoader]:
+) -> tuple[DataLoader[Any], DataLoader[Any]]:
     """Batches of both parts; they are in memory already, so that no worker processes are needed."""
     sampler = ShuffledClips(train, config.seed)
     if rank.world > 1:

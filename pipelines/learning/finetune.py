@@ -59,7 +59,7 @@ def prepare_finetuning(
 ) -> Prepared:
     """All that a fine-tuning needs, checked; nothing is decoded or written."""
     device = learning_device(config)
-    mixing: Mixing = setting_of(Mixing, config.clips.mixing, "clips.mixing")
+    mixing = setting_of(Mixing, config.clips.mixing, "clips.mixing")
     own = config.encoder
     if model is None:
         # built first: its input says how clips are taken, and a checkpoint that does not fit is refused at once

@@ -74,7 +74,8 @@ def _picture(row: np.ndarray, column: np.ndarray, sprite: np.ndarray) -> Float[n
     from scipy.ndimage import map_coordinates
 
     centre = (len(sprite) - 1) / 2
-    return map_coordinates(sprite, [row + centre, column + centre], order=1, cval=0.0)
+    moved: np.ndarray = map_coordinates(sprite, [row + centre, column + centre], order=1, cval=0.0)
+    return moved
 
 
 def digit_sprites() -> tuple[Sprites, Sprites]:

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -166,7 +167,7 @@ class TeacherClip:
 
 
 @dataclass
-class StoredClips(Dataset):
+class StoredClips(Dataset[dict[str, Any]]):
     """The clips of some videos with their targets; item i is one clip, the same in every epoch."""
 
     clips: list[TeacherClip]
@@ -185,7 +186,7 @@ class StoredClips(Dataset):
     def set_epoch(self, epoch: int) -> None:
         """The clips are those of the store in every epoch."""
 
-    def __getitem__(self, index: int) -> dict:
+    def __getitem__(self, index: int) -> dict[str, Any]:
         pixels = torch.from_numpy(np.array(self.frames[index])).movedim(-1, 0).contiguous()
         return {
             "clip": pixels,
@@ -194,7 +195,7 @@ class StoredClips(Dataset):
         }
 
 
-def collate_stored(items: Sequence[dict]) -> dict:
+def collate_stored(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """A batch of clips and, for each teacher, of targets."""
     stores = range(len(items[0]["targets"]))
     return {

@@ -37,7 +37,7 @@ class PretrainingModule(LightningModule):
         """Loss of a batch."""
         batches = self.current_epoch * int(self.trainer.num_training_batches) + batch_index
         torch.manual_seed((self.config.seed + 1) * 1_000_000_007 + batches)
-        losses = self.model(batch.tokens.float(), batch.lengths, batch.masked)
+        losses: Losses = self.model(batch.tokens.float(), batch.lengths, batch.masked)
         self.hours += batch.hours
         self._log("train", losses)
         return losses.total

@@ -81,7 +81,8 @@ def _true_labels(line: VideoTimeline) -> list[int]:
 
 def _answers(line: VideoTimeline) -> list[int]:
     """The class numbers that score highest along a video."""
-    return np.argmax(line.timeline["scores"], axis=1).tolist()
+    answers: list[int] = np.argmax(line.timeline["scores"], axis=1).tolist()
+    return answers
 
 
 def _truth(line: VideoTimeline, task: Task) -> str:

@@ -47,7 +47,8 @@ def _seconds(text: str) -> float:
     parts = [float(part) for part in text.split(":")]
     if len(parts) > PARTS_OF_A_TIME or any(part >= 60 for part in parts[1:]):
         raise ValueError(text)
-    return sum(part * 60**power for power, part in enumerate(reversed(parts)))
+    seconds: float = sum(part * 60**power for power, part in enumerate(reversed(parts)))
+    return seconds
 
 
 def example_vector(store: FeatureStore, example: Example, given: Given) -> Float32[np.ndarray, " dim"]:
@@ -79,4 +80,5 @@ def _mean(video: StoredVideo, example: Example) -> Float32[np.ndarray, " dim"]:
         raise ConfigError(f"--like {example.video}: the clips there are absent, as the file is damaged")
     clips = tokens.astype(np.float32).mean(axis=1)
     lengths = np.linalg.norm(clips, axis=1, keepdims=True)
-    return (clips / np.maximum(lengths, np.finfo(np.float32).tiny)).mean(axis=0)
+    mean: np.ndarray = (clips / np.maximum(lengths, np.finfo(np.float32).tiny)).mean(axis=0)
+    return mean

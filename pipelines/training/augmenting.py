@@ -93,7 +93,7 @@ def stretched(count: int, stretch: float, generator: torch.Generator, *, most: i
     """The clips of a window at another tempo; of more than `most` a random stretch of so many."""
     drawn = float(torch.rand((), generator=generator)) * 2 - 1
     length = max(1, round(count * (1 + stretch) ** drawn))
-    picks = (torch.arange(length) * 2 + 1) * count // (2 * length)
+    picks: Tensor = (torch.arange(length) * 2 + 1) * count // (2 * length)
     if length <= most:
         return picks
     first = int(torch.randint(length - most + 1, (), generator=generator))

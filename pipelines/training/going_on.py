@@ -24,7 +24,8 @@ WRITTEN = ("recipe.yaml", "run.json", "manifest.jsonl", "result.json")
 def only_more(name: str, before: Any, now: Any) -> bool:
     """Whether a changed setting only asks for more of the same training: more epochs, or more patience."""
     if name == "epochs":
-        return now > before
+        more: bool = now > before
+        return more
     if name == "early_stopping":
         return before is not None and (
             now is None or (now["patience"] > before["patience"] and now["min_delta"] == before["min_delta"])

@@ -139,7 +139,7 @@ def skill(value: float, baseline: float, part: Task) -> float:
 
 def _own(targets: Float[np.ndarray, " videos"], part: Task) -> np.ndarray:
     """A part's known targets in the form that its metrics take."""
-    known = targets[~np.isnan(targets)]
+    known: np.ndarray = targets[~np.isnan(targets)]
     return known.astype(np.int64) if part.kind == "classification" else known[:, None]
 
 

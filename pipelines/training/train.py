@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 
 from longvid.decoders import Decoder
@@ -355,7 +355,7 @@ def _module(
 def lightning_trainer(
     folder: Path,
     device: torch.device,
-    callbacks: list,
+    callbacks: list[Callback],
     *,
     epochs: int,
     precision: str,

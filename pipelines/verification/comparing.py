@@ -55,7 +55,8 @@ def nearest(stored: Arrays, made: Arrays) -> np.ndarray:
     """For each stored clip, the index of the made one with the highest cosine."""
     there, here = _rows(stored), _rows(made)
     scale = np.linalg.norm(here, axis=1)
-    return ((there @ here.T) / np.where(scale > 0, scale, 1)).argmax(axis=1)
+    found: np.ndarray = ((there @ here.T) / np.where(scale > 0, scale, 1)).argmax(axis=1)
+    return found
 
 
 def _bytes(array: np.ndarray) -> np.ndarray:
