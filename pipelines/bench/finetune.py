@@ -74,7 +74,7 @@ class Size:
 FULL = Size(
     clips=3200,
     tested=480,
-    epochs={"X-ViT": 4, "DualFormer": 3, "Video Mobile-Former": 3},
+    epochs={"X-ViT": 8, "DualFormer": 3, "Video Mobile-Former": 3},
     seeds=3,
     ways=(WITH, WITHOUT, DIGITS),
     memory_of=MEMORY_OF,

@@ -23,7 +23,11 @@ def _tokens(clips: Tensor) -> Tensor:
 
 def _is_marked(clips: Tensor) -> bool:
     """Whether the batch comes from the video that is all white."""
-    return bool(clips.shape[0] > 1 and (clips > 0.9).float().mean() > 0.9)
+    return bool(clips.shape[0] > 1 and _is_white(clips))
+
+
+def _is_white(clips: Tensor) -> bool:
+    return bool((clips > 0.9).float().mean() > 0.9)
 
 
 def build_killer() -> Encoder:
@@ -49,10 +53,10 @@ def build_sleeper() -> Encoder:
 
 
 def build_raiser() -> Encoder:
-    """Raises on the white video."""
+    """Has no room for a single clip of the white video."""
 
     def fail(clips: Tensor) -> Tensor:
-        if _is_marked(clips):
+        if _is_white(clips):
             raise torch.OutOfMemoryError("pretended")
         return _tokens(clips)
 
