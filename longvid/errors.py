@@ -88,10 +88,3 @@ def short_reason(error: Exception | str) -> str:
         sentence, stop, _ = first.rpartition(". ")
         first = sentence if stop else first.rstrip(": ")
     return first.rstrip(".")[:200]
-
-
-def asked_pause_seconds(error: BaseException) -> float | None:
-    """Seconds that the server of a failed request asks to wait (`Retry-After`); None if it names no time."""
-    headers = getattr(getattr(error, "response", None), "headers", None) or {}
-    told = str(headers.get("Retry-After", ""))
-    return float(told) if told.isdecimal() else None

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
-from longvid.errors import BackendUnavailable, ConfigError, LongvidError, asked_pause_seconds, short_reason
+from longvid.errors import BackendUnavailable, ConfigError, LongvidError, short_reason
 from longvid.files import write_bytes
 
 if TYPE_CHECKING:
@@ -155,8 +155,8 @@ def patient(call: Callable[..., Answer], *words: Any, **named: Any) -> Answer:
             response = getattr(error, "response", None)
             if response is None or response.status_code != BUSY:
                 raise
-            asked = asked_pause_seconds(error)
-            time.sleep(PAUSE_SECONDS if asked is None else min(asked, LONGEST_PAUSE_SECONDS))
+            told = str(response.headers.get("Retry-After", ""))
+            time.sleep(min(float(told), LONGEST_PAUSE_SECONDS) if told.isdecimal() else PAUSE_SECONDS)
     return call(*words, **named)
 
 

@@ -24,7 +24,6 @@ from zarr.abc.store import ByteRequest, Store
 from zarr.buffer import default_buffer_prototype
 from zarr.storage import FsspecStore, LocalStore, MemoryStore, WrapperStore
 
-from longvid.errors import asked_pause_seconds
 from longvid.files import write_bytes, write_new
 from longvid.stores.errors import StoreAccessError, StoreReadOnly
 from longvid.stores.waiting import wait_for
@@ -406,7 +405,9 @@ class _Persistent(WrapperStore[Store]):
 
 def _pause_seconds(attempt: int, error: Exception) -> float:
     """How long to wait before a request is made again: the server's wish up to a minute, or a growing time."""
-    asked = min(asked_pause_seconds(error) or 0.0, LONGEST_PAUSE_SECONDS)
+    headers = getattr(getattr(error, "response", None), "headers", None) or {}
+    told = str(headers.get("Retry-After", ""))
+    asked = min(float(told), LONGEST_PAUSE_SECONDS) if told.isdecimal() else 0.0
     growing: float = random.uniform(0.5, 1.0) * FIRST_PAUSE_SECONDS * 2**attempt
     return max(asked, growing)
 
