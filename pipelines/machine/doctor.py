@@ -41,6 +41,7 @@ OPTIONAL = {
     "dask_jobqueue": ("SLURM", "pip install 'longvid[slurm]'"),
     "s3fs": ("stores on S3", "pip install 'longvid[s3]'"),
     "zarrs": ("faster reads of sharded stores", "pip install 'longvid[zarrs]'"),
+    "numkong": ("faster searches of float16 stores", "pip install 'longvid[numkong]'"),
 }
 NEEDED = ("numpy", "zarr")
 

@@ -226,7 +226,7 @@ def hits_of_video(
 def _checked(
     store: FeatureStore, ranked: Iterable[Candidate], scorer: Scorer
 ) -> tuple[list[Candidate], list[SearchFailure]]:
-    """The candidates whose clips, read with their checksums, are whole; and the videos of the others."""
+    """The candidates whose clips, read with their checksums, are whole, by exact score; and the others' videos."""
     good, damaged = [], {}
     for one in ranked:
         try:
@@ -238,7 +238,7 @@ def _checked(
             continue
         found = float(scorer.of_clips(arrays)[0, 0])
         good.append(replace(one, score=found))
-    return good, list(damaged.values())
+    return sorted(good, reverse=True), list(damaged.values())
 
 
 def _named(example: Example) -> str:

@@ -113,6 +113,32 @@ def test_compressed_stores_are_searched_too(make_store):
     np.testing.assert_array_equal(Scorer(query).of_video(packed.video("a")), Scorer(query).of_video(plain.video("a")))
 
 
+def test_numkong_gives_the_cosines_of_float16_clips_up_to_the_rounding_of_the_query(make_store):
+    pytest.importorskip("numkong")
+    store = make_store({"a": 150}, dtype="float16", clips_per_chunk=16)
+    clips = np.array(store.video("a"))
+    query = np.random.default_rng(1).standard_normal((1, store.recipe.dim)).astype(np.float32)
+    found = Scorer(query).of_video(store.video("a"))
+    half_an_ulp = np.finfo(np.float16).eps / 2
+    np.testing.assert_allclose(found, Scorer(query).of_clips({"tokens": clips}), atol=half_an_ulp)
+    rounded = (query / np.linalg.norm(query)).astype(np.float16).astype(np.float64)
+    wide = clips[:, 0].astype(np.float64)
+    wanted = wide @ rounded.T / np.linalg.norm(wide, axis=1)[:, None] / np.linalg.norm(rounded)
+    np.testing.assert_allclose(found, wanted, atol=ROUNDING)
+
+
+def test_a_clip_of_zeros_is_like_nothing(make_store):
+    store = make_store({"a": 20}, dtype="float16")
+    writable = FeatureStore.open(store.location, mode="a")
+    writable.plan("zeros", store.video("a").seconds, {})
+    for shard in writable.missing("zeros"):
+        first, stop = writable.shard_clips("zeros", shard)
+        writable.write_shard("zeros", shard, np.zeros((stop - first, 1, store.recipe.dim), np.float16))
+    writable.complete("zeros")
+    scorer = Scorer(np.ones((1, store.recipe.dim), np.float32))
+    assert not scorer.of_video(FeatureStore.open(store.location).video("zeros")).any()
+
+
 def test_a_damaged_video_is_named_and_the_others_are_searched(make_store, command):
     store = make_store({"a": 90, "b": 90, "c": 90})
     (shard,) = sorted((store.place.folder / store.video("b").group / "tokens").glob("c.1.*"))
