@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from cores import needs_two_cores
 from safetensors.torch import load_file
 
 from longvid.clips.preprocessing import Preprocessing
@@ -65,6 +66,7 @@ def test_a_finetuning_goes_on_after_a_kill_to_the_same_bits(recipe, tmp_path):
     assert equal_weights(finetune(config).weights, whole.weights)
 
 
+@needs_two_cores
 @pytest.mark.slow  # two processes that import torch and Lightning
 def test_two_devices_finetune_what_one_does(recipe, tmp_path):
     one = finetune(recipe(f"out={tmp_path / 'one'}"))

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from cores import needs_two_cores
 from rounding import same_numbers
 from safetensors.torch import load_file
 
@@ -173,6 +174,7 @@ SMALL_DATA = {
 }
 
 
+@needs_two_cores
 @pytest.mark.slow  # starts two processes: pytest -m slow -k two_processes
 @pytest.mark.parametrize("grid", [{}, RATES], ids=["one", "grid"])
 def test_two_processes_learn_with_every_setting_for_small_data_what_one_does(labelled, recipe_for, grid):
