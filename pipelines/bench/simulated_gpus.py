@@ -65,6 +65,8 @@ CONFIGURATION = {
     "distributed.admin.system-monitor.interval": "1h",
     "distributed.comm.timeouts.connect": "120s",
 }
+OF_WORKERS = CONFIGURATION | {"distributed.admin.tick.interval": "1s"}
+"""Each worker of one process would else wake 50 times per second to see whether the process is held up."""
 
 
 @dataclass
@@ -231,6 +233,6 @@ def host_workers(address: str, workers: int, folder: str) -> None:
         ]
         await asyncio.gather(*(worker.finished() for worker in here))
 
-    with dask.config.set(CONFIGURATION):
+    with dask.config.set(OF_WORKERS):
         logging.getLogger("distributed").setLevel(logging.CRITICAL)
         asyncio.run(serve())
