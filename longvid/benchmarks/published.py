@@ -5,6 +5,7 @@ They are kept in `results.yaml`.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any
@@ -83,7 +84,7 @@ def _results(row: dict[str, Any], sources: dict[str, str]) -> Iterator[Published
                 task=name,
                 model=row["model"],
                 metric=metric,
-                value=float(number) / 100 if percent else float(number),
+                value=float(Decimal(number).scaleb(-2) if percent else number),
                 printed=number,
                 protocol=protocol,
                 sources=read_in,

@@ -59,7 +59,7 @@ class Size:
     seeds: int
 
 
-FULL = Size(24, 24, 160, teacher_epochs=12, student_epochs=12, decoder_epochs=60, seeds=3)
+FULL = Size(24, 24, 440, teacher_epochs=12, student_epochs=12, decoder_epochs=60, seeds=3)
 QUICK = replace(
     FULL, labelled_events=16, unlabelled=8, decoded=60, teacher_epochs=6, student_epochs=6, decoder_epochs=40, seeds=1
 )

@@ -56,3 +56,8 @@ def test_the_bar_is_the_best_number_of_its_protocol_that_was_read_in_a_paper():
     assert views is not None
     assert views.printed == "2.52"  # LV-MAE's
     assert bar("coin/steps", "map@10") is None
+
+
+def test_a_percentage_is_the_float_nearest_to_its_fraction():
+    found = {result.printed: result.value for result in results_of("coin/task") if result.metric == "accuracy"}
+    assert found["73.40"] == 0.734

@@ -15,7 +15,7 @@ from longvid.pipelines.demo.videos import EVENT_SECONDS, WAIT_SECONDS, write_scr
 @pytest.mark.timeout(3600)
 def test_pooled_features_are_at_chance_order_is_needed_and_the_events_lie_as_far_apart_as_was_drawn(tmp_path):
     make_features(write_scripts(440, seed=0), tmp_path)
-    found = audit(config_of("audit", tmp_path, 1, (0,)))
+    found = audit(config_of("vis4mer", tmp_path, 1, (0,)))
     context = found.context
     whole = context.points[-1]
     assert whole.probe.value > 0.8
