@@ -9,7 +9,7 @@ from longvid.files import PARTIAL
 from longvid.stores import layout as on_disk
 from longvid.stores.canonical import document_bytes
 from longvid.stores.catalogue import catalogue_agrees, drop_catalogue, video_names, without_rows
-from longvid.stores.errors import DamagedStore, StoreAccessError, StoreReadOnly, VideoNotInStore
+from longvid.stores.errors import DamagedStore, StoreAccessError, StoreReadOnly
 from longvid.stores.faults import LEFT_OVER, Damage, Fault, video_faults
 from longvid.stores.keys import path_name, was_path_name
 from longvid.stores.layout import DOCUMENT
@@ -40,10 +40,11 @@ def verify(
         faults = [Fault(damage) for damage in [*_documents(store), *_outside_videos(store)]]
         names = video_names(store.place)
     else:
-        faults, names = [], sorted({path_name(key) for key in keys})
+        asked = {path_name(key): key for key in keys}
+        faults, names = [], sorted(asked)
         for name in names:
             if not store.place.sizes(on_disk.video_path(name)):
-                raise VideoNotInStore(f"{store.location}: there is no video {name!r}")
+                raise store.no_video(asked[name])
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         for name, found in zip(names, pool.map(lambda name: list(video_faults(store, name)), names), strict=True):
             faults += found
