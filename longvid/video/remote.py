@@ -17,6 +17,7 @@ import random
 import tempfile
 import threading
 import time
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -387,6 +388,7 @@ class _Version:
         with _ONE_WHOLE:
             if self._whole is None:
                 self._whole = repeated(file, traffic, fetch)
+                weakref.finalize(self, self._whole.close)
             return self._whole
 
 
