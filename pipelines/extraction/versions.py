@@ -2,6 +2,7 @@
 
 import logging
 from collections import Counter
+from typing import Any, cast
 
 from distributed import Client
 
@@ -18,7 +19,7 @@ def compare_versions(client: Client) -> None:
     may differ in their last digits, is only told. A version that a process does not know counts as the same.
     """
     with hold_interrupts():
-        found = client.get_versions(packages=["longvid", "torch"])
+        found = cast(dict[str, Any], client.get_versions(packages=["longvid", "torch"]))
     here = found["client"]["packages"]
     there = {address: one["packages"] for address, one in found["workers"].items() if isinstance(one, dict)}
     for package in ("longvid", "torch"):
