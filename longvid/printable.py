@@ -1,6 +1,7 @@
 """Text from untrusted files, made safe for terminals, logs and pages."""
 
 import re
+import shlex
 
 _EMOJI = (
     "\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]{2,6}\U000e007f"  # flags of regions, in tag characters
@@ -25,3 +26,9 @@ def _shown(found: re.Match[str], keep: str) -> str:
     if found["kept"] or character.isprintable() or character in keep:
         return character
     return repr(character)[1:-1]
+
+
+def as_argument(path: str) -> str:
+    """The file as a shell takes it, in a form that FFmpeg takes neither for a protocol nor for an option."""
+    is_plain = "/" in path or (":" not in path and not path.startswith("-"))
+    return shlex.quote(path if is_plain else f"./{path}")

@@ -5,10 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
+from longvid.files import PARTIAL
 from longvid.stores import layout as on_disk
 from longvid.stores.canonical import document_bytes
 from longvid.stores.catalogue import catalogue_agrees, drop_catalogue, video_names, without_rows
-from longvid.stores.errors import DamagedStore, StoreAccessError, StoreReadOnly, VideoNotInStore
+from longvid.stores.errors import DamagedStore, StoreAccessError, StoreReadOnly
 from longvid.stores.faults import LEFT_OVER, Damage, Fault, video_faults
 from longvid.stores.keys import path_name, was_path_name
 from longvid.stores.layout import DOCUMENT
@@ -39,10 +40,11 @@ def verify(
         faults = [Fault(damage) for damage in [*_documents(store), *_outside_videos(store)]]
         names = video_names(store.place)
     else:
-        faults, names = [], sorted({path_name(key) for key in keys})
+        asked = {path_name(key): key for key in keys}
+        faults, names = [], sorted(asked)
         for name in names:
             if not store.place.sizes(on_disk.video_path(name)):
-                raise VideoNotInStore(f"{store.location}: there is no video {name!r}")
+                raise store.no_video(asked[name])
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         for name, found in zip(names, pool.map(lambda name: list(video_faults(store, name)), names), strict=True):
             faults += found
@@ -162,12 +164,10 @@ def _documents(store: FeatureStore) -> Iterator[Damage]:
 def _outside_videos(store: FeatureStore) -> Iterator[Damage]:
     """Files beside the videos: temporary ones, which repair removes, and those of others, which it leaves."""
     expected = {"": {DOCUMENT, on_disk.VIDEOS, on_disk.CATALOGUE}, on_disk.CATALOGUE: {DOCUMENT}}
-    in_folder = store.place.folder is not None
     for folder, names in expected.items():
         for name, size in sorted(store.place.sizes(folder).items()):
             if name not in names:
-                kind = "stranger" if in_folder and size is None else "stray"
-                yield _outside(kind, f"{folder}/{name}".lstrip("/"))
+                yield _outside(store.place, f"{folder}/{name}".lstrip("/"), size)
     videos = store.place.sizes(on_disk.VIDEOS)
     for name in sorted(videos.keys() - {DOCUMENT} - set(video_names(store.place))):
         path = f"{on_disk.VIDEOS}/{name}"
@@ -175,11 +175,14 @@ def _outside_videos(store: FeatureStore) -> Iterator[Damage]:
             reason = "has the name of a temporary file, which version 0.1.0 gave it; `longvid repair` renames it"
             yield Damage("misnamed", name, None, f"{path}/", reason)
         else:
-            yield _outside("stranger" if in_folder and videos[name] is None else "stray", path)
+            yield _outside(store.place, path, videos[name])
 
 
-def _outside(kind: Any, path: str) -> Damage:
-    return Damage(kind, None, None, path, LEFT_OVER if kind == "stray" else "not longvid's: left alone")
+def _outside(place: Place, path: str, size: int | None) -> Damage:
+    """What a killed writer left is a file with the name of a temporary one; nothing else here is longvid's."""
+    if path.endswith(PARTIAL) and (size is not None or place.folder is None):
+        return Damage("stray", None, None, path, LEFT_OVER)
+    return Damage("stranger", None, None, path, "not longvid's: left alone")
 
 
 def _record_at(place: Place, path: str) -> VideoRecord | None:

@@ -1,5 +1,7 @@
 """What a store says of its videos, without changing any of them."""
 
+import difflib
+import shlex
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -27,6 +29,8 @@ from longvid.stores.video import Check, StoredVideo
 
 _SHOWN_VIDEOS = 10
 """Videos that a notebook lists."""
+_MOST_COMPARED = 20_000
+"""Keys among which one like another is looked for."""
 
 
 class StoreReader:
@@ -157,6 +161,14 @@ class StoreReader:
             )
         return record
 
+    def no_video(self, key: str) -> VideoNotInStore:
+        """The error that says that there is no such video, with keys like it and how to list all."""
+        known = self.keys(complete=False)
+        near = difflib.get_close_matches(key, known, 3, 0.5) if len(known) <= _MOST_COMPARED else []
+        hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+        listing = f"`longvid info {shlex.quote(self.location)} --videos` lists those there are"
+        return VideoNotInStore(f"{self.location}: there is no video {key!r}; {hint}{listing}")
+
     def info(self) -> StoreInfo:
         """Number of videos, clips, hours and bytes."""
         return store_info(self.place, self.recipe, self.layout)
@@ -215,9 +227,7 @@ class StoreReader:
     def _planned(self, key: str) -> VideoRecord:
         record = self.record(key)
         if record is None:
-            raise VideoNotInStore(
-                f"{self.location}: there is no video {key!r}; `longvid info --videos` lists those there are"
-            )
+            raise self.no_video(key)
         return record
 
     def _shard_clips(self, record: VideoRecord, shard_index: int) -> tuple[int, int]:

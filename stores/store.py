@@ -22,7 +22,6 @@ from longvid.stores.errors import (
     StoreAccessError,
     StoreNotFound,
     StoreReadOnly,
-    VideoNotInStore,
 )
 from longvid.stores.keys import path_name
 from longvid.stores.looking_up import StoreReader
@@ -371,9 +370,7 @@ class FeatureStore(StoreReader):
         self._refuse_read_only()
         for key in keys:
             if self.place.get(f"{self._path(key)}/{on_disk.DOCUMENT}") is None:
-                raise VideoNotInStore(
-                    f"{self.location} holds no video {key!r} to delete; `longvid info --videos` lists what it holds"
-                )
+                raise self.no_video(key)
         with without_rows(self.place, {path_name(key) for key in keys}):
             for key in keys:
                 self.place.delete(f"{self._path(key)}/{on_disk.DOCUMENT}")

@@ -37,7 +37,9 @@ def build_patch_statistics(
     `frames`: frames per clip, sampled at four per second. The seed draws the projection.
     """
     if weights not in (None, "random"):
-        raise EncoderError(f"patch-statistics: weights={weights!r}; it has none to load, only a seeded projection")
+        raise EncoderError(
+            f"patch-statistics: weights={weights!r}; it has none to load, only a seeded projection: leave --weights out"
+        )
     if patch % THUMBNAIL or size % patch:
         raise EncoderError(
             f"patch-statistics: size={size} must be a multiple of patch={patch}, and patch a multiple of {THUMBNAIL}"

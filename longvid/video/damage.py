@@ -1,8 +1,9 @@
 """Damage that a file's container shows: the seconds of doubtful frames.
 
 Checked are the counters, picture starts and error marks of transport streams, the index of AVI files against the
-packets that were found, and the structure and checksums of Matroska files. One lost or broken packet invalidates every
-frame between its keyframe and the next; where times are counted (AVI), it shifts all that follow.
+packets that were found (without an index, the chain of their chunks), and the structure and checksums of Matroska
+files. One lost or broken packet invalidates every frame between its keyframe and the next; where times are counted
+(AVI), it shifts all that follow.
 
 Damage inside a packet is seen only by the decoder (`backends/pyav.py`), which sees less of it in newer codecs. Of 100
 small files damaged in one place each (a bit, some bytes, a sector of zeros, a cut), this many silently give wrong
@@ -21,7 +22,7 @@ a manifest with a `sha256` column. (`longvid bench damage` repeats the numbers.)
 import numpy as np
 from jaxtyping import Bool
 
-from longvid.video import matroska, transport
+from longvid.video import avi, matroska, transport
 from longvid.video.demux import PacketPass
 from longvid.video.metadata import Damage, DamagedBytes
 from longvid.video.source import Source
@@ -37,7 +38,7 @@ def find_damage(path: Source, container: str, packets: PacketPass, *, truncated:
     """
     found = _marked(packets)
     if container == "avi":
-        found += _missing_in_index(packets, truncated=truncated)
+        found += _missing_in_index(packets, truncated=truncated) or _lost_from_chain(path, packets, truncated=truncated)
     elif container == "mpegts":
         found += _in_bytes(transport.damaged_bytes(path, packets.stream_id, packets.pts), packets)
     elif container == "matroska,webm":
@@ -63,10 +64,27 @@ def _missing_in_index(packets: PacketPass, *, truncated: bool) -> list[Damage]:
         missing = missing[missing < positions[-1]]
     if not len(missing):
         return []
+    where = "1 frame of its index is not where it should be"
+    if len(missing) > 1:
+        where = f"{len(missing)} frames of its index are not where they should be"
+    return _too_early_from(packets, int(missing[0]), where)
+
+
+def _lost_from_chain(path: Source, packets: PacketPass, *, truncated: bool) -> list[Damage]:
+    """Damage of AVI files that have no index, or whose index is not found because bytes before it are lost."""
+    if not truncated and avi.has_index(path):
+        return []
+    stop = avi.chain_stop(path)
+    if packets.byte_positions.max() <= stop + avi.HEAD_BYTES:  # what is torn at the end of a file that ends early
+        return []
+    return _too_early_from(packets, stop, "its chain of frames is broken")
+
+
+def _too_early_from(packets: PacketPass, offset: int, where: str) -> list[Damage]:
+    """Damage from the frame before an offset to the end, as a lost frame shifts all that follow."""
+    positions, reason = packets.byte_positions, f"{where}, and all that follow come too early"
     is_last_before = np.zeros(len(positions), bool)
-    is_last_before[max(0, int(np.searchsorted(positions, missing[0])) - 1)] = True
-    noun = "frame" if len(missing) == 1 else "frames"
-    reason = f"{len(missing)} {noun} of its index are not where they should be, and all that follow come too early"
+    is_last_before[max(0, int(np.searchsorted(positions, offset)) - 1)] = True
     first = _stretches(packets, is_last_before, reason)[0]
     return [Damage(first.start_seconds, _end_seconds(packets), reason)]
 

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from longvid.errors import UnreadableVideo
+from longvid.printable import as_argument
 from longvid.video.demux import COVER_SECONDS, PacketPass
 
 MOST_REORDERED = 64
@@ -40,16 +41,18 @@ def require_steady_clock(name: str, packets: PacketPass, claimed_seconds: float 
     contradicted = claimed_seconds is not None and in_order[-1] - in_order[0] > claimed_seconds + gap / 2
     is_leap = gap > LONGEST_FRAME_SECONDS or (gap > LONG_FRAME_SECONDS and contradicted)
     if is_leap and not _is_covered(packets, before, gap):
+        cut_seconds = before - float(in_order[0])  # as FFmpeg counts
+        cut = f", or cut it there: ffmpeg -i {as_argument(name)} -to {cut_seconds:.3f} -c copy cut.mkv"
         raise UnreadableVideo(
             f"{name}: its clock leaps from {before:.3f} s to {before + gap:.3f} s within one frame; "
-            "get a sound copy, or cut it there: "
-            f"ffmpeg -i {_file_name(name)} -to {before:.3f} -c copy cut.mkv"
+            f"get a sound copy{cut if longest else ''}"
         )
     mean = float(gaps.mean())
     if mean > LONGEST_MEAN_SECONDS and not _is_covered(packets, float(in_order[0]), mean * len(gaps)):
         raise UnreadableVideo(
             f"{name}: its {len(seconds)} frames are said to last {mean * len(gaps) / 3600:.1f} hours, "
-            f"{mean:.0f} s each; get a sound copy, or write its rate anew: ffmpeg -r 25 -i {_file_name(name)} fixed.mkv"
+            f"{mean:.0f} s each; get a sound copy, or write its rate anew: "
+            f"ffmpeg -r 25 -i {as_argument(name)} fixed.mkv"
         )
 
 
@@ -73,7 +76,3 @@ def _is_covered(packets: PacketPass, start_seconds: float, gap_seconds: float) -
     first, stop = start_seconds // COVER_SECONDS, (start_seconds + gap_seconds) // COVER_SECONDS
     covered = sum(first <= part <= stop for part in packets.covered_by_others)
     return covered >= (stop - first) / 2
-
-
-def _file_name(name: str) -> str:
-    return name.rsplit("/", 1)[-1]

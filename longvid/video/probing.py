@@ -12,6 +12,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from longvid.errors import UnreadableVideo, VideoNotFound
+from longvid.printable import as_argument
 from longvid.video.damage import find_damage
 from longvid.video.demux import PacketPass, demux_pass
 from longvid.video.extent import promised_bytes
@@ -101,9 +102,9 @@ def _why_unreadable(path: Source, error: av.error.FFmpegError) -> str:
     if isinstance(error, av.error.ArgumentError):  # FFmpeg's error for a container off the list, and for wild headers
         return (
             "its container is not one that longvid opens, or its header makes no sense; "
-            f"try: ffmpeg -i {path.name} -c copy {path.stem}.mkv"
+            f"try: ffmpeg -i {as_argument(str(path))} -c copy {as_argument(path.stem)}.mkv"
         )
-    return (error.strerror or type(error).__name__).lower()
+    return f"{(error.strerror or type(error).__name__).lower()}; get a sound copy"
 
 
 def _choose_stream(path: Source, container: InputContainer, stream: int | None) -> tuple[VideoStream, int]:
@@ -153,14 +154,14 @@ def _measured(path: Source, packets: PacketPass, header: HeaderMetadata) -> Meas
     if len(packets.pts) == 0 and packets.num_timeless:
         raise UnreadableVideo(
             f"{path}: a bare stream, its packets carry no times; "
-            f"put it into a container first: mkvmerge -o {path.stem}.mkv {path.name}"
+            f"put it into a container first: mkvmerge -o {as_argument(path.stem)}.mkv {as_argument(str(path))}"
         )
     if len(packets.pts) == 0 or not packets.frame_height:
-        raise UnreadableVideo(f"{path}: the video stream holds no frame that can be decoded")
+        raise UnreadableVideo(f"{path}: the video stream holds no frame that can be decoded; get a sound copy")
     if packets.jump_seconds:
         raise UnreadableVideo(
             f"{path}: its clock jumps back by {packets.jump_seconds:.3f} s midway; "
-            f"make it continuous first: ffmpeg -i {path.name} -c copy fixed.mkv"
+            f"make it continuous first: ffmpeg -i {as_argument(str(path))} -c copy fixed.mkv"
         )
     require_steady_clock(str(path), packets, header.container_duration_seconds)
     pts, first = np.unique(packets.pts, return_index=True)

@@ -17,6 +17,7 @@ import random
 import tempfile
 import threading
 import time
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from itertools import count
 from typing import IO, Any, TypeVar
 
 from longvid.errors import VideoNotFound, VideoUnreachable
+from longvid.video.ranges import NoRanges, http_fetcher
 from longvid.video.staging import file_id, staging
 from longvid.video.storage import EXTRAS, Storage, url_name
 from longvid.video.traffic import Traffic, current_traffic
@@ -316,7 +318,7 @@ class _Version:
             end = min(stop, self.facts.size_bytes)
             try:
                 return repeated(file, traffic, lambda: self._range(start, end, traffic))
-            except _NoRanges:
+            except NoRanges:
                 pass
         whole = self._fetched_whole(file, traffic)
         with self._lock:  # one position for all who read
@@ -329,12 +331,7 @@ class _Version:
     def _range(self, start: int, stop: int, traffic: Traffic | None) -> bytes:
         if self._fetch is None:
             self._fetch = self._opened(traffic)
-        try:
-            data = self._fetch(start, stop)
-        except ValueError as error:
-            if "range" in str(error):  # as fsspec says that a server gives more than was asked for
-                raise _NoRanges from error
-            raise
+        data = self._fetch(start, stop)
         if traffic is not None:
             traffic.add(read_bytes=len(data))
         if len(data) != stop - start:
@@ -347,7 +344,8 @@ class _Version:
 
         file_system, path = self._storage.file_system(self._url)
         options: dict[str, Any] = {"cache_type": "none", "block_size": BLOCK_BYTES}
-        if self._url.lower().startswith(("http://", "https://")):
+        is_http = self._url.lower().startswith(("http://", "https://"))
+        if is_http:
             # a server that compresses, or has another version by now, must not be misread
             exact = {"Accept-Encoding": "identity"} | ({"If-Match": self.facts.etag} if self.facts.etag else {})
             headers = dict(file_system.kwargs.get("headers", {}))
@@ -355,6 +353,8 @@ class _Version:
         elif traffic is not None:
             traffic.add(requests=1)  # they ask for the file's facts themselves
         handle = file_system.open(path, "rb", **options)
+        if is_http and isinstance(handle, AbstractBufferedFile):
+            return http_fetcher(handle)
         if isinstance(handle, AbstractBufferedFile):
             fetch: Callable[[int, int], bytes] = handle.cache.fetcher
             return fetch
@@ -388,6 +388,7 @@ class _Version:
         with _ONE_WHOLE:
             if self._whole is None:
                 self._whole = repeated(file, traffic, fetch)
+                weakref.finalize(self, self._whole.close)
             return self._whole
 
 
@@ -413,10 +414,6 @@ def _known(pid: int, url: str, storage: Storage) -> _Known:
     return _Known(url, storage)
 
 
-class _NoRanges(Exception):
-    """The server sends the whole file, whatever part is asked for."""
-
-
 def repeated(file: RemoteFile, traffic: Traffic | None, ask: Callable[[], Result]) -> Result:
     """What the request gives, repeated with growing pauses where it fails."""
     failed = 0
@@ -425,7 +422,7 @@ def repeated(file: RemoteFile, traffic: Traffic | None, ask: Callable[[], Result
             traffic.add(requests=1, retries=int(failed > 0))
         try:
             return ask()
-        except _NoRanges:
+        except NoRanges:
             raise
         except Exception as error:  # noqa: BLE001 -- each library raises its own kinds
             trouble = trouble_of(error)

@@ -10,6 +10,7 @@ All checks of a file work on its bytes, wherever they lie.
 
 import re
 import tarfile
+from dataclasses import dataclass
 from functools import lru_cache
 from io import BufferedReader
 from pathlib import Path
@@ -17,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 from longvid.errors import ConfigError, UnreadableVideo, VideoError, VideoNotFound, short_reason
 from longvid.video.remote import RemoteFile
-from longvid.video.storage import Storage, is_url, url_name
+from longvid.video.storage import Storage, is_url, url_name, without_secrets
 
 Source = Path | RemoteFile
 
@@ -64,6 +65,14 @@ def source_name(path: str) -> str:
     return url_name(path) if is_url(path) else Path(path).name
 
 
+def readable_name(path: str) -> str:
+    """The path as messages show it: without secrets, and of a tar's member without its place in the tar."""
+    if path.startswith(TAR):
+        name, _, shard = _parted(path)
+        return f"{TAR}{name}::{without_secrets(shard)}"
+    return without_secrets(path)
+
+
 def source_key(path: str) -> str:
     """The key of a video that is given none: the path without its ending, of a URL without protocol and query."""
     if path.startswith(TAR):
@@ -78,18 +87,25 @@ def shard_members(shard: str, storage: Storage) -> dict[str, str]:
 
     Reads only the headers. Raises `UnreadableVideo` for what is not an uncompressed tar, or for one that is cut off.
     """
-    found = _index(_tar(shard, storage))
-    return {name: f"{TAR}{_written(name)}@{offset}+{length}::{shard}" for name, (offset, length) in found.items()}
+    files = _index(_tar(shard, storage)).files
+    return {name: f"{TAR}{_written(name)}@{offset}+{length}::{shard}" for name, (offset, length) in files.items()}
+
+
+def unreadable_members(shard: str, storage: Storage) -> dict[str, str]:
+    """The members of a tar that are not readable in parts, by name; `source_of` raises a reason for each path."""
+    return {name: f"{TAR}{_written(name)}::{shard}" for name in _index(_tar(shard, storage)).others}
 
 
 def _member(path: str, storage: Storage) -> RemoteFile:
     name, part, shard = _parted(path)
     tar = _tar(shard, storage)
     if part is None:
-        members = _index(tar)
-        if name not in members:
+        index = _index(tar)
+        if name in index.others:
+            raise UnreadableVideo(f"{tar}: member {name!r} is {index.others[name]}")
+        if name not in index.files:
             raise VideoNotFound(f"{tar}: the shard has no member {name!r}")
-        part = members[name]
+        part = index.files[name]
     return RemoteFile(tar.url, storage, part, name)
 
 
@@ -117,13 +133,33 @@ def _tar(shard: str, storage: Storage) -> RemoteFile:
     return RemoteFile(shard if is_url(shard) else f"file://{Path(shard).absolute()}", storage)
 
 
+@dataclass(frozen=True)
+class _Index:
+    """What a tar holds; of several members of one name the last, as when it is unpacked."""
+
+    files: dict[str, tuple[int, int]]
+    """Offset and length of every file, by name."""
+    others: dict[str, str]
+    """What else has a name: what it is, and the remedy."""
+
+
 @lru_cache(maxsize=16)
-def _index(tar: RemoteFile) -> dict[str, tuple[int, int]]:
-    """Offset and length of every file in the tar."""
+def _index(tar: RemoteFile) -> _Index:
     tar.look()
+    files: dict[str, tuple[int, int]] = {}
+    others: dict[str, str] = {}
     try:
         with tarfile.open(fileobj=open_source(tar), mode="r:") as opened:
-            members = {one.name: (one.offset_data, one.size) for one in opened if one.isreg() and not one.issparse()}
+            for one in opened:
+                if one.size < 0:
+                    raise ValueError(f"member {one.name!r} has {one.size} bytes")
+                found = _place(one, files)
+                files.pop(one.name, None)
+                others.pop(one.name, None)
+                if isinstance(found, str):
+                    others[one.name] = found
+                elif found is not None:
+                    files[one.name] = found
     except VideoError:
         raise
     except (tarfile.TarError, ValueError, OverflowError, MemoryError, OSError) as error:  # headers with wild numbers
@@ -131,4 +167,17 @@ def _index(tar: RemoteFile) -> dict[str, tuple[int, int]]:
             f"{tar}: not a whole, uncompressed tar ({short_reason(error)}); copy it again, or unpack it: only plain "
             "tars can be read in parts"
         ) from error
-    return members
+    return _Index(files, others)
+
+
+def _place(one: tarfile.TarInfo, files: dict[str, tuple[int, int]]) -> tuple[int, int] | str | None:
+    """Offset and length of a member; else what it is and the remedy; None for a folder."""
+    if one.issparse():
+        return "stored sparsely; pack the shard again without --sparse"
+    if one.islnk() and one.linkname in files:
+        return files[one.linkname]
+    if one.islnk() or one.issym():
+        return f"a {'symbolic' if one.issym() else 'broken hard'} link; unpack the tar and give the files themselves"
+    if not one.isreg():
+        return None if one.isdir() else "not a file; unpack the tar and give the files themselves"
+    return one.offset_data, one.size

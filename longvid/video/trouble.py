@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from longvid.errors import short_reason
+from longvid.video.ranges import WrongRange
 
 REFUSALS = (401, 402, 403, 407, 451)
 ABSENCES = (404, 410)
@@ -45,6 +46,8 @@ def trouble_of(error: BaseException) -> Trouble:
         return Trouble("lasting", f"HTTP {status}")
     if status is not None:
         return Trouble("passing", f"HTTP {status}")
+    if isinstance(error, WrongRange):
+        return Trouble("passing", str(error))
     if isinstance(error, ImportError):
         return Trouble("lasting", _said(error))
     if isinstance(error, IsADirectoryError):

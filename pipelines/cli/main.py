@@ -7,6 +7,9 @@ Exit statuses: 0 done; 1 a check found something (`verify`, `doctor`, `bench`, `
 line that names the remedy; 3 some videos failed, each named; 130 interrupted.
 """
 
+import errno
+import os
+import re
 import sys
 from typing import Annotated, Any
 
@@ -80,6 +83,12 @@ for room in (
 
 INTERRUPTED = 130
 
+_TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.partial$")
+_ELSEWHERE = "or name another place, then run the same command again"
+_REMEDIES = dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), f"permit writing there, {_ELSEWHERE}")
+_REMEDIES |= dict.fromkeys((errno.ENOSPC, errno.EDQUOT), f"make room there, {_ELSEWHERE}")
+"""What helps against what the system says of a file."""
+
 # click's own base class, wherever this version of typer keeps click
 WRONG_USE: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
 
@@ -105,8 +114,15 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:
         status = 0
     except OSError as error:
-        status = _say(f"{error.filename or 'input or output'}: {error.strerror or error}", 2)
+        status = _say(_about_a_file(error), 2)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _about_a_file(error: OSError) -> str:
+    """The file, what the system says, and the remedy where one is known."""
+    name = _TEMPORARY.sub("", os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else ""
+    remedy = _REMEDIES.get(error.errno or 0)
+    return f"{name or 'input or output'}: {error.strerror or error}{f'; {remedy}' if remedy else ''}"
 
 
 def _say(message: str, status: int) -> int:

@@ -25,6 +25,7 @@ from longvid.pipelines.extraction.executors import EncoderSource, Ended, WorkSou
 from longvid.pipelines.extraction.interrupts import hold_interrupts
 from longvid.pipelines.extraction.own_modules import SentModules, Sources
 from longvid.pipelines.extraction.process import UnpicklableWork
+from longvid.pipelines.extraction.versions import compare_versions
 from longvid.pipelines.extraction.worker_watch import watch_workers
 from longvid.pipelines.extraction.working import Working
 
@@ -143,6 +144,7 @@ class DaskExecutor:
         except Exception as error:
             raise cannot_travel(UnpicklableWork(f"{type(error).__name__}: {error}")) from error
         self._wait_for_a_worker()
+        compare_versions(self._client)
         with hold_interrupts():
             self._client.register_plugin(self._plugin)
         return self

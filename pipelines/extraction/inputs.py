@@ -11,8 +11,8 @@ from longvid.errors import AnnotationError, ConfigError, VideoNotFound
 from longvid.tasks import Manifest, ManifestRow
 from longvid.tasks.folders import VIDEO_ENDINGS, keyed_files
 from longvid.tasks.manifest import read_rows
-from longvid.video.source import shard_members, source_key
-from longvid.video.storage import Storage, is_url, without_secrets
+from longvid.video.source import readable_name, shard_members, source_key, unreadable_members
+from longvid.video.storage import Storage, is_url
 
 TAR_ENDING = ".tar"
 MANIFEST_SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
@@ -87,7 +87,7 @@ class ListedVideos(Iterable[VideoRequest]):
             count[request.key] = count.get(request.key, 0) + 1
             if known.path != request.path and Path(known.path).absolute() != Path(request.path).absolute():
                 raise ConfigError(
-                    f"{without_secrets(known.path)} and {without_secrets(request.path)} would both be stored as "
+                    f"{readable_name(known.path)} and {readable_name(request.path)} would both be stored as "
                     f"{request.key!r}; give the folder that holds both, or a manifest with a key for each"
                 )
         return {key: times for key, times in count.items() if times > 1}
@@ -119,7 +119,7 @@ def _expand(path: Path) -> Iterable[VideoRequest]:
 
 def members_of(shard: str, storage: Storage) -> list[VideoRequest]:
     """The videos in a tar, by the names of the members without their endings; each says where in the tar it lies."""
-    members = shard_members(shard, storage)
+    members = shard_members(shard, storage) | unreadable_members(shard, storage)  # each of these a named row
     videos = {name: path for name, path in members.items() if Path(name).suffix.lower() in VIDEO_ENDINGS}
     if not videos:
         raise VideoNotFound(f"{shard}: the shard holds no video ({' '.join(sorted(VIDEO_ENDINGS))})")

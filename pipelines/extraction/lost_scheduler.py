@@ -1,4 +1,4 @@
-"""A scheduler that goes away during a run is one line, whatever dask raises and logs about it."""
+"""One line for a scheduler that goes away, whatever dask raises and logs."""
 
 import asyncio
 import concurrent.futures

@@ -33,7 +33,7 @@ def parse_slurm_options(words: Sequence[str]) -> dict[str, Any]:
         if name in REPEATABLE:
             options.setdefault(name, []).append(value)
         elif name in options:
-            raise ConfigError(f"--slurm {name} is given twice: {options[name]!r} and {value!r}")
+            raise ConfigError(f"--slurm {name} is given twice: {options[name]!r} and {value!r}; give it once")
         else:
             options[name] = value
     return options

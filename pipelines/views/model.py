@@ -86,7 +86,7 @@ def _opened(weights: Path, name: str, options: dict[str, Any], *, fetch: bool) -
     classes = tuple(str(one) for one in names) if isinstance(names, list) else ()
     if isinstance(encoder, OwnClassifier):
         outputs = getattr(encoder.config, "num_classes", None)
-        if not outputs:
+        if not outputs or (kept is not None and not classes):  # what was distilled has a classifier that never learned
             raise WeightsError(f"{weights}: holds no classifier; fine-tune it first (`longvid finetune`)")
         return Scorer(Classifying(encoder, classes=outputs).eval(), name, classes)
     head = {part.removeprefix("head."): tensor for part, tensor in (kept.beside if kept else {}).items()}

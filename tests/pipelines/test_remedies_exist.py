@@ -72,6 +72,7 @@ def test_every_option_in_a_message_is_one_of_some_command():
         "pip": {"--force-reinstall"},
         "longvid itself": {"--version"},
         "sbatch": {"--gres", "--gpus", "--qos"},
+        "tar": {"--sparse"},
         "dask": {"--tls-ca-file", "--tls-cert", "--tls-key", "--host", "--no-dashboard", "--dashboard-address"}
         | {"--worker-class"},
     }
@@ -150,7 +151,7 @@ def test_a_store_without_its_own_document_is_repaired_by_the_command_that_its_me
 
 def test_a_video_that_is_not_there_is_found_by_the_command_that_its_message_names(store: Path, command: Command):
     told = told_by(lambda: read(store, "train/77"))
-    assert "`longvid info --videos`" in told
+    assert f"`longvid info {store} --videos`" in told
     status, out, _ = command("info", "--videos", store)
     assert status == 0
     assert "train/0" in out

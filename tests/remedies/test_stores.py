@@ -105,10 +105,19 @@ IMPORT = "import in new.zarr"
 WALKS = {
     "no store": Walk("info new.zarr", "make one with `longvid extract`", do=f"{ONE} -o new.zarr"),
     "no video of that name": Walk(
-        "delete features.zarr v7",
-        "`longvid info --videos` lists",
+        "delete features.zarr w0",
+        "`longvid info features.zarr --videos` lists",
         "delete features.zarr v0",
-        do="info --videos features.zarr",
+        do="info features.zarr --videos",
+    ),
+    "no video of that name to verify": Walk(
+        "verify features.zarr --video v7", "did you mean 'v", "verify features.zarr --video v0"
+    ),
+    "no video of that name to repair": Walk(
+        "repair features.zarr --video 'a/b c'",
+        "there is no video 'a/b c'; `longvid info features.zarr --videos` lists",
+        "repair features.zarr --video v0",
+        do="info features.zarr --videos",
     ),
     "no document": Walk(
         "info features.zarr", "run `longvid repair`", do="repair features.zarr", first=without_document

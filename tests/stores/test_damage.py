@@ -102,7 +102,6 @@ def test_bytes_behind_a_shard_are_named(folder, store):
     "path",
     [
         "zarr.json.0f.partial",
-        "notes.txt",
         "videos/zarr.json.0f.partial",
         "videos/a/zarr.json.0f.partial",
         "videos/a/tokens/c.0.0.0.0f.partial",

@@ -131,10 +131,17 @@ def test_a_pipe_in_a_shards_place_does_not_hang_a_reader(store, folder):
     assert [damage.shard for damage in repair(store)] == [1]
 
 
-def test_a_file_among_the_videos_is_cleared(store, folder):
-    (folder / "videos/notes").write_text("left")
-    assert [(damage.kind, damage.path) for damage in repair(store)] == [("stray", "videos/notes")]
-    assert verify(store) == []
+@pytest.mark.parametrize("path", ["README.md", "labels.csv", "catalogue/notes.txt", "videos/.DS_Store", "videos/notes"])
+def test_a_file_that_others_put_into_a_store_is_left_alone_and_told(path, store, folder):
+    (folder / "catalogue").mkdir(exist_ok=True)
+    (folder / path).write_text("precious")
+    (damage,) = repair(store)
+    assert (damage.kind, damage.path, damage.reason) == ("stranger", path, "not longvid's: left alone")
+    assert (folder / path).read_text() == "precious"
+    (folder / "videos/a/tokens/c.1.0.0").unlink()
+    assert {damage.kind for damage in repair(store)} == {"missing", "stranger"}
+    store.update_catalogue()
+    assert (folder / path).read_text() == "precious"
 
 
 class _BadSector(FolderPlace):

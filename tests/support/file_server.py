@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,6 +13,9 @@ from serving import serving
 
 _RANGE = re.compile(r"bytes=(\d+)-(\d+)")
 
+Part = Callable[[int, int, bytes], tuple[int, dict[str, str], bytes]]
+"""Status, headers and body of the answer to a request for the bytes from one offset to another."""
+
 
 class FileServer:
     """Serves the files below `folder`. `asked` lists each request as method, path and query, and range."""
@@ -21,6 +24,8 @@ class FileServer:
         self.folder = folder
         self.asked: list[tuple[str, str, str]] = []
         self.gives_ranges = True
+        self.part: Part | None = None
+        """How a part is answered, if not as it should be."""
         self.statuses: dict[str, int] = {}
         """The status that a path is refused with."""
         self.signature = ""
@@ -68,6 +73,10 @@ class _Handler(BaseHTTPRequestHandler):
         asked = _RANGE.fullmatch(self.headers.get("Range", ""))
         if asked and files.gives_ranges:
             start, stop = int(asked[1]), min(int(asked[2]) + 1, len(data))
+            if files.part is not None:
+                status, told, body = files.part(start, stop, data)
+                self._answer(status, headers | told, body)
+                return
             headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(data)}"
             self._answer(206, headers, data[start:stop])
             return

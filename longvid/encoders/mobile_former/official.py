@@ -212,7 +212,10 @@ def _published(checkpoint: Checkpoint) -> MobileFormerConfig:
     shapes = {name: tuple(tensor.shape) for name, tensor in checkpoint.state.items()}
     needed = ("stem.0.weight", "tokens.weight", "classifier.fc.0.weight", "classifier.conv.1.weight")
     if absent := [name for name in needed if name not in shapes]:
-        raise WeightsError(f"{checkpoint.source}: not a Mobile-Former checkpoint, it has no {', '.join(absent)}")
+        raise WeightsError(
+            f"{checkpoint.source}: not a Mobile-Former checkpoint, it has no {', '.join(absent)}; give the file of "
+            "such an encoder, the authors' or one of `longvid finetune`"
+        )
     stem, tokens, fuse, project = (shapes[name] for name in needed)
     blocks = 1 + max((int(match[1]) for name in shapes if (match := re.match(_BLOCK, name))), default=-1)
     seen = (stem[0], *tokens, fuse[0], project[1], blocks)

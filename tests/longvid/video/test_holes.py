@@ -84,10 +84,40 @@ def test_a_lost_frame_of_an_avi_file_spoils_all_that_follow(sound, tmp_path):
     (damage,) = video.damage
     assert damage.start_seconds == pytest.approx(2.0, abs=0.05)
     assert damage.end_seconds >= video.end_seconds
-    assert "1 frame of its index" in damage.reason
+    assert "1 frame of its index is not where it should be" in damage.reason
     assert numbers(video, [0.0, 1.9]) == [0, 57]
     with pytest.raises(DamagedVideo, match=r"hole\.avi: damaged from 2\.0.* to .* s: .* get a sound copy of the file"):
         numbers(video, [0.0, 4.0])
+
+
+def without_index(path, target):
+    """A copy of an AVI file that ends with its last frame, and says so."""
+    data = bytearray(path.read_bytes())
+    del data[data.rindex(b"idx1") :]
+    data[4:8] = (len(data) - 8).to_bytes(4, "little")
+    target.write_bytes(data)
+    return target
+
+
+def test_bytes_lost_within_an_avi_file_spoil_all_that_follow_though_it_seems_to_end_early(sound, tmp_path):
+    place, size = places(sound("steady.avi"))[70]
+    for at, remove in ((place - 8, size + 8), (place + size // 2, 2 * size)):  # a whole frame; parts of several
+        video = probe(hurt(sound("steady.avi"), tmp_path / "cut.avi", at=at, remove=remove))
+        assert video.truncated
+        (damage,) = video.damage
+        assert damage.start_seconds == pytest.approx(2.0, abs=0.05)
+        assert damage.end_seconds >= video.end_seconds
+        assert "its chain of frames is broken, and all that follow come too early" in damage.reason
+        with pytest.raises(DamagedVideo, match=r"cut\.avi: damaged from 2\.0"):
+            list(iter_frames(video, np.asarray([0.0, 4.0]), height=48, width=60, allow_truncated=True))
+
+
+def test_an_avi_file_without_index_is_sound_until_bytes_of_it_are_overwritten(sound, tmp_path):
+    whole = without_index(sound("steady.avi"), tmp_path / "live.avi")
+    assert (probe(whole).damage, probe(whole).truncated) == ((), False)
+    place, _ = places(whole)[70]
+    (damage,) = probe(hurt(whole, tmp_path / "zeros.avi", at=place - 8, by=bytes(3000))).damage
+    assert damage.start_seconds == pytest.approx(2.0, abs=0.05)
 
 
 @pytest.mark.parametrize("name", ["plain.mkv", "live.mkv"])

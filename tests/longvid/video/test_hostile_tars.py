@@ -2,6 +2,7 @@
 
 import io
 import signal
+import subprocess
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from file_server import FileServer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longvid.errors import UnreadableVideo
+from longvid.errors import ConfigError, UnreadableVideo
 from longvid.pipelines.extraction import expand_inputs
 from longvid.video.source import open_source, shard_members, source_key, source_of
 from longvid.video.storage import Storage
@@ -79,8 +80,8 @@ def test_a_size_that_none_can_have_is_one_line_or_no_member(size: str, kind: str
     if isinstance(found, str):
         assert "not a whole, uncompressed tar" in found
         assert "\n" not in found
-    else:  # a size below zero, which Python's own reader takes for the end of the tar
-        assert all(kind == "file" for _ in found)
+    else:  # Python's own reader passes over it
+        assert not found
 
 
 @pytest.mark.parametrize(
@@ -133,3 +134,70 @@ def test_a_name_of_escapes_comes_back(start: str, parts: list[str]) -> None:
     name = start + "".join(parts)
     assert "::" not in _written(name)
     assert _as_named(_written(name)) == name
+
+
+def shard_of_odd_members(path: Path) -> Path:
+    """A shard with a file, a hard link to it, a symbolic link, a pipe and a device, all named like videos."""
+    odd = {"hard.mp4": tarfile.LNKTYPE, "soft.mp4": tarfile.SYMTYPE, "pipe.mp4": tarfile.FIFOTYPE}
+    with tarfile.open(path, "w") as tar:
+        file = tarfile.TarInfo("file.mp4")
+        file.size = 8
+        tar.addfile(file, io.BytesIO(b"not much"))
+        for name, kind in (odd | {"device.mp4": tarfile.CHRTYPE, "folder.mp4": tarfile.DIRTYPE}).items():
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, "file.mp4"
+            tar.addfile(info)
+    return path
+
+
+def test_a_hard_link_in_a_shard_is_the_file_that_it_names(tmp_path: Path) -> None:
+    members = shard_members(str(shard_of_odd_members(tmp_path / "s.tar")), Storage())
+    assert list(members) == ["file.mp4", "hard.mp4"]
+    with open_source(source_of(members["hard.mp4"])) as file:
+        assert file.read() == b"not much"
+
+
+def test_a_member_named_like_a_video_that_cannot_be_read_in_parts_is_asked_for_and_refused_by_name(
+    tmp_path: Path,
+) -> None:
+    shard = shard_of_odd_members(tmp_path / "s.tar")
+    paths = {request.key: request.path for request in expand_inputs([shard])}
+    assert list(paths) == ["file", "hard", "soft", "pipe", "device"]
+    for name, kind in {"soft": "a symbolic link", "pipe": "not a file", "device": "not a file"}.items():
+        with pytest.raises(UnreadableVideo, match=f"s.tar: member '{name}.mp4' is {kind}; unpack the tar"):
+            source_of(paths[name])
+
+
+@pytest.mark.parametrize("format", ["gnu", "posix"])
+def test_a_sparse_member_is_refused_by_name_and_the_others_are_read(format: str, tmp_path: Path) -> None:
+    with (tmp_path / "sparse.mp4").open("wb") as file:
+        file.truncate(2**20)
+        file.write(b"a start")
+    (tmp_path / "whole.mp4").write_bytes(b"whole")
+    shard = tmp_path / "s.tar"
+    command = ["tar", "--sparse", f"--format={format}", "-C", str(tmp_path), "-cf", str(shard)]
+    subprocess.run([*command, "sparse.mp4", "whole.mp4"], check=True)
+    paths = {request.key: request.path for request in expand_inputs([shard])}
+    assert list(paths) == ["whole", "sparse"]
+    with open_source(source_of(paths["whole"])) as file:
+        assert file.read() == b"whole"
+    with pytest.raises(UnreadableVideo, match=r"s.tar: member 'sparse.mp4' is stored sparsely; pack .* without --sp"):
+        source_of(paths["sparse"])
+
+
+def test_two_members_of_one_key_are_named_as_they_are_in_the_shard(tmp_path: Path) -> None:
+    shard = of_names(tmp_path / "s.tar", "a.mp4", "a.mkv")
+    with pytest.raises(ConfigError, match=r"tar://a\.mp4::.*s\.tar and tar://a\.mkv::.*s\.tar would both be stored"):
+        expand_inputs([shard])
+
+
+def test_of_two_members_of_one_name_the_last_counts_as_when_it_is_unpacked(tmp_path: Path) -> None:
+    shard = tmp_path / "s.tar"
+    with tarfile.open(shard, "w") as tar:
+        for content in (b"first", b"second"):
+            info = tarfile.TarInfo("a.mp4")
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    (path,) = shard_members(str(shard), Storage()).values()
+    with open_source(source_of(path)) as file:
+        assert file.read() == b"second"

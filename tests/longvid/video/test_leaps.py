@@ -1,6 +1,9 @@
 """One wild number in a file is named; it never becomes a plan of days, and long still pictures are accepted."""
 
+import shlex
+import subprocess
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -47,6 +50,26 @@ def test_a_leap_of_a_day_is_named_with_its_seconds(tmp_path, suffix):
     seconds[40:] += 26.5 * HOUR
     path = written(tmp_path / f"day{suffix}", seconds, codec="libx264")
     with pytest.raises(UnreadableVideo, match=r"its clock leaps from 1\.3\d* s to 95401\.\d* s within one frame"):
+        probe(path)
+
+
+@pytest.mark.parametrize("name", ["day.mkv", "two words' day.mkv", "col:on.mkv", "-dash.mkv"])
+def test_the_command_that_the_message_names_cuts_the_file_before_its_leap(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    seconds = np.arange(60) / 30
+    seconds[40:] += 26.5 * HOUR
+    written(tmp_path / name, seconds, codec="libx264", b_frames=0)
+    for path in (name, f"../{tmp_path.name}/{name}"):
+        with pytest.raises(UnreadableVideo) as told:
+            probe(Path(path) if "/" in path else path)
+        command = shlex.split(str(told.value).partition("cut it there: ")[2])
+        subprocess.run([*command[:1], "-v", "error", "-y", *command[1:]], check=True, stdin=subprocess.DEVNULL)
+        assert 38 <= probe(tmp_path / "cut.mkv").measured.num_frames <= 40
+
+
+def test_where_the_leap_is_after_the_first_frame_there_is_nothing_to_cut(tmp_path):
+    path = written(tmp_path / "late.mkv", np.array([0.0, 8000.0, 8000.1, 8000.2]), codec="libx264")
+    with pytest.raises(UnreadableVideo, match=r"within one frame; get a sound copy$"):
         probe(path)
 
 

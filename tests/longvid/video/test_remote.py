@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from failing_proxy import FailingProxy
-from file_server import FileServer
+from file_server import FileServer, Part
 
 from longvid.errors import ConfigError, UnreadableVideo, VideoNotFound, VideoUnreachable
 from longvid.video import VideoProbe, iter_frames, probe
@@ -171,6 +171,75 @@ def test_a_server_without_ranges_gives_the_whole_file_once(
     proxy.share = 0.3
     again = probe(f"{proxy.url}/{truth.path.name}", storage=Storage(retries=9, stall_seconds=0.4))
     assert facts(again) == facts(there)
+
+
+def told(start: int, stop: int, whole: object) -> dict[str, str]:
+    return {"Content-Range": f"bytes {start}-{stop - 1}/{whole}"}
+
+
+WRONG: dict[str, Part] = {
+    "another part of the same length": lambda start, stop, data: (
+        *(206, told(max(0, start - 99), stop - min(99, start), len(data))),
+        data[max(0, start - 99) : stop - min(99, start)],
+    ),
+    "the start, whatever is asked for": lambda start, stop, data: (
+        *(206, told(0, stop - start, len(data))),
+        data[: stop - start],
+    ),
+    "a part of another file": lambda start, stop, data: (
+        206,
+        told(start, stop, 10 * len(data)),
+        data[start:stop][::-1],
+    ),
+    "too few bytes": lambda start, stop, data: (206, told(start, stop, len(data)), data[start : stop - 1]),
+    "fewer bytes, as it says": lambda start, stop, data: (
+        206,
+        told(start, stop - 1, len(data)),
+        data[start : stop - 1],
+    ),
+    "too many bytes": lambda start, stop, data: (206, told(start, stop, len(data)), data[start:stop] + b"x"),
+    "more bytes, as it says": lambda start, stop, data: (
+        206,
+        told(start, stop + 1, len(data)),
+        data[start:stop] + b"x",
+    ),
+    "nothing": lambda start, stop, data: (206, told(start, stop, len(data)), b""),
+}
+WHOLE: dict[str, Part] = {
+    "the whole file with status 200": lambda start, stop, data: (200, {}, data),
+    "the whole file with status 206": lambda start, stop, data: (206, {}, data),
+    "another part, without saying so": lambda start, stop, data: (206, {}, data[: stop - start]),
+    "a page that says something else, as long as the part": lambda start, stop, data: (200, {}, bytes(stop - start)),
+    "a range that makes no sense": lambda start, stop, data: (206, {"Content-Range": "bytes"}, data[start:stop][::-1]),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_an_answer_with_other_bytes_than_were_asked_for_is_never_taken_for_them(
+    name: str, file_server: FileServer, tmp_path: Path
+) -> None:
+    (tmp_path / "film").write_bytes(np.random.default_rng(0).bytes(3 * BLOCK_BYTES + 1000))
+    url = served(file_server, tmp_path / "film")
+    file_server.part = WRONG[name]
+    with open_source(source_of(url, Storage(retries=1))) as opened:
+        opened.seek(BLOCK_BYTES)
+        with pytest.raises(VideoUnreachable, match=r"cannot be read \(.*, asked 2 times\); run the same command again"):
+            opened.read(10)
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_of_a_server_that_does_not_say_which_part_it_gives_the_whole_file_is_read(
+    name: str, file_server: FileServer, tmp_path: Path
+) -> None:
+    content = np.random.default_rng(1).bytes(3 * BLOCK_BYTES + 1000)
+    (tmp_path / "film").write_bytes(content)
+    url = served(file_server, tmp_path / "film")
+    file_server.part = WHOLE[name]
+    with open_source(source_of(url, Storage(retries=1))) as opened:
+        opened.seek(BLOCK_BYTES)
+        assert opened.read(10) == content[BLOCK_BYTES : BLOCK_BYTES + 10]
+        opened.seek(0)
+        assert opened.read() == content
 
 
 def test_bytes_of_two_versions_are_never_mixed(file_server: FileServer, tmp_path: Path) -> None:
