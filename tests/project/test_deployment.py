@@ -156,9 +156,9 @@ def test_the_cluster_for_dasks_operator_is_what_its_schema_allows() -> None:
         validate.validate(document, "1.30", strict=True)
         validate.validate(document, validate.latest_version(), strict=True)
     pod = cluster["spec"]["worker"]["spec"]
+    wrong = {"spec": pod | {"containers": [pod["containers"][0] | {"volumeMount": []}]}}
     with pytest.raises(validate.ValidationError, match="volumeMount"):
-        wrong = pod | {"containers": [pod["containers"][0] | {"volumeMount": []}]}
-        check_dask_cluster(cluster["spec"] | {"worker": cluster["spec"]["worker"] | {"spec": wrong}}, validate)
+        check_dask_cluster(cluster["spec"] | {"worker": wrong}, validate)
     with pytest.raises(AssertionError, match="replica"):
         check_dask_cluster(cluster["spec"] | {"worker": {"replica": 8, "spec": pod}}, validate)
 
