@@ -42,7 +42,9 @@ def verify(
         faults, names = [], sorted({path_name(key) for key in keys})
         for name in names:
             if not store.place.sizes(on_disk.video_path(name)):
-                raise VideoNotInStore(f"{store.location}: there is no video {name!r}")
+                raise VideoNotInStore(
+                    f"{store.location}: holds no video {name!r}; `longvid info --videos` lists those it holds"
+                )
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         for name, found in zip(names, pool.map(lambda name: list(video_faults(store, name)), names), strict=True):
             faults += found

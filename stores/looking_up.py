@@ -216,7 +216,7 @@ class StoreReader:
         record = self.record(key)
         if record is None:
             raise VideoNotInStore(
-                f"{self.location}: there is no video {key!r}; `longvid info --videos` lists those there are"
+                f"{self.location}: holds no video {key!r}; `longvid info --videos` lists those it holds"
             )
         return record
 

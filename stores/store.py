@@ -130,7 +130,7 @@ class FeatureStore(StoreReader):
                 remedy = HUB_REMEDY
             elif root_copy(place) is not None:
                 remedy = "its zarr.json is gone, but there is a copy: run `longvid repair`"
-            raise StoreNotFound(f"{place.location}: there is no feature store; {remedy}")
+            raise StoreNotFound(f"{place.location}: no feature store was found here; {remedy}")
         return cls(place, *existing, check=check)
 
     # --- planning, writing, completing

@@ -95,12 +95,12 @@ def test_a_commit_that_is_not_there_and_a_private_repository_are_one_line_each(
     status, out, err = longvid(*commands(gone, made, tmp_path / "x")[which])
     print(status, out, err)
     assert status == 2
-    assert f"{gone}: there is no feature store; check the name, HF_TOKEN (for a private repository)" in told(err)
+    assert f"{gone}: no feature store was found here; check the name, HF_TOKEN (for a private repository)" in told(err)
     there.repositories["datasets/user/features"].private = True
     monkeypatch.delenv("HF_TOKEN")
     HfFileSystem.clear_instance_cache()
     status, out, err = longvid(*commands(STORE, made, tmp_path / "x")[which])
     print(status, out, err)
     assert status == 2
-    assert f"{STORE}: there is no feature store; check the name, HF_TOKEN (for a private repository)" in told(err)
+    assert f"{STORE}: no feature store was found here; check the name, HF_TOKEN (for a private repository)" in told(err)
     assert not (tmp_path / "x").exists()
