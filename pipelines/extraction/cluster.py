@@ -23,6 +23,7 @@ from distributed.utils import LoopRunner, get_ip
 from longvid.errors import BackendUnavailable, ConfigError
 from longvid.pipelines.extraction.interrupts import hold_interrupts, interrupts_blocked
 from longvid.pipelines.extraction.keys import Keys, make_keys, read_keys, temporary_keys
+from longvid.pipelines.extraction.lost_scheduler import named_if_lost, without_tracebacks
 from longvid.pipelines.extraction.quiet import QuietScheduler, QuietWorker
 from longvid.pipelines.extraction.replacing import replacing
 from longvid.pipelines.extraction.slurm import slurm_settings
@@ -75,11 +76,12 @@ def connect(scheduler: str, settings: ClusterSettings | None = None) -> Iterator
     `scheduler`: `local` (processes on this machine), `cuda` (processes that share this machine's GPUs), `slurm` (a
     GPU and two processes per job), `ssh host1,host2` (processes on these machines), or the address `tcp://host:port`
     or `tls://host:port` of a running scheduler. Raises `ConfigError` for a scheduler that does not exist, does not
-    answer or cannot be started.
+    answer or cannot be started, and `SchedulerLost` if one that somebody else started goes away.
     """
     settings = settings or ClusterSettings()
     if "://" in scheduler:
-        with _close_without_interrupt(_client_of(scheduler, settings)) as client:
+        client = _client_of(scheduler, settings)
+        with without_tracebacks(), _close_without_interrupt(client), named_if_lost(client, scheduler):
             yield client
         return
     hosts = hosts_of(scheduler)

@@ -163,7 +163,7 @@ def cluster(
             time.sleep(0.05)
         for name in ("worker 0", "worker 1"):
             words = ["--scheduler-file", str(file), "--nthreads", "2", "--no-dashboard"]
-            words += ["--local-directory", str(folder), "--death-timeout", "5"]
+            words += ["--local-directory", str(folder), "--death-timeout", "120"]
             before = elsewhere if name == "worker 1" else ()
             running[name] = start([*before, *dask["worker"], *words], folder / f"{name}.log")
         yield json.loads(file.read_text())["address"], running
