@@ -23,7 +23,7 @@ def imported(reference: str, *, what: str, error: type[LongvidError]) -> Callabl
         found: object = getattr(import_module(module_name), attribute)
     except ModuleNotFoundError as fault:
         raise error(
-            f"{reference}: there is no module {fault.name!r} to import here; "
+            f"{reference}: the module {fault.name!r} cannot be found here; "
             "install it, or put its folder on PYTHONPATH (on every worker)"
         ) from fault
     except AttributeError as fault:

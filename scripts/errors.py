@@ -1,6 +1,7 @@
 """Prints every error with its messages in Markdown, from the code."""
 
 import ast
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
@@ -38,7 +39,7 @@ def messages() -> dict[str, list[str]]:
                     and node.func.id in known
                     and node.args
                 ):
-                    text = " ".join("".join(_parts(node.args[0])).split())
+                    text = re.sub("…+", "…", " ".join("".join(_parts(node.args[0])).split()))
                     if len(text.replace("…", "").split()) > 2:
                         found[node.func.id].add(text)
     return {name: sorted(found[name]) for name in known}
@@ -62,8 +63,8 @@ def markdown() -> str:
     told = messages()
     sections = []
     for name, kind in classes().items():
-        bases = [base.__name__ for base in kind.__bases__]
-        lines = [f"### {name}", "", f"{(kind.__doc__ or '').strip().splitlines()[0]} Is a `{'` and a `'.join(bases)}`."]
+        bases = [f"{'an' if base.__name__[0] in 'AEIOU' else 'a'} `{base.__name__}`" for base in kind.__bases__]
+        lines = [f"## {name}", "", f"{(kind.__doc__ or '').strip().splitlines()[0]} It is {' and '.join(bases)}."]
         lines += ["", *(f"* `{text.replace('`', chr(39))}`" for text in told[name])] if told[name] else []
         sections.append("\n".join(lines))
     return "\n\n".join(sections)

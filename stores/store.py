@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from longvid.files import PARTIAL
+from longvid.hub import REMEDY as HUB_REMEDY
 from longvid.stores import layout as on_disk
 from longvid.stores.absent import Ranges, absent_mask, damaged_ranges, num_damaged
 from longvid.stores.canonical import document_bytes
@@ -124,9 +125,11 @@ class FeatureStore(StoreReader):
         existing = read_root(place)
         if existing is None:
             remedy = "make one with `longvid extract`"
-            if root_copy(place) is not None:
+            if place.location.startswith("hf://"):  # the Hub says of a private repository that it is not there
+                remedy = HUB_REMEDY
+            elif root_copy(place) is not None:
                 remedy = "its zarr.json is gone, but there is a copy: run `longvid repair`"
-            raise StoreNotFound(f"{place.location}: there is no feature store; {remedy}")
+            raise StoreNotFound(f"{place.location}: no feature store was found here; {remedy}")
         return cls(place, *existing, check=check)
 
     # --- planning, writing, completing

@@ -29,13 +29,13 @@ class OfficialLayout:
     """What one group of authors called their weights, and how that becomes our module."""
 
     build: Callable[..., nn.Module]
-    """build(checkpoint, **config) -> the module of the right sizes, in evaluation mode or not, weights of no matter.
+    """`build(checkpoint, **config)` gives the module of the right sizes, in any mode, with weights of any values.
 
     Sizes come from the checkpoint's shapes where they can; what the weights cannot tell (and the checkpoint's own
     configuration text does not) must be in `config`, else `WeightsError` naming the option.
     """
     from_config: Callable[[dict[str, Any]], nn.Module]
-    """from_config(config) -> the module from the plain JSON values that `save_weights` keeps."""
+    """`from_config(config)` gives the module from the plain JSON values that `save_weights` keeps."""
     renames: tuple[tuple[str, str], ...]
     """(regular expression at the start of the official name, what replaces it); the first that matches counts."""
     unused: tuple[str, ...] = ()
@@ -43,7 +43,7 @@ class OfficialLayout:
     prepare: Callable[[dict[str, Tensor]], dict[str, Tensor]] = field(default=_same)
     """Changes official tensors before renaming: splits, merges, complex pairs."""
     choose: Callable[[Checkpoint, dict[str, Any]], Checkpoint] = field(default=_the_only)
-    """choose(checkpoint, config) -> the checkpoint of one model, where a file lists several or has another layout.
+    """`choose(checkpoint, config)` gives the checkpoint of one model, where a file lists several or has another layout.
 
     Takes out of `config` what only says which model is meant.
     """

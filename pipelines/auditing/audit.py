@@ -68,7 +68,7 @@ def audit(config: TrainConfig, *, probe: ProbeSettings | None = None, say: Say =
     test_rows = split_by_presence(store, data.manifest.split("test"))[0]
     if not test_rows:
         raise AnnotationError(
-            f"{config.manifest}: no video of split 'test' is in {store.location}; there is no test to audit"
+            f"{config.manifest}: no video of split 'test' is in {store.location}; an audit needs test videos"
         )
     say("reading features")
     reducer = Reducer(store, data.train.rows)

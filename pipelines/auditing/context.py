@@ -409,7 +409,7 @@ def _verdicts(found: Context, reaches: tuple[Reach, ...], best: str) -> list[str
     whole, constant = metric.format(getattr(last, best).value), metric.format(found.constant)
     said = [f"On whole videos {names[best]} reaches {whole} {metric.label}, the constant answer {constant}."]
     if not reaches:
-        said.append("That is no better than chance, so nothing can be said about the length.")
+        said.append("These test videos cannot tell that from chance, so nothing can be said about the length.")
     for reach in reaches:
         tried = f"{reach.above_seconds:.0f} s are too few, {reach.at_most_seconds:.0f} s enough"
         about = f"about {reach.seconds:.0f} s ({tried})"
@@ -423,7 +423,8 @@ def _verdicts(found: Context, reaches: tuple[Reach, ...], best: str) -> list[str
     if found.pooled_beyond_constant is not None and found.pooled_beyond_constant.low > 0:
         said.append(f"Features pooled over the video, without any order, reach {pooled}.")
     elif found.pooled_beyond_constant is not None:
-        said.append(f"Features pooled over the video, without any order, reach {pooled}: no better than chance.")
+        known = f"reach {pooled}; these test videos cannot tell that from chance."
+        said.append(f"Features pooled over the video, without any order, {known}")
     in_order = metric.format(last.probe.value)
     for what, lost in (("shuffled", found.order), ("reversed", found.reversal)):
         value = metric.format(getattr(last, what).value)

@@ -25,7 +25,7 @@ def require_drawable(path: Path) -> None:
     if path.suffix not in SUFFIXES:
         raise PlotError(f"a plot cannot be written as {path.name!r}; its name must end in {', '.join(SUFFIXES)}")
     if not path.absolute().parent.is_dir():
-        raise PlotError(f"there is no folder {path.parent} for the plot; make it first")
+        raise PlotError(f"the folder {path.parent} for the plot does not exist; make it first")
 
 
 def draw(table: BenchTable, path: Path) -> None:

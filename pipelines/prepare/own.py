@@ -42,7 +42,7 @@ def own_benchmark(
         left -= fraction
         notes.append(f"{len(manifest.split(split))} training videos were moved to {split}, by a hash of their names")
     if not manifest.split("test"):
-        notes.append("there is no test split: give rows the split `test`, or use --test-fraction 0.2")
+        notes.append("no row has the split `test`: give some rows that split, or use --test-fraction 0.2")
     return Benchmark(
         name="folder",
         manifest=manifest,

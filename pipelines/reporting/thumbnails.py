@@ -57,7 +57,7 @@ def thumbnails_or_reason(
     if path is None:
         return [], "The manifest names no file for this video."
     if "://" in path or not Path(path).is_file():  # a run may come from anywhere, and a report fetches nothing
-        return [], "No pictures: there is no file of this video on this machine."
+        return [], "No pictures: the file of this video is not on this machine."
     try:
         return thumbnails(path, begin_seconds, end_seconds, count=count), ""
     except (LongvidError, OSError, ValueError) as error:

@@ -41,7 +41,7 @@ def _pictures(hit: Hit) -> tuple[list[str], str]:
     if hit.path is None:
         return [], "No pictures: the search was not told where the videos are (--videos)."
     if is_url(hit.path) or not Path(hit.path).is_file():
-        return [], "No pictures: there is no file of this video on this machine."
+        return [], "No pictures: the file of this video is not on this machine."
     try:
         return thumbnails(hit.path, hit.start_seconds, hit.end_seconds, count=PICTURES), ""
     except (LongvidError, OSError, ValueError) as error:

@@ -30,7 +30,7 @@ TEXT_SECONDS = 20.0
 def open_hdf5(path: Path) -> Iterator[h5py.File]:
     """The file, open for reading. Raises ConversionError where it is not an HDF5 file."""
     if not path.is_file():
-        raise ConversionError(f"{path}: is not a readable HDF5 file (there is no regular file)")
+        raise ConversionError(f"{path}: is not a readable HDF5 file (not a regular file)")
     with reading(str(path), "HDF5 file"):
         file = h5py.File(path, "r")
     try:

@@ -56,7 +56,7 @@ def import_npy(
     root, order = Path(folder), array_layout(layout)
     files = sorted(root.rglob("*.npy"))
     if not files:
-        raise ConversionError(f"{root}: there is no .npy file")
+        raise ConversionError(f"{root}: holds no .npy file")
     description = root / _STORE_FILE
     sizes: dict[str, Any] = {"clips_per_shard": clips_per_shard, "storage_options": storage_options}
     if description.exists():

@@ -19,7 +19,7 @@ LANGUAGES = {
     "bash": "run as it stands",
     "python": "run as a script; with a title, also written to that file first",
     "sh": "needs a network, a cluster, a GPU or hours: its commands and options must exist",
-    "text": "not code",
+    "text": "not code; with the title `prints`, what the command before it prints, … for what differs by machine",
     "yaml": "a settings file; with a title, written to that file",
     "csv": "rows of a manifest, read by tests/project/test_manifest_reference.py",
     "jsonl": "rows of a manifest, read by the same test",
@@ -80,19 +80,24 @@ def test_the_blocks_of_a_page_run(
             (folder / block.title).write_text(block.body, encoding="utf-8")
         elif block.language == "bash":
             for line in commands_of(block.body):
-                run(line, longvid)
+                printed = run(line, longvid)
+        elif block.title == "prints":
+            told = ".*".join(re.escape(part) for part in block.body.split("…"))
+            shown = "\n".join(row.rstrip() for row in printed.splitlines())
+            assert re.fullmatch(told, shown, re.DOTALL), f"{line} printed\n{shown}"
 
 
-def run(line: str, longvid: Callable[..., tuple[int, str, str]]) -> None:
-    """A line of longvid alone in this process, which saves seconds of imports; others by the shell."""
+def run(line: str, longvid: Callable[..., tuple[int, str, str]]) -> str:
+    """What a line prints: longvid's alone runs in this process, which saves seconds of imports; others by the shell."""
     words = shlex.split(line, comments=True)
     if words[0] == "longvid" and not {"&&", "||", "|", ">", ";"} & set(words):
         extra = ["--scheduler", "inline"] if words[1] == "extract" and "--scheduler" not in words else []
         status, out, err = longvid(*words[1:], *extra)
         assert status == (1 if words[1] == "doctor" and status == 1 else 0), f"{line}\n{out}\n{err}"
-        return
+        return out
     done = subprocess.run(["bash", "-euo", "pipefail", "-c", line], capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -124,6 +124,45 @@ def test_a_manifest_is_what_kubernetes_own_schemas_allow(path: Path) -> None:
         validate.validate(wrong, "1.30", strict=True)
 
 
+# dask_kubernetes/operator/customresources/templates.yaml of dask-kubernetes 2026.3.0: the fields of each part of a
+# DaskCluster, and the kind of Kubernetes whose `spec` a field is
+DASK_CLUSTER: dict[str, dict[str, str | None]] = {
+    "": {"idleTimeout": None, "scheduler": None, "worker": None},
+    "worker": {"replicas": None, "metadata": None, "spec": "Pod"},
+    "scheduler": {"metadata": None, "spec": "Pod", "service": "Service"},
+}
+
+
+def check_dask_cluster(spec: dict[str, Any], validate: Any) -> None:
+    """Raise for what the operator's schema does not allow; the specs of pods and services are those of Kubernetes."""
+    for part, fields in DASK_CLUSTER.items():
+        found = spec[part] if part else spec
+        assert found.keys() <= fields.keys(), found.keys() - fields.keys()
+        required = {name for name in fields if name not in ("idleTimeout", "replicas", "metadata")}
+        assert required <= found.keys(), required - found.keys()
+        for name, kind in fields.items():
+            if kind:
+                document = {"apiVersion": "v1", "kind": kind, "metadata": {"name": "x"}, "spec": found[name]}
+                validate.validate(document, "1.30", strict=True)
+                validate.validate(document, validate.latest_version(), strict=True)
+
+
+def test_the_cluster_for_dasks_operator_is_what_its_schema_allows() -> None:
+    validate = pytest.importorskip("kubernetes_validate")
+    cluster, *others = yaml.safe_load_all((DEPLOY / "dask-cluster.yaml").read_text(encoding="utf-8"))
+    check_dask_cluster(cluster["spec"], validate)
+    assert type(cluster["spec"]["worker"]["replicas"]) is int
+    for document in others:
+        validate.validate(document, "1.30", strict=True)
+        validate.validate(document, validate.latest_version(), strict=True)
+    pod = cluster["spec"]["worker"]["spec"]
+    wrong = {"spec": pod | {"containers": [pod["containers"][0] | {"volumeMount": []}]}}
+    with pytest.raises(validate.ValidationError, match="volumeMount"):
+        check_dask_cluster(cluster["spec"] | {"worker": wrong}, validate)
+    with pytest.raises(AssertionError, match="replica"):
+        check_dask_cluster(cluster["spec"] | {"worker": {"replica": 8, "spec": pod}}, validate)
+
+
 def options_of(program: str) -> set[str]:
     """The options of `dask scheduler` or `dask worker`."""
     module = importlib.import_module(f"distributed.cli.dask_{program}")

@@ -15,7 +15,7 @@ from longvid.tasks import Manifest
 from longvid.tasks.manifest import COLUMNS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "manifests.md").read_text(encoding="utf-8")
-FILES = dict(re.findall(r"^```\w+ (\S+)\n(.*?)^```", PAGE, flags=re.DOTALL | re.MULTILINE))
+FILES = dict(re.findall(r"^```\w+ title=\"(\S+)\"\n(.*?)^```", PAGE, flags=re.DOTALL | re.MULTILINE))
 COMMANDS = [line.split()[2:] for line in re.findall(r"^    (longvid train .*)$", PAGE, flags=re.MULTILINE)]
 KINDS = {
     "classes.csv": "classification", "labels.jsonl": "multilabel", "values.csv": "regression",

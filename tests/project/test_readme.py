@@ -24,6 +24,19 @@ def test_every_source_file_says_what_it_is() -> None:
     assert not silent
 
 
+@pytest.mark.parametrize("what", ["encoders", "decoders"])
+def test_the_tables_have_every_name_and_no_other(what: str) -> None:
+    from longvid.decoders import DECODERS
+    from longvid.encoders import ENCODERS
+
+    page = (ROOT / "docs" / "reference" / f"{what}.md").read_text(encoding="utf-8")
+    table = page.partition(f"| {what.removesuffix('s')} |")[2].partition("\n\n")[0]
+    registered = list(DECODERS if what == "decoders" else ENCODERS)
+    missing = [name for name in registered if f"\n| {name} |" not in page]
+    gone = set(re.findall(r"^\| (\w[\w.+-]*) \|", table, flags=re.MULTILINE)) - set(registered)
+    assert (missing, gone) == ([], set()), f"put what `longvid {what} --markdown` prints into docs/reference/{what}.md"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("what", ["encoders", "decoders"])
 def test_the_tables_are_what_the_commands_print(what: str) -> None:

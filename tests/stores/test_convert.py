@@ -193,7 +193,7 @@ def test_what_cannot_be_imported_is_named(tmp_path, unchecked):
         with pytest.raises(ValueError, match=message):
             import_npy(tmp_path, MemoryStore(), **({"seconds_per_clip": 1} | options))  # type: ignore[arg-type]
 
-    refused("there is no .npy file")
+    refused("holds no .npy file")
     save(tmp_path, {"a": draw((3, 5, 4), "float32")})
     refused(r"a\.npy: nothing says how long a clip lasts; give seconds_per_clip", seconds_per_clip=None)
     refused(r"shape \(3, 5, 4\), expected \(dim, clip\)", layout="mstcn")

@@ -139,7 +139,7 @@ def test_an_output_of_another_shape_is_refused_with_both_shapes() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("no_such_module_here:Thing", "there is no module 'no_such_module_here'"),
+        ("no_such_module_here:Thing", "the module 'no_such_module_here' cannot be found here"),
         ("torch.nn:NoSuchThing", "module 'torch.nn' has no 'NoSuchThing'"),
         ("torch:pi", "is a float, not a callable that builds a decoder"),
         ("gruu", "choose one of .*, or module:callable for one of your own"),

@@ -48,7 +48,7 @@ def test_pooled_features_are_at_chance_and_order_is_needed(context):
     assert whole.reversed.value < 0.2
     assert context.order.low > 0
     assert not context.pooled_beyond_constant.low > 0
-    assert any("no better than chance" in line for line in context.verdicts)
+    assert any("cannot tell that from chance" in line for line in context.verdicts)
 
 
 def test_the_seconds_that_are_needed_are_the_distance_of_the_two_events(context):

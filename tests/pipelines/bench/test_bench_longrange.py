@@ -92,7 +92,7 @@ def test_a_plot_holds_every_line_and_refuses_what_it_cannot_draw(tmp_path):
     [
         (["store", "--plot", "x.png"], "has no plot"),
         (["longrange", "--plot", "x.gif"], "its name must end in .png"),
-        (["longrange", "--plot", "nowhere/x.png"], "there is no folder nowhere"),
+        (["longrange", "--plot", "nowhere/x.png"], "the folder nowhere for the plot does not exist"),
     ],
 )
 def test_a_plot_that_cannot_be_drawn_is_refused_before_anything_is_measured(arguments, message, command):

@@ -45,4 +45,4 @@ def test_pieces_of_a_video_that_was_deleted_meanwhile_fail_by_name(working, requ
     with pytest.raises(VideoNotInStore):
         worker._store.missing("video-0")
     (failed,) = worker.do(ExtractPieces(opened.film, (0,), 40.0), encoder).pieces
-    assert "there is no video 'video-0'" in failed.reason
+    assert "holds no video 'video-0'" in failed.reason

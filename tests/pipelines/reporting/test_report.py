@@ -257,7 +257,7 @@ def test_a_file_that_is_gone_leaves_a_reason_instead_of_pictures(tmp_path):
     assert thumbnails_or_reason(None, 0.0, 1.0)[1] == "The manifest names no file for this video."
     pictures, reason = thumbnails_or_reason(str(tmp_path / "gone.mp4"), 0.0, 1.0)
     assert pictures == []
-    assert reason == "No pictures: there is no file of this video on this machine."
+    assert reason == "No pictures: the file of this video is not on this machine."
 
 
 def test_what_has_not_been_evaluated_is_not_reported(make_data, recipe_for, tmp_path):

@@ -1,0 +1,16 @@
+"""Leaves values of more than a few lines out of the Python reference: a table of all encoders has its own page."""
+
+from typing import Any
+
+import griffe
+
+LONGEST = 200  # characters
+
+
+class ShortValues(griffe.Extension):
+    """The extension that mkdocstrings loads."""
+
+    def on_attribute_instance(self, *, attr: griffe.Attribute, **_: Any) -> None:
+        """Forget a value that is too long to be read in passing."""
+        if attr.value is not None and len(str(attr.value)) > LONGEST:
+            attr.value = None
