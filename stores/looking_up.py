@@ -162,12 +162,12 @@ class StoreReader:
         return record
 
     def no_video(self, key: str) -> VideoNotInStore:
-        """The error that says that there is no such video, with keys like it and how to list all."""
+        """The error that says that it is not held, with keys like it and how to list all."""
         known = self.keys(complete=False)
         near = difflib.get_close_matches(key, known, 3, 0.5) if len(known) <= _MOST_COMPARED else []
         hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-        listing = f"`longvid info {shlex.quote(self.location)} --videos` lists those there are"
-        return VideoNotInStore(f"{self.location}: there is no video {key!r}; {hint}{listing}")
+        listing = f"`longvid info {shlex.quote(self.location)} --videos` lists those it holds"
+        return VideoNotInStore(f"{self.location}: holds no video {key!r}; {hint}{listing}")
 
     def info(self) -> StoreInfo:
         """Number of videos, clips, hours and bytes."""

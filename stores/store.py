@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from longvid.files import PARTIAL
-from longvid.hub import REMEDY as HUB_REMEDY
 from longvid.stores import layout as on_disk
 from longvid.stores.absent import Ranges, absent_mask, damaged_ranges, num_damaged
 from longvid.stores.canonical import document_bytes
@@ -126,7 +125,7 @@ class FeatureStore(StoreReader):
         if existing is None:
             remedy = "make one with `longvid extract`"
             if place.location.startswith("hf://"):  # the Hub says of a private repository that it is not there
-                remedy = HUB_REMEDY
+                remedy = "check the name, HF_TOKEN (for a private repository) and HF_ENDPOINT"
             elif root_copy(place) is not None:
                 remedy = "its zarr.json is gone, but there is a copy: run `longvid repair`"
             raise StoreNotFound(f"{place.location}: no feature store was found here; {remedy}")

@@ -115,7 +115,7 @@ WALKS = {
     ),
     "no video of that name to repair": Walk(
         "repair features.zarr --video 'a/b c'",
-        "there is no video 'a/b c'; `longvid info features.zarr --videos` lists",
+        "holds no video 'a/b c'; `longvid info features.zarr --videos` lists",
         "repair features.zarr --video v0",
         do="info features.zarr --videos",
     ),
