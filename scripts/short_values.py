@@ -1,4 +1,7 @@
-"""Leaves values of more than a few lines out of the Python reference: a table of all encoders has its own page."""
+"""Leaves values of more than a few lines out of the reference.
+
+A table of all encoders, for example, is a page of its own.
+"""
 
 from typing import Any
 
