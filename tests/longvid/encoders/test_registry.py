@@ -116,7 +116,7 @@ def test_an_own_encoder_is_importable_by_module_and_callable(tmp_path, monkeypat
         "own_encoders:missing": "has no 'missing'",
         "own_encoders:NUMBER": "is a int, not a callable",
         "own_encoders:nothing": "returned NoneType, not an Encoder",
-        "no_such_module:build": "no module 'no_such_module'",
+        "no_such_module:build": "the module 'no_such_module' cannot be found here; install it",
     }.items():
         with pytest.raises(EncoderError, match=message):
             build_encoder(name)
