@@ -23,16 +23,15 @@ settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True)
-def own_code_is_forgotten() -> Iterator[None]:
+def own_code_is_forgotten(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What a test imported from a folder of its own, and the folder: a later test has modules of the same name."""
-    before = list(sys.path)
+    path, known = list(sys.path), set(sys.modules)
     yield
-    folders = tuple(f"{folder}{os.sep}" for folder in sys.path if folder and folder not in before)
-    sys.path[:] = before
-    if folders:
-        for name, module in list(sys.modules.items()):
-            if (getattr(module, "__file__", None) or "").startswith(folders):
-                del sys.modules[name]
+    sys.path[:] = path
+    folders = f"{tmp_path_factory.getbasetemp()}{os.sep}"
+    for name in set(sys.modules) - known:
+        if (getattr(sys.modules[name], "__file__", None) or "").startswith(folders):
+            del sys.modules[name]
 
 
 @pytest.fixture(scope="session")
