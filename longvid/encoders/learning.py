@@ -244,22 +244,25 @@ def _recomputed(block: nn.Module, forward: Any, *arguments: Any, **named: Any) -
 
 
 class _StatisticsKept:
-    """While a block is computed again, its running statistics stay as they are."""
+    """While a block is computed again, its running statistics stay as they are: copies of them change instead.
+
+    Without any, a normalisation would keep fewer tensors for the backward pass than it did the first time, which
+    torch refuses.
+    """
 
     def __init__(self, block: nn.Module) -> None:
         self.norms = [part for part in block.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
 
     def __enter__(self) -> None:
-        self.before = [norm.track_running_stats for norm in self.norms]
-        self.kept = [(norm.running_mean, norm.running_var, norm.num_batches_tracked) for norm in self.norms]
-        for norm in self.norms:
-            norm.track_running_stats = False
-            norm.running_mean = norm.running_var = norm.num_batches_tracked = None
+        self.kept = [dict(norm.named_buffers(recurse=False)) for norm in self.norms]
+        for norm, kept in zip(self.norms, self.kept, strict=True):
+            for name, buffer in kept.items():
+                setattr(norm, name, buffer.clone())
 
     def __exit__(self, *exc: object) -> None:
-        for norm, tracked, kept in zip(self.norms, self.before, self.kept, strict=True):
-            norm.track_running_stats = tracked
-            norm.running_mean, norm.running_var, norm.num_batches_tracked = kept
+        for norm, kept in zip(self.norms, self.kept, strict=True):
+            for name, buffer in kept.items():
+                setattr(norm, name, buffer)
 
 
 def save_encoder(
