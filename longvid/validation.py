@@ -178,8 +178,13 @@ def in_words(fault: Any) -> str:
 
 def shown(value: Any) -> str:
     """A wrong value as a message repeats it: one line, not too long."""
-    text = " ".join(repr(value).split())
-    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
+    return shortened(repr(value))
+
+
+def shortened(text: str) -> str:
+    """The text on one line; where it is long its start, which says so."""
+    line = " ".join(text.split())
+    return line if len(line) <= SHOWN_CHARACTERS else f"{line[:SHOWN_CHARACTERS]}..."
 
 
 def _own_error(invalid: ValidationError) -> LongvidError | None:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from longvid.errors import ConfigError
 from longvid.safe_yaml import parse_yaml
-from longvid.validation import SHOWN_CHARACTERS, in_words, shown
+from longvid.validation import in_words, shortened, shown
 
 Checked = TypeVar("Checked", bound=BaseModel)
 
@@ -75,7 +75,7 @@ def _fault(fault: Any, model: type[BaseModel]) -> str:
         return f"{where} is not a setting; {remedy}"
     if fault["type"] == "missing":
         return f"{where} must be given"
-    value = "" if isinstance(fault["input"], dict) else f"={' '.join(str(fault['input']).split())[:SHOWN_CHARACTERS]}"
+    value = "" if isinstance(fault["input"], dict) else f"={shortened(str(fault['input']))}"
     if fault["type"] in ("model_type", "model_attributes_type"):
         inner = _known_settings(location, model)
         if "name" in inner:
