@@ -40,10 +40,8 @@ async def _fetch(handle: Any, start: int, stop: int) -> bytes:
     answer = await handle.session.get(handle.fs.encode_url(handle.url), headers=headers, **options)
     async with answer:
         answer.raise_for_status()
-        if answer.status != PARTIAL_CONTENT:
-            raise NoRanges
         told = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", "").strip())
-        if told is None:
+        if answer.status != PARTIAL_CONTENT or told is None:
             raise NoRanges
         first, last, whole = int(told[1]), int(told[2]), told[3]
         if (first, last) != (start, stop - 1) or whole not in ("*", str(handle.size)):

@@ -109,7 +109,7 @@ class Context:
     points: tuple[ContextPoint, ...]
     """By length; the last is the whole video."""
     reaches: tuple[Reach, ...]
-    """Those of the model that is better on whole videos; empty where it is no better than the constant answer."""
+    """How far the better model on whole videos has to see; empty if it does not beat the constant answer."""
     pooled_beyond_constant: Interval | None
     """How much better than the constant answer the linear model of pooled whole videos is."""
     order: Interval | None

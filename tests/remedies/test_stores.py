@@ -211,7 +211,7 @@ WALKS = {
         do=hdf5(),
         first=hdf5(references=True),
     ),
-    "a name that is no text": Walk(
+    "a name that is not text": Walk(
         "import in.h5 new.zarr --seconds-per-clip 1", "rename it", do=hdf5(), first=hdf5(name=True)
     ),
     "an export that is there": Walk(

@@ -223,7 +223,7 @@ def ip(*words: str) -> None:
 def network() -> Iterator[tuple[str, str]]:
     """A network namespace with a cable to this one: its name, and the address of this end."""
     if shutil.which("ip") is None:
-        pytest.skip("there is no `ip` here (iproute2)")
+        pytest.skip("the command `ip` (iproute2) is not installed")
     number = os.getpid() % 200 + 1
     name, here, there = f"longvid-{os.getpid()}", f"lvh{os.getpid() % 10**6}", f"lvt{os.getpid() % 10**6}"
     ip("netns", "add", name)

@@ -22,8 +22,8 @@ from longvid.windows import RandomWindows, WindowDataset
 
 NO_DROPOUT = {"name": "vis4mer", "options": {"width": 16, "layers": 2, "state_size": 8, "dropout": 0.0}}
 STEPS = 6
-"""Of the training below. One step of AdamW moves a weight by at most the learning rate, whatever rounding does to a
-gradient near zero; sums over a batch of 4 windows differ by some units in the last place."""
+"""Optimiser steps of the training below. One step of AdamW moves a weight by at most the learning rate, whatever
+rounding does to a gradient near zero; sums over a batch of 4 windows differ by some units in the last place."""
 
 
 class Numbered(WindowDataset):
