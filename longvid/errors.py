@@ -13,7 +13,8 @@
     ├── DecoderError          a long-range decoder that does not exist, or cannot do what was asked
     ├── WeightsError          a checkpoint that does not fit, or must not be loaded
     ├── AnnotationError       an annotation or manifest file with a row that cannot be used
-    └── ConfigError           a recipe file or an option with an impossible value
+    ├── ConfigError           a recipe file or an option with an impossible value
+    └── SchedulerLost         a running cluster's scheduler that does not answer any more
 
 Every message is one line and names what is wrong and how to fix it. Errors of stores are in `longvid.stores.errors`.
 """
@@ -73,6 +74,10 @@ class AnnotationError(LongvidError, ValueError):
 
 class ConfigError(LongvidError, ValueError):
     """A recipe file or an option with an impossible value."""
+
+
+class SchedulerLost(LongvidError, ConnectionError):
+    """The scheduler of a running cluster does not answer any more."""
 
 
 def short_reason(error: Exception | str) -> str:

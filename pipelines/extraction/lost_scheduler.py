@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from distributed import Client
 from distributed.comm.core import CommClosedError
 
-from longvid.errors import LongvidError
+from longvid.errors import SchedulerLost
 
 _DASK_RAISES = (OSError, RuntimeError, ValueError, asyncio.CancelledError, concurrent.futures.CancelledError)
 """What a call on a client comes to whose connection is gone: a closed stream, a loop or client that is closed, a
@@ -18,15 +18,13 @@ time-out, a cancelled future."""
 _CLIENT_LOG = "distributed.client"
 
 
-class SchedulerLost(LongvidError):
-    """The scheduler of a running cluster does not answer any more."""
-
-
 @contextmanager
 def named_if_lost(client: Client, address: str) -> Iterator[None]:
     """In the block, whatever a client raises that has lost its scheduler is `SchedulerLost`."""
     try:
         yield
+    except SchedulerLost:
+        raise
     except _DASK_RAISES as error:
         # the first call that meets a closed connection does so before the client knows
         if client.status == "running" and not isinstance(error, CommClosedError):

@@ -3,12 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from longvid.errors import LongvidError
 from longvid.files import write_bytes
 from longvid.pipelines.reporting.rendering import render
-from longvid.pipelines.reporting.thumbnails import thumbnails
+from longvid.pipelines.reporting.thumbnails import thumbnails_or_reason
 from longvid.pipelines.searching.run import Hit, SearchResult, to_the_tenth
-from longvid.video.storage import is_url
 
 PICTURES = 4
 """Pictures of a hit."""
@@ -40,9 +38,4 @@ def _shown(hit: Hit) -> dict[str, Any]:
 def _pictures(hit: Hit) -> tuple[list[str], str]:
     if hit.path is None:
         return [], "No pictures: the search was not told where the videos are (--videos)."
-    if is_url(hit.path) or not Path(hit.path).is_file():
-        return [], "No pictures: the file of this video is not on this machine."
-    try:
-        return thumbnails(hit.path, hit.start_seconds, hit.end_seconds, count=PICTURES), ""
-    except (LongvidError, OSError, ValueError) as error:
-        return [], f"No pictures: {error}"
+    return thumbnails_or_reason(hit.path, hit.start_seconds, hit.end_seconds, count=PICTURES)

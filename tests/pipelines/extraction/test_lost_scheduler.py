@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from distributed import Client
 
+from longvid.errors import SchedulerLost
 from longvid.pipelines.extraction.cluster import connect
-from longvid.pipelines.extraction.lost_scheduler import SchedulerLost
 
 pytestmark = pytest.mark.faults
 
