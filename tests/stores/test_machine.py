@@ -291,10 +291,12 @@ MACHINE_SETTINGS: dict[str, Any] = {
 
 
 def _test_case(machine: type[StoreMachine], examples: int) -> Callable[..., Any]:
-    case = machine.TestCase
+    case = type(machine.__name__, (machine,), {}).TestCase
     case.settings = settings(max_examples=examples, **MACHINE_SETTINGS)
     return case
 
 
-TestFloat16 = _test_case(StoreMachine, 25)
-TestInt8 = _test_case(Int8Machine, 25)
+TestFloat16 = _test_case(StoreMachine, 10)
+TestInt8 = _test_case(Int8Machine, 10)
+TestManyFloat16 = pytest.mark.slow(_test_case(StoreMachine, 100))
+TestManyInt8 = pytest.mark.slow(_test_case(Int8Machine, 100))

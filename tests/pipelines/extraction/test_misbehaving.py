@@ -61,7 +61,12 @@ def test_files_that_hang_or_crash_their_reader_are_named_rows(
 
 @pytest.mark.usefixtures("poison_on_path")
 @pytest.mark.parametrize(
-    ("builder", "words"), [("build_killer", "killed"), ("build_sleeper", "15 s"), ("build_holder", "15 s")]
+    ("builder", "words"),
+    [
+        ("build_killer", "killed"),
+        ("build_holder", "15 s"),
+        pytest.param("build_sleeper", "15 s", marks=pytest.mark.slow),
+    ],
 )
 def test_serial_loses_only_the_video_whose_decoder_or_encoder_dies_or_hangs(
     requests: list[VideoRequest], white_video: VideoRequest, tmp_path: Path, builder: str, words: str

@@ -12,7 +12,7 @@ import pytest
 
 from longvid.stores import FeatureStore, verify
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
 
 def test_a_worker_that_is_stopped_for_longer_than_the_deadline_is_replaced_and_nothing_else_is_lost(
