@@ -51,7 +51,7 @@ RESERVE = 1.0
 """Full assignments per slot that the pieces of opened films should make; with fewer, the next films are opened."""
 
 AHEAD = 4096
-"""Listed videos that are read ahead, so that the end of the list is seen coming."""
+"""Listed videos that are read ahead, so that the end of a list of unknown length is seen coming."""
 
 NEW_WEIGHT = 0.3
 """Weight of the latest measurement in the mean of all."""
@@ -71,8 +71,17 @@ def limit_seconds(assignment: Assignment, deadline_seconds: float) -> float:
 class Dealer:
     """The work that is left. Every assignment that is taken has to be given back by `returned` or `died`."""
 
-    def __init__(self, requests: Iterable[VideoRequest], *, clips_per_shard: int, deadline_seconds: float) -> None:
+    def __init__(
+        self,
+        requests: Iterable[VideoRequest],
+        *,
+        clips_per_shard: int,
+        deadline_seconds: float,
+        listed: int | None = None,
+    ) -> None:
+        """`listed`: the number of the requests, where it is known without reading them all."""
         self._source = iter(requests)
+        self._num_unread = listed
         self._listed: deque[VideoRequest] = deque()
         self._exhausted = False
         self._clips_per_shard = clips_per_shard
@@ -218,15 +227,19 @@ class Dealer:
     def _read_ahead(self) -> None:
         if not self._exhausted and len(self._listed) < AHEAD // 2:
             wanted = AHEAD - len(self._listed)
+            before = len(self._listed)
             self._listed.extend(islice(self._source, wanted))
             self._exhausted = len(self._listed) < AHEAD
+            if self._num_unread is not None:
+                self._num_unread = max(0, self._num_unread - len(self._listed) + before)
 
     def _num_videos(self, target_seconds: float, slots: int) -> int:
         number = self._seconds_per_video.number_in(target_seconds, most=MOST_VIDEOS)
-        if not self._exhausted:
+        unread = 0 if self._exhausted else self._num_unread
+        if unread is None:
             return number
         least = self._seconds_per_video.number_in(_turn_seconds(slots), most=MOST_VIDEOS)
-        return min(number, max(least, _fair_share(len(self._listed), slots)))
+        return min(number, max(least, _fair_share(unread + len(self._listed), slots)))
 
     def _num_pieces(self, target_seconds: float, slots: int) -> int:
         number = self._seconds_per_clip.number_in(target_seconds / self._clips_per_shard, most=MOST_VIDEOS)
