@@ -221,9 +221,7 @@ def _measure(client: Client, role: SimulatedGpu, manifest: Path, folder: Path) -
     )
     begin_seconds = time.monotonic()
     requests = ListedVideos([manifest])
-    dealer = WatchedDealer(
-        requests, clips_per_shard=CLIPS_PER_SHARD, deadline_seconds=3600.0, listed=len(requests)
-    )
+    dealer = WatchedDealer(requests, clips_per_shard=CLIPS_PER_SHARD, deadline_seconds=3600.0, listed=len(requests))
     executor = WatchedExecutor(client, role)
     with executor, open_report(folder / "report.jsonl") as report:
         Run(report, Silent(), Tally(listed=len(requests)), Events()).execute(executor, dealer)

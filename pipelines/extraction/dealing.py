@@ -1,11 +1,11 @@
 """Deals out the work of a run, in assignments of about 20 seconds.
 
-Nothing is known of a video before a worker opens it, so the first assignments hold one video each, and none is queued
-behind another before one came back. Later ones hold what is about `TARGET_SECONDS` of work by what the earlier ones
-took, and less near the end of a list, so that all workers end together. Listed videos are taken from their iterator
-only as there is room for them. A film's index is read for seconds in which its worker encodes nothing: while pieces
-are left for all workers, no other film is opened, and before they run out, at most half of the workers' threads open
-the next.
+Nothing is known of a video before a worker opens it, so the first assignments hold one video each, or a few that take
+seconds where there are many workers, and none is queued behind another before one came back. Later ones hold what is
+about `TARGET_SECONDS` of work by what the earlier ones took, and less near the end of a list, so that all workers end
+together. Listed videos are taken from their iterator only as there is room for them. A film's index is read for seconds
+in which its worker encodes nothing: while pieces are left for all workers, no other film is opened, and before they run
+out, at most half of the workers' threads open the next.
 
 An assignment whose process died or hung is taken apart, and each part is run again as an assignment of its own. A
 part whose process dies again is run with nothing beside it. So the culprit is named, its neighbours in the same
@@ -39,6 +39,10 @@ LEAST_TARGET_SECONDS = 4.0
 """The same where few workers leave the scheduler idle: progress is seen sooner."""
 SLOTS_OF_TARGET = 100
 """Assignments in work at once from which on they hold `TARGET_SECONDS`."""
+
+FIRST_VIDEOS = 16
+"""Videos in each of the first assignments to so many slots: dealing out the next ones to all of them takes seconds. A
+worker gives back what it did not open within `LEAST_TARGET_SECONDS`."""
 
 DEALT_A_SECOND = 200
 """Assignments that the scheduler is sure to hand out in a second. Workers are served in turn, so where there are many,
@@ -206,9 +210,11 @@ class Dealer:
             else:
                 self._read_ahead()
                 number = min(self._num_videos(target, slots), len(self._listed))
-                if not number or (not self._seconds_per_video.is_known and self._num_opening >= slots):
+                known = self._seconds_per_video.is_known
+                if not number or (not known and self._num_opening >= slots):
                     return
-                yield OpenVideos(tuple(self._listed.popleft() for _ in range(number)), target)
+                requests = tuple(self._listed.popleft() for _ in range(number))
+                yield OpenVideos(requests, target if known else min(target, LEAST_TARGET_SECONDS))
 
     def _opens_before_pieces(self, target_seconds: float, slots: int) -> bool:
         """Whether films are to be opened although pieces of others are left: these will not last for long."""
@@ -235,6 +241,8 @@ class Dealer:
 
     def _num_videos(self, target_seconds: float, slots: int) -> int:
         number = self._seconds_per_video.number_in(target_seconds, most=MOST_VIDEOS)
+        if not self._seconds_per_video.is_known and slots >= SLOTS_OF_TARGET:
+            number = FIRST_VIDEOS
         unread = 0 if self._exhausted else self._num_unread
         if unread is None:
             return number

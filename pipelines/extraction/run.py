@@ -104,9 +104,7 @@ def extract(
     if share is not None:
         listed = None if listed is None else sum(share.holds(request.key) for request in requests)
         requests = (request for request in requests if share.holds(request.key))
-    dealer = Dealer(
-        requests, clips_per_shard=parts.stores[0].clips_per_shard, deadline_seconds=deadline, listed=listed
-    )
+    dealer = Dealer(requests, clips_per_shard=parts.stores[0].clips_per_shard, deadline_seconds=deadline, listed=listed)
     tally, beside = Tally(listed=listed), Beside.of(location, reached)
     with open_events(log_path) as events, open_report(report_path) as report:
         begin = time.perf_counter()

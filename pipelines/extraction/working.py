@@ -68,7 +68,7 @@ class Working:
     def _videos(self, assignment: OpenVideos, encoder: Encoder | None, returned: Returned) -> None:
         clock = _Clock(assignment.budget_seconds)
         waiting = deque(assignment.requests)
-        while waiting and not returned.needs_encoder and not (returned.ended and clock.is_over):
+        while waiting and not returned.needs_encoder and not ((returned.ended or returned.opened) and clock.is_over):
             opened = self._open(waiting.popleft(), returned)
             if opened is None:
                 continue

@@ -18,6 +18,7 @@ from longvid.pipelines.extraction.assignments import (
 from longvid.pipelines.extraction.dealing import (
     AHEAD,
     DEALT_A_SECOND,
+    FIRST_VIDEOS,
     KILLED,
     LEAST_TARGET_SECONDS,
     MOST_VIDEOS,
@@ -58,7 +59,8 @@ def opened(num_pieces: int, key: str = "film") -> Opened:
 def test_an_assignment_holds_about_twenty_seconds_of_work_once_videos_were_measured(seconds_each: float) -> None:
     work = dealer(100_000)
     (first,) = work.take(1, slots=MANY_SLOTS)
-    assert len(first.keys) == 1, "nothing is known yet"
+    assert isinstance(first, OpenVideos)
+    assert (len(first.keys), first.budget_seconds) == (FIRST_VIDEOS, LEAST_TARGET_SECONDS), "nothing is known yet"
     work.returned(first, done(first, seconds_each=seconds_each))
     (second,) = work.take(1, slots=MANY_SLOTS)
     assert len(second.keys) == pytest.approx(max(1, min(MOST_VIDEOS, TARGET_SECONDS / seconds_each)), abs=1)
@@ -96,7 +98,7 @@ def test_the_end_of_a_list_of_known_length_is_seen_long_before_the_last_videos_a
         while batch := work.take(1, slots=slots):
             sizes.append(len(batch[0].keys))
             work.returned(batch[0], done(batch[0], seconds_each=2.0))
-        assert sum(sizes) == number - 1
+        assert sum(sizes) == number - len(first.keys)
         ends.append(sum(sizes[-2 * slots :]) * 2.0 / slots)
     turn = slots / DEALT_A_SECOND
     assert ends[0] < 2.5 * turn, "each slot's last two assignments are of about a turn"

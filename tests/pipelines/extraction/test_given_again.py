@@ -1,4 +1,4 @@
-"""An assignment that is given to a second worker, because the first one died, goes on from what is in the store."""
+"""What is given to a second worker: what a dead one had, from where the store says, and what one had no time for."""
 
 from pathlib import Path
 
@@ -46,3 +46,12 @@ def test_pieces_of_a_video_that_was_deleted_meanwhile_fail_by_name(working, requ
         worker._store.missing("video-0")
     (failed,) = worker.do(ExtractPieces(opened.film, (0,), 40.0), encoder).pieces
     assert "holds no video 'video-0'" in failed.reason
+
+
+def test_a_worker_that_opens_films_until_its_time_is_over_gives_back_the_others(
+    working, requests: list[VideoRequest]
+) -> None:
+    worker, encoder = working
+    returned = worker.do(OpenVideos(tuple(requests), 1e-9), encoder)
+    assert [one.film.key for one in returned.opened] == [requests[0].key], "opened, and its first piece made"
+    assert (returned.ended, returned.unopened) == ([], tuple(requests[1:]))
