@@ -41,7 +41,7 @@ from longvid.pipelines.bench.simulated_gpus import (
     simulated_cluster,
 )
 from longvid.pipelines.bench.table import BenchTable
-from longvid.pipelines.extraction.assignments import Assignment
+from longvid.pipelines.extraction.assignments import Assignment, CompleteVideo
 from longvid.pipelines.extraction.coordinating import Run, Silent
 from longvid.pipelines.extraction.dask_executor import DaskExecutor
 from longvid.pipelines.extraction.dealing import Dealer
@@ -57,7 +57,7 @@ ROUNDS = 6
 
 
 class WatchedDealer(Dealer):
-    """A dealer that notes when it dealt out the last assignment."""
+    """A dealer that notes when it dealt out the last assignment that needs a GPU."""
 
     last_seconds = 0.0
     assignments = 0
@@ -65,9 +65,9 @@ class WatchedDealer(Dealer):
     def take(self, room: int, *, slots: int) -> list[Assignment]:
         """As `Dealer.take`."""
         taken = super().take(room, slots=slots)
-        if taken:
+        if any(not isinstance(one, CompleteVideo) for one in taken):
             self.last_seconds = time.monotonic()
-            self.assignments += len(taken)
+        self.assignments += len(taken)
         return taken
 
 
@@ -93,7 +93,7 @@ class Round:
     """Processor time of this process: manifest, report, scheduler, client and executor."""
     naps: list[Nap] = field(repr=False)
     handed_out_seconds: float
-    """The time after which nothing was left to hand out."""
+    """The time after which nothing that needs a GPU was left to hand out."""
     assignments: int
     workers_seconds: float
     """Processor time of the simulated workers."""
@@ -171,7 +171,8 @@ def measure(gpus: int, rounds: float, *, empty: int = 20_000) -> BenchTable:
         f"a GPU encodes {GPU_RATE:g} s of video per second, at most {PART_SECONDS:g} s at once; probing sleeps "
         f"{1000 * PROBE_SHARE * VIDEO_SECONDS:g} ms per 70 s of video and reads {READ_BYTES // 1024} KiB; decoding "
         "sleeps half the GPU's time",
-        "busy: from the time every GPU works until nothing is left to hand out; of the whole: from start to end",
+        "busy: from the time every GPU works until nothing for a GPU is left to hand out; of the whole: from start to "
+        "end",
         f"a film's timing travels with its pieces: {len(packed) / MEGABYTE:.3f} MB packed",
     ]
     return table
@@ -194,8 +195,8 @@ def _judge(table: BenchTable, what: str, found: Round, videos: int, seconds: flo
     table.notes += [
         f"one coordinator could feed {1000 / each * unit_seconds / GPU_RATE:,.0f} GPUs with {what}: "
         f"{1000 / each:,.0f} per second of its time",
-        f"{what}: every GPU worked after {starts:.1f} s; after {stops:.1f} s nothing was left to hand out; the last "
-        f"GPU ended {found.end_seconds - span[1]:.1f} s later; in between, workers had fewer assignments than GPUs for "
+        f"{what}: every GPU worked after {starts:.1f} s; after {stops:.1f} s nothing was left to hand out; the run "
+        f"ended {found.end_seconds - span[1]:.1f} s later; in between, workers had fewer assignments than GPUs for "
         f"{found.without_assignment(*span, gpus=gpus):.1%} of the GPUs' time, and waited for decoding else",
         f"{what}: the simulated workers took {1000 * found.workers_seconds / units:.3f} ms of processor time "
         f"each; this machine's {psutil.cpu_count()} processors were {found.machine_busy:.0%} busy, other "

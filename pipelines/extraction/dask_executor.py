@@ -44,6 +44,14 @@ TOGETHER = 32
 """Most assignments sent to the scheduler in one message: sent alone, each costs it 1.8 ms instead of 0.8. Not more,
 since the workers wait meanwhile."""
 
+TOPIC = "longvid-assignments"
+"""The scheduler's topic on which workers tell what assignments came to: fetched from the workers, each result would
+wait for one connection more, and all of them for the slowest worker."""
+
+MOST_TOLD_BYTES = 256 * 1024
+"""Size up to which a worker tells the result of an assignment; a larger one is fetched from it. The scheduler keeps the
+last thousand messages of a topic (dask's `distributed.admin.low-level-log-length`)."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -110,13 +118,17 @@ class EncoderPlugin(WorkerPlugin):
 
 
 def do_assignment(assignment: bytes, name: str) -> bytes:
-    """The task: the worker's plugin does the work. Only a small record comes back.
+    """The task: the worker's plugin does the work. Only a small record comes back, told on `TOPIC` if it is not large.
 
     Both travel pickled: the scheduler would unpickle and pickle every video of an assignment again, and what comes back
     would be unpickled in the thread in which the scheduler works.
     """
-    plugin = cast(WorkPlugin, get_worker().plugins[name])
-    return pickle.dumps(plugin.do(pickle.loads(assignment)), pickle.HIGHEST_PROTOCOL)
+    worker = get_worker()
+    plugin = cast(WorkPlugin, worker.plugins[name])
+    packed = pickle.dumps(plugin.do(pickle.loads(assignment)), pickle.HIGHEST_PROTOCOL)
+    if len(packed) <= MOST_TOLD_BYTES:
+        worker.log_event(TOPIC, (name, worker.get_current_task(), packed))
+    return packed
 
 
 class DaskExecutor:
@@ -137,6 +149,8 @@ class DaskExecutor:
         self._own = own
         self._encoder_name = ""
         self._deadline_seconds = deadline_seconds
+        self._told: dict[str, bytes] = {}
+        """What assignments came to, by the key of their future."""
 
     def __enter__(self) -> "DaskExecutor":
         try:
@@ -147,7 +161,14 @@ class DaskExecutor:
         compare_versions(self._client)
         with hold_interrupts():
             self._client.register_plugin(self._plugin)
+            self._client.subscribe_topic(TOPIC, self._hear)
         return self
+
+    def _hear(self, event: tuple[float, tuple[str, str, bytes]]) -> None:
+        """Keep what a worker of this run told: its message comes before the one that ends the future."""
+        name, key, packed = event[1]
+        if name == self._plugin.name:
+            self._told[key] = packed
 
     def load_encoder(self) -> None:
         """Have every worker build the encoder, also those that join later or restart."""
@@ -167,6 +188,8 @@ class DaskExecutor:
             time.sleep(POLL_SECONDS)
 
     def __exit__(self, *exc: object) -> None:
+        with suppress(OSError, ValueError):
+            self._client.unsubscribe_topic(TOPIC)
         # frees memory on a cluster that goes on running
         for name in filter(None, (self._encoder_name, self._plugin.name)):
             with suppress(OSError), hold_interrupts():
@@ -227,11 +250,13 @@ class DaskExecutor:
         """What the ended futures came to, fetched in one request; takes the futures out of `running`."""
         expired = deadline.ended(ended)
         finished = {f.key: f for f in ended if f.status == "finished" and f not in expired}
+        found = {key: packed for future in ended if (packed := self._told.pop(key := future.key, None)) is not None}
+        untold = {key: future for key, future in finished.items() if key not in found}
         # None: the result was lost with its worker, and the assignment failed when dask did it again
-        found = self._client.gather(finished, errors="skip") if finished else {}
+        found |= self._client.gather(untold, errors="skip") if untold else {}
         for future in ended:
             assignment, packed = running.pop(future), found.get(future.key)
-            if packed is None:
+            if packed is None or future.key not in finished:
                 yield assignment, self._fault(future, expired=future in expired)
             else:
                 yield assignment, pickle.loads(packed)
