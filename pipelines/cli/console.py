@@ -31,6 +31,13 @@ class PlainConsole(Console):
             options.setdefault("soft_wrap", True)
         super().print(*(_plain(given, keep="\n") for given in objects), **options)
 
+    def on_broken_pipe(self) -> None:
+        """End the command well: who reads only the first lines has what he wants."""
+        try:
+            super().on_broken_pipe()
+        except SystemExit:
+            raise SystemExit(0) from None
+
 
 class PlainTable(Table):
     """A table whose cells hold file names: what cannot be printed is shown as in Python's `repr`.

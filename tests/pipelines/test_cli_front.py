@@ -114,3 +114,13 @@ def test_the_sample_of_coin_is_never_taken_for_coin(tmp_path: Path) -> None:
         load_benchmark("coin", tmp_path, tmp_path)
     with pytest.raises(AnnotationError, match=r"COIN\.sample\.json"):
         load_benchmark("coin", tmp_path / "COIN.sample.json", tmp_path)
+
+
+def test_who_reads_only_the_first_lines_gets_them_and_status_0() -> None:
+    words = [sys.executable, "-m", "longvid", "results", "coin"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 0
