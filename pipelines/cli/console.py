@@ -1,6 +1,7 @@
 """Where the command line prints: tables for people, JSON for programs."""
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -16,10 +17,15 @@ LINE_EVERY_SECONDS = 15.0
 """Least time between two lines of progress where there is no terminal."""
 
 
+LONG_WORD = re.compile(r"(\S{200})\S{1800,}")
+"""A name that would fill the screen, as members of tar shards may have; what it starts with is a group."""
+
+
 class PlainConsole(Console):
     """Prints file names and messages as they are: no markup, no emoji from `:cat:`, no control characters.
 
-    Sentences fold at words in a terminal; in a file each stays one line.
+    Sentences fold at words in a terminal; in a file each stays one line. Of a word of thousands of characters the
+    first 200 are shown.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -86,11 +92,15 @@ def _widths(least: list[int], most: list[int], room: int) -> list[int]:
 def _plain(given: Any, *, keep: str = "") -> Any:
     """Text and styled text without what a terminal would obey; anything else as it is."""
     if isinstance(given, str):
-        return printable(given, keep=keep)
+        return LONG_WORD.sub(_shortened, printable(given, keep=keep))
     if isinstance(given, Text) and not given.plain.isprintable():
         shown = printable(given.plain, keep=keep)
         return given if shown == given.plain else Text(shown, given.style)
     return given
+
+
+def _shortened(found: re.Match[str]) -> str:
+    return f"{found[1]}... ({len(found[0]):,} characters)"
 
 
 def failed_line(key: str, reason: str) -> str:

@@ -82,3 +82,17 @@ def test_real_videos_of_such_names_are_extracted_and_reported(
     assert "\x1b" not in out + err
     report = [json.loads(line) for line in (tmp_path / "x.zarr.report.jsonl").read_text().splitlines()]
     assert sorted(row["key"] for row in report) == sorted(READABLE)
+
+
+def test_a_name_that_would_fill_the_screen_is_shown_by_its_start_and_its_length(
+    tmp_path: Path, command: Command
+) -> None:
+    store = FeatureStore.create(tmp_path / "long.zarr", toy_recipe(), clips_per_shard=4, clips_per_chunk=2)
+    key = "x" * 100_000
+    write_toy_video(store, key, toy_features(2))
+    (tmp_path / "long.zarr" / "videos" / path_name(key) / "tokens" / "c.0.0.0").write_bytes(b"")
+    status, out, err = command("verify", "long.zarr")
+    assert status != 0
+    assert "x" * 190 in out.replace("\n", "") + err
+    assert re.search(r"\(100,0\d\d characters\)", out + err)
+    assert len(out + err) < 2000
