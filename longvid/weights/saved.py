@@ -1,5 +1,6 @@
 """Weights that longvid saved: safetensors with a model's settings."""
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from longvid.errors import WeightsError, short_reason
 from longvid.files import replacing
+from longvid.weights.digest import state_sha256
 from longvid.weights.files import Checkpoint, read_safetensors
 from longvid.weights.fit import fit_shapes, fit_state
 
@@ -61,13 +63,24 @@ def save_weights(
     for part, other in (beside or {}).items():
         for name, tensor in other.state_dict().items():
             state[f"{BESIDE}{part}.{name}"] = tensor.detach().cpu().contiguous().clone()
+    header = json.loads(json.dumps(header))  # as it is read again
+    header["sha256"] = _digest(header, state)
     with replacing(target) as temporary:
         save_file(state, temporary, metadata={HEADER: json.dumps(header, sort_keys=True)})
     return target
 
 
+def _digest(header: Mapping[str, Any], state: Mapping[str, Tensor]) -> str:
+    """Sha256 (hex) of all that a file holds: settings, names, shapes, numbers."""
+    settings = json.dumps({name: value for name, value in header.items() if name != "sha256"}, sort_keys=True)
+    return hashlib.sha256(f"{settings}\n{state_sha256(state)}".encode()).hexdigest()
+
+
 def read_weights(path: str | Path) -> OwnWeights:
-    """Architecture, configuration and state of a file that `save_weights` wrote; what stands beside it apart."""
+    """Architecture, configuration and state of a file that `save_weights` wrote; what stands beside it apart.
+
+    Raises `WeightsError` for what `save_weights` did not write, or not so: a bit that has changed is noticed.
+    """
     checkpoint = read_safetensors(Path(path))
     text = checkpoint.beside.get(HEADER)
     if text is None:
@@ -82,6 +95,9 @@ def read_weights(path: str | Path) -> OwnWeights:
         raise WeightsError(f"{path}: weights format {written!r:.80}, this longvid reads {FORMAT}: update longvid")
     if not (isinstance(architecture, str) and isinstance(config, dict) and isinstance(extra, dict)):
         raise WeightsError(f"{path}: its header is not what longvid writes (types of its fields); save it again")
+    # the first files of this format have no digest
+    if "sha256" in header and header["sha256"] != _digest(header, checkpoint.state):
+        raise WeightsError(f"{path}: is damaged, it is not what was saved (another sha256); copy or save it again")
     state = {name: tensor for name, tensor in checkpoint.state.items() if not name.startswith(BESIDE)}
     others = {name.removeprefix(BESIDE): checkpoint.state[name] for name in checkpoint.state.keys() - state.keys()}
     return OwnWeights(architecture, config, state, extra, others)

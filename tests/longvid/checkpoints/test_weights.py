@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from longvid.checkpoints import OFFICIAL, load_official, load_weights, read_weights, save_weights
@@ -239,6 +240,28 @@ def test_files_that_are_not_ours_or_too_new_are_refused(tmp_path: Path) -> None:
         load_weights(path)
     with pytest.raises(WeightsError, match="give it that suffix"):
         save_weights(nn.Identity(), tmp_path / "a.pth", architecture="xvit", config={})
+
+
+def test_a_flipped_bit_of_our_weights_is_noticed_wherever_it_is(tmp_path: Path) -> None:
+    path = save_weights(nn.Linear(4, 3), tmp_path / "w.safetensors", architecture="linear", config={"rate": 0.25})
+    content, truth = path.read_bytes(), read_weights(path)
+    refusals: list[str] = []
+    for bit in range(8 * len(content)):
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        try:
+            found = read_weights(path)
+        except WeightsError as error:
+            refusals.append(str(error))
+            continue
+        assert (found.config, found.architecture, found.extra) == (truth.config, truth.architecture, truth.extra)
+        assert state_sha256(found.state) == state_sha256(truth.state)
+    assert len(refusals) >= 8 * (len(content) - len("sha256")), "unnoticed only in the name of the digest"
+    assert not any("\n" in refusal for refusal in refusals)
+    header = {"format": 1, "architecture": "linear", "config": {}, "extra": {}}  # as the first files have it
+    save_file({"weight": torch.ones(3, 4)}, path, metadata={"longvid": json.dumps(header)})
+    assert read_weights(path).state["weight"].sum() == 12
 
 
 def test_tied_and_sliced_tensors_are_saved_whole(tmp_path: Path) -> None:
