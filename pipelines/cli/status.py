@@ -128,9 +128,10 @@ def _print_run(document: dict[str, Any], runs: "list[RunStatus]") -> None:
     rows.add_row("videos", f"{videos['done'] + videos['kept']:,}{listed} in the store ({videos['kept']:,} kept){way}")
     rows.add_row("hours", f"{seconds['done'] / 3600:.2f} done, {seconds['kept'] / 3600:.2f} kept")
     rows.add_row("failed", f"{videos['failed']:,}")
-    rate = document["video_seconds_per_second"]
-    rows.add_row("rate", f"{rate:.1f} video-hours per hour")
-    if document["seconds_left"] is not None and any(run.state == "running" for run in runs):
+    rate, running = document["video_seconds_per_second"], any(run.state == "running" for run in runs)
+    if running or len(runs) == 1:
+        rows.add_row("rate", f"{rate:.1f} video-hours per hour")
+    if document["seconds_left"] is not None and running:
         rows.add_row("left", human_seconds(document["seconds_left"]))
     shares = [(stage, share) for stage, share in document["stages"].items() if share > PERCENT_SHOWN]
     if shares:

@@ -233,3 +233,4 @@ def test_a_share_that_was_killed_is_missing_until_it_has_run_again(
     status, out = longvid(capsys, "status", store)
     assert status == 0
     assert "missing" not in out
+    assert "video-hours per hour" not in out, "nobody is at work, and shares may have run one after another"
