@@ -150,7 +150,9 @@ def _take_out(store: FeatureStore, damage: Damage) -> None:
     elif damage.path in documents:
         store.place.put(damage.path, documents[damage.path])
     else:
-        store.place.delete(damage.path)
+        store.place.delete(damage.path)  # a folder, too, where there are folders
+        if store.place.folder is None:
+            store.place.delete_tree(damage.path)
 
 
 def _documents(store: FeatureStore) -> Iterator[Damage]:

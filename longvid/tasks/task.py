@@ -21,6 +21,7 @@ import numpy as np
 
 from longvid.errors import AnnotationError, ConfigError
 from longvid.tasks.manifest import Manifest, ManifestRow
+from longvid.validation import shown
 
 METRICS_OF_KIND: dict[str, tuple[str, ...]] = {
     "classification": ("accuracy", "mean_class_accuracy", "macro_f1"),
@@ -170,8 +171,9 @@ class Task:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Task":
-        """The task from plain values; `ConfigError` for a field that does not exist."""
+        """The task from plain values; `ConfigError` for an unknown field, or what is no name where one should be."""
         _refuse_unknown("task", values, [f.name for f in fields(cls)])
+        _refuse_what_is_no_name(values)
         given: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in values.items()}
         if isinstance(given.get("transform"), dict):
             given["transform"] = LabelTransform.from_dict(given["transform"])
@@ -245,6 +247,15 @@ def _refuse_unknown(what: str, values: dict[str, Any], known: list[str]) -> None
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)
             raise ConfigError(f"{what} has no setting {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+
+
+def _refuse_what_is_no_name(values: dict[str, Any]) -> None:
+    lists = {at: values[at] for at in ("classes", "metrics") if isinstance(values.get(at), list | tuple)}
+    single = {at: [values[at]] for at in ("name", "kind", "column", "reading") if at in values}
+    for field_name, names in (lists | single).items():
+        for name in names:
+            if not isinstance(name, str):
+                raise ConfigError(f"task: {field_name}: {shown(name)} is no name; put a number in quotes")
 
 
 def _listed(names: Sequence[str]) -> str:

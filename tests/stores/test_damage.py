@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from zarr.storage import MemoryStore
 
 from longvid.stores import Damage, FeatureStore, NotAFeatureStore, repair, verify
 from longvid.stores.place import FolderPlace
+from longvid.stores.testing import toy_features, toy_recipe, write_toy_video
 
 pytestmark = pytest.mark.faults
 
@@ -186,3 +188,15 @@ def test_a_changed_number_in_the_store_s_own_document_is_refused(field, folder):
     document.write_text(document.read_text().replace(f'"{field}": ', f'"{field}": 2'))
     with pytest.raises(NotAFeatureStore, match=r"changed or damaged|no layout of shards"):
         FeatureStore.open(folder)
+
+
+@pytest.mark.parametrize("kind", ["folder", "memory"])
+def test_a_receipt_that_a_killed_writer_left_beside_a_complete_video_is_taken_out(kind, tmp_path):
+    location = tmp_path / "x.zarr" if kind == "folder" else MemoryStore()
+    store = FeatureStore.create(location, toy_recipe(), clips_per_shard=4, clips_per_chunk=2)
+    write_toy_video(store, "a", toy_features(9))
+    store.update_catalogue()
+    store.place.put("videos/a/receipts/0.plan.content", b"left")
+    assert [damage.path for damage in repair(store)] == ["videos/a/receipts"]
+    assert verify(store) == []
+    assert store.status("a") == "complete"
