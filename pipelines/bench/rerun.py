@@ -2,16 +2,19 @@
 
 Every video is a name of its own (a hard link) for one drawn file of 8 MiB, so the disk holds few bytes, and what is
 read comes from the system's cache: the time is that of the program, not of the disk. The bytes read are counted. The
-store is written through the public interface, a video at a time; the rerun is `extract` in a process of its own.
+store is written through the public interface, a video at a time, by a few processes; the rerun is `extract` in a
+process of its own.
 """
 
 import json
+import multiprocessing
 import os
 import random
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -33,6 +36,9 @@ MOST_BYTES_A_VIDEO = 1_000_000
 MOST_GROWTH = 1.1
 """Growth of the memory from a tenth of the videos to all of them."""
 OPEN_SECONDS, INFO_SECONDS = 2.0, 10.0
+
+WRITERS, PART = 4, 500
+"""Processes that make the store, which wait for the disk most of the time, and videos that one is given at once."""
 
 JOB = ExtractionJob(
     "patch-statistics",
@@ -133,23 +139,30 @@ def _make(folder: Path, videos: int) -> None:
         file.write(rest.to_bytes(4, "big") + b"free" + bytes(rest - 8))
     store_path = folder / "x.zarr"
     extract([VideoRequest(_key(0), str(drawn))], JOB, store_path, scheduler="inline")
-    store = FeatureStore.open(store_path, mode="a")
-    video, record = store.video(_key(0)), store.record(_key(0))
-    assert record is not None
-    tokens, seconds = video.read(0, video.num_clips), video.seconds
     with (folder / "all.jsonl").open("w") as manifest:
         for number in range(videos):
             key, path = _key(number), folder / f"{number // 1000}" / f"{number}.mp4"
             path.parent.mkdir(exist_ok=True)
             os.link(drawn, path)
             manifest.write(json.dumps({"key": key, "path": str(path)}) + "\n")
-            if number:
-                store.plan(key, seconds, record.source)
-                store.write_shard(key, 0, tokens)
-                store.complete(key)
-    store.update_catalogue()
+    parts = [range(start, min(start + PART, videos)) for start in range(1, videos, PART)]
+    with ProcessPoolExecutor(WRITERS, mp_context=multiprocessing.get_context("spawn")) as pool:
+        list(pool.map(_write, [store_path] * len(parts), parts))
+    FeatureStore.open(store_path, mode="a").update_catalogue()
     with (folder / "all.jsonl").open() as manifest, (folder / "few.jsonl").open("w") as few:
         few.writelines(line for number, line in enumerate(manifest) if number < videos // 10)
+
+
+def _write(store_path: Path, numbers: range) -> None:
+    """Write the videos of these numbers, each with the features of the first."""
+    store = FeatureStore.open(store_path, mode="a")
+    video, record = store.video(_key(0)), store.record(_key(0))
+    assert record is not None
+    tokens, seconds = video.read(0, video.num_clips), video.seconds
+    for number in numbers:
+        store.plan(_key(number), seconds, record.source)
+        store.write_shard(_key(number), 0, tokens)
+        store.complete(_key(number))
 
 
 def _key(number: int) -> str:

@@ -14,6 +14,7 @@ from typing import Any, cast
 from uuid import uuid4
 
 import cloudpickle
+from dask.typing import Key
 from distributed import Client, Future, KilledWorker, WorkerPlugin, as_completed, get_worker
 from distributed.worker import Worker
 
@@ -149,7 +150,7 @@ class DaskExecutor:
         self._own = own
         self._encoder_name = ""
         self._deadline_seconds = deadline_seconds
-        self._told: dict[str, bytes] = {}
+        self._told: dict[Key, bytes] = {}
         """What assignments came to, by the key of their future."""
 
     def __enter__(self) -> "DaskExecutor":
@@ -164,7 +165,7 @@ class DaskExecutor:
             self._client.subscribe_topic(TOPIC, self._hear)
         return self
 
-    def _hear(self, event: tuple[float, tuple[str, str, bytes]]) -> None:
+    def _hear(self, event: tuple[float, tuple[str, Key, bytes]]) -> None:
         """Keep what a worker of this run told: its message comes before the one that ends the future."""
         name, key, packed = event[1]
         if name == self._plugin.name:

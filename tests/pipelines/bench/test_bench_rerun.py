@@ -13,6 +13,7 @@ def test_a_rerun_reads_three_blocks_of_each_complete_video_and_keeps_none_of_the
     assert claims["memory of the rerun, all of the videos against a tenth"].value <= MOST_GROWTH
 
 
+@pytest.mark.timeout(2 * 3600)
 def test_a_store_of_a_hundred_thousand_videos_is_opened_and_counted_and_rerun_in_time(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
