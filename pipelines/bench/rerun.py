@@ -1,6 +1,6 @@
 """What a rerun over a complete store costs; a look into a large store.
 
-Every video is a name of its own (a hard link) for one drawn file of 8 MiB, so the disk holds few bytes, and what is
+Every video is a name of its own (a hard link) for a drawn file of 8 MiB, so the disk holds few bytes, and what is
 read comes from the system's cache: the time is that of the program, not of the disk. The bytes read are counted. The
 store is written through the public interface, a video at a time, by a few processes; the rerun is `extract` in a
 process of its own.
@@ -10,6 +10,7 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -36,6 +37,9 @@ MOST_BYTES_A_VIDEO = 1_000_000
 MOST_GROWTH = 1.1
 """Growth of the memory from a tenth of the videos to all of them."""
 OPEN_SECONDS, INFO_SECONDS = 2.0, 10.0
+
+MOST_LINKS = 50_000
+"""Names of one file: ext4 allows 65,000."""
 
 WRITERS, PART = 4, 500
 """Processes that make the store, which wait for the disk most of the time, and videos that one is given at once."""
@@ -143,6 +147,8 @@ def _make(folder: Path, videos: int) -> None:
         for number in range(videos):
             key, path = _key(number), folder / f"{number // 1000}" / f"{number}.mp4"
             path.parent.mkdir(exist_ok=True)
+            if number and number % MOST_LINKS == 0:
+                drawn = Path(shutil.copy2(drawn, folder / f"drawn-{number}.mp4"))
             os.link(drawn, path)
             manifest.write(json.dumps({"key": key, "path": str(path)}) + "\n")
     parts = [range(start, min(start + PART, videos)) for start in range(1, videos, PART)]
