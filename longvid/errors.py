@@ -29,7 +29,7 @@ class VideoError(LongvidError):
 
 
 class VideoNotFound(VideoError, FileNotFoundError):
-    """There is no file at the path."""
+    """No file exists at this path."""
 
 
 class VideoUnreachable(VideoError, OSError):

@@ -171,9 +171,9 @@ class Task:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Task":
-        """The task from plain values; `ConfigError` for an unknown field, or what is no name where one should be."""
+        """The task from plain values; `ConfigError` for an unknown field, or a name that is not text."""
         _refuse_unknown("task", values, [f.name for f in fields(cls)])
-        _refuse_what_is_no_name(values)
+        _refuse_names_that_are_not_text(values)
         given: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in values.items()}
         if isinstance(given.get("transform"), dict):
             given["transform"] = LabelTransform.from_dict(given["transform"])
@@ -249,13 +249,13 @@ def _refuse_unknown(what: str, values: dict[str, Any], known: list[str]) -> None
             raise ConfigError(f"{what} has no setting {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
 
 
-def _refuse_what_is_no_name(values: dict[str, Any]) -> None:
+def _refuse_names_that_are_not_text(values: dict[str, Any]) -> None:
     lists = {at: values[at] for at in ("classes", "metrics") if isinstance(values.get(at), list | tuple)}
     single = {at: [values[at]] for at in ("name", "kind", "column", "reading") if at in values}
     for field_name, names in (lists | single).items():
         for name in names:
             if not isinstance(name, str):
-                raise ConfigError(f"task: {field_name}: {shown(name)} is no name; put a number in quotes")
+                raise ConfigError(f"task: {field_name}: {shown(name)} should be text; put numbers in quotes")
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ from rich.text import Text
 from longvid.printable import printable
 
 LINE_EVERY_SECONDS = 15.0
-"""Least time between two lines of progress where there is no terminal."""
+"""Minimum time between two progress lines when the output is not a terminal."""
 
 
 LONG_WORD = re.compile(r"(\S{200})\S{1800,}")

@@ -248,16 +248,17 @@ class DaskExecutor:
     def _settle(
         self, ended: "list[Future[Any]]", running: "dict[Future[Any], Assignment]", deadline: DeadlineWatch
     ) -> Iterator[Ended]:
-        """What the ended futures came to, fetched in one request; takes the futures out of `running`."""
+        """What the ended futures came to, as told or fetched in one request; takes them out of `running`."""
         expired = deadline.ended(ended)
         finished = {f.key: f for f in ended if f.status == "finished" and f not in expired}
-        found = {key: packed for future in ended if (packed := self._told.pop(key := future.key, None)) is not None}
-        untold = {key: future for key, future in finished.items() if key not in found}
+        told = {future.key: self._told.pop(future.key, None) for future in ended}
+        found = {key: told[key] for key in finished}
+        untold = {key: future for key, future in finished.items() if told[key] is None}
         # None: the result was lost with its worker, and the assignment failed when dask did it again
         found |= self._client.gather(untold, errors="skip") if untold else {}
         for future in ended:
             assignment, packed = running.pop(future), found.get(future.key)
-            if packed is None or future.key not in finished:
+            if packed is None:
                 yield assignment, self._fault(future, expired=future in expired)
             else:
                 yield assignment, pickle.loads(packed)

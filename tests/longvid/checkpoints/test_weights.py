@@ -137,7 +137,7 @@ def test_a_pickle_with_code_in_it_is_refused_and_not_run(tmp_path: Path) -> None
 def test_a_file_that_is_no_checkpoint_is_named(tmp_path: Path, suffix: str) -> None:
     for name, content in {
         "empty": b"",
-        "text": b"hello world, this is no checkpoint",
+        "text": b"hello world, this is not a checkpoint",
         "cut": b"PK\x03\x04rest",
     }.items():
         path = tmp_path / f"{name}{suffix}"
